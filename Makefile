@@ -1,0 +1,25 @@
+.PHONY: setup demo test lint test-kafka
+
+BIN := .venv/bin
+ARGS ?=
+# One thread a process: several workers share the cores, and nested thread pools fight over them.
+export OMP_NUM_THREADS ?= 1
+
+setup:
+	@deploy/setup.sh
+
+demo: setup
+	@$(BIN)/anomalyllm demo $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+test-kafka: setup
+	@deploy/kafka/fetch.sh
+	@if [ -d .state/kafka/libs ]; then ANOMALYLLM_TEST_KAFKA=1 $(BIN)/pytest -m kafka $(ARGS); fi

@@ -1,0 +1,113 @@
+"""This host's vital signs as demo streams, read with psutil: at least eight, some with several channels."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import psutil
+
+# A machine with many cores would make a wall of near-identical streams of it.
+MAX_CORES = 8
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class HostStream:
+    """One stream: how to read it, and what a person would put into its settings.
+
+    `read` gives channel -> number, cumulative for counters. `floor` is the smallest change that matters, in
+    the unit of the stream (for counters: of one sampling interval of 0.1 s), so that idle noise never alerts.
+    """
+
+    name: str
+    unit: str
+    kind: Literal["gauge", "counter"]
+    floor: float
+    read: Callable[[], Mapping[str, float]]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def _memory() -> dict[str, float]:
+    return {"used": psutil.virtual_memory().percent, "swap": psutil.swap_memory().percent}
+
+
+def _load() -> dict[str, float]:
+    return {"load1": psutil.getloadavg()[0]}
+
+
+def _switches() -> dict[str, float]:
+    return {"switches": float(psutil.cpu_stats().ctx_switches)}
+
+
+def _disk() -> dict[str, float]:
+    counters = psutil.disk_io_counters()
+    if counters is None:  # no block device in sight (some containers)
+        return {"read": 0.0, "written": 0.0}
+    return {"read": counters.read_bytes / MB, "written": counters.write_bytes / MB}
+
+
+def _network() -> dict[str, float]:
+    counters = psutil.net_io_counters()
+    return {"sent": counters.bytes_sent / MB, "received": counters.bytes_recv / MB}
+
+
+def _processes() -> dict[str, float]:
+    return {"count": float(len(psutil.pids()))}
+
+
+class _Cpu:
+    """CPU shares since the last sample, read once a sample for all streams that show a part of it."""
+
+    def __init__(self) -> None:
+        self._modes: dict[str, float] = {}
+        self._cores: list[float] = []
+        self.sample()
+
+    def sample(self) -> None:
+        times = psutil.cpu_times_percent(interval=None)
+        self._modes = {
+            "busy": max(0.0, 100.0 - times.idle),
+            "user": times.user + times.nice,
+            "system": times.system,
+        }
+        self._cores = psutil.cpu_percent(interval=None, percpu=True)
+
+    def modes(self) -> dict[str, float]:
+        return self._modes
+
+    def core(self, index: int) -> dict[str, float]:
+        # A core can be taken offline while we watch.
+        return {"busy": self._cores[index] if index < len(self._cores) else 0.0}
+
+
+class HostMetrics:
+    """The streams of this host; `sample` reads all of them at one instant (about 0.5 ms)."""
+
+    def __init__(self) -> None:
+        cpu = self._cpu = _Cpu()
+        cores = range(min(psutil.cpu_count() or 1, MAX_CORES))
+        self.streams: list[HostStream] = [
+            HostStream("host.cpu", "%", "gauge", 30.0, cpu.modes),
+            *(
+                HostStream(
+                    f"host.cpu.core{index}",
+                    "%",
+                    "gauge",
+                    40.0,
+                    lambda index=index: cpu.core(index),  # type: ignore[misc]
+                    {"core": str(index)},
+                )
+                for index in cores
+            ),
+            HostStream("host.memory", "%", "gauge", 10.0, _memory),
+            HostStream("host.load", "processes", "gauge", 2.0, _load),
+            HostStream("host.disk", "MB", "counter", 2.0, _disk),
+            HostStream("host.network", "MB", "counter", 2.0, _network),
+            HostStream("host.switches", "1", "counter", 2_000.0, _switches),
+            HostStream("host.processes", "1", "gauge", 25.0, _processes),
+        ]
+
+    def sample(self) -> dict[str, Mapping[str, float]]:
+        """Stream -> channel -> number, all read now."""
+        self._cpu.sample()
+        return {stream.name: stream.read() for stream in self.streams}

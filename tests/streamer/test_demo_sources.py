@@ -1,0 +1,62 @@
+"""What the demo watches: the host's metrics, the control streams, the burn."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+
+from streamer.burn import Burn, burn_disk
+from streamer.controls import INJECTED, PERIOD_SLOTS, UNTOUCHED
+from streamer.hostmetrics import HostMetrics
+
+
+def test_the_host_has_eight_streams_and_a_multivariate_one() -> None:
+    host = HostMetrics()
+    sample = host.sample()
+    assert len(sample) >= 8
+    assert set(sample) == {stream.name for stream in host.streams}
+    assert any(len(values) > 1 for values in sample.values())
+    assert all(np.isfinite(value) for values in sample.values() for value in values.values())
+
+
+def test_counters_of_the_host_never_fall() -> None:
+    host = HostMetrics()
+    counters = [stream.name for stream in host.streams if stream.kind == "counter"]
+    before, after = host.sample(), host.sample()
+    assert counters
+    assert all(after[name][channel] >= value for name in counters for channel, value in before[name].items())
+
+
+def test_controls_are_a_function_of_the_slot() -> None:
+    whole = INJECTED.values(0, 400)
+    assert np.array_equal(whole[100:200], INJECTED.values(100, 200))
+    assert not np.allclose(whole, UNTOUCHED.values(0, 400))
+    noise = INJECTED.values(0, 20 * PERIOD_SLOTS).reshape(20, PERIOD_SLOTS).std(axis=0)
+    assert 0.02 < noise.mean() < 0.08
+
+
+def test_the_known_anomaly_changes_its_span_only_and_stays_in_range() -> None:
+    normal, wrong = UNTOUCHED.values(0, 400), UNTOUCHED.values(0, 400, anomaly=(100, 140))
+    changed = np.flatnonzero(normal != wrong)
+    assert changed.min() >= 100
+    assert changed.max() < 140
+    assert wrong.max() <= normal.max() + 0.2
+    assert wrong.min() >= normal.min() - 0.2
+
+
+def test_the_disk_burn_removes_its_file(tmp_path: Path) -> None:
+    burn_disk(0.05, tmp_path / "burn.tmp")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_burn_ends_by_itself_and_at_once_when_stopped(tmp_path: Path) -> None:
+    burn = Burn(0.2, tmp_path)
+    burn.start()
+    assert burn.burning
+    while burn.burning:
+        await asyncio.sleep(0.02)
+    longer = Burn(60.0, tmp_path)
+    longer.start()
+    longer.stop()
+    assert not longer.burning
+    assert {entry.name for entry in tmp_path.iterdir()} == {"logs"}

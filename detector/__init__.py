@@ -1,0 +1,1 @@
+"""Scoring: teacher, student bank, calibration, incidents and the micro-batching worker."""

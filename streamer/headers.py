@@ -1,0 +1,47 @@
+"""The small header every stream has in Redis: what its ring holds and how to read it."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import orjson
+
+StreamState = Literal["waiting", "grid", "irregular"]
+
+
+@dataclass(slots=True)
+class StreamHeader:
+    """State of one stream's window.
+
+    Valid slots are `lo..hi` inclusive (`hi < 0`: nothing on the grid yet); slot s stands at row
+    (s - base) mod capacity of the ring; row = one float32 a channel, NaN where nothing arrived.
+    Slot s is centred on the instant s * interval_ns + phase_ns (ns since 1970).
+    """
+
+    state: StreamState = "waiting"
+    grid_version: int = 0
+    interval_ns: int = 0
+    phase_ns: int = 0
+    capacity: int = 0
+    channels: list[str] = field(default_factory=list)
+    counters: list[bool] = field(default_factory=list)  # channels stored as increase an interval
+    base: int = 0
+    lo: int = 0
+    hi: int = -1
+    history_hi: int = -1  # slots up to here came with mode=history: learnt from, never alerted on
+    seq: int = 0  # sequence number of the newest `windows` notification
+    last_raw: list[float | None] = field(default_factory=list)  # newest raw value of counter channels
+    last_seen_ms: int = 0  # record time stamp of the newest point: wall time, for no-data incidents
+    points: int = 0  # points ever applied
+
+    def dumps(self) -> bytes:
+        """JSON, as stored."""
+        return orjson.dumps(asdict(self), option=orjson.OPT_SERIALIZE_NUMPY)
+
+    @classmethod
+    def loads(cls, raw: bytes) -> "StreamHeader":
+        """Read a stored header back."""
+        return cls(**orjson.loads(raw))
+
+    def slot_ns(self, slot: int) -> int:
+        """The slot's centre in ns since 1970."""
+        return slot * self.interval_ns + self.phase_ns

@@ -1,0 +1,48 @@
+"""Names of all Redis keys. Every key of a stream carries its shard as hash tag, so one shard is one Cluster slot."""
+
+
+class Keys:
+    """Key names under one namespace (several deployments or tests can share a server)."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def header(self, shard: int, stream: str) -> str:
+        """JSON `StreamHeader`: grid, channels, ring bounds, sequence."""
+        return f"{self.namespace}:{{{shard}}}:head:{stream}"
+
+    def ring(self, shard: int, stream: str) -> str:
+        """float32 ring: slot (relative to the header's base) mod capacity x channels."""
+        return f"{self.namespace}:{{{shard}}}:ring:{stream}"
+
+    def recent(self, shard: int, stream: str) -> str:
+        """Per-cell ordering facts of the newest slots (time stamp inside the slot, raw counter value)."""
+        return f"{self.namespace}:{{{shard}}}:recent:{stream}"
+
+    def waiting(self, shard: int, stream: str) -> str:
+        """Raw points of a stream whose interval is not known yet."""
+        return f"{self.namespace}:{{{shard}}}:wait:{stream}"
+
+    def stream_offset(self, shard: int, topic: str, partition: int) -> str:
+        """Hash: how far the streamer has applied this partition of `metrics` to this shard."""
+        return f"{self.namespace}:{{{shard}}}:off:{topic}:{partition}"
+
+    def owner_epoch(self, topic: str, partition: int) -> str:
+        """Counter, INCR at each assignment: the fencing token of the partition's owner."""
+        return f"{self.namespace}:epoch:{topic}:{partition}"
+
+    def verdict(self, shard: int, stream: str) -> str:
+        """Detector state of the stream: last scored slot, open incident, revision."""
+        return f"{self.namespace}:{{{shard}}}:verdict:{stream}"
+
+    def names(self, shard: int) -> str:
+        """Set of all streams of this shard."""
+        return f"{self.namespace}:{{{shard}}}:names"
+
+    def stats(self, worker: str) -> str:
+        """JSON counters of a worker process, rewritten once a second, expiring."""
+        return f"{self.namespace}:stats:{worker}"
+
+    def stats_pattern(self) -> str:
+        """Glob of all stats keys."""
+        return f"{self.namespace}:stats:*"

@@ -1,0 +1,1 @@
+"""Learning: prototypes, distillation, calibration and the job worker."""

@@ -48,7 +48,9 @@ def _float_ns(value: float, factor: int) -> int:
 def _parse_text(text: str) -> int:
     match = _RFC3339.match(text.strip())
     if match is None:
-        raise ContractError("timestamp", f"ts {text[:40]!r} is not RFC 3339 (2026-01-31T12:00:00Z); an offset is required")
+        raise ContractError(
+            "timestamp", f"ts {text[:40]!r} is not RFC 3339 (2026-01-31T12:00:00Z); an offset is required"
+        )
     day, clock, fraction, zone = match.groups()
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in 'Zz' else zone}")
@@ -75,7 +77,9 @@ def numeric_timestamps(column: np.ndarray, unit: str | None = None) -> np.ndarra
     if unit:
         factor = np.full(len(column), UNITS[unit], np.int64)
     else:
-        factor = np.select([safe < bound for bound, _ in _BOUNDS], [f for _, f in _BOUNDS], 1).astype(np.int64)
+        factor = np.select([safe < bound for bound, _ in _BOUNDS], [f for _, f in _BOUNDS], 1).astype(
+            np.int64
+        )
     bad |= safe.astype(np.float64) * factor > float(_MAX_NS - 1024)
     if column.dtype.kind == "f":
         ns = np.rint(np.where(bad, 0.0, safe * factor))

@@ -1,0 +1,259 @@
+"""The topic contracts: one pydantic model a topic. docs/topics holds the JSON Schema generated from them.
+
+The hot path (`decode`) checks the same rules on whole columns; these models are the reference, the documentation
+and the parser of everything that is not a metric point.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+MAX_STREAM_BYTES = 256  # a Kafka key and a Redis key; longer names are a mistake in the publisher
+MAX_CHANNELS = 256  # 256 channels x 8192 slots are 8 MB of window: more is several streams
+TOPICS = ("metrics", "streams", "windows", "anomalies", "training", "models", "feedback", "dead-letters")
+COMPACTED = frozenset({"streams", "models"})
+PARTITIONED = frozenset(
+    {"metrics", "windows", "anomalies"}
+)  # same count, partition number written explicitly
+HEADER_MODE = "mode"  # metrics: value `history` = learn from it, never alert on it
+HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that came with the wrong key
+
+StreamName = Annotated[str, Field(min_length=1, max_length=MAX_STREAM_BYTES, pattern=r"^[^\x00-\x1f\x7f]+$")]
+ChannelName = Annotated[str, Field(min_length=1, max_length=128)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Contract(BaseModel):
+    """Base: unknown fields are refused, so that a typing error in a field's name is heard of."""
+
+    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+
+
+class MetricPoint(Contract):
+    """`metrics`: one point. `value` is short for `values: {"value": …}`; null is a known gap."""
+
+    stream: StreamName
+    ts: int | float | str | None = Field(
+        None, description="number (s, ms, µs or ns by size) or RFC 3339; none: the record's"
+    )
+    value: Number | None = None
+    values: dict[ChannelName, Number | None] | None = Field(None, min_length=1, max_length=MAX_CHANNELS)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "MetricPoint":
+        given = self.model_fields_set & {"value", "values"}
+        if len(given) != 1:
+            raise ValueError("give exactly one of value and values")
+        return self
+
+
+class MetricBatch(Contract):
+    """`metrics`: many points of one stream, columns in the order of `channels`."""
+
+    stream: StreamName
+    channels: list[ChannelName] = Field(default=["value"], min_length=1, max_length=MAX_CHANNELS)
+    points: list[list[int | float | str | None]] = Field(
+        min_length=1, description="rows of [ts, one number or null a channel]"
+    )
+
+
+class StreamSettings(Contract):
+    """`streams` (key = stream's name, compacted): how a stream is to be read and judged. All optional."""
+
+    tenant: str | None = None
+    labels: dict[str, str] = {}
+    unit: Literal["s", "ms", "us", "ns"] | None = Field(
+        None, description="unit of numeric time stamps; none: by size"
+    )
+    kind: Literal["gauge", "counter", "auto"] = "auto"
+    interval_s: float | None = Field(
+        None, gt=0, le=86_400 * 31, description="seconds a slot; none: inferred from 33 points"
+    )
+    same_slot: Literal["last", "mean"] = Field(
+        "last", description="two points in one slot: newest wins, or their mean"
+    )
+    channels: list[ChannelName] | None = Field(
+        None, min_length=1, max_length=MAX_CHANNELS, description="fixes the order"
+    )
+    direction: Literal["both", "up", "down"] = "both"
+    floor_abs: float = Field(
+        0.0, ge=0, description="smaller deviations from the expected band never alert (unit of the data)"
+    )
+    floor_rel: float = Field(0.0, ge=0, description="the same, as a share of the expected value")
+    alert_budget: float = Field(
+        1.0, gt=0, le=1000, description="expected false alerts in 10 000 slots of the stream"
+    )
+    capacity: int | None = Field(
+        None, ge=64, le=1 << 20, description="slots of window and training history; default 8192"
+    )
+    no_data_after: float | None = Field(
+        None, gt=1, description="a stop alerts after this many intervals; default 30"
+    )
+    ttl_s: float | None = Field(None, gt=0, description="forget the stream after this long without a point")
+    paused: bool = Field(False, description="keep the window, do not alert (maintenance)")
+
+
+class WindowsHeader(Contract):
+    """`windows`: the JSON header inside the binary value (layout: streamer/wire.py)."""
+
+    v: Literal[1] = 1
+    streams: list[StreamName]
+
+
+Severity = Literal["info", "warning", "critical"]
+IncidentState = Literal["open", "update", "resolved", "revised", "retracted"]
+IncidentKind = Literal["anomaly", "no_data"]
+
+
+class ChannelShare(Contract):
+    """How much of an incident's score one channel carries."""
+
+    channel: str
+    share: float = Field(ge=0, le=1)
+    value: float | None = None
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Incident(Contract):
+    """`anomalies`, the CloudEvent's data: the incident and the whole reason for it."""
+
+    incident_id: str
+    revision: int = Field(ge=0)
+    state: IncidentState
+    kind: IncidentKind = "anomaly"
+    stream: StreamName
+    tenant: str | None = None
+    labels: dict[str, str] = {}
+    severity: Severity
+    historic: bool = Field(
+        False, description="the event time is more than an hour before the moment of writing"
+    )
+    started_at: str = Field(description="RFC 3339 of the onset")
+    updated_at: str = Field(description="RFC 3339 of the slot this revision was made at")
+    ended_at: str | None = None
+    grid_version: int
+    anchor_slot: int
+    slot: int
+    slots: int = Field(ge=0, description="length so far")
+    score: float = Field(
+        description="fused surprise at its peak: -log10 of the tail probability on normal data"
+    )
+    tail_probability: float = Field(ge=0, le=1)
+    threshold: float = Field(description="score that opened it")
+    channels: list[ChannelShare] = Field(
+        description="channels by share of the score, largest first, with expected band"
+    )
+    view: str = Field(description="the view that spoke loudest: prototype or teacher, depth, scale")
+    scale: int = Field(description="slots of the window that fired")
+    depth: int = Field(description="0: the window itself; above: teacher depth")
+    nearest_prototype: int | None = None
+    teacher_used: bool = False
+    model_version: str | None = None
+    source_offsets: list[int] = Field(
+        default=[], max_length=2, description="first and last offset in `metrics` of the fired change"
+    )
+    source_partition: int | None = None
+    reason: str = Field(description="one sentence for a person")
+
+
+class AnomalyEvent(Contract):
+    """`anomalies` (key = stream): CloudEvents 1.0, structured mode. `id` = incident_id:revision."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str
+    type: str = Field(description="anomalyllm.incident.<state>")
+    subject: StreamName
+    time: str
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: Incident
+
+
+TrainingReason = Literal["cold", "due", "drift", "feedback", "manual"]
+
+
+class TrainingRequest(Contract):
+    """`training` (key = stream): please fit this stream."""
+
+    stream: StreamName
+    reason: TrainingReason
+    job: Literal["full", "prototypes"] = Field(
+        "full", description="full distillation, or the cheap prototype update"
+    )
+    span: tuple[int, int] | None = Field(
+        None, description="first and last slot to learn from; none: all history"
+    )
+    grid_version: int | None = None
+    exclude: list[tuple[int, int]] = Field(
+        default=[], description="slot ranges never to learn from (incidents, maintenance)"
+    )
+    requested_at: str
+
+
+class ModelRef(Contract):
+    """One row of one artefact."""
+
+    version: str
+    uri: str = Field(description="relative to the configured store")
+    row: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    grid_version: int
+    trained_slots: tuple[int, int]
+    points: int = Field(ge=0, description="slots with data the fit has seen")
+
+
+class ModelRecord(Contract):
+    """`models` (key = stream, compacted): what to score the stream with; a tombstone removes it."""
+
+    stream: StreamName
+    promoted: ModelRef | None = None
+    shadow: ModelRef | None = None
+    previous: ModelRef | None = Field(None, description="what a rollback returns to")
+    announced_at: str
+
+
+class Feedback(Contract):
+    """`feedback`: what a person says of an incident."""
+
+    incident_id: str
+    stream: StreamName
+    verdict: Literal["false_alarm", "true", "maintenance"]
+    note: str | None = None
+    at: str | None = None
+
+
+class DeadLetterHeaders(Contract):
+    """`dead-letters`: record headers (UTF-8) beside the untouched value."""
+
+    topic: str
+    partition: str
+    offset: str
+    timestamp: str
+    error: str = Field(description="short class: json, contract, timestamp, future, late, value, …")
+    message: str = Field(description="what was wrong, where, what to do")
+
+    @field_validator("message")
+    @classmethod
+    def _short(cls, value: str) -> str:
+        return value[:2000]
+
+
+MODELS: dict[str, tuple[type[Contract], ...]] = {
+    "metrics": (MetricPoint, MetricBatch),
+    "streams": (StreamSettings,),
+    "windows": (WindowsHeader,),
+    "anomalies": (AnomalyEvent,),
+    "training": (TrainingRequest,),
+    "models": (ModelRecord,),
+    "feedback": (Feedback,),
+    "dead-letters": (DeadLetterHeaders,),
+}
+
+
+def topic_schema(topic: str) -> dict[str, JsonValue]:
+    """JSON Schema of a topic's value (for `dead-letters` and `windows`: of its headers)."""
+    models = MODELS[topic]
+    schemas: list[dict[str, Any]] = [m.model_json_schema() for m in models]
+    return schemas[0] if len(schemas) == 1 else {"title": topic, "oneOf": schemas}

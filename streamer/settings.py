@@ -1,0 +1,77 @@
+"""Settings shared by every command; each is a flag and an environment variable ANOMALYLLM_<NAME>."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streamer.partitioning import SHARDS, Partitioner
+
+
+class CommonSettings(BaseSettings):
+    """Where the servers are and how topics and keys are named."""
+
+    model_config = SettingsConfigDict(env_prefix="ANOMALYLLM_", extra="ignore")
+
+    bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL")
+    topic_prefix: str = Field("", description="prefix of all topic names, e.g. 'prod.'")
+    namespace: str = Field("al", description="prefix of all Redis keys")
+    partitions: int = Field(4, description="partitions of metrics, windows and anomalies; divides 256")
+    replication: int = Field(1, ge=1, description="replication factor of provisioned topics")
+    partitioner: Partitioner = Field(
+        "murmur2", description="hash of the publishers' record keys (librdkafka: crc32)"
+    )
+    state_dir: Path = Field(Path(".state"), description="folder for everything written to disk")
+    store: str = Field("", description="artefact store: folder or fsspec URI; default <state-dir>/models")
+    assignment: str = Field(
+        "group",
+        description="'group': Kafka assigns partitions; 'all' or '0,2': fixed (embedded, single process)",
+    )
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        "auto", description="auto: pretty in a terminal, else JSON"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    worker_name: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="name in logs and stats"
+    )
+
+    @field_validator("partitions")
+    @classmethod
+    def _divides(cls, value: int) -> int:
+        if value < 1 or SHARDS % value:
+            raise ValueError(f"partitions must divide {SHARDS}: 1, 2, 4, 8, … 256")
+        return value
+
+    def topic(self, name: str) -> str:
+        """Full name of a topic of the contract."""
+        return self.topic_prefix + name
+
+    def store_uri(self) -> str:
+        """Where artefacts live."""
+        return self.store or str(self.state_dir / "models")
+
+    def fixed_partitions(self) -> list[int] | None:
+        """The partitions of a fixed assignment, None with group assignment."""
+        if self.assignment == "group":
+            return None
+        if self.assignment == "all":
+            return list(range(self.partitions))
+        return [int(p) for p in self.assignment.split(",")]
+
+
+class StreamerSettings(CommonSettings):
+    """Settings of the streamer worker."""
+
+    capacity: int = Field(8192, ge=64, description="slots of window and training history a stream")
+    lateness_slots: int = Field(
+        64, ge=1, description="within this many slots any order of arrival gives the same window"
+    )
+    batch_records: int = Field(5000, ge=1, description="records of one partition applied in one call")
+    batch_ms: int = Field(25, ge=1, description="how long a fetch may wait for more")
+    max_ahead_s: float = Field(
+        300.0, gt=0, description="points further ahead of their record's time are dead-lettered"
+    )

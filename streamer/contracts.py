@@ -12,9 +12,7 @@ MAX_STREAM_BYTES = 256  # a Kafka key and a Redis key; longer names are a mistak
 MAX_CHANNELS = 256  # 256 channels x 8192 slots are 8 MB of window: more is several streams
 TOPICS = ("metrics", "streams", "windows", "anomalies", "training", "models", "feedback", "dead-letters")
 COMPACTED = frozenset({"streams", "models"})
-PARTITIONED = frozenset(
-    {"metrics", "windows", "anomalies"}
-)  # same count, partition number written explicitly
+PARTITIONED = frozenset({"metrics", "windows", "anomalies"})  # same count, partition number written explicitly
 HEADER_MODE = "mode"  # metrics: value `history` = learn from it, never alert on it
 HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that came with the wrong key
 
@@ -62,16 +60,12 @@ class StreamSettings(Contract):
 
     tenant: str | None = None
     labels: dict[str, str] = {}
-    unit: Literal["s", "ms", "us", "ns"] | None = Field(
-        None, description="unit of numeric time stamps; none: by size"
-    )
+    unit: Literal["s", "ms", "us", "ns"] | None = Field(None, description="unit of numeric time stamps; none: by size")
     kind: Literal["gauge", "counter", "auto"] = "auto"
     interval_s: float | None = Field(
         None, gt=0, le=86_400 * 31, description="seconds a slot; none: inferred from 33 points"
     )
-    same_slot: Literal["last", "mean"] = Field(
-        "last", description="two points in one slot: newest wins, or their mean"
-    )
+    same_slot: Literal["last", "mean"] = Field("last", description="two points in one slot: newest wins, or their mean")
     channels: list[ChannelName] | None = Field(
         None, min_length=1, max_length=MAX_CHANNELS, description="fixes the order"
     )
@@ -80,15 +74,11 @@ class StreamSettings(Contract):
         0.0, ge=0, description="smaller deviations from the expected band never alert (unit of the data)"
     )
     floor_rel: float = Field(0.0, ge=0, description="the same, as a share of the expected value")
-    alert_budget: float = Field(
-        1.0, gt=0, le=1000, description="expected false alerts in 10 000 slots of the stream"
-    )
+    alert_budget: float = Field(1.0, gt=0, le=1000, description="expected false alerts in 10 000 slots of the stream")
     capacity: int | None = Field(
         None, ge=64, le=1 << 20, description="slots of window and training history; default 8192"
     )
-    no_data_after: float | None = Field(
-        None, gt=1, description="a stop alerts after this many intervals; default 30"
-    )
+    no_data_after: float | None = Field(None, gt=1, description="a stop alerts after this many intervals; default 30")
     ttl_s: float | None = Field(None, gt=0, description="forget the stream after this long without a point")
     paused: bool = Field(False, description="keep the window, do not alert (maintenance)")
 
@@ -127,9 +117,7 @@ class Incident(Contract):
     tenant: str | None = None
     labels: dict[str, str] = {}
     severity: Severity
-    historic: bool = Field(
-        False, description="the event time is more than an hour before the moment of writing"
-    )
+    historic: bool = Field(False, description="the event time is more than an hour before the moment of writing")
     started_at: str = Field(description="RFC 3339 of the onset")
     updated_at: str = Field(description="RFC 3339 of the slot this revision was made at")
     ended_at: str | None = None
@@ -137,9 +125,7 @@ class Incident(Contract):
     anchor_slot: int
     slot: int
     slots: int = Field(ge=0, description="length so far")
-    score: float = Field(
-        description="fused surprise at its peak: -log10 of the tail probability on normal data"
-    )
+    score: float = Field(description="fused surprise at its peak: -log10 of the tail probability on normal data")
     tail_probability: float = Field(ge=0, le=1)
     threshold: float = Field(description="score that opened it")
     channels: list[ChannelShare] = Field(
@@ -179,12 +165,8 @@ class TrainingRequest(Contract):
 
     stream: StreamName
     reason: TrainingReason
-    job: Literal["full", "prototypes"] = Field(
-        "full", description="full distillation, or the cheap prototype update"
-    )
-    span: tuple[int, int] | None = Field(
-        None, description="first and last slot to learn from; none: all history"
-    )
+    job: Literal["full", "prototypes"] = Field("full", description="full distillation, or the cheap prototype update")
+    span: tuple[int, int] | None = Field(None, description="first and last slot to learn from; none: all history")
     grid_version: int | None = None
     exclude: list[tuple[int, int]] = Field(
         default=[], description="slot ranges never to learn from (incidents, maintenance)"

@@ -11,7 +11,7 @@ from rich.text import Text
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_POINTS = 40
 ALERTS_SHOWN = 10
-SEVERITY_STYLE = {"critical": "bold red", "major": "red", "minor": "yellow", "warning": "yellow", "info": "cyan"}
+SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 @dataclass

@@ -22,18 +22,14 @@ class CommonSettings(BaseSettings):
     namespace: str = Field("al", description="prefix of all Redis keys")
     partitions: int = Field(4, description="partitions of metrics, windows and anomalies; divides 256")
     replication: int = Field(1, ge=1, description="replication factor of provisioned topics")
-    partitioner: Partitioner = Field(
-        "murmur2", description="hash of the publishers' record keys (librdkafka: crc32)"
-    )
+    partitioner: Partitioner = Field("murmur2", description="hash of the publishers' record keys (librdkafka: crc32)")
     state_dir: Path = Field(Path(".state"), description="folder for everything written to disk")
     store: str = Field("", description="artefact store: folder or fsspec URI; default <state-dir>/models")
     assignment: str = Field(
         "group",
         description="'group': Kafka assigns partitions; 'all' or '0,2': fixed (embedded, single process)",
     )
-    log_format: Literal["auto", "json", "pretty"] = Field(
-        "auto", description="auto: pretty in a terminal, else JSON"
-    )
+    log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty in a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     worker_name: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="name in logs and stats"
@@ -72,6 +68,4 @@ class StreamerSettings(CommonSettings):
     )
     batch_records: int = Field(5000, ge=1, description="records of one partition applied in one call")
     batch_ms: int = Field(25, ge=1, description="how long a fetch may wait for more")
-    max_ahead_s: float = Field(
-        300.0, gt=0, description="points further ahead of their record's time are dead-lettered"
-    )
+    max_ahead_s: float = Field(300.0, gt=0, description="points further ahead of their record's time are dead-lettered")

@@ -77,9 +77,7 @@ def numeric_timestamps(column: np.ndarray, unit: str | None = None) -> np.ndarra
     if unit:
         factor = np.full(len(column), UNITS[unit], np.int64)
     else:
-        factor = np.select([safe < bound for bound, _ in _BOUNDS], [f for _, f in _BOUNDS], 1).astype(
-            np.int64
-        )
+        factor = np.select([safe < bound for bound, _ in _BOUNDS], [f for _, f in _BOUNDS], 1).astype(np.int64)
     bad |= safe.astype(np.float64) * factor > float(_MAX_NS - 1024)
     if column.dtype.kind == "f":
         ns = np.rint(np.where(bad, 0.0, safe * factor))

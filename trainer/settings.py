@@ -1,0 +1,22 @@
+"""Settings of the trainer worker."""
+
+from pydantic import Field
+
+from detector.settings import DetectorSettings
+
+
+class TrainerSettings(DetectorSettings):
+    """What the trainer needs beside teacher and bank settings."""
+
+    batch_requests: int = Field(512, ge=1, description="training requests fitted together in one run")
+    batch_wait_ms: int = Field(300, ge=0, description="how long a run waits for more requests after the first")
+    min_slots: int = Field(128, ge=64, description="slots with data below which a stream is not fitted")
+    fit_windows: int = Field(2048, ge=256, description="training windows a stream and scale, at most")
+    gate_max_excess: float = Field(
+        10.0,
+        gt=1,
+        description="a model whose held-back false alarms exceed the expected ones this many times stays shadow",
+    )
+    gate_min_recall: float = Field(
+        0.2, ge=0, le=1, description="a model that sees a smaller share of the injected anomalies stays shadow"
+    )

@@ -6,7 +6,7 @@ and the parser of everything that is not a metric point.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MAX_STREAM_BYTES = 256  # a Kafka key and a Redis key; longer names are a mistake in the publisher
 MAX_CHANNELS = 256  # 256 channels x 8192 slots are 8 MB of window: more is several streams
@@ -22,12 +22,12 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Contract(BaseModel):
-    """Base: unknown fields are refused, so that a typing error in a field's name is heard of."""
+    """Base. Unknown fields are refused, so that a misspelt setting is heard of; metric points ignore them."""
 
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
 
 
-class MetricPoint(Contract):
+class MetricPoint(Contract, extra="ignore"):
     """`metrics`: one point. `value` is short for `values: {"value": …}`; null is a known gap."""
 
     stream: StreamName
@@ -45,7 +45,7 @@ class MetricPoint(Contract):
         return self
 
 
-class MetricBatch(Contract):
+class MetricBatch(Contract, extra="ignore"):
     """`metrics`: many points of one stream, columns in the order of `channels`."""
 
     stream: StreamName
@@ -234,8 +234,8 @@ MODELS: dict[str, tuple[type[Contract], ...]] = {
 }
 
 
-def topic_schema(topic: str) -> dict[str, JsonValue]:
+def topic_schema(topic: str) -> dict[str, Any]:
     """JSON Schema of a topic's value (for `dead-letters` and `windows`: of its headers)."""
     models = MODELS[topic]
-    schemas: list[dict[str, Any]] = [m.model_json_schema() for m in models]
+    schemas = [m.model_json_schema() for m in models]
     return schemas[0] if len(schemas) == 1 else {"title": topic, "oneOf": schemas}

@@ -8,7 +8,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_delay,
+    stop_never,
+    wait_exponential,
+)
 
 from streamer.contracts import COMPACTED, PARTITIONED, TOPICS
 from streamer.errors import UnavailableError
@@ -45,14 +52,13 @@ async def patiently(
             log.warning("waiting", on=what, error=f"{type(error).__name__}: {error}")
         said = True
 
-    options = {"stop": stop_after_delay(give_up_after_s)} if give_up_after_s is not None else {}
     try:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(errors),
             wait=wait_exponential(0.1, max=2.0),
             before_sleep=say_once,
             reraise=True,
-            **options,
+            stop=stop_never if give_up_after_s is None else stop_after_delay(give_up_after_s),
         ):
             with attempt:
                 result = await call()

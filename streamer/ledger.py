@@ -15,6 +15,18 @@ from streamer.partitioning import shards_of_partition
 
 log = structlog.get_logger(__name__)
 SCRIPT = files("streamer").joinpath("apply.lua").read_text()
+# A stored offset of another cluster (the embedded broker was restarted) counts for nothing. A larger epoch stays:
+# two claims may cross, and the later one wins.
+CLAIM = """
+for _, key in ipairs(KEYS) do
+  if tonumber(redis.call('HGET', key, 'epoch') or '0') < tonumber(ARGV[2]) then
+    redis.call('HSET', key, 'epoch', ARGV[2])
+    if redis.call('HGET', key, 'cluster') ~= ARGV[1] then
+      redis.call('HSET', key, 'cluster', ARGV[1], 'offset', '-1')
+    end
+  end
+end
+"""
 _Arg = bytes | str | int
 
 
@@ -79,24 +91,22 @@ class Ledger:
         self._partitions = partitions
         self._clustered = clustered
         self._script = client.register_script(SCRIPT)
+        self._claim = client.register_script(CLAIM)
         self._epochs: dict[int, int] = {}
         self._applied: dict[int, dict[int, int]] = {}
 
     async def claim(self, partition: int) -> int:
-        """Take a partition over: a new owner epoch, which fences every earlier owner at its next write."""
+        """Take a partition over: a new owner epoch, which fences every earlier owner from now on."""
         epoch = int(await self._client.incr(self.keys.owner_epoch(self.topic, partition)))
         self._epochs[partition] = epoch
-        await self.load(partition)
-        # Fence now, not at the first batch: an old owner must not write after we have read.
-        for shard in shards_of_partition(partition, self._partitions):
-            if self._applied[partition][shard] >= 0:
-                await self._fence(partition, shard, epoch)
+        offsets = [
+            self.keys.stream_offset(shard, self.topic, partition)
+            for shard in shards_of_partition(partition, self._partitions)
+        ]
+        for keys in [[key] for key in offsets] if self._clustered else [offsets]:
+            await self._claim(keys=keys, args=[self.cluster, epoch])
         await self.load(partition)
         return epoch
-
-    async def _fence(self, partition: int, shard: int, epoch: int) -> None:
-        key = self.keys.stream_offset(shard, self.topic, partition)
-        await self._client.hset(key, "epoch", str(epoch))
 
     async def load(self, partition: int) -> dict[int, int]:
         """Read the stored offsets: shard → last applied offset, -1 where none or from another cluster."""

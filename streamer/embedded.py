@@ -25,6 +25,7 @@ from streamer.errors import ConfigError, UnavailableError
 from streamer.processes import POLL_S, Child, ProcessDiedError
 
 LOOPBACK = "127.0.0.1"
+LOCK = "lock"
 # Both servers answer within 50 ms on an idle machine; this is for one that swaps.
 START_TIMEOUT_S = 20.0
 # Somebody else may take a port between our finding it free and the server binding it.
@@ -220,8 +221,10 @@ class EmbeddedStack:
     Both servers die with the process that started them, even when that one is killed with -9 (Linux).
     """
 
-    def __init__(self, state_dir: Path, *, broker: Broker | None = None) -> None:
+    def __init__(self, state_dir: Path, *, broker: Broker | None = None, fresh: bool = False) -> None:
+        """`fresh` empties the state folder at the start, once it is ours alone."""
         self.state_dir = state_dir.resolve()
+        self._fresh = fresh
         self._broker: Broker = TansuBroker(self.state_dir) if broker is None else broker
         self._redis = ValkeyServer(self.state_dir)
         self._lock: IO[str] | None = None
@@ -249,6 +252,8 @@ class EmbeddedStack:
     async def start(self) -> None:
         """Start both servers. Raises ConfigError when another process uses the state folder."""
         self._lock_state_dir()
+        if self._fresh:
+            self._empty_state_dir()
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)
             await asyncio.gather(self._broker.start(), self._redis.start())
@@ -289,7 +294,7 @@ class EmbeddedStack:
     def _lock_state_dir(self) -> None:
         # Two Valkeys on one append-only file destroy it. The lock goes with the process, however it ends.
         self.state_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.state_dir / "lock").open("w")
+        self._lock = (self.state_dir / LOCK).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -299,6 +304,13 @@ class EmbeddedStack:
                 f"The state folder {self.state_dir} is in use by another embedded stack. "
                 "Stop that one, or give this one a folder of its own with --state-dir."
             ) from error
+
+    def _empty_state_dir(self) -> None:
+        for entry in self.state_dir.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:
+                entry.unlink()
 
 
 async def wait_for_port(port: int, child: Child, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -316,9 +328,7 @@ async def wait_for_port(port: int, child: Child, timeout_s: float = START_TIMEOU
         await asyncio.sleep(POLL_S)
         child.check()
         return
-    raise UnavailableError(
-        f"{child.name} did not listen on {LOOPBACK}:{port} within {timeout_s:g} s, see {child.log}"
-    )
+    raise UnavailableError(f"{child.name} did not listen on {LOOPBACK}:{port} within {timeout_s:g} s, see {child.log}")
 
 
 async def wait_for_kafka(bootstrap: str, child: Child, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -336,9 +346,7 @@ async def wait_for_kafka(bootstrap: str, child: Child, timeout_s: float = START_
             await asyncio.sleep(POLL_S)
         finally:
             await admin.close()
-    raise UnavailableError(
-        f"{child.name} at {bootstrap} did not answer within {timeout_s:g} s, see {child.log}"
-    )
+    raise UnavailableError(f"{child.name} at {bootstrap} did not answer within {timeout_s:g} s, see {child.log}")
 
 
 async def wait_for_redis(url: str, child: Child, timeout_s: float = START_TIMEOUT_S) -> None:

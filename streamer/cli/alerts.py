@@ -1,0 +1,110 @@
+"""`anomalyllm alerts`: follow the incidents, each with its reason."""
+
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from streamer.cli.options import with_settings
+from streamer.cli.running import GIVE_UP_AFTER_S, err, out, parse_since, run_until_stopped
+from streamer.settings import CommonSettings
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from streamer.contracts import AnomalyEvent
+
+# A batch has one time stamp in the broker's index: begin a little early and leave out by the record's own.
+SEEK_MARGIN_MS = 60_000
+STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("alerts")
+    @with_settings(CommonSettings)
+    def alerts(
+        settings: CommonSettings,
+        since: Annotated[str, typer.Option(help="now, an age (15m, 2h, 1d) or an RFC 3339 time.")] = "now",
+        stream: Annotated[str, typer.Option(help="Only streams that match this pattern, e.g. 'host.*'.")] = "*",
+        as_json: Annotated[bool, typer.Option("--json", help="The CloudEvents as they are, one a line.")] = False,
+        follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C; otherwise end at the last alert.")] = True,
+    ) -> None:
+        """Follow the alerts, each with its reason."""
+        run_until_stopped(_alerts(settings, parse_since(since), stream, as_json, follow))
+
+
+async def _alerts(settings: CommonSettings, since: datetime, pattern: str, as_json: bool, follow: bool) -> None:
+    from pydantic import ValidationError
+
+    from streamer.contracts import AnomalyEvent
+    from streamer.kafka import make_consumer
+
+    since_ms = int(since.timestamp() * 1000)
+    consumer = await make_consumer(settings, None, give_up_after_s=GIVE_UP_AFTER_S)
+    try:
+        partitions = await _seek(consumer, settings.topic("anomalies"), since_ms)
+        silent = 0
+        while follow or silent < 2:
+            batches = await consumer.getmany(timeout_ms=500)
+            silent = silent + 1 if not batches and await _at_end(consumer, partitions) else 0
+            for record in (record for records in batches.values() for record in records):
+                name = (record.key or b"").decode(errors="replace")
+                if record.timestamp < since_ms or not fnmatchcase(name, pattern):
+                    continue
+                if as_json:
+                    typer.echo(record.value)
+                    continue
+                try:
+                    out.print(line(AnomalyEvent.model_validate_json(record.value)))
+                except ValidationError as error:
+                    err.print(f"[dim]not an alert, at {record.partition}/{record.offset}: {escape(str(error))}[/]")
+    finally:
+        await consumer.stop()
+
+
+async def _seek(consumer: "AIOKafkaConsumer", topic: str, since_ms: int) -> list["TopicPartition"]:
+    from aiokafka import TopicPartition
+
+    from streamer.errors import UnavailableError
+
+    if topic not in await consumer.topics():
+        raise UnavailableError(f"topic {topic} does not exist: run `anomalyllm topics provision`")
+    partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+    consumer.assign(partitions)
+    start_ms = max(0, since_ms - SEEK_MARGIN_MS)
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, start_ms))
+    ends = await consumer.end_offsets(partitions)
+    for partition in partitions:
+        at = found.get(partition)
+        # Nothing that young: None on Kafka, the time stamp -1 on the embedded broker.
+        consumer.seek(partition, ends[partition] if at is None or at.timestamp < 0 else at.offset)
+    return partitions
+
+
+async def _at_end(consumer: "AIOKafkaConsumer", partitions: list["TopicPartition"]) -> bool:
+    return all([await consumer.position(p) >= (consumer.highwater(p) or 0) for p in partitions])
+
+
+def line(event: "AnomalyEvent") -> str:
+    """One incident revision for a person, in rich markup: when, what, where, and the reason under it."""
+    incident = event.data
+    style = "green" if incident.state in ("resolved", "retracted") else STYLES[incident.severity]
+    shares = ", ".join(
+        f"{share.channel} {share.share:.0%}"
+        + ("" if share.value is None else f" at {share.value:.4g}")
+        + ("" if share.low is None or share.high is None else f" (expected {share.low:.4g} to {share.high:.4g})")
+        for share in incident.channels[:3]
+    )
+    facts = f"score {incident.score:.1f} of {incident.threshold:.1f}, p={incident.tail_probability:.1g}"
+    view = f"{incident.view}, {incident.scale} slots, model {incident.model_version or 'none'}"
+    historic = " · historic" if incident.historic else ""
+    return (
+        f"[dim]{escape(incident.updated_at)}[/] [{style}]{incident.state:<9}[/] [bold]{escape(incident.stream)}[/] "
+        f"[{style}]{incident.severity}[/]{historic} · since {escape(incident.started_at)}\n"
+        f"  {escape(incident.reason)}\n"
+        f"  [dim]{facts}; {escape(shares)}; {escape(view)}; {incident.incident_id}:{incident.revision}[/]"
+    )

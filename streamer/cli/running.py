@@ -1,0 +1,61 @@
+"""Running a command's coroutine until it ends or somebody stops it, and plain output helpers."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from streamer.errors import ConfigError, ContractError
+from streamer.timestamps import NS, parse_timestamp
+
+T = TypeVar("T")
+
+# A command typed by a person should say that nothing answers; workers wait for ever.
+GIVE_UP_AFTER_S = 10.0
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+def run_until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
+    """Run to the end, or cancel it in order on SIGINT and SIGTERM (then None)."""
+
+    async def guarded() -> T | None:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        stopped = False
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = True
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not stopped:
+                raise
+            return None
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    return asyncio.run(guarded())
+
+
+def parse_since(text: str) -> datetime:
+    """`now`, an age (`90s`, `15m`, `2h`, `1d`) or an RFC 3339 time stamp. Raises ConfigError."""
+    if text == "now":
+        return datetime.now(UTC)
+    if text[-1:] in _UNITS_S and text[:-1].isdigit():
+        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * _UNITS_S[text[-1]])
+    try:
+        return datetime.fromtimestamp(parse_timestamp(text) / NS, UTC)
+    except ContractError as error:
+        raise ConfigError(f"--since: expected now, an age such as 15m or 2h, or a time: {error}") from error

@@ -1,0 +1,145 @@
+"""`anomalyllm streams`: list streams, set how one is read and judged, delete one everywhere."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from streamer.cli.options import with_fields, with_settings
+from streamer.cli.running import GIVE_UP_AFTER_S, out
+from streamer.contracts import StreamSettings
+from streamer.errors import ConfigError
+from streamer.settings import CommonSettings
+
+_PANEL = "What to set (what is not given keeps its value)"
+Name = Annotated[str, typer.Argument(help="Name of the stream.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Start from the defaults instead of the present settings.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    streams = typer.Typer(help="List, set and delete streams.", no_args_is_help=True)
+    app.add_typer(streams, name="streams")
+
+    @streams.command("list")
+    @with_settings(CommonSettings)
+    def show(settings: CommonSettings, as_json: AsJson = False) -> None:
+        """List all streams: what arrived, their grid, and what was set."""
+        rows = asyncio.run(_list(settings))
+        if as_json:
+            import orjson
+
+            for row in rows:
+                typer.echo(orjson.dumps(row).decode())
+            return
+        out.print(_table(rows))
+
+    @streams.command("set")
+    @with_settings(CommonSettings)
+    @with_fields(StreamSettings, _PANEL)
+    def change(settings: CommonSettings, name: Name, fields: dict[str, Any], replace: Replace = False) -> None:
+        """Set how a stream is read and judged."""
+        made = asyncio.run(_set(settings, name, fields, replace))
+        out.print(f"{name}: {made.model_dump_json(exclude_defaults=True)}")
+
+    @streams.command("delete")
+    @with_settings(CommonSettings)
+    def delete(settings: CommonSettings, name: Name) -> None:
+        """Delete a stream everywhere: window, state and model."""
+        asyncio.run(_write(settings, name, None))
+        out.print(f"{name}: deletion sent; it comes back if somebody goes on publishing it")
+
+
+async def _present(settings: CommonSettings) -> dict[str, StreamSettings]:
+    from streamer.kafka import TableReader, provision
+
+    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    reader = TableReader(settings, "streams")
+    await reader.start()
+    try:
+        present: dict[str, StreamSettings] = {}
+        for record in await reader.catch_up():
+            name = (record.key or b"").decode(errors="replace")
+            try:
+                present[name] = StreamSettings.model_validate_json(record.value or b"{}")
+            except ValidationError:
+                continue  # a worker dead-letters it; here the settings before it stay
+            if record.value is None:
+                del present[name]
+        return present
+    finally:
+        await reader.stop()
+
+
+async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], replace: bool) -> StreamSettings:
+    before = {} if replace else (await _present(settings)).get(name, StreamSettings()).model_dump(exclude_unset=True)
+    try:
+        made = StreamSettings.model_validate({**before, **fields})
+    except ValidationError as error:
+        lines = [f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+    await _write(settings, name, made.model_dump_json(exclude_unset=True).encode())
+    return made
+
+
+async def _write(settings: CommonSettings, name: str, value: bytes | None) -> None:
+    from streamer.kafka import make_producer, provision
+
+    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    try:
+        await producer.send_and_wait(settings.topic("streams"), value, key=name.encode())
+    finally:
+        await producer.stop()
+
+
+async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
+    import redis.asyncio
+
+    from streamer.errors import UnavailableError
+    from streamer.keys import Keys
+    from streamer.rings import all_streams, read_headers
+
+    known = await _present(settings)
+    client = redis.asyncio.Redis.from_url(settings.redis_url)
+    keys = Keys(settings.namespace)
+    try:
+        seen = await all_streams(client, keys)
+        headers = await read_headers(client, keys, seen, settings.partitioner)
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis at {settings.redis_url} does not answer: {error}. Is it running?") from error
+    finally:
+        await client.aclose()
+    rows = []
+    for name in sorted({*known, *headers}):
+        header, chosen = headers.get(name), known.get(name)
+        rows.append(
+            {
+                "stream": name,
+                "state": header.state if header else "no points yet",
+                "interval_s": header.interval_ns / 1e9 if header and header.interval_ns else None,
+                "channels": header.channels if header else [],
+                "slots": max(0, header.hi - header.lo + 1) if header else 0,
+                "points": header.points if header else 0,
+                "settings": chosen.model_dump(mode="json", exclude_unset=True) if chosen else {},
+            }
+        )
+    return rows
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold")
+    for column in ("stream", "state"):
+        table.add_column(column, no_wrap=True)
+    for column in ("interval", "channels", "slots", "points"):
+        table.add_column(column, justify="right")
+    table.add_column("settings")
+    for row in rows:
+        interval = "–" if row["interval_s"] is None else f"{row['interval_s']:g} s"
+        chosen = ", ".join(f"{key}={value}" for key, value in row["settings"].items())
+        counts = (str(len(row["channels"])), f"{row['slots']:,}", f"{row['points']:,}")
+        table.add_row(row["stream"], row["state"], interval, *counts, chosen)
+    return table

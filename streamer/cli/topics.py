@@ -1,0 +1,70 @@
+"""`anomalyllm topics`: create the topics of the contract, and say what is there."""
+
+import asyncio
+
+import typer
+from rich.table import Table
+
+from streamer.cli.options import with_settings
+from streamer.cli.running import GIVE_UP_AFTER_S, out
+from streamer.settings import CommonSettings
+
+DIRECTIONS = {
+    "metrics": "users → streamer",
+    "streams": "users, CLI → all",
+    "windows": "streamer → detector",
+    "anomalies": "detector → users",
+    "training": "detector, CLI → trainer",
+    "models": "trainer → detector",
+    "feedback": "users → detector, trainer",
+    "dead-letters": "all → operators",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    topics = typer.Typer(help="Create and describe the topics.", no_args_is_help=True)
+    app.add_typer(topics, name="topics")
+
+    @topics.command("provision")
+    @with_settings(CommonSettings)
+    def provision(settings: CommonSettings) -> None:
+        """Create the topics that are missing; those that exist are left as they are."""
+        from streamer.kafka import provision
+
+        created = asyncio.run(provision(settings, give_up_after_s=GIVE_UP_AFTER_S))
+        out.print("\n".join(f"created {name}" for name in created) or "all topics exist")
+
+    @topics.command("describe")
+    @with_settings(CommonSettings)
+    def describe(settings: CommonSettings) -> None:
+        """Show each topic: who writes and reads it, partitions, records."""
+        out.print(asyncio.run(_describe(settings)))
+
+
+async def _describe(settings: CommonSettings) -> Table:
+    from aiokafka import TopicPartition
+
+    from streamer.contracts import COMPACTED, TOPICS
+    from streamer.kafka import make_consumer
+
+    table = Table(box=None, header_style="bold")
+    for column in ("topic", "writes → reads", "kind"):
+        table.add_column(column, no_wrap=True)
+    for column in ("partitions", "records"):
+        table.add_column(column, justify="right")
+    consumer = await make_consumer(settings, None, give_up_after_s=GIVE_UP_AFTER_S)
+    try:
+        existing = await consumer.topics()
+        for topic in TOPICS:
+            name, kind = settings.topic(topic), "table" if topic in COMPACTED else "log"
+            if name not in existing:
+                table.add_row(name, DIRECTIONS[topic], kind, "–", "missing: anomalyllm topics provision")
+                continue
+            partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
+            begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+            records = sum(end[p] - begin[p] for p in partitions)
+            table.add_row(name, DIRECTIONS[topic], kind, str(len(partitions)), f"{records:,}")
+    finally:
+        await consumer.stop()
+    return table

@@ -1,0 +1,68 @@
+"""Fixtures for tests that need servers: one embedded stack a session, topics and keys of its own a test.
+
+With ANOMALYLLM_TEST_KAFKA=1 the broker is a real Apache Kafka (`make test-kafka`).
+"""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streamer.contracts import TOPICS
+from streamer.embedded import EmbeddedStack
+from streamer.kafka import provision
+from streamer.settings import CommonSettings
+from tests.realkafka import RealKafka
+
+REAL_KAFKA = os.environ.get("ANOMALYLLM_TEST_KAFKA") == "1"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("ANOMALYLLM_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    """Broker and Redis, shared by all tests of the session. Tests that kill servers start a stack of their own."""
+    folder: Path = tmp_path_factory.mktemp("stack")
+    stack = EmbeddedStack(folder, broker=RealKafka(folder / "kafka") if REAL_KAFKA else None)
+    asyncio.run(stack.start())
+    yield stack
+    asyncio.run(stack.stop())
+
+
+@pytest.fixture
+async def settings(stack: EmbeddedStack, tmp_path: Path) -> AsyncIterator[CommonSettings]:
+    """Common settings of one test: its own topics (provisioned), its own Redis keys, its own state folder."""
+    unique = uuid.uuid4().hex[:12]
+    made = CommonSettings(
+        bootstrap=stack.bootstrap,
+        redis_url=stack.redis_url,
+        topic_prefix=f"t{unique}.",
+        namespace=f"n{unique}",
+        assignment="all",
+        state_dir=tmp_path / "state",
+    )
+    await provision(made)
+    yield made
+    # The embedded broker keeps all records in memory until their topic goes.
+    admin = AIOKafkaAdminClient(bootstrap_servers=made.bootstrap)
+    await admin.start()
+    await admin.delete_topics([made.topic(topic) for topic in TOPICS])
+    await admin.close()
+
+
+@pytest.fixture
+async def redis_client(stack: EmbeddedStack) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client of the session's Redis."""
+    client = redis.asyncio.Redis.from_url(stack.redis_url)
+    yield client
+    await client.aclose()

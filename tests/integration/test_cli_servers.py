@@ -1,0 +1,175 @@
+"""The commands that talk to servers, as a user runs them: as processes, against broker and Redis."""
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+from aiokafka import ConsumerRecord
+
+from streamer.contracts import AnomalyEvent, ChannelShare, Incident, StreamSettings
+from streamer.kafka import TableReader, header, make_producer
+from streamer.partitioning import home_partition
+from streamer.settings import CommonSettings
+from streamer.workers import worker_env
+
+pytestmark = pytest.mark.kafka
+
+
+async def _run(settings: CommonSettings, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "streamer.cli"),
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **worker_env(settings)},
+    )
+    out, err = await process.communicate(stdin)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def _records(settings: CommonSettings, topic: str) -> list[ConsumerRecord]:
+    reader = TableReader(settings, topic)
+    await reader.start()
+    try:
+        return await reader.catch_up()
+    finally:
+        await reader.stop()
+
+
+async def test_publish_sends_old_points_as_history_to_their_home_partition(
+    settings: CommonSettings, tmp_path: Path
+) -> None:
+    now = time.time()
+    old, fresh = tmp_path / "old.csv", tmp_path / "fresh.jsonl"
+    old.write_text("stream,ts,value\n" + "".join(f"a{i % 2},{1_600_000_000 + i},{i}\n" for i in range(250)))
+    fresh.write_bytes(orjson.dumps({"stream": "b", "ts": now, "values": {"x": 1, "y": None}}) + b"\n")
+    code, out, err = await _run(settings, "publish", str(old), str(fresh))
+    assert (code, err.strip()) == (0, "")
+    assert f"published 251 points of 3 streams to {settings.topic('metrics')}" in out
+    records = await _records(settings, "metrics")
+    points: dict[str, int] = {}
+    for record in records:
+        message = orjson.loads(record.value)
+        stream = message["stream"]
+        points[stream] = points.get(stream, 0) + len(message["points"])
+        assert record.key == stream.encode()
+        assert record.partition == home_partition(stream, settings.partitions)
+        assert header(record, "mode") == (None if stream == "b" else "history")
+    assert points == {"a0": 125, "a1": 125, "b": 1}
+
+
+async def test_publish_reads_standard_input_and_names_a_bad_row(settings: CommonSettings) -> None:
+    lines = b'{"stream":"s","ts":1,"value":1}\n{"stream":"s","ts":2,"value":"x"}\n'
+    code, out, err = await _run(settings, "publish", "--history", "no", stdin=lines)
+    assert (code, out) == (1, "")
+    assert "stdin, row 2: 'x' is not a number" in err
+    code, out, _ = await _run(settings, "publish", "--stream", "s", stdin=b"ts,value\n1700000000,1\n")
+    assert (code, "published 1 points of 1 streams" in out) == (0, True)
+
+
+async def test_publish_says_which_file_is_missing(settings: CommonSettings) -> None:
+    code, _, err = await _run(settings, "publish", "nowhere.csv")
+    assert (code, err) == (1, "error: nowhere.csv: no such file\n")
+
+
+async def test_streams_are_set_listed_and_deleted(settings: CommonSettings) -> None:
+    code, out, err = await _run(
+        settings, "streams", "set", "s", "--interval-s", "0.1", "--labels", "team=core,env=prod"
+    )
+    assert (code, err) == (0, "")
+    code, out, _ = await _run(settings, "streams", "set", "s", "--floor-abs", "5", "--channels", "x,y")
+    kept = StreamSettings(interval_s=0.1, labels={"team": "core", "env": "prod"}, floor_abs=5, channels=["x", "y"])
+    last = (await _records(settings, "streams"))[-1]
+    assert (last.key, StreamSettings.model_validate_json(last.value)) == (b"s", kept)
+    code, out, err = await _run(settings, "streams", "list", "--json")
+    assert (code, err) == (0, "")
+    assert orjson.loads(out)["settings"]["floor_abs"] == 5
+    code, out, _ = await _run(settings, "streams", "delete", "s")
+    assert (await _records(settings, "streams"))[-1].value is None
+    assert (await _run(settings, "streams", "list", "--json"))[1] == ""
+
+
+async def test_a_refused_stream_setting_names_its_flag(settings: CommonSettings) -> None:
+    code, _, err = await _run(settings, "streams", "set", "s", "--interval-s", "0")
+    assert code == 1
+    assert "--interval-s: Input should be greater than 0" in err
+
+
+async def test_topics_are_provisioned_once_and_described(settings: CommonSettings) -> None:
+    other = settings.model_copy(update={"topic_prefix": settings.topic_prefix + "b."})
+    assert (await _run(other, "topics", "provision"))[1].count("created") == 8
+    assert (await _run(other, "topics", "provision"))[1] == "all topics exist\n"
+    code, out, _ = await _run(other, "topics", "describe")
+    assert code == 0
+    assert f"{other.topic_prefix}metrics" in out
+    assert "detector → users" in out
+
+
+async def test_alerts_are_shown_with_their_reason_or_as_they_are(settings: CommonSettings) -> None:
+    producer = await make_producer(settings)
+    for stream in ("plant.a", "plant.b"):
+        event = _event(stream)
+        await producer.send(
+            settings.topic("anomalies"),
+            event.model_dump_json().encode(),
+            key=stream.encode(),
+            partition=home_partition(stream, settings.partitions),
+        )
+    await producer.stop()
+    once = ("alerts", "--since", "5m", "--no-follow")
+    code, out, err = await _run(settings, *once, "--stream", "*.a")
+    assert (code, err) == (0, "")
+    assert "plant.a" in out
+    assert "value is far above" in out
+    assert "expected 1 to 2" in out
+    assert "plant.b" not in out
+    code, out, _ = await _run(settings, *once, "--json")
+    assert {AnomalyEvent.model_validate_json(line).subject for line in out.splitlines()} == {"plant.a", "plant.b"}
+    assert (await _run(settings, "alerts", "--since", "now", "--no-follow"))[1] == ""
+    assert "--since" in (await _run(settings, "alerts", "--since", "soon"))[2]
+
+
+async def test_a_broker_that_is_away_is_an_error_not_a_wait_without_end(settings: CommonSettings) -> None:
+    away = settings.model_copy(update={"bootstrap": "127.0.0.1:1"})
+    code, _, err = await _run(away, "topics", "provision")
+    assert code == 1
+    assert "Kafka at 127.0.0.1:1 does not answer" in err
+
+
+def _event(stream: str) -> AnomalyEvent:
+    incident = Incident(
+        incident_id="i-" + stream,
+        revision=0,
+        state="open",
+        stream=stream,
+        severity="critical",
+        started_at="2026-01-31T12:00:00Z",
+        updated_at="2026-01-31T12:00:01Z",
+        grid_version=1,
+        anchor_slot=1,
+        slot=2,
+        slots=1,
+        score=7.5,
+        tail_probability=3e-8,
+        threshold=4.0,
+        channels=[ChannelShare(channel="value", share=1.0, value=9.0, expected=1.5, low=1.0, high=2.0)],
+        view="prototype",
+        scale=16,
+        depth=0,
+        reason="value is far above what it was",
+    )
+    return AnomalyEvent(
+        id=f"{incident.incident_id}:0",
+        source="/test",
+        type="anomalyllm.incident.open",
+        subject=stream,
+        time=incident.updated_at,
+        data=incident,
+    )

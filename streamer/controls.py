@@ -22,9 +22,7 @@ class Control:
     name: str
     seed: int
 
-    def values(
-        self, start: int, stop: int, anomaly: tuple[int, int] | None = None
-    ) -> npt.NDArray[np.float64]:
+    def values(self, start: int, stop: int, anomaly: tuple[int, int] | None = None) -> npt.NDArray[np.float64]:
         """Values of slots [start, stop), (stop - start,); inside `anomaly` the wave runs three times as fast.
 
         The anomaly keeps the range of the wave nearly as it is: no threshold on the value would find it.

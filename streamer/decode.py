@@ -243,9 +243,9 @@ def _columns(
                 columns = [np.array(column, np.float64) for column in transposed[1:]]
             except OverflowError:
                 ts = None
-            if ts is not None and ts.dtype == np.int64 and (ts >= 0).all():
-                if not any((np.abs(column) > FLOAT32_MAX).any() for column in columns):
-                    return ts, columns, {}
+            fits = ts is not None and (ts >= 0).all()
+            if ts is not None and fits and not any((np.abs(column) > FLOAT32_MAX).any() for column in columns):
+                return ts, columns, {}
     return _rows(points, channels, unit, record_ns)
 
 

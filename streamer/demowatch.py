@@ -5,11 +5,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import redis.asyncio
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from pydantic import ValidationError
 
 from streamer.contracts import AnomalyEvent, Incident, ModelRecord
-from streamer.kafka import header, make_consumer
+from streamer.kafka import header, make_consumer, partitions_of
 from streamer.keys import Keys
 from streamer.settings import CommonSettings
 from streamer.stats import read_stats
@@ -88,10 +88,7 @@ class Watch:
     async def start(self) -> None:
         """Connect; the topics must exist."""
         consumer = self._consumer = await make_consumer(self._settings, None)
-        partitions = []
-        for topic in map(self._settings.topic, TOPICS):
-            await consumer.topics()
-            partitions += [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
+        partitions = await partitions_of(consumer, *map(self._settings.topic, TOPICS))
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
 

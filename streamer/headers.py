@@ -1,6 +1,6 @@
 """The small header every stream has in Redis: what its ring holds and how to read it."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 import orjson
@@ -12,8 +12,8 @@ StreamState = Literal["waiting", "grid", "irregular"]
 class StreamHeader:
     """State of one stream's window.
 
-    Valid slots are `lo..hi` inclusive (`hi < 0`: nothing on the grid yet); slot s stands at row
-    (s - base) mod capacity of the ring; row = one float32 a channel, NaN where nothing arrived.
+    Valid slots are `lo..hi` inclusive (`hi < 0`: nothing on the grid yet); slot s stands at row s mod capacity of
+    the ring; row = one float32 a channel, NaN where nothing arrived. Bytes outside lo..hi mean nothing.
     Slot s is centred on the instant s * interval_ns + phase_ns (ns since 1970).
     """
 
@@ -24,18 +24,19 @@ class StreamHeader:
     capacity: int = 0
     channels: list[str] = field(default_factory=list)
     counters: list[bool] = field(default_factory=list)  # channels stored as increase an interval
-    base: int = 0
     lo: int = 0
     hi: int = -1
     history_hi: int = -1  # slots up to here came with mode=history: learnt from, never alerted on
     seq: int = 0  # sequence number of the newest `windows` notification
-    last_raw: list[float | None] = field(default_factory=list)  # newest raw value of counter channels
+    # newest raw counter value (and its slot) that has left the recent rows; later increments start from it
+    last_raw: list[float | None] = field(default_factory=list)
+    last_raw_slot: list[int] = field(default_factory=list)
     last_seen_ms: int = 0  # record time stamp of the newest point: wall time, for no-data incidents
     points: int = 0  # points ever applied
 
     def dumps(self) -> bytes:
         """JSON, as stored."""
-        return orjson.dumps(asdict(self), option=orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(self)
 
     @classmethod
     def loads(cls, raw: bytes) -> "StreamHeader":

@@ -171,6 +171,24 @@ async def provision(settings: CommonSettings, give_up_after_s: float | None = No
     return await patiently(f"Kafka at {settings.bootstrap}", create, give_up_after_s=give_up_after_s)
 
 
+async def partitions_of(consumer: AIOKafkaConsumer, *names: str) -> list[TopicPartition]:
+    """All partitions of topics, by full name, as the brokers know them now.
+
+    `consumer.partitions_for_topic` knows only topics that the consumer has subscribed to or been assigned.
+
+    Raises:
+        UnavailableError: a topic does not exist.
+    """
+    cluster = await consumer._client.fetch_all_metadata()
+    partitions = []
+    for name in names:
+        found = cluster.partitions_for_topic(name)
+        if not found:
+            raise UnavailableError(f"topic {name} does not exist: run `anomalyllm topics provision`")
+        partitions += [TopicPartition(name, p) for p in sorted(found)]
+    return partitions
+
+
 class TableReader:
     """A whole topic from its beginning, without a group: how workers follow `streams` and `models`."""
 

@@ -27,9 +27,7 @@ class Child:
     `command[0]` must be a path to an executable. Its standard output and error are appended to `log`.
     """
 
-    def __init__(
-        self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.command = list(command)
         self.log = log

@@ -38,7 +38,7 @@ def unroll(header: StreamHeader, raw: bytes, last: int | None = None) -> StreamW
     if count <= 0:
         return StreamWindow(header, np.empty((0, channels), np.float32))
     ring = np.frombuffer(raw, "<f4")
-    rows = (np.arange(lo, header.hi + 1) - header.base) % header.capacity
+    rows = np.arange(lo, header.hi + 1) % header.capacity
     need = (int(rows.max()) + 1) * channels
     if len(ring) < need:  # the ring is newer or older than the header: what is missing is a gap
         ring = np.concatenate([ring, np.full(need - len(ring), np.nan, np.float32)])

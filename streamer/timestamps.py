@@ -12,7 +12,7 @@ UNITS = {"s": NS, "ms": 1_000_000, "us": 1_000, "ns": 1}
 # Upper bounds of each unit's numeric range: 1e11 s is the year 5138, 1e11 ms is 1973. A number in between
 # is therefore never ambiguous for data recorded after 1973.
 _BOUNDS = ((1e11, NS), (1e14, 1_000_000), (1e17, 1_000))
-_MAX_NS = 2**63 - 1
+_MAX_NS = 2**62  # the year 2116: twice an instant still fits into int64, which slot arithmetic needs
 _RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,12})?([Zz]|[+-]\d\d:\d\d)$")
 
 
@@ -24,7 +24,7 @@ def parse_timestamp(value: object, unit: str | None = None) -> int:
         unit: "s", "ms", "us" or "ns"; overrides the guess for numbers.
 
     Raises:
-        ContractError: reason `timestamp`, when it is none of these, negative, or beyond 2262.
+        ContractError: reason `timestamp`, when it is none of these, negative, or beyond 2116.
     """
     if isinstance(value, str):
         return _parse_text(value)
@@ -35,7 +35,7 @@ def parse_timestamp(value: object, unit: str | None = None) -> int:
     factor = UNITS[unit] if unit else next((f for bound, f in _BOUNDS if value < bound), 1)
     ns = value * factor if isinstance(value, int) else _float_ns(value, factor)
     if ns > _MAX_NS:
-        raise ContractError("timestamp", f"ts {value!r} lies beyond the year 2262")
+        raise ContractError("timestamp", f"ts {value!r} lies beyond the year 2116")
     return ns
 
 
@@ -59,14 +59,14 @@ def _parse_text(text: str) -> int:
     seconds = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
     ns = seconds * NS + int((fraction or ".0")[1:10].ljust(9, "0"))
     if not 0 <= ns <= _MAX_NS:
-        raise ContractError("timestamp", f"ts {text[:40]!r} lies outside 1970 to 2262")
+        raise ContractError("timestamp", f"ts {text[:40]!r} lies outside 1970 to 2116")
     return ns
 
 
 def numeric_timestamps(column: np.ndarray, unit: str | None = None) -> np.ndarray:
     """A whole column of numeric time stamps → int64 ns, (N,); the same rule as `parse_timestamp`.
 
-    Bad entries (negative, not finite, beyond 2262) become -1, so that the caller can name their rows.
+    Bad entries (negative, not finite, beyond 2116) become -1, so that the caller can name their rows.
     """
     if column.dtype.kind == "f":
         bad = ~np.isfinite(column) | (column < 0)

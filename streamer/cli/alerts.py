@@ -67,13 +67,9 @@ async def _alerts(settings: CommonSettings, since: datetime, pattern: str, as_js
 
 
 async def _seek(consumer: "AIOKafkaConsumer", topic: str, since_ms: int) -> list["TopicPartition"]:
-    from aiokafka import TopicPartition
+    from streamer.kafka import partitions_of
 
-    from streamer.errors import UnavailableError
-
-    if topic not in await consumer.topics():
-        raise UnavailableError(f"topic {topic} does not exist: run `anomalyllm topics provision`")
-    partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+    partitions = await partitions_of(consumer, topic)
     consumer.assign(partitions)
     start_ms = max(0, since_ms - SEEK_MARGIN_MS)
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, start_ms))

@@ -43,10 +43,8 @@ def register(app: typer.Typer) -> None:
 
 
 async def _describe(settings: CommonSettings) -> Table:
-    from aiokafka import TopicPartition
-
     from streamer.contracts import COMPACTED, TOPICS
-    from streamer.kafka import make_consumer
+    from streamer.kafka import make_consumer, partitions_of
 
     table = Table(box=None, header_style="bold")
     for column in ("topic", "writes → reads", "kind"):
@@ -61,7 +59,7 @@ async def _describe(settings: CommonSettings) -> Table:
             if name not in existing:
                 table.add_row(name, DIRECTIONS[topic], kind, "–", "missing: anomalyllm topics provision")
                 continue
-            partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
+            partitions = await partitions_of(consumer, name)
             begin, end = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
             records = sum(end[p] - begin[p] for p in partitions)
             table.add_row(name, DIRECTIONS[topic], kind, str(len(partitions)), f"{records:,}")

@@ -1,8 +1,8 @@
 """Settings of everything that scores: the teacher, the student bank and the detector worker."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from streamer.settings import CommonSettings
 
@@ -40,6 +40,9 @@ class DetectorSettings(CommonSettings):
     def _increasing(cls, value: list[int]) -> list[int]:
         if not value or value != sorted(set(value)) or value[0] < 2:
             raise ValueError("scales must be increasing window lengths of at least 2 slots, e.g. [4, 16, 64, 256]")
+        for scale in value:
+            if scale > 16 and scale % 16:
+                raise ValueError(f"scale {scale}: scales above 16 slots must be multiples of 16")
         return value
 
     @field_validator("teacher_depths")
@@ -56,7 +59,9 @@ class DetectorSettings(CommonSettings):
             raise ValueError("teacher_patch must be 1, 2, 4 or 8: it divides the 16 points of a window")
         return value
 
-    @property
-    def context(self) -> int:
-        """Slots that a score looks back on: the largest scale."""
-        return self.scales[-1]
+    @model_validator(mode="after")
+    def _teacher_scales(self) -> Self:
+        unknown = [s for s in self.teacher_scales if s not in self.scales or s < 16]
+        if unknown:
+            raise ValueError(f"teacher_scales {unknown} must be among scales {self.scales} and at least 16")
+        return self

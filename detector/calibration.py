@@ -1,0 +1,124 @@
+"""From raw scores to surprises: −log10 of the probability that normal data score as high.
+
+Empirical up to the 95 % quantile, a generalised Pareto tail beyond it. With few samples the tail is drawn towards
+a wide prior, so that a short history makes a cautious model and not a nervous one.
+
+Shapes: B any batch shape, N samples, G grid points; a calibrator is one float32 vector of length WIDTH, so that
+calibrators of any number of rows and views are one tensor.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+CAP = 12.0  # 10^-12: beyond it a number says nothing more
+BODY = -math.log10(0.05)  # 1.301: the surprise at which the tail model takes over
+GRID = 17  # quantiles kept of the body: steps of 0.08 in log10 p
+WIDTH = GRID + 3  # grid, tail scale, tail shape, cap
+
+# Tail shape of the prior: mildly heavy. Bursts of host metrics were measured between 0.05 and 0.4.
+_SHAPE_PRIOR = 0.15
+_SHAPE_WEIGHT = 40.0  # as many excesses as it takes to outvote the prior shape half-way
+_SHAPE_MAX = 0.5
+# A normal body followed by an exponential tail has mean excess 0.25 (q95 - q50), an exponential one 0.43.
+_SCALE_PRIOR = 0.45
+_SCALE_WEIGHT = 10.0
+_MIN_SAMPLES = 24  # fewer make no 95 % quantile worth the name
+
+
+def fit(score_BN: Tensor, valid_BN: Tensor, floor_B: Tensor | float, memory: float = 1.0) -> Tensor:
+    """Calibrators (B, WIDTH) of scores on normal data; NaN where fewer than 24 are valid.
+
+    `floor_B` is the smallest tail scale (a constant score has none of its own), in units of the score.
+    `memory` is how many neighbouring samples say the same (overlapping windows): the tail trusts n / memory.
+    """
+    score_BN = score_BN.float()
+    count_B = valid_BN.sum(-1)
+    sorted_BN = torch.where(valid_BN, score_BN, torch.inf).sort(-1).values
+    levels_G = torch.linspace(0.0, BODY, GRID, device=score_BN.device)
+    grid_BG = _quantiles(sorted_BN, count_B, 1.0 - 10.0 ** (-levels_G))
+    grid_BG = torch.cummax(grid_BG, -1).values
+    middle_B = _quantiles(sorted_BN, count_B, torch.tensor([0.5], device=score_BN.device))[..., 0]
+    start_B = grid_BG[..., -1]
+
+    excess_BN = torch.where(torch.isfinite(sorted_BN), sorted_BN - start_B[..., None], 0.0).clamp_min(0.0)
+    beyond_BN = excess_BN > 0
+    many_B = beyond_BN.sum(-1).float()
+    index_N = torch.arange(sorted_BN.shape[-1], device=score_BN.device)
+    rank_BN = (index_N - (count_B - many_B)[..., None]).float()
+    # Probability weighted moments (Hosking & Wallis 1987): closed form, hence one pass for all rows.
+    share_BN = ((rank_BN + 0.65) / many_B.clamp_min(1.0)[..., None]).clamp(0.0, 1.0)
+    a0_B = excess_BN.sum(-1) / many_B.clamp_min(1.0)
+    a1_B = (excess_BN * (1.0 - share_BN)).sum(-1) / many_B.clamp_min(1.0)
+    shape_B = (2.0 - a0_B / (a0_B - 2.0 * a1_B).clamp_min(1e-12)).clamp(0.0, _SHAPE_MAX)
+    trusted_B = many_B / max(1.0, memory)
+    shape_B = (trusted_B * shape_B + _SHAPE_WEIGHT * _SHAPE_PRIOR) / (trusted_B + _SHAPE_WEIGHT)
+    prior_B = _SCALE_PRIOR * (start_B - middle_B)
+    mean_B = (trusted_B * a0_B + _SCALE_WEIGHT * prior_B) / (trusted_B + _SCALE_WEIGHT)
+    # A sample whose few excesses happen to be small does not make the tail thin.
+    mean_B = torch.maximum(mean_B, 0.5 * prior_B)
+    floor_B = torch.as_tensor(floor_B, device=score_BN.device, dtype=torch.float32).expand_as(mean_B)
+    scale_B = torch.maximum(mean_B * (1.0 - shape_B), floor_B)
+    cap_B = torch.full_like(scale_B, CAP)
+    cal = torch.cat([grid_BG, torch.stack([scale_B, shape_B, cap_B], -1)], -1)
+    return torch.where((count_B >= _MIN_SAMPLES)[..., None], cal, torch.nan)
+
+
+def exponential(score_BN: Tensor, valid_BN: Tensor, start: float, scale_prior: float, weight: float) -> Tensor:
+    """Calibrators (B, WIDTH) of scores that may be very few: an exponential from `start`, drawn to its prior.
+
+    The body is the exponential's own: surprise(start) = 0.
+    """
+    many_B = valid_BN.sum(-1).float()
+    total_B = torch.where(valid_BN, score_BN - start, 0.0).clamp_min(0.0).sum(-1)
+    mean_B = torch.clamp_min((total_B + weight * scale_prior) / (many_B + weight), 0.5 * scale_prior)
+    levels_G = torch.linspace(0.0, BODY, GRID, device=score_BN.device)
+    grid_BG = start + mean_B[..., None] * (levels_G * math.log(10.0))
+    shape_B = torch.full_like(mean_B, _SHAPE_PRIOR)
+    return torch.cat([grid_BG, torch.stack([mean_B, shape_B, torch.full_like(mean_B, CAP)], -1)], -1)
+
+
+def surprise(score_B: Tensor, cal_BC: Tensor) -> Tensor:
+    """Surprise of scores (B) under calibrators that broadcast against them (B, WIDTH); NaN stays NaN."""
+    grid_BG, scale_B, shape_B, cap_B = cal_BC[..., :GRID], cal_BC[..., GRID], cal_BC[..., GRID + 1], cal_BC[..., -1]
+    x_B = score_B[..., None]
+    at_B = (x_B >= grid_BG).sum(-1).clamp(1, GRID - 1)
+    wide_BG = grid_BG.expand(*score_B.shape, GRID)
+    low_B = wide_BG.gather(-1, at_B[..., None] - 1)[..., 0]
+    high_B = wide_BG.gather(-1, at_B[..., None])[..., 0]
+    part_B = ((score_B - low_B) / (high_B - low_B).clamp_min(1e-12)).clamp(0.0, 1.0)
+    body_B = (at_B - 1 + part_B) * (BODY / (GRID - 1))
+    over_B = (score_B - grid_BG[..., -1]).clamp_min(0.0) / scale_B.clamp_min(1e-12)
+    tail_B = BODY + torch.log1p(shape_B * over_B) / (shape_B.clamp_min(1e-3) * math.log(10.0))
+    # A score equal to the largest ever seen of a constant view is not in the tail.
+    out_B = torch.minimum(torch.where(over_B > 0, tail_B, body_B.clamp_max(BODY)), cap_B)
+    return torch.where(torch.isfinite(score_B) & torch.isfinite(cap_B), out_B, torch.nan)
+
+
+def cap(cal_BC: Tensor, cap_B: Tensor) -> Tensor:
+    """The same calibrators with a smaller largest surprise."""
+    out = cal_BC.clone()
+    out[..., -1] = torch.minimum(out[..., -1], cap_B)
+    return out
+
+
+def upper_half(surprise_BV: Tensor) -> Tensor:
+    """Mean over the larger half of the views that are there (NaN = absent); NaN where none is."""
+    there_BV = torch.isfinite(surprise_BV)
+    many_B = there_BV.sum(-1)
+    ranked_BV = torch.where(there_BV, surprise_BV, -1.0).sort(-1, descending=True).values.clamp_min(0.0)
+    half_B = (many_B + 1) // 2
+    index_V = torch.arange(surprise_BV.shape[-1], device=surprise_BV.device)
+    mean_B = torch.where(index_V < half_B[..., None], ranked_BV, 0.0).sum(-1) / half_B.clamp_min(1)
+    return torch.where(many_B > 0, mean_B, torch.nan)
+
+
+def _quantiles(sorted_BN: Tensor, count_B: Tensor, p_G: Tensor) -> Tensor:
+    """Linear-interpolated quantiles (B, G) of the first `count_B` of ascending samples; NaN without samples."""
+    place_BG = p_G * (count_B[..., None] - 1).clamp_min(0)
+    low_BG = place_BG.floor().long()
+    high_BG = torch.minimum(low_BG + 1, (count_B[..., None] - 1).clamp_min(0))
+    a_BG, b_BG = sorted_BN.gather(-1, low_BG), sorted_BN.gather(-1, high_BG)
+    mixed_BG = a_BG + (b_BG - a_BG) * (place_BG - low_BG)
+    return torch.where((count_B > 0)[..., None], mixed_BG, torch.nan)

@@ -1,0 +1,111 @@
+"""Windows of every scale that end at a slot, averaged to at most 16 points, for many rows at once.
+
+Shapes: R rows (stream, channel), L slots, K scored slots (the last K of L), T points of a pooled window.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from streamer.errors import ConfigError
+
+POINTS = 16  # points of a pooled window: enough for a shape, small enough for a distance
+FILL = 3  # slots that the last value stands in for; a longer gap is left out of the comparison
+MISSING = 0.25  # share of missing slots above which a window is not scored at that scale
+BASELINE = 32  # slots of the moving mean that rows with a wandering level are measured against
+_BASELINE_MIN = 8  # samples below which that mean is no baseline
+CLIP = 100.0  # standardised values are kept within: more adds nothing to any surprise
+
+
+class Windows(NamedTuple):
+    """Pooled windows of one scale."""
+
+    value_RKT: Tensor  # standardised, 0 where missing
+    there_RKT: Tensor | None  # False where a point has no sample; None when nothing at all is missing
+    valid_RK: Tensor  # False where too much is missing
+
+
+def points_of(scale: int) -> int:
+    """Points of a pooled window of a scale. Raises ConfigError when the scale cannot be cut into them."""
+    points = min(scale, POINTS)
+    if scale % points:
+        raise ConfigError(f"scale {scale}: scales above {POINTS} slots must be multiples of {POINTS}")
+    return points
+
+
+def context_of(scales: Sequence[int]) -> int:
+    """Slots up to and including a slot that its score depends on."""
+    return max(scales) + FILL + BASELINE - 1
+
+
+def baseline(values_RL: Tensor, local_R: Tensor) -> Tensor:
+    """Moving mean (float64) over the newest BASELINE slots of rows where `local_R` is 1, else 0.
+
+    NaN where a row of the first kind has too few samples.
+    """
+    if not bool(local_R.any()):
+        return torch.zeros_like(values_RL, dtype=torch.float64)
+    there_RL = torch.isfinite(values_RL)
+    value_RL = torch.where(there_RL, values_RL, 0.0).double()
+    left = (BASELINE - 1, 0)
+    sum_RL = _moving_sum(torch.nn.functional.pad(value_RL, left), BASELINE)
+    many_RL = _moving_sum(torch.nn.functional.pad(there_RL.double(), left), BASELINE)
+    mean_RL = torch.where(many_RL >= _BASELINE_MIN, sum_RL / many_RL.clamp_min(1.0), torch.nan)
+    return torch.where(local_R[:, None] > 0, mean_RL, 0.0)
+
+
+def standardise(values_RL: Tensor, centre_R: Tensor, scale_R: Tensor) -> Tensor:
+    """(values − centre) / scale within ±CLIP, in float64 (large levels lose their changes in float32)."""
+    x_RL = (values_RL.double() - centre_R.double()[:, None]) / scale_R.double()[:, None]
+    return x_RL.clamp(-CLIP, CLIP)
+
+
+def fill(x_RL: Tensor) -> Tensor:
+    """The last value stands in for at most FILL missing slots. Causal: no slot looks ahead."""
+    for _ in range(FILL):
+        missing_RL = torch.isnan(x_RL)
+        if not bool(missing_RL.any()):
+            break
+        before_RL = torch.cat([torch.full_like(x_RL[:, :1], torch.nan), x_RL[:, :-1]], 1)
+        x_RL = torch.where(missing_RL, before_RL, x_RL)
+    return x_RL
+
+
+def pool(x_RL: Tensor, scale: int, count: int) -> Windows:
+    """Windows that end at each of the last `count` slots of filled, standardised rows (L ≥ scale + count − 1).
+
+    A window depends on its own `scale` slots only, whatever the row around it.
+    """
+    points = points_of(scale)
+    cell = scale // points
+    x_RL = x_RL[:, x_RL.shape[1] - (scale + count - 1) :]
+    there_RL = torch.isfinite(x_RL)
+    complete = bool(there_RL.all())
+    sum_RL = _moving_sum(x_RL if complete else torch.where(there_RL, x_RL, 0.0), cell)
+    if complete:
+        mean_RL = (sum_RL / cell).float()
+        value_RKT = _windows(mean_RL, count, points, cell)
+        return Windows(value_RKT, None, torch.ones(value_RKT.shape[:2], dtype=torch.bool, device=x_RL.device))
+    many_RL = _moving_sum(there_RL.double(), cell)
+    mean_RL = (sum_RL / many_RL.clamp_min(1.0)).float()
+    many_RKT = _windows(many_RL, count, points, cell)
+    missing_RK = 1.0 - many_RKT.sum(-1) / scale
+    valid_RK = missing_RK <= MISSING + 1e-9
+    return Windows(_windows(mean_RL, count, points, cell), many_RKT > 0, valid_RK)
+
+
+def _moving_sum(x_RL: Tensor, cell: int) -> Tensor:
+    """Sum over `cell` slots up to each; L − cell + 1 of them."""
+    if cell == 1:
+        return x_RL
+    total_RL = torch.nn.functional.pad(x_RL.double().cumsum(1), (1, 0))
+    return total_RL[:, cell:] - total_RL[:, :-cell]
+
+
+def _windows(mean_RL: Tensor, count: int, points: int, cell: int) -> Tensor:
+    """Points of each window: every `cell`-th mean. A view, not a copy."""
+    mean_RL = mean_RL.contiguous()
+    rows, width = mean_RL.shape
+    return mean_RL.as_strided((rows, count, points), (width, 1, cell))

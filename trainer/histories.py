@@ -1,0 +1,91 @@
+"""Histories of many streams, brought to equal lengths so that one computation fits them all."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Rows fitted in one pass. 64 rows of 8192 slots need about 0.5 GB for distances; more rows gain nothing on a CPU.
+ROWS_A_PASS = 64
+_SHORTEST = 256
+
+
+@dataclass(frozen=True)
+class History:
+    """What one stream is fitted from."""
+
+    stream: str
+    channels: tuple[str, ...]
+    values_SC: np.ndarray  # float32 (slots, channels), NaN = gap or excluded
+    lo: int  # slot of the first row
+    grid_version: int = 0
+
+    @property
+    def hi(self) -> int:
+        """The last slot."""
+        return self.lo + len(self.values_SC) - 1
+
+    @property
+    def points(self) -> int:
+        """Slots with data in any channel."""
+        return int(np.isfinite(self.values_SC).any(1).sum())
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Streams of similar length. Rows of one stream stand together, in the order of its channels."""
+
+    histories: list[History]
+    values_RL: Tensor  # float32, NaN on the left of shorter ones
+    stream_R: Tensor  # index into `histories`
+    channel_R: Tensor
+
+    @property
+    def channels_S(self) -> Tensor:
+        """Channels a stream."""
+        return torch.tensor([len(h.channels) for h in self.histories], device=self.values_RL.device)
+
+    def by_stream(self, value_RK: Tensor) -> Tensor:
+        """(R, K) → (S, C, K), NaN where a stream has fewer channels than the widest."""
+        many = max(len(h.channels) for h in self.histories)
+        out_SCK = torch.full((len(self.histories), many, value_RK.shape[1]), torch.nan, device=value_RK.device)
+        out_SCK[self.stream_R, self.channel_R] = value_RK
+        return out_SCK
+
+
+def stacks(histories: Iterable[History], device: torch.device) -> list[Stack]:
+    """Group by length (within a factor of 2) and cut into passes. Same histories, same stacks."""
+    buckets: dict[int, list[History]] = {}
+    for history in sorted(histories, key=lambda h: h.stream):
+        length = max(_SHORTEST, 1 << (len(history.values_SC) - 1).bit_length())
+        buckets.setdefault(length, []).append(history)
+    out = []
+    for _, members in sorted(buckets.items()):
+        part: list[History] = []
+        rows = 0
+        for history in members:
+            if part and rows + len(history.channels) > ROWS_A_PASS:
+                out.append(_stack(part, device))
+                part, rows = [], 0
+            part.append(history)
+            rows += len(history.channels)
+        out.append(_stack(part, device))
+    return out
+
+
+def _stack(histories: Sequence[History], device: torch.device) -> Stack:
+    length = max(len(h.values_SC) for h in histories)
+    sizes = [len(h.channels) for h in histories]
+    values_RL = np.full((sum(sizes), length), np.nan, np.float32)
+    row = 0
+    for history, size in zip(histories, sizes, strict=True):
+        values_RL[row : row + size, length - len(history.values_SC) :] = history.values_SC.T
+        row += size
+    return Stack(
+        list(histories),
+        torch.from_numpy(values_RL).to(device),
+        torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(device),
+        torch.cat([torch.arange(s) for s in sizes]).to(device),
+    )

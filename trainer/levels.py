@@ -1,0 +1,63 @@
+"""Calibration in stages: views, row, stream; and how it fares on data that none of its parts has seen.
+
+Shapes: R rows, N slots, V views, S streams, C channels (at most) a stream.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detector import calibration
+from detector.student import TAIL_FLOOR, finish, fuse_channels, widened
+from trainer.histories import Stack
+
+# Overlapping windows tell the same story: a tail learns from about one window in scale / 4 slots.
+OVERLAP = 0.25
+_ROW_FLOOR = 0.1  # smallest tail scale of a fused surprise, in its own unit; 0.43 is that of a perfect single view
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Calibrators of all stages below the teacher."""
+
+    view_cal: Tensor  # (R, V, WIDTH)
+    row_cal: Tensor  # (R, WIDTH)
+    widen_R: Tensor
+    stream_cal: Tensor  # (S, WIDTH)
+
+    def view(self, distance_RNV: Tensor) -> Tensor:
+        """Surprise a view."""
+        return calibration.surprise(distance_RNV, self.view_cal[:, None])
+
+    def row(self, distance_RNV: Tensor) -> Tensor:
+        """Surprise a row (R, N)."""
+        fused_RN = calibration.upper_half(self.view(distance_RNV))
+        return widened(calibration.surprise(fused_RN, self.row_cal[:, None]), self.widen_R[:, None])
+
+    def stream(self, row_RN: Tensor, stack: Stack) -> Tensor:
+        """Surprise a stream (S, N)."""
+        return finish(fuse_channels(stack.by_stream(row_RN)), stack.channels_S, self.stream_cal)
+
+
+def learn(
+    distance_RNV: Tensor, within_RN: Tensor, cap_R: Tensor, widen_R: Tensor, scales: tuple[int, ...], stack: Stack
+) -> Levels:
+    """Calibrators from held-back distances (NaN = none) inside a span. No row's surprise exceeds `cap_R`."""
+    views = []
+    for v, scale in enumerate(scales):
+        distance_RN = distance_RNV[..., v]
+        valid_RN = torch.isfinite(distance_RN) & within_RN
+        cal_RC = calibration.fit(distance_RN, valid_RN, TAIL_FLOOR, memory=max(1.0, scale * OVERLAP))
+        views.append(cal_RC)
+    view_cal = torch.stack(views, 1)
+    fused_RN = calibration.upper_half(calibration.surprise(distance_RNV, view_cal[:, None]))
+    memory = max(1.0, OVERLAP * scales[len(scales) // 2])
+    row_cal = calibration.fit(fused_RN, torch.isfinite(fused_RN) & within_RN, _ROW_FLOOR, memory=memory)
+    row_cal = calibration.cap(row_cal, cap_R)
+    row_RN = widened(calibration.surprise(fused_RN, row_cal[:, None]), widen_R[:, None])
+    whole_SN = fuse_channels(stack.by_stream(row_RN))
+    within_SN = torch.nan_to_num(stack.by_stream(within_RN.float())).amax(1) > 0
+    stream_cal = calibration.fit(whole_SN, torch.isfinite(whole_SN) & within_SN, _ROW_FLOOR, memory=memory)
+    cap_S = torch.nan_to_num(stack.by_stream(cap_R[:, None]), nan=-1.0).amax(1)[:, 0]
+    return Levels(view_cal, row_cal, widen_R, calibration.cap(stream_cal, cap_S))

@@ -75,7 +75,7 @@ class Live:
         self.clear()
         channels, size = len(self.header.channels), self.row_bytes()
         count = min(len(raw) // size, self.rows) if size else 0
-        block = np.frombuffer(raw, np.uint8, count * size).reshape(count, -1)
+        block = np.frombuffer(raw, np.uint8, count * size).reshape(count, size)
         self.ts_RC[:count] = np.ascontiguousarray(block[:, : 8 * channels]).view("<i8")
         self.raw_RC[:count] = np.ascontiguousarray(block[:, 8 * channels : 16 * channels]).view("<f8")
         self.n_RC[:count] = np.ascontiguousarray(block[:, 16 * channels :]).view("<i4")
@@ -147,7 +147,10 @@ class Live:
         start = low if hi < 0 else min(low, hi + 1) if top > hi else low
         if counting and hi >= 0:
             start = min(start, max(hi - rows + 1, header.lo))
-        start = max(start, new_hi - header.capacity + 1)
+        lowest = new_hi - header.capacity + 1
+        if counting and start < lowest:
+            self._leave(lowest, slot_M, channel_M, ts_M, value_M)
+        start = max(start, lowest)
         # A window that begins later than the new cells is extended downwards, gaps in between.
         end = new_hi if top > hi or counting else max(top, header.lo - 1)
         n = end - start + 1
@@ -173,6 +176,24 @@ class Live:
             ts_NC[at - start], raw_NC[at - start], n_NC[at - start]
         )  # fmt: skip
         return start, values_NC
+
+    def _leave(
+        self, lowest: int, slot_M: np.ndarray, channel_M: np.ndarray, ts_M: np.ndarray, value_M: np.ndarray
+    ) -> None:
+        """Counters: the newest raw value below `lowest`, which the window jumps over, becomes the header's last one."""
+        header = self.header
+        kept = np.arange(max(header.lo, header.hi - self.rows + 1), header.hi + 1)
+        kept = kept[kept < lowest]
+        for c in np.flatnonzero(header.counters):
+            mine = (channel_M == c) & (slot_M < lowest)
+            slot = np.concatenate([kept, slot_M[mine]])
+            ts = np.concatenate([self.ts_RC[kept % self.rows, c], ts_M[mine]])
+            raw = np.concatenate([self.raw_RC[kept % self.rows, c], value_M[mine]])
+            order = np.lexsort((ts, slot))
+            winner = order[np.append(slot[order][1:] != slot[order][:-1], True)] if len(order) else order
+            winner = winner[np.isfinite(raw[winner])]
+            if len(winner):
+                header.last_raw[c], header.last_raw_slot[c] = float(raw[winner[-1]]), int(slot[winner[-1]])
 
     def _merge(
         self, place_M: np.ndarray, ts_M: np.ndarray, value_M: np.ndarray,

@@ -17,6 +17,7 @@ from streamer.errors import ContractError, FencedError, OffsetConflictError
 from streamer.ingest import Ingest, Plan
 from streamer.kafka import make_producer, patiently
 from streamer.keys import Keys
+from streamer.logs import configure_logs
 from streamer.partitioning import home_partition, shard_of
 from streamer.partitions import Ownership
 from streamer.registry import Registry
@@ -214,6 +215,7 @@ def _with_value(record: ConsumerRecord, value: bytes | None) -> ConsumerRecord:
     return ConsumerRecord(**{**{f: getattr(record, f) for f in record.__dataclass_fields__}, "value": value})
 
 
-async def run(settings: StreamerSettings) -> None:
+def run(settings: StreamerSettings) -> None:
     """Run one streamer worker until it is told to stop."""
-    await StreamerWorker(settings).run()
+    configure_logs(settings.log_format, settings.log_level, settings.worker_name)
+    asyncio.run(StreamerWorker(settings).run())

@@ -82,7 +82,7 @@ def numeric_timestamps(column: np.ndarray, unit: str | None = None) -> np.ndarra
     if column.dtype.kind == "f":
         ns = np.rint(np.where(bad, 0.0, safe * factor))
         coarse = factor >= 1_000_000
-        ns = np.where(coarse, np.rint(ns / 1000) * 1000, ns).astype(np.int64)
+        ns = np.where(coarse, np.rint(ns / 1000).astype(np.int64) * 1000, ns.astype(np.int64))
     else:
         ns = np.where(bad, 0, safe).astype(np.int64) * factor
     return np.where(bad, -1, ns)

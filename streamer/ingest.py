@@ -26,8 +26,10 @@ log = structlog.get_logger(__name__)
 
 # A stream that repeats the same instants never gets an interval; what waits for one is bounded.
 MAX_WAITING = 4096
-# A counter announces itself while its stream waits for a grid: whole numbers that never fall and mostly rise.
+# A counter announces itself while its stream waits for a grid: whole numbers, large by now, that never fall and
+# mostly rise, by steps that vary (a ramp of equal steps says the same as a gauge, and is more likely one).
 COUNTER_RISES = 0.5
+COUNTER_LEVEL = 1000
 # Streams kept in hand; the rest is read from Redis again when it is next seen.
 MAX_LIVE = 200_000
 
@@ -385,6 +387,7 @@ def _counters(waiting: Waiting, kind: str) -> list[bool]:
         values = np.array([v for _, v in pairs if v == v])
         steps = np.diff(values)
         whole = len(steps) >= DIFFERENCES // 2 and bool((values == np.rint(values)).all() and values[0] >= 0)
-        counts = whole and bool((steps >= 0).all() and (steps > 0).mean() >= COUNTER_RISES)
+        rises = whole and bool((steps >= 0).all() and (steps > 0).mean() >= COUNTER_RISES)
+        counts = rises and bool(values[-1] >= COUNTER_LEVEL and np.ptp(steps) > 0)
         found.append(kind == "auto" and counts)
     return found

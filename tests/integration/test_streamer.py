@@ -1,0 +1,201 @@
+"""The streamer worker between real Kafka and real Redis."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+import orjson
+import pytest
+import redis.asyncio
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from streamer.kafka import TableReader, header, make_consumer, make_producer
+from streamer.keys import Keys
+from streamer.partitioning import home_partition, shard_of
+from streamer.rings import all_streams, read_windows
+from streamer.settings import CommonSettings, StreamerSettings
+from streamer.wire import FLAG_HISTORY, FLAG_LATE, WindowBatch, decode
+from streamer.worker import StreamerWorker
+
+pytestmark = pytest.mark.kafka
+NOW_MS = 1_790_000_000_000
+
+
+@asynccontextmanager
+async def running(settings: CommonSettings, **own: object) -> AsyncIterator[StreamerWorker]:
+    worker = StreamerWorker(StreamerSettings.model_validate({**settings.model_dump(), **own}))
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await task
+
+
+@asynccontextmanager
+async def producing(settings: CommonSettings) -> AsyncIterator[AIOKafkaProducer]:
+    producer = await make_producer(settings)
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def read_all(settings: CommonSettings, topic: str) -> list[ConsumerRecord]:
+    table = TableReader(settings, topic)
+    await table.start()
+    try:
+        return await table.catch_up()
+    finally:
+        await table.stop()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+async def publish(producer: AIOKafkaProducer, settings: CommonSettings, body: object, **record: object) -> None:
+    await producer.send_and_wait(
+        settings.topic("metrics"), orjson.dumps(body), **{"timestamp_ms": NOW_MS + 10**9, **record}
+    )
+
+
+async def committed(settings: CommonSettings) -> int:
+    consumer = await make_consumer(settings, settings.topic_prefix + "streamer")
+    try:
+        offsets = [
+            await consumer.committed(TopicPartition(settings.topic("metrics"), p)) for p in range(settings.partitions)
+        ]
+        return sum(offset or 0 for offset in offsets)
+    finally:
+        await consumer.stop()
+
+
+async def test_points_become_windows_and_notifications(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    keys = Keys(settings.namespace)
+    async with producing(settings) as producer:
+        own = {"stream": "a", "points": [[NOW_MS + i * 1000, float(i)] for i in range(50)]}
+        await publish(producer, settings, own, key=b"a")
+        wide = {"stream": "b", "channels": ["x", "y"], "points": [[NOW_MS + i * 500, i, -i] for i in range(60)]}
+        # wrong key, so almost surely the wrong partition: it goes home by itself
+        await publish(
+            producer, settings, wide, partition=(home_partition("b", 4) + 1) % 4, headers=[("mode", b"history")]
+        )
+        await publish(producer, settings, {"stream": "a", "ts": NOW_MS - 10**9, "value": 1}, key=b"a")
+        await producer.send_and_wait(settings.topic("metrics"), b"not json", key=b"junk")
+        async with running(settings):
+
+            async def done() -> bool:
+                return await committed(settings) == 5
+
+            await until(done)
+    windows = await read_windows(redis_client, keys, ["a", "b"])
+    assert windows["a"].values_SC[:, 0].tolist() == [float(i) for i in range(50)]
+    assert windows["b"].header.channels == ["x", "y"]
+    assert windows["b"].header.interval_ns == 500_000_000
+    np.testing.assert_array_equal(windows["b"].values_SC[:, 1], -np.arange(60, dtype=np.float32))
+    assert windows["b"].header.history_hi == windows["b"].header.hi
+    assert await all_streams(redis_client, keys) == ["a", "b"]
+    batches: list[WindowBatch] = [decode(r.value) for r in await read_all(settings, "windows")]
+    seen = {s: (b, i) for b in batches for i, s in enumerate(b.streams)}
+    batch, i = seen["b"]
+    assert batch.columns["flags"][i] & FLAG_HISTORY
+    assert not seen["a"][0].columns["flags"][seen["a"][1]] & (FLAG_HISTORY | FLAG_LATE)
+    dead = await read_all(settings, "dead-letters")
+    assert {header(r, "error"): r.value for r in dead} == {
+        "late": orjson.dumps({"stream": "a", "ts": NOW_MS - 10**9, "value": 1}),
+        "json": b"not json",
+    }
+    assert {header(r, "topic") for r in dead} == {settings.topic("metrics")}
+
+
+async def test_settings_of_a_stream_apply_and_a_tombstone_deletes_it(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    keys = Keys(settings.namespace)
+    async with producing(settings) as producer, running(settings) as worker:
+
+        async def knows() -> bool:
+            return hasattr(worker, "registry") and "c" in worker.registry.of
+
+        await producer.send_and_wait(
+            settings.topic("streams"), orjson.dumps({"interval_s": 2.0, "kind": "counter", "capacity": 100}), key=b"c"
+        )
+        await producer.send_and_wait(settings.topic("streams"), b'{"intervall": 1}', key=b"typo")
+        await until(knows)
+        for i, raw in enumerate([5, 10, 2**40, 2**40 + 3, 7]):
+            await publish(producer, settings, {"stream": "c", "ts": NOW_MS + 2000 * i, "value": raw}, key=b"c")
+
+        async def arrived() -> bool:
+            window = (await read_windows(redis_client, keys, ["c"])).get("c")
+            return window is not None and len(window.values_SC) == 5
+
+        await until(arrived)
+        window = (await read_windows(redis_client, keys, ["c"]))["c"]
+        assert window.header.capacity == 100
+        np.testing.assert_array_equal(window.values_SC[:, 0], np.float32([np.nan, 5, 2**40 - 10, 3, 7]))
+        # another interval: a new grid version, the window starts anew
+        await producer.send_and_wait(settings.topic("streams"), orjson.dumps({"interval_s": 1.0}), key=b"c")
+        await asyncio.sleep(0.3)
+        await publish(producer, settings, {"stream": "c", "ts": NOW_MS + 20_000, "value": 1.5}, key=b"c")
+
+        async def anew() -> bool:
+            header = (await read_windows(redis_client, keys, ["c"]))["c"].header
+            return (header.grid_version, header.lo) == (2, header.hi)
+
+        await until(anew)
+        await producer.send_and_wait(settings.topic("streams"), None, key=b"c")
+
+        async def gone() -> bool:
+            return not await redis_client.exists(*(getattr(keys, k)(shard_of("c"), "c") for k in ("header", "ring")))
+
+        await until(gone)
+        assert await all_streams(redis_client, keys) == []
+    dead = await read_all(settings, "dead-letters")
+    assert [(header(r, "error"), r.key) for r in dead] == [("contract", b"typo")]
+
+
+async def test_a_new_channel_widens_the_window_and_keeps_its_history(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    keys = Keys(settings.namespace)
+    async with producing(settings) as producer, running(settings):
+        rows = [[NOW_MS + i * 1000, float(i)] for i in range(40)]
+        await publish(producer, settings, {"stream": "w", "channels": ["x"], "points": rows}, key=b"w")
+
+        async def wide(slots: int) -> bool:
+            window = (await read_windows(redis_client, keys, ["w"])).get("w")
+            return window is not None and len(window.values_SC) == slots
+
+        await until(lambda: wide(40))
+        await publish(producer, settings, {"stream": "w", "ts": NOW_MS + 40_000, "values": {"y": 5}}, key=b"w")
+        await until(lambda: wide(41))
+        window = (await read_windows(redis_client, keys, ["w"]))["w"]
+    assert (window.header.channels, window.header.grid_version) == (["x", "y"], 2)
+    np.testing.assert_array_equal(window.values_SC[:, 0], np.float32([*range(40), np.nan]))
+    np.testing.assert_array_equal(window.values_SC[:, 1], np.float32([np.nan] * 40 + [5]))
+
+
+async def test_group_assignment_hands_partitions_over(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    keys = Keys(settings.namespace)
+    async with producing(settings) as producer:
+        for i in range(20):
+            rows = [[NOW_MS + k * 1000, float(k)] for k in range(40)]
+            await publish(producer, settings, {"stream": f"g{i}", "points": rows}, key=f"g{i}".encode())
+        async with running(settings, assignment="group"):
+
+            async def done() -> bool:
+                return len(await all_streams(redis_client, keys)) == 20
+
+            await until(done, 60)
+    windows = await read_windows(redis_client, keys, [f"g{i}" for i in range(20)])
+    assert {len(w.values_SC) for w in windows.values()} == {40}

@@ -140,7 +140,7 @@ async def test_settings_of_a_stream_apply_and_a_tombstone_deletes_it(
         await until(arrived)
         window = (await read_windows(redis_client, keys, ["c"]))["c"]
         assert window.header.capacity == 100
-        np.testing.assert_array_equal(window.values_SC[:, 0], np.float32([np.nan, 5, 2**40 - 10, 3, 7]))
+        np.testing.assert_array_equal(window.values_SC[:, 0], np.array([np.nan, 5, 2**40 - 10, 3, 7], np.float32))
         # another interval: a new grid version, the window starts anew
         await producer.send_and_wait(settings.topic("streams"), orjson.dumps({"interval_s": 1.0}), key=b"c")
         await asyncio.sleep(0.3)
@@ -179,8 +179,8 @@ async def test_a_new_channel_widens_the_window_and_keeps_its_history(
         await until(lambda: wide(41))
         window = (await read_windows(redis_client, keys, ["w"]))["w"]
     assert (window.header.channels, window.header.grid_version) == (["x", "y"], 2)
-    np.testing.assert_array_equal(window.values_SC[:, 0], np.float32([*range(40), np.nan]))
-    np.testing.assert_array_equal(window.values_SC[:, 1], np.float32([np.nan] * 40 + [5]))
+    np.testing.assert_array_equal(window.values_SC[:, 0], np.array([*range(40), np.nan], np.float32))
+    np.testing.assert_array_equal(window.values_SC[:, 1], np.array([np.nan] * 40 + [5], np.float32))
 
 
 async def test_group_assignment_hands_partitions_over(

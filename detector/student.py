@@ -47,6 +47,7 @@ class Layout:
             shapes[f"band.{scale}"] = (self.prototypes,)
             shapes[f"used.{scale}"] = (self.prototypes,)
         if self.teacher:
+            shapes["gate"] = ()  # depth-0 surprise from which a window goes to the teacher
             shapes["gate_cal"] = (calibration.WIDTH,)
             for scale in self.teacher_scales:
                 shapes[f"tokens.{scale}"] = (self.prototypes, len(self.depths), self.outputs)
@@ -119,6 +120,15 @@ def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     view_RKV = calibration.surprise(distance_RKV, rows["view_cal"][:, None])
     fused_RK = calibration.upper_half(view_RKV)
     return view_RKV, widened(calibration.surprise(fused_RK, rows["row_cal"][:, None]), rows["widen"][:, None])
+
+
+def gated(fused_N: Tensor, rows: Rows) -> Tensor:
+    """Surprise of rows whose windows passed the gate, from the fusion of all views, the teacher's among them.
+
+    Past the gate the probability is that of passing it times that of the fusion, given that: no seam, and a teacher
+    that finds nothing takes a window back to the gate.
+    """
+    return widened(rows["gate"] + calibration.surprise(fused_N, rows["gate_cal"]), rows["widen"])
 
 
 def widened(surprise_B: Tensor, widen_B: Tensor) -> Tensor:

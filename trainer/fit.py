@@ -26,6 +26,7 @@ CALMER = 0.8
 EXPECTED_STRANGENESS = 2.0
 WIDEN_MAX = 4.0
 HELD_BACK_LEVEL = 3.0  # false alarms are counted at 1 in 1000: at 1 in 10 000 a history has too few to count
+HELD_BACK_SLOTS = 1000.0  # slots in which one false alarm is promised at that level
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ def _excess(held_RNV: Tensor, first_RN: Tensor, learnt: Callable[[Tensor], Level
         unseen_SN = levels.stream(row_RN, stack)
         over_S += (unseen_SN >= HELD_BACK_LEVEL).sum(-1)
         many_S += torch.isfinite(unseen_SN).sum(-1)
-    return over_S / many_S.clamp_min(1.0) * 10.0**HELD_BACK_LEVEL
+    share_S: Tensor = over_S / many_S.clamp_min(1.0)
+    return share_S * HELD_BACK_SLOTS
 
 
 def _take(window_RNT: Tensor, index_RM: Tensor) -> Tensor:

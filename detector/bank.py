@@ -1,0 +1,365 @@
+"""The student bank: students of all streams as stacked tensors, scored in one call.
+
+Shapes: R rows (stream, channel), S streams, L slots, K scored slots, V depth-0 views, W all views, N windows for
+the teacher, D depths, O numbers of the teacher's tokens at one depth, C channels.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+import torch
+from torch import Tensor
+
+from detector import calibration
+from detector.artefact import ArtefactError, ArtefactStore, Student
+from detector.pooling import Windows, context_of, points_of
+from detector.settings import DetectorSettings
+from detector.student import (
+    BAND_POINTS,
+    Layout,
+    Rows,
+    finish,
+    fuse_channels,
+    gated,
+    judge,
+    measure,
+    pick,
+    prepare,
+)
+from detector.tables import Place, Tables
+from detector.teacher import Teacher, discrepancy
+from detector.views import Segment, SegmentScore, View, unscored, views_of
+from streamer.contracts import ModelRecord, ModelRef
+from streamer.errors import AnomalyLLMError
+
+__all__ = ["Segment", "SegmentScore", "StudentBank", "View"]
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Known:
+    ref: ModelRef
+    place: Place
+
+
+class _Group(NamedTuple):
+    """Segments scored together: the numbers of slots to score lie within a factor of two."""
+
+    segments: list[int]
+    values_RL: Tensor
+    row_R: Tensor  # row in the tables
+    stream_R: Tensor  # index into `segments`
+    channel_R: Tensor
+    place_S: Tensor  # stream in the tables
+    counts: list[int]
+    width: int  # K
+
+
+@dataclass
+class _Part:
+    """What is known of a group's windows so far."""
+
+    rows: Rows
+    level_RK: Tensor
+    nearest_RKV: Tensor
+    windows: list[Windows]  # a scale
+    view_RKW: Tensor
+    row_RK: Tensor
+    teacher_RK: Tensor
+
+
+# Deviations beyond this many standard deviations of the nearest prototype's members are outside the band shown.
+BAND_WIDTH = 3.0
+_BAND_FLOOR = 0.05  # of the row's scale
+
+
+def layout_of(settings: DetectorSettings, teacher: Teacher | None) -> Layout:
+    """The layout that settings and teacher make."""
+    if teacher is None:
+        return Layout(tuple(settings.scales), settings.prototypes)
+    return Layout(
+        tuple(settings.scales),
+        settings.prototypes,
+        teacher.identity,
+        teacher.depths,
+        tuple(settings.teacher_scales),
+        teacher.outputs,
+    )
+
+
+class StudentBank:
+    """Scores windows of any number of streams against their students.
+
+    `install` and `remove` may be called from another thread than `score`: each call sees all of a swap or nothing.
+    """
+
+    def __init__(self, teacher: Teacher | None, settings: DetectorSettings) -> None:
+        self.teacher = teacher
+        self.settings = settings
+        self.context = context_of(settings.scales)
+        self.layout = layout_of(settings, teacher)
+        self.device = teacher.device if teacher is not None else torch.device("cpu")
+        self._tables = Tables(self.layout, self.device)
+        self._shallow_names = Layout(self.layout.scales, self.layout.prototypes).row_shapes().keys()
+        self._views = views_of(self.layout)
+        self._known: dict[str, _Known] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Streams that have a student."""
+        return len(self._known)
+
+    def model_of(self, stream: str) -> ModelRef | None:
+        """The student in force."""
+        known = self._known.get(stream)
+        return known.ref if known else None
+
+    def install(self, records: Sequence[ModelRecord], store: ArtefactStore) -> dict[str, AnomalyLLMError]:
+        """Load the promoted students of records; those without one are removed.
+
+        Returns the streams whose student could not be loaded, with the reason (`retriable` when the store is away);
+        they keep the student they had. All others are in force when this returns.
+        """
+        failed: dict[str, AnomalyLLMError] = {}
+        by_file: dict[tuple[str, str], list[ModelRecord]] = {}
+        gone = []
+        for record in {r.stream: r for r in records}.values():
+            if record.promoted is None:
+                gone.append(record.stream)
+            else:
+                by_file.setdefault((record.promoted.uri, record.promoted.sha256), []).append(record)
+        loaded: list[tuple[ModelRef, Student]] = []
+        for (uri, sha256), wanted in by_file.items():
+            refs = [r.promoted for r in wanted if r.promoted is not None]
+            try:
+                students = store.read(uri, sha256, [ref.row for ref in refs])
+            except AnomalyLLMError as error:
+                failed |= {record.stream: error for record in wanted}
+                log.warning("students not installed", artefact=uri, streams=len(wanted), error=str(error))
+                continue
+            for record, ref, student in zip(wanted, refs, students, strict=True):
+                try:
+                    self._check(record.stream, student, uri)
+                    loaded.append((ref, student))
+                except ArtefactError as error:
+                    failed[record.stream] = error
+                    log.warning("student not installed", stream=record.stream, error=str(error))
+        self.put(loaded)
+        for stream in gone:
+            self.remove(stream)
+        return failed
+
+    def put(self, students: Sequence[tuple[ModelRef, Student]]) -> None:
+        """Bring students that are in memory into force, all at once."""
+        with self._lock:
+            for ref, student in students:
+                old = self._known.pop(student.member.stream, None)
+                if old is not None:
+                    self._tables.free(old.place)
+                # Another teacher's tokens mean nothing to this one: such a student is scored at depth 0.
+                known = self._shallow_names if student.layout.teacher != self.layout.teacher else student.rows.keys()
+                place = self._tables.add({n: student.rows[n] for n in known}, student.stream)
+                self._known[student.member.stream] = _Known(ref, place)
+
+    def remove(self, stream: str) -> None:
+        """Forget a stream's student."""
+        with self._lock:
+            known = self._known.pop(stream, None)
+            if known is not None:
+                self._tables.free(known.place)
+
+    def _check(self, stream: str, student: Student, uri: str) -> None:
+        if student.member.stream != stream:
+            raise ArtefactError(f"artefact {uri} holds {student.member.stream} where {stream} was announced: fit again")
+        mine, theirs = self.layout, student.layout
+        if (mine.scales, mine.prototypes) != (theirs.scales, theirs.prototypes):
+            raise ArtefactError(
+                f"artefact {uri} was fitted with scales {list(theirs.scales)} and {theirs.prototypes} prototypes, "
+                f"this detector runs {list(mine.scales)} and {mine.prototypes}: fit again or change the settings"
+            )
+
+    def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:
+        """Scores of all segments, in order; NaN for streams without a student or with other channels than it knows."""
+        out: list[SegmentScore | None] = [None] * len(segments)
+        with self._lock, torch.inference_mode():
+            groups = self._gather(segments, out)
+            parts = [self._shallow(group) for group in groups]
+            self._ask_teacher(groups, parts)
+            for group, part in zip(groups, parts, strict=True):
+                self._finish(group, part, segments, out)
+        return [score for score in out if score is not None]
+
+    def _gather(self, segments: Sequence[Segment], out: list[SegmentScore | None]) -> list[_Group]:
+        buckets: dict[int, list[tuple[int, _Known, int]]] = {}
+        for index, segment in enumerate(segments):
+            slots, channels = segment.values_SC.shape
+            count = max(0, slots - self.context + 1) if segment.count is None else segment.count
+            known = self._known.get(segment.stream)
+            if known is None or known.place.channels != channels or count == 0:
+                out[index] = unscored(segment.stream, count, channels, known.ref.version if known else None)
+            else:
+                buckets.setdefault(1 << (count - 1).bit_length(), []).append((index, known, count))
+        return [self._group(width, members, segments) for width, members in sorted(buckets.items())]
+
+    def _group(self, width: int, members: list[tuple[int, _Known, int]], segments: Sequence[Segment]) -> _Group:
+        length = self.context + width - 1
+        sizes = np.array([known.place.channels for _, known, _ in members])
+        values_RL = np.full((int(sizes.sum()), length), np.nan, np.float32)
+        row = 0
+        for index, known, _ in members:
+            newest_SC = segments[index].values_SC[-length:]
+            values_RL[row : row + known.place.channels, length - len(newest_SC) :] = newest_SC.T
+            row += known.place.channels
+        starts = np.array([known.place.start for _, known, _ in members])
+        channel_R = np.arange(row) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+        def there(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(self.device)
+
+        return _Group(
+            [index for index, _, _ in members],
+            there(values_RL),
+            there(np.repeat(starts, sizes) + channel_R),
+            there(np.repeat(np.arange(len(members)), sizes)),
+            there(channel_R),
+            there(np.array([known.place.seat for _, known, _ in members])),
+            [count for _, _, count in members],
+            width,
+        )
+
+    def _shallow(self, group: _Group) -> _Part:
+        """Depth 0: everything that needs no teacher."""
+        rows = {name: self._tables.rows[name][group.row_R] for name in self._shallow_names}
+        x_RL, level_RL = prepare(group.values_RL, rows)
+        measures = measure(x_RL, rows, self.layout.scales, group.width)
+        view_RKV, row_RK = judge(measures.distance_RKV, rows)
+        counts_R = torch.tensor(group.counts, device=self.device)[group.stream_R]
+        padding_RK = torch.arange(group.width, device=self.device) < group.width - counts_R[:, None]
+        row_RK = torch.where(padding_RK, torch.nan, row_RK)
+        return _Part(
+            rows,
+            level_RL[:, -group.width :],
+            measures.nearest_RKV,
+            measures.windows,
+            view_RKV,
+            row_RK,
+            torch.zeros_like(padding_RK),
+        )
+
+    def _ask_teacher(self, groups: list[_Group], parts: list[_Part]) -> None:
+        """Windows past the gate of all groups go to the teacher in one call a scale."""
+        teacher = self.teacher
+        if teacher is None:
+            return
+        deep = len(self.layout.depths) * len(self.layout.teacher_scales)
+        places = []
+        for part, group in zip(parts, groups, strict=True):
+            gate_R = self._tables.rows["gate"][group.row_R]
+            whole_RK = torch.isfinite(part.row_RK)
+            for scale in self.layout.teacher_scales:
+                windows = part.windows[self.layout.scales.index(scale)]
+                whole_RK = whole_RK & windows.valid_RK
+                if windows.there_RKT is not None:
+                    whole_RK = whole_RK & windows.there_RKT.all(-1)
+            part.teacher_RK = whole_RK & (part.row_RK >= gate_R[:, None])
+            places.append(part.teacher_RK.nonzero())
+            absent_RKW = torch.full((*part.row_RK.shape, deep), torch.nan, device=self.device)
+            part.view_RKW = torch.cat([part.view_RKW, absent_RKW], -1)
+        sizes = [len(place) for place in places]
+        if not sum(sizes):
+            return
+        row_N = torch.cat([group.row_R[place[:, 0]] for group, place in zip(groups, places, strict=True)])
+        deep_NW = torch.cat(
+            [self._discrepancies(teacher, scale, row_N, parts, places) for scale in self.layout.teacher_scales], -1
+        )
+        for part, place, deep_W in zip(parts, places, torch.split(deep_NW, sizes), strict=True):
+            r_N, k_N = place.unbind(1)
+            part.view_RKW[r_N, k_N, -deep:] = deep_W
+        rows = {name: self._tables.rows[name][row_N] for name in ("gate", "gate_cal", "widen")}
+        views_NW = torch.cat([p.view_RKW[at[:, 0], at[:, 1]] for p, at in zip(parts, places, strict=True)])
+        judged_N = gated(calibration.upper_half(views_NW), rows)
+        for part, place, judged in zip(parts, places, torch.split(judged_N, sizes), strict=True):
+            part.row_RK[place[:, 0], place[:, 1]] = judged
+
+    def _discrepancies(
+        self, teacher: Teacher, scale: int, row_N: Tensor, parts: list[_Part], places: list[Tensor]
+    ) -> Tensor:
+        """Surprises (N, D) of the teacher's views at one scale."""
+        view = self.layout.scales.index(scale)
+        here = list(zip(parts, places, strict=True))
+        window_NT = torch.cat([part.windows[view].value_RKT[at[:, 0], at[:, 1]] for part, at in here])
+        nearest_N = torch.cat([part.nearest_RKV[at[:, 0], at[:, 1], view] for part, at in here])
+        tables = self._tables.rows
+        found_ND = discrepancy(
+            teacher.tokens(window_NT),
+            tables[f"tokens.{scale}"][row_N, nearest_N],
+            window_NT,
+            tables[f"proto.{scale}"][row_N, nearest_N],
+            tables[f"ridge.{scale}"][row_N],
+            tables[f"spread.{scale}"][row_N],
+        )
+        return calibration.surprise(found_ND, tables[f"teacher_cal.{scale}"][row_N])
+
+    def _finish(self, group: _Group, part: _Part, segments: Sequence[Segment], out: list[SegmentScore | None]) -> None:
+        """Fuse channels, add what a person wants to know, cut into segments."""
+        channels = int(group.channel_R.max()) + 1
+        row_SCK = torch.full((len(group.segments), channels, group.width), torch.nan, device=self.device)
+        row_SCK[group.stream_R, group.channel_R] = part.row_RK
+        channels_S = torch.bincount(group.stream_R, minlength=len(group.segments))
+        stream_cal_SC = self._tables.streams["stream_cal"][group.place_S]
+        surprise_SK = finish(fuse_channels(row_SCK), channels_S, stream_cal_SC).float().cpu().numpy()
+        told = self._tell(part)
+        scored_RK = torch.isfinite(part.row_RK)
+        view_RK, nearest_RK = (torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in told[:2])
+        expected_RK, low_RK, high_RK, deviation_RK = (
+            torch.where(scored_RK, value, torch.nan).float().cpu().numpy() for value in told[2:]
+        )
+        row_RK = part.row_RK.float().cpu().numpy()
+        teacher_RK = part.teacher_RK.cpu().numpy()
+        row = 0
+        for s, index in enumerate(group.segments):
+            stream, size = segments[index].stream, segments[index].values_SC.shape[1]
+            newest = slice(group.width - group.counts[s], None)
+            mine = slice(row, row + size)
+            out[index] = SegmentScore(
+                stream=stream,
+                version=self._known[stream].ref.version,
+                views=self._views,
+                surprise_K=surprise_SK[s, newest],
+                channel_KC=row_RK[mine, newest].T,
+                view_KC=view_RK[mine, newest].T,
+                nearest_KC=nearest_RK[mine, newest].T,
+                expected_KC=expected_RK[mine, newest].T,
+                low_KC=low_RK[mine, newest].T,
+                high_KC=high_RK[mine, newest].T,
+                deviation_KC=deviation_RK[mine, newest].T,
+                teacher_K=np.asarray(teacher_RK[mine, newest].any(0)),
+            )
+            row += size
+
+    def _tell(self, part: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Loudest view, nearest prototype at its scale, expected value, band and deviation: all (R, K)."""
+        loudest_RK = torch.nan_to_num(part.view_RKW, nan=-1.0).argmax(-1)
+        scale_W = torch.tensor([self.layout.scales.index(view.scale) for view in self._views], device=self.device)
+        scale_RK = scale_W[loudest_RK]
+        nearest_RK = part.nearest_RKV.gather(-1, scale_RK[..., None])[..., 0]
+        newest_RK = torch.zeros_like(part.row_RK)
+        band_RK, mean_RK, square_RK = (torch.zeros_like(newest_RK) for _ in range(3))
+        for v, scale in enumerate(self.layout.scales):
+            mine_RK = scale_RK == v
+            proto_RKT = pick(part.rows[f"proto.{scale}"], part.nearest_RKV[..., v])
+            recent = min(BAND_POINTS, points_of(scale))
+            off_RKT = (part.windows[v].value_RKT - proto_RKT)[..., -recent:]
+            newest_RK = torch.where(mine_RK, proto_RKT[..., -1], newest_RK)
+            mean_RK = torch.where(mine_RK, off_RKT.mean(-1), mean_RK)
+            square_RK = torch.where(mine_RK, (off_RKT**2).mean(-1), square_RK)
+            band_RK = torch.where(mine_RK, pick(part.rows[f"band.{scale}"], part.nearest_RKV[..., v]), band_RK)
+        unit_R1 = part.rows["scale"][:, None].double()
+        expected_RK = part.level_RK + part.rows["centre"][:, None] + unit_R1 * newest_RK
+        half_RK = unit_R1 * BAND_WIDTH * band_RK.clamp_min(_BAND_FLOOR)
+        deviation_RK = unit_R1 * square_RK.sqrt() * torch.where(mean_RK < 0, -1.0, 1.0)
+        return loudest_RK, nearest_RK, expected_RK, expected_RK - half_RK, expected_RK + half_RK, deviation_RK

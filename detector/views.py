@@ -1,0 +1,80 @@
+"""Names of views and what a score of one stream looks like."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.student import Layout
+
+Float = npt.NDArray[np.float32]
+
+
+class View(NamedTuple):
+    """One way of looking at a window."""
+
+    name: str  # "prototype" or "teacher"
+    depth: int  # 0: the window itself; above: output of that block of the teacher
+    scale: int  # slots
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Slots of one stream to be scored.
+
+    `values_SC` float32 (slots, channels), NaN = gap; the last `count` slots are scored. A slot's score looks at the
+    `StudentBank.context` slots up to it; where fewer are given, the rest counts as missing.
+    `count` None: as many as have their full context, len(values_SC) − context + 1.
+    """
+
+    stream: str
+    values_SC: Float
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class SegmentScore:
+    """Scores of the K last slots of a segment of C channels. NaN (index −1): not scorable there."""
+
+    stream: str
+    version: str | None  # of the student, None when the stream has none
+    views: list[View]
+    surprise_K: Float  # P(surprise ≥ s) ≈ 10^-s a slot on normal data
+    channel_KC: Float  # the same a channel
+    view_KC: npt.NDArray[np.int16]  # index into `views`: the loudest
+    nearest_KC: npt.NDArray[np.int16]  # nearest prototype at that view's scale
+    expected_KC: Float  # what that prototype expects, in the data's unit
+    low_KC: Float
+    high_KC: Float
+    deviation_KC: Float  # root mean square over the window's newest points, with the sign of their mean; data's unit
+    teacher_K: npt.NDArray[np.bool_]  # the LLM was asked
+
+
+def views_of(layout: Layout) -> list[View]:
+    """All views of a layout, in the order that indices count them."""
+    shallow = [View("prototype", 0, scale) for scale in layout.scales]
+    deep = [View("teacher", depth, scale) for scale in layout.teacher_scales for depth in layout.depths]
+    return shallow + (deep if layout.teacher else [])
+
+
+def unscored(stream: str, count: int, channels: int, version: str | None = None) -> SegmentScore:
+    """What a stream gets that cannot be scored."""
+
+    def nothing() -> Float:
+        return np.full((count, channels), np.nan, np.float32)
+
+    return SegmentScore(
+        stream,
+        version,
+        [],
+        np.full(count, np.nan, np.float32),
+        nothing(),
+        np.full((count, channels), -1, np.int16),
+        np.full((count, channels), -1, np.int16),
+        nothing(),
+        nothing(),
+        nothing(),
+        nothing(),
+        np.zeros(count, np.bool_),
+    )

@@ -109,7 +109,9 @@ async def test_topics_are_provisioned_once_and_described(settings: CommonSetting
     code, out, _ = await _run(other, "topics", "describe")
     assert code == 0
     assert f"{other.topic_prefix}metrics" in out
-    assert "detector → users" in out
+    rows = {line.split()[0].removeprefix(other.topic_prefix): line.split() for line in out.splitlines()[1:]}
+    assert rows["metrics"][-2:] == ["4", "0"]
+    assert rows["models"][-3:] == ["table", "1", "0"]
 
 
 async def test_alerts_are_shown_with_their_reason_or_as_they_are(settings: CommonSettings) -> None:

@@ -78,9 +78,7 @@ def test_help_shows_variable_default_and_description(app: typer.Typer) -> None:
 def test_a_bad_value_names_flag_and_variable(app: typer.Typer) -> None:
     result = CliRunner().invoke(app, ["--count", "0"])
     assert isinstance(result.exception, ConfigError)
-    assert "--count (or EXAMPLE_COUNT): Input should be greater than or equal to 1, got 0" in str(
-        result.exception
-    )
+    assert "--count (or EXAMPLE_COUNT): Input should be greater than or equal to 1, got 0" in str(result.exception)
 
 
 def test_a_field_that_the_command_has_itself_gets_no_option() -> None:

@@ -35,6 +35,14 @@ class Keys:
         """Detector state of the stream: last scored slot, open incident, revision."""
         return f"{self.namespace}:{{{shard}}}:verdict:{stream}"
 
+    def outbox(self, shard: int) -> str:
+        """Messages of the detector's newest batch, sent again by the next owner."""
+        return f"{self.namespace}:{{{shard}}}:outbox"
+
+    def dead_once(self, topic: str, cluster: str, partition: int, offset: int) -> str:
+        """Mark of a bad record in a topic that every worker reads from its beginning: it is dead-lettered once."""
+        return f"{self.namespace}:dead:{topic}:{cluster}:{partition}:{offset}"
+
     def names(self, shard: int) -> str:
         """Set of all streams of this shard."""
         return f"{self.namespace}:{{{shard}}}:names"

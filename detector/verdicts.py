@@ -1,0 +1,93 @@
+"""What the detector remembers of a stream in Redis, beside the window: incidents, exclusions, training asked for."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import redis.asyncio
+
+from detector.incidents import Episode, State, incident_id
+from detector.requests import Asked
+from streamer.keys import Keys
+
+# Ranges kept for training requests; the ring holds few of the older ones any more.
+MAX_EXCLUDED = 64
+
+
+@dataclass(slots=True)
+class NoData:
+    """An open no-data incident."""
+
+    anchor: int  # the slot after the stream's last one
+    since_ms: int  # record time of the newest point before the silence
+    revision: int = 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """State of one stream, valid for one grid version."""
+
+    grid_version: int
+    interval_ns: int
+    phase_ns: int
+    scored: int  # newest slot judged (or passed over: history, no model)
+    state: State = field(default_factory=State)
+    no_data: NoData | None = None
+    model: str | None = None  # version in force …
+    model_since: int = 0  # … from this slot
+    exclude: list[tuple[int, int]] = field(default_factory=list)  # slots never to learn from, inclusive
+    asked: Asked | None = None
+
+    def slot_ns(self, slot: int) -> int:
+        """The slot's centre in ns since 1970."""
+        return slot * self.interval_ns + self.phase_ns
+
+    def dumps(self) -> bytes:
+        """JSON, as stored."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def loads(cls, raw: bytes) -> "Verdict":
+        """Read a stored verdict back."""
+        body: dict[str, Any] = orjson.loads(raw)
+        state = body["state"]
+        state["incident"] = Episode(**state["incident"]) if state["incident"] else None
+        state["recent"] = [Episode(**episode) for episode in state["recent"]]
+        body["state"] = State(**state)
+        body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
+        body["asked"] = Asked(**body["asked"]) if body["asked"] else None
+        body["exclude"] = [(first, last) for first, last in body["exclude"]]
+        return cls(**body)
+
+    def exclude_range(self, first: int, last: int) -> None:
+        """Never learn from these slots; overlapping and neighbouring ranges become one."""
+        merged: list[tuple[int, int]] = []
+        for low, high in sorted([*self.exclude, (first, last)]):
+            if merged and low <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            else:
+                merged.append((low, high))
+        self.exclude = merged[-MAX_EXCLUDED:]
+
+    def find(self, stream: str, wanted: str) -> Episode | None:
+        """The open or recent incident with this id."""
+        incident = self.state.incident
+        for episode in [*self.state.recent, *([incident] if incident else [])]:
+            if incident_id(stream, self.grid_version, episode.anchor) == wanted:
+                return episode
+        return None
+
+
+async def read_verdicts(
+    client: redis.asyncio.Redis, keys: Keys, shards: Mapping[str, int], streams: Iterable[str]
+) -> dict[str, Verdict]:
+    """Verdicts of the streams that have one, in one round trip. `shards` maps a stream to its shard."""
+    names = list(streams)
+    if not names:
+        return {}
+    pipe = client.pipeline(transaction=False)
+    for stream in names:
+        pipe.get(keys.verdict(shards[stream], stream))
+    rows = await pipe.execute()
+    return {stream: Verdict.loads(raw) for stream, raw in zip(names, rows, strict=True) if raw is not None}

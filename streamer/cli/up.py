@@ -1,12 +1,11 @@
 """`anomalyllm up`: broker, Redis and the three workers on this machine, until Ctrl-C."""
 
 import asyncio
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.panel import Panel
 
 from streamer.cli.options import with_settings
 from streamer.cli.running import err, out, run_until_stopped
@@ -16,28 +15,34 @@ if TYPE_CHECKING:
     from streamer.embedded import EmbeddedStack
     from streamer.workers import Workers
 
+# What a Kafka and a Redis client expect when nobody tells them anything; taken if free.
+USUAL_PORTS = (9092, 6379)
 CHECK_S = 1.0
 # A worker that cannot start (no memory, a bad setting) must not fill the log by dying in a loop.
-RESTART_AFTER_S = 3.0
+RESTART_AFTER_S = 2.0
+RESTART_AFTER_MAX_S = 60.0
 
+# No box around it: a line that is cut or framed cannot be copied.
 SNIPPETS = """\
-Kafka   {bootstrap}
-Redis   {redis_url}
-state   {state_dir} (logs in {state_dir}/logs)
+[bold cyan]AnomalyLLM is up[/]
+Kafka  {bootstrap}
+Redis  {redis_url}
+logs   {logs}
 
 [bold]In another terminal[/]
-  export ANOMALYLLM_BOOTSTRAP={bootstrap} ANOMALYLLM_REDIS_URL={redis_url}
-  export ANOMALYLLM_STATE_DIR={state_dir}
+  export ANOMALYLLM_BOOTSTRAP={bootstrap}
+  export ANOMALYLLM_REDIS_URL={redis_url}
   anomalyllm publish metrics.csv --stream my.metric     [dim]# columns: ts,value[/]
   anomalyllm alerts --since 1h
   anomalyllm streams list
-  anomalyllm train --all
 
 [bold]From Python[/]
   producer = AIOKafkaProducer(bootstrap_servers="{bootstrap}")
   await producer.start()
-  await producer.send("metrics", b'{{"stream":"my.metric","ts":1769860800.0,"value":1.5}}', key=b"my.metric")
-"""
+  point = b'{{"stream":"my.metric","ts":1769860800.0,"value":1.5}}'
+  await producer.send_and_wait("{metrics}", point, key=b"my.metric")
+
+[dim]Ctrl-C stops everything[/]"""
 
 
 def register(app: typer.Typer) -> None:
@@ -58,35 +63,50 @@ async def _up(settings: CommonSettings, with_workers: bool) -> None:
     from streamer.kafka import provision
     from streamer.workers import Workers, worker_env
 
-    state_dir: Path = settings.state_dir.resolve() / "up"
-    async with EmbeddedStack(state_dir) as stack:
-        placed = settings.model_copy(
-            update={"bootstrap": stack.bootstrap, "redis_url": stack.redis_url, "state_dir": state_dir}
-        )
+    state_dir = settings.state_dir.resolve()
+    stack_dir = state_dir / "up"
+    async with EmbeddedStack(stack_dir, ports=USUAL_PORTS) as stack:
+        servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
+        placed = settings.model_copy(update={**servers, "state_dir": state_dir})
         await provision(placed)
-        facts = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url, "state_dir": state_dir}
-        out.print(Panel(SNIPPETS.format(**facts).strip(), title="AnomalyLLM is up", border_style="cyan"))
-        workers = Workers(worker_env(placed), state_dir)
+        out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics")))
+        workers = Workers(worker_env(placed), stack_dir)
+        nurse = Nurse(stack, workers)
         try:
             if with_workers:
                 workers.start()
-            out.print("[dim]Ctrl-C stops everything[/]")
             while True:
                 await asyncio.sleep(CHECK_S)
-                await _revive(stack, workers)
+                await nurse.revive()
         finally:
             await workers.stop()
 
 
-async def _revive(stack: "EmbeddedStack", workers: "Workers") -> None:
-    """Start again what has died, saying so; the broker comes back empty, and the workers notice."""
-    if not stack.broker_alive:
-        err.print("[yellow]the embedded broker died; starting it again, empty[/]")
-        await stack.start_broker()
-    if not stack.redis_alive:
-        err.print("[yellow]the embedded Valkey died; starting it again with its data[/]")
-        await stack.start_redis()
-    for child in workers.dead():
-        err.print(f"[yellow]{child.name} died[/]; the end of {child.log}:\n{escape(child.log_tail())}")
-        await asyncio.sleep(RESTART_AFTER_S)
-        child.start()
+class Nurse:
+    """Starts again what has died, saying so; a worker that dies again and again is given more and more time."""
+
+    def __init__(self, stack: "EmbeddedStack", workers: "Workers") -> None:
+        self._stack = stack
+        self._workers = workers
+        self._next: dict[str, float] = {}  # when a dead worker may start again
+        self._patience: dict[str, float] = {}
+
+    async def revive(self) -> None:
+        """One look; raises ProcessDiedError when a server does not come back."""
+        if not self._stack.broker_alive:
+            err.print("[yellow]the embedded broker died; starting it again, empty[/]")
+            await self._stack.start_broker()
+        if not self._stack.redis_alive:
+            err.print("[yellow]the embedded Valkey died; starting it again with its data[/]")
+            await self._stack.start_redis()
+        now = time.monotonic()
+        for child in self._workers.dead():
+            if child.name not in self._next:
+                wait_s = self._patience.get(child.name, RESTART_AFTER_S)
+                self._next[child.name] = now + wait_s
+                self._patience[child.name] = min(2 * wait_s, RESTART_AFTER_MAX_S)
+                err.print(f"[yellow]{child.name} died[/], starting it again in {wait_s:g} s; the end of {child.log}:")
+                err.print(escape(child.log_tail()))
+            elif now >= self._next[child.name]:
+                del self._next[child.name]
+                child.start()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,7 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streamer.embedded import EmbeddedStack, TansuBroker, broker_binary, free_port
+from streamer.embedded import LOOPBACK, EmbeddedStack, TansuBroker, broker_binary, free_port
 from streamer.errors import ConfigError
 from streamer.processes import Child, ProcessDiedError
 
@@ -189,3 +190,12 @@ async def test_stop_kills_a_child_that_ignores_sigterm_and_its_own_children(tmp_
 
 def test_free_ports_can_be_bound() -> None:
     assert 1024 < free_port() < 65536
+
+
+def test_a_wished_port_is_given_unless_it_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port(port) != port
+    assert free_port(port) == port

@@ -42,7 +42,7 @@ class Outbox:
     def store(self, ops: Ops, keys: Keys, before: Iterable[int]) -> None:
         """Write the outbox; the shards in `before` had one, which has been sent."""
         for shard, messages in self.messages.items():
-            ops.shard(shard).set(keys.outbox(shard), orjson.dumps(messages))
+            ops.shard(shard).set(keys.outbox(shard), orjson.dumps([list(message) for message in messages]))
         for shard in before:
             if shard not in self.messages:
                 ops.shard(shard).delete(keys.outbox(shard))

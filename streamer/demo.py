@@ -105,6 +105,7 @@ class Demo:
         self._provoked_at: float | None = None
         self._judged: set[str] = set()
         self._background: list[asyncio.Task[None]] = []
+        self._folder: Path
         self._watch: Watch
         self._feed: Feed
         self._workers: Workers
@@ -112,15 +113,17 @@ class Demo:
 
     async def run(self, *, stay: bool = False) -> Outcome:
         """Start everything, provoke, judge, stop everything. Raises ProcessDiedError when a worker dies."""
-        state_dir: Path = self._settings.state_dir.resolve() / "demo"
+        state_dir: Path = self._settings.state_dir.resolve()
+        # Emptied at the start. What is beside it stays: the unpacked teacher serves the next run, too.
+        self._folder = state_dir / "demo"
         self._phase("starting", "embedded broker and Redis")
-        async with EmbeddedStack(state_dir, fresh=True) as stack:
-            placed = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url, "state_dir": state_dir, "store": ""}
-            settings = self._settings.model_copy(update=placed)
-            async with self._everything(settings):
+        async with EmbeddedStack(self._folder, fresh=True) as stack:
+            servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
+            folders = {"state_dir": state_dir, "store": str(self._folder / "models")}
+            async with self._everything(self._settings.model_copy(update={**servers, **folders})):
                 await self._warm_up()
                 await self._calm_down()
-                burn = Burn(BURN_S, state_dir)
+                burn = Burn(BURN_S, self._folder)
                 try:
                     self._provoke(burn)
                     await self._observe()
@@ -136,7 +139,7 @@ class Demo:
         async with AsyncExitStack() as leave:
             created = await provision(settings)
             self._phase("starting", f"{len(created)} topics made; streamer, detector and trainer are starting")
-            self._workers = Workers(worker_env(settings), settings.state_dir)
+            self._workers = Workers(worker_env(settings), self._folder)
             leave.push_async_callback(self._workers.stop)
             self._workers.start()
             client = redis.asyncio.Redis.from_url(settings.redis_url)
@@ -164,7 +167,7 @@ class Demo:
             if self._elapsed() > WORKERS_UP_S:
                 missing = ", ".join(sorted(set(WORKERS) - set(self._watch.record.stats)))
                 raise UnavailableError(
-                    f"not up after {WORKERS_UP_S:g} s: {missing}; see the logs in {self._settings.state_dir}/demo/logs"
+                    f"not up after {WORKERS_UP_S:g} s: {missing}; see the logs in {self._folder}/logs"
                 )
             await self._watch.read_stats()
             await self._tick()

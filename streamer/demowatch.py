@@ -21,18 +21,22 @@ OVER = ("resolved", "retracted")
 
 @dataclass(frozen=True)
 class Opening:
-    """An incident's opening: on which stream, at which event time, and when it was heard of (both epoch s)."""
+    """An incident's opening: on which stream, at which event time, and when it was heard of (both epoch s).
+
+    `live`: an anomaly of the present. Silences and findings in history are told, but judged as nothing.
+    """
 
     stream: str
     at: float
     heard: float
+    live: bool = True
 
 
 @dataclass
 class Record:
     """Everything heard so far. Times are epoch seconds."""
 
-    openings: list[Opening] = field(default_factory=list)
+    openings: dict[str, Opening] = field(default_factory=dict)  # incident id -> its opening
     open_now: dict[str, str] = field(default_factory=dict)  # incident id -> stream
     last_heard: dict[str, float] = field(default_factory=dict)  # stream -> newest word of an incident
     models: dict[str, int] = field(default_factory=dict)  # stream -> points the promoted student has seen
@@ -49,7 +53,8 @@ class Record:
         self.last_heard[incident.stream] = now
         if incident.state == "open":
             at = parse_timestamp(incident.updated_at) / NS
-            self.openings.append(Opening(incident.stream, at, now))
+            live = incident.kind == "anomaly" and not incident.historic
+            self.openings.setdefault(incident.incident_id, Opening(incident.stream, at, now, live))
         if incident.state in OVER:
             self.open_now.pop(incident.incident_id, None)
         else:
@@ -61,13 +66,14 @@ class Record:
         return stream not in self.open_now.values() and now - self.last_heard.get(stream, 0.0) >= seconds
 
     def opened(self, streams: set[str], since: float) -> list[Opening]:
-        """Incidents on these streams whose opening slot lies at or after `since`, earliest heard first."""
-        return [opening for opening in self.openings if opening.stream in streams and opening.at >= since]
+        """Anomalies on these streams that opened after `since`, by the stream's clock and by ours."""
+        return [o for o in self.openings.values() if o.live and o.stream in streams and min(o.at, o.heard) >= since]
 
     def false_alerts(self, provoked_at: float | None, untouched: str) -> int:
-        """Openings before the provocation, or on the untouched control at any time."""
+        """Anomalies that opened before the provocation, or on the untouched control at any time."""
         return sum(
-            provoked_at is None or opening.at < provoked_at or opening.stream == untouched for opening in self.openings
+            opening.live and (provoked_at is None or opening.at < provoked_at or opening.stream == untouched)
+            for opening in self.openings.values()
         )
 
     def count(self, room: str, name: str) -> int:

@@ -30,7 +30,10 @@ def register(app: typer.Typer) -> None:
         settings: CommonSettings,
         since: Annotated[str, typer.Option(help="now, an age (15m, 2h, 1d) or an RFC 3339 time.")] = "now",
         stream: Annotated[str, typer.Option(help="Only streams that match this pattern, e.g. 'host.*'.")] = "*",
-        as_json: Annotated[bool, typer.Option("--json", help="The CloudEvents as they are, one a line.")] = False,
+        as_json: Annotated[
+            bool,
+            typer.Option("--json", envvar="ANOMALYLLM_ALERTS_JSON", help="The CloudEvents as they are, one a line."),
+        ] = False,
         follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C; otherwise end at the last alert.")] = True,
     ) -> None:
         """Follow the alerts, each with its reason."""

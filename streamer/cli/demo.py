@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--headless", help="No screen: lines on stderr, and it stops by itself.")
         ] = False,
         as_json: Annotated[
-            bool, typer.Option("--json", help="The outcome as one JSON object on the last line.")
+            bool,
+            typer.Option(
+                "--json", envvar="ANOMALYLLM_DEMO_JSON", help="The outcome as one JSON object on the last line."
+            ),
         ] = False,
     ) -> None:
         """Watch this host for two minutes: learn its metrics, burn CPU and disk, see it found and explained.

@@ -108,7 +108,7 @@ def _option(model: type[BaseModel], name: str, info: FieldInfo, panel: str) -> i
     if info.default_factory is None:  # a made-up default (host name, process id) says nothing in a help text
         notes.append("required" if info.is_required() else f"default: {_shown(info.default)}")
     help_text = escape(" ".join(filter(None, [info.description, f"[{'; '.join(notes)}]"])))
-    option = typer.Option(declaration, help=help_text, show_default=False, rich_help_panel=panel)
+    option = typer.Option(declaration, help=help_text, show_default=False, show_envvar=False, rich_help_panel=panel)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )

@@ -31,7 +31,12 @@ def register(app: typer.Typer) -> None:
         stream: Annotated[str | None, typer.Option(help="All rows are of this stream.")] = None,
         prefix: Annotated[str | None, typer.Option(help="CSV, a stream a column: prefix of the names.")] = None,
         time_column: Annotated[str | None, typer.Option(help="CSV: name of the time column.")] = None,
-        form: Annotated[Format, typer.Option("--format", help="auto: by the file's name, else its start.")] = "auto",
+        form: Annotated[
+            Format,
+            typer.Option(
+                "--format", envvar="ANOMALYLLM_PUBLISH_FORMAT", help="auto: by the file's name, else its start."
+            ),
+        ] = "auto",
         history: Annotated[
             Literal["auto", "yes", "no"],
             typer.Option(help="Learn from the points, never alert on them; auto: what is older than an hour."),

@@ -1,5 +1,6 @@
 """The root of the `anomalyllm` command: the streamer's verbs, and those that the other rooms bring along."""
 
+import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
@@ -33,7 +34,9 @@ def build_app() -> typer.Typer:
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        # Settings have variables of their own; this gives one to a command's other flags (ANOMALYLLM_DEMO_JSON),
+        # and to a setting one that is of this command only (ANOMALYLLM_DETECTOR_BATCH_MS).
+        context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
     for register in (up, demo, streamer, publish, alerts, streams, topics):
         register(app)
@@ -68,6 +71,9 @@ def _fail(message: str) -> None:
 
 def main() -> None:
     """Console entry point: an error of ours is one message and exit status 1, not a traceback."""
+    # A command of a person gives up after seconds with one message; aiokafka says it forty times before.
+    # Workers have a rate limit of their own instead.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         build_app()()
     except AnomalyLLMError as error:

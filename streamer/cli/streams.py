@@ -16,7 +16,7 @@ from streamer.settings import CommonSettings
 _PANEL = "What to set (what is not given keeps its value)"
 Name = Annotated[str, typer.Argument(help="Name of the stream.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Start from the defaults instead of the present settings.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", envvar="ANOMALYLLM_STREAMS_LIST_JSON", help="One JSON object a line.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,15 +14,15 @@ import torch
 from aiokafka import AIOKafkaProducer
 
 from detector.artefact import ArtefactStore, Header, Member, dump, new_version
-from detector.bank import layout_of
+from detector.bank import StudentBank, layout_of
 from detector.worker import DetectorWorker
 from detector.workersettings import WorkerSettings
-from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef
+from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef, TrainingRequest
 from streamer.keys import Keys
 from streamer.publishing import HISTORY_HEADERS
-from streamer.rings import read_windows
+from streamer.rings import read_headers, read_windows
 from streamer.settings import CommonSettings
-from tests.integration.test_streamer import read_all
+from tests.integration.test_streamer import producing, read_all, running, until
 from trainer.fit import fit_stack
 from trainer.histories import History, stacks
 
@@ -117,6 +118,80 @@ async def announce(
                 settings.topic("models"), record.model_dump_json().encode(), key=member.stream.encode()
             )
     return version
+
+
+@dataclass
+class Ready:
+    """Streams with students of `PAST` slots of history, between running workers."""
+
+    own: WorkerSettings
+    producer: AIOKafkaProducer
+    client: redis.asyncio.Redis
+    detector: DetectorWorker
+    streams: list[str]
+    start_ms: int
+    version: str
+
+    async def live(self, stream: str, first: int, values: Sequence[float] | np.ndarray, piece: int = 10) -> None:
+        """Live points from slot `first` on, a few at a time."""
+        for at in range(0, len(values), piece):
+            await send(self.producer, self.own, stream, self.start_ms, first + at, values[at : at + piece])
+
+    def slot(self, absolute: int) -> int:
+        """Slots since the start of the history."""
+        return absolute - self.start_ms // STEP_MS
+
+
+PAST = 600
+
+
+@asynccontextmanager
+async def ready(
+    settings: CommonSettings,
+    client: redis.asyncio.Redis,
+    streams: Sequence[str],
+    *,
+    given: object = None,
+    **own: object,
+) -> AsyncIterator[Ready]:
+    """Streamer and detector running, students in force, nothing live yet."""
+    made = detector_settings(settings, **own)
+    start = start_of(PAST)
+    async with producing(settings) as producer, running(settings), detecting(made) as detector:
+        for stream in streams:
+            body = orjson.dumps(given or {"interval_s": STEP_MS / 1000})
+            await producer.send_and_wait(settings.topic("streams"), body, key=stream.encode())
+        for stream in streams:
+            await send(producer, settings, stream, start, 0, normal(0, PAST), history=True)
+        keys = Keys(settings.namespace)
+
+        async def written() -> bool:
+            headers = await read_headers(client, keys, list(streams))
+            return len(headers) == len(streams) and all(h.hi - h.lo + 1 == PAST for h in headers.values())
+
+        await until(written)
+        await until(lambda: asked_for(settings, set(streams)))
+        version = await announce(producer, made, client, list(streams))
+        await until(lambda: in_force(detector, streams, version))
+        yield Ready(made, producer, client, detector, list(streams), start, version)
+
+
+async def asked_for(settings: CommonSettings, streams: set[str]) -> bool:
+    """Whether all these streams have asked for training."""
+    records = await read_all(settings, "training")
+    return {TrainingRequest.model_validate_json(record.value).stream for record in records} >= streams
+
+
+async def in_force(detector: DetectorWorker, streams: Iterable[str], version: str) -> bool:
+    """Whether the detector scores the streams with this version."""
+    bank: StudentBank | None = getattr(detector, "bank", None)
+    refs = [bank.model_of(stream) if bank else None for stream in streams]
+    return all(ref is not None and ref.version == version for ref in refs)
+
+
+async def states(settings: CommonSettings, stream: str) -> list[str]:
+    """States of a stream's events, in order."""
+    return [event.data.state for event in await events(settings, stream)]
 
 
 async def events(settings: CommonSettings, stream: str | None = None) -> list[AnomalyEvent]:

@@ -1,72 +1,69 @@
 """The detector worker between real Kafka, real Redis and the real streamer, with real students."""
 
+import asyncio
+
+import numpy as np
 import orjson
 import pytest
 import redis.asyncio
 
-from streamer.contracts import AnomalyEvent, TrainingRequest
+from streamer.contracts import AnomalyEvent, Feedback, TrainingRequest
+from streamer.kafka import header
 from streamer.keys import Keys
-from streamer.partitioning import home_partition
+from streamer.partitioning import home_partition, shard_of
 from streamer.settings import CommonSettings
 from streamer.stats import read_stats
-from tests.integration.detecting import announce, detecting, detector_settings, events, normal, send, start_of
-from tests.integration.test_streamer import producing, read_all, running, until
+from tests.integration.detecting import (
+    PAST,
+    Ready,
+    announce,
+    detecting,
+    events,
+    in_force,
+    normal,
+    ready,
+    states,
+)
+from tests.integration.test_streamer import read_all, until
 
 pytestmark = pytest.mark.kafka
 STREAMS = ["a", "b", "c"]
-PAST = 600
+
+
+def risen(count: int, begin: int, end: int | None = None, first: int = PAST) -> np.ndarray:
+    """Normal values from slot `first` on, far too high from `begin` to `end` (counted from there)."""
+    values = normal(first, count)
+    values[begin:end] += 30.0
+    return values
 
 
 async def test_from_history_to_an_explained_alert(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
-    own = detector_settings(settings)
-    start = start_of(PAST)
-    async with producing(settings) as producer, running(settings), detecting(own) as detector:
-        for stream in STREAMS:
-            given = {"interval_s": 0.1, "labels": {"room": "lab"}, "tenant": "t"}
-            await producer.send_and_wait(settings.topic("streams"), orjson.dumps(given), key=stream.encode())
-        for stream in STREAMS:
-            await send(producer, settings, stream, start, 0, normal(0, PAST), history=True)
-
-        async def asked() -> bool:
-            requests = [TrainingRequest.model_validate_json(r.value) for r in await read_all(settings, "training")]
-            return {(r.stream, r.reason, r.job) for r in requests} == {(s, "cold", "full") for s in STREAMS}
-
-        await until(asked)
-        version = await announce(producer, own, redis_client, STREAMS)
-        await until(lambda: _installed(detector, STREAMS))
-        values = normal(PAST, 300)
-        values[100:115] += 30.0
-        for stream in STREAMS:
-            for at in range(0, 300, 20):
-                await send(
-                    producer, settings, stream, start, PAST + at, values[at : at + 20] if stream == "a" else
-                    normal(PAST + at, 20),
-                )  # fmt: skip
-
-        async def over() -> bool:
-            return [e.data.state for e in await events(settings, "a")][-1:] == ["resolved"]
-
-        await until(over)
-        assert not [e for e in await events(settings) if e.subject != "a"]
-        told = await events(settings, "a")
-        _check_reason(told, start, version, settings)
+    given = {"interval_s": 0.1, "labels": {"room": "lab"}, "tenant": "t"}
+    async with ready(settings, redis_client, STREAMS, given=given) as run:
+        assert {(r.stream, r.reason, r.job) for r in await requests(settings)} == {(s, "cold", "full") for s in STREAMS}
+        await run.live("a", PAST, risen(300, 100, 115), piece=20)
+        for stream in "bc":
+            await run.live(stream, PAST, normal(PAST, 300), piece=20)
+        await until(lambda: _last(settings, "a", "resolved"))
+        told = await events(settings)
+        assert {event.subject for event in told} == {"a"}
+        _check_reason(told, run, settings)
 
         async def counted() -> bool:
-            (stats,) = [
-                row for row in await read_stats(redis_client, Keys(settings.namespace)) if row["room"] == "detector"
-            ]
+            rows = await read_stats(redis_client, Keys(settings.namespace))
+            (stats,) = [row for row in rows if row["room"] == "detector"]
             return stats["windows_scored"] == 900 and stats["alerts"] == 1 and stats["streams_warming"] == 3
 
         await until(counted)
 
 
-def _check_reason(told: list[AnomalyEvent], start: int, version: str, settings: CommonSettings) -> None:
+def _check_reason(told: list[AnomalyEvent], run: Ready, settings: CommonSettings) -> None:
     assert [e.data.revision for e in told] == list(range(len(told)))
     opened, resolved = told[0].data, told[-1].data
     assert told[0].type == "anomalyllm.incident.open"
     assert told[0].id == f"{opened.incident_id}:0"
-    assert 0 <= opened.slot * 100 - start - (PAST + 100) * 100 <= 300
-    assert (opened.tenant, opened.labels, opened.model_version) == ("t", {"room": "lab"}, version)
+    assert PAST + 100 <= run.slot(opened.slot) <= PAST + 103
+    assert (opened.tenant, opened.labels, opened.model_version) == ("t", {"room": "lab"}, run.version)
     assert opened.threshold == 4.0
     assert opened.score >= 4.0
     assert opened.source_partition == home_partition("a", settings.partitions)
@@ -81,6 +78,196 @@ def _check_reason(told: list[AnomalyEvent], start: int, version: str, settings: 
     assert 13 <= resolved.slots <= 40
 
 
-async def _installed(detector: object, streams: list[str]) -> bool:
-    bank = getattr(detector, "bank", None)
-    return bank is not None and all(bank.model_of(stream) for stream in streams)
+async def requests(settings: CommonSettings) -> list[TrainingRequest]:
+    return [TrainingRequest.model_validate_json(record.value) for record in await read_all(settings, "training")]
+
+
+async def _last(settings: CommonSettings, stream: str, state: str) -> bool:
+    return (await states(settings, stream))[-1:] == [state]
+
+
+def gapless(told: list[AnomalyEvent]) -> bool:
+    """Each incident's revisions are 0, 1, 2, …, a repeated id says the same."""
+    by_id = {event.id: event for event in told}
+    if any(by_id[event.id] != event for event in told):
+        return False
+    incidents = {event.data.incident_id for event in told}
+    return all(
+        sorted(e.data.revision for e in by_id.values() if e.data.incident_id == incident)
+        == list(range(sum(e.data.incident_id == incident for e in by_id.values())))
+        for incident in incidents
+    )
+
+
+async def test_an_open_incident_survives_a_restart(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    async with ready(settings, redis_client, ["a"]) as run:
+        await run.live("a", PAST, risen(60, 40))
+        await until(lambda: _last(settings, "a", "open"))
+        run.detector.stop()
+        await asyncio.sleep(0.3)
+        await run.live("a", PAST + 60, risen(60, 0, 10, first=PAST + 60))
+        async with detecting(run.own):
+            await until(lambda: _last(settings, "a", "resolved"))
+        told = await events(settings, "a")
+        assert len({event.data.incident_id for event in told}) == 1
+        assert gapless(told)
+        assert run.slot(told[0].data.anchor_slot) < PAST + 60
+        assert told[-1].data.slots >= 30
+
+
+async def test_late_data_retract_an_incident(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    async with ready(settings, redis_client, ["a"]) as run:
+        await run.live("a", PAST, risen(60, 50))
+        await until(lambda: _last(settings, "a", "open"))
+        rows = [
+            [run.start_ms + (PAST + 50 + k) * 100 + 1, float(v)] for k, v in enumerate(normal(PAST + 50, 10))
+        ]  # a millisecond later, in the same slots: these win
+        await run.producer.send_and_wait(
+            settings.topic("metrics"), orjson.dumps({"stream": "a", "points": rows}), key=b"a"
+        )
+        await until(lambda: _last(settings, "a", "retracted"))
+        assert gapless(await events(settings, "a"))
+
+
+async def test_a_false_alarm_ends_its_incident(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    async with ready(settings, redis_client, ["a"]) as run:
+        await run.live("a", PAST, risen(60, 50))
+        await until(lambda: _last(settings, "a", "open"))
+        (opened,) = await events(settings, "a")
+        said = Feedback(incident_id=opened.data.incident_id, stream="a", verdict="false_alarm")
+        topic = settings.topic("feedback")
+        await run.producer.send_and_wait(topic, b"not json", key=b"a")
+        await run.producer.send_and_wait(topic, said.model_dump_json().encode(), key=b"a")
+        await until(lambda: _last(settings, "a", "resolved"))
+        assert "false alarm" in (await events(settings, "a"))[-1].data.reason
+        await run.live("a", PAST + 60, risen(40, 0, first=PAST + 60))
+        run.detector.stop()
+        async with detecting(run.own) as again:
+            await run.live("a", PAST + 100, risen(20, 0, first=PAST + 100))
+            await until(lambda: _seen(again, "a", run, PAST + 120))
+        assert await states(settings, "a") == ["open", "resolved"]
+        dead = [r for r in await read_all(settings, "dead-letters") if header(r, "topic") == topic]
+        assert [(r.value, header(r, "error")) for r in dead] == [(b"not json", "json")]
+
+
+async def _seen(detector: object, stream: str, run: Ready, slots: int) -> bool:
+    book = getattr(detector, "book", None)
+    entry = book.entries.get(stream) if book else None
+    return entry is not None and run.slot(entry.scored) >= slots - 1
+
+
+async def test_bad_messages_are_set_aside(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    async with ready(settings, redis_client, ["a"]) as run:
+        windows = settings.topic("windows")
+        await run.producer.send_and_wait(windows, b"nonsense", partition=1)
+        await run.producer.send_and_wait(windows, None, key=b"a", partition=1)
+        await run.live("a", PAST, risen(60, 50))
+        await until(lambda: _last(settings, "a", "open"))
+        dead = await read_all(settings, "dead-letters")
+        assert sorted((r.value or b"", header(r, "error")) for r in dead) == [
+            (b"", "windows"),
+            (b"nonsense", "windows"),
+        ]
+
+
+async def test_a_tombstone_forgets_the_stream(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    keys = Keys(settings.namespace)
+    async with ready(settings, redis_client, ["a"]) as run:
+        await run.live("a", PAST, risen(60, 50))
+        await until(lambda: _last(settings, "a", "open"))
+        assert await redis_client.exists(keys.verdict(shard_of("a"), "a"))
+        await run.producer.send_and_wait(settings.topic("streams"), None, key=b"a")
+        await until(lambda: _last(settings, "a", "resolved"))
+        assert not await redis_client.exists(keys.verdict(shard_of("a"), "a"))
+        assert [r.value is None for r in await read_all(settings, "models")] == [False, True]
+        assert "a" not in run.detector.book.entries
+        assert run.detector.bank.model_of("a") is None
+
+
+async def test_another_channel_set_ends_what_was_open(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    async with ready(settings, redis_client, ["a"]) as run:
+        await run.live("a", PAST, risen(60, 50))
+        await until(lambda: _last(settings, "a", "open"))
+        point = {"stream": "a", "ts": run.start_ms + (PAST + 60) * 100, "values": {"value": 1.0, "more": 2.0}}
+        await run.producer.send_and_wait(settings.topic("metrics"), orjson.dumps(point), key=b"a")
+        await until(lambda: _last(settings, "a", "resolved"))
+        told = await events(settings, "a")
+        assert {event.data.grid_version for event in told} == {1}
+        assert gapless(told)
+
+
+async def test_a_new_model_takes_over_between_batches(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    async with ready(settings, redis_client, ["a"]) as run:
+        await run.live("a", PAST, normal(PAST, 100))
+        await until(lambda: _seen(run.detector, "a", run, PAST + 100))
+        version = await announce(run.producer, run.own, redis_client, ["a"])
+        await until(lambda: in_force(run.detector, ["a"], version))
+        await run.live("a", PAST + 100, risen(30, 20, first=PAST + 100))
+        await until(lambda: _last(settings, "a", "open"))
+        assert (await events(settings, "a"))[-1].data.model_version == version
+        verdict = run.detector.book.verdicts["a"]
+        assert run.slot(verdict.model_since) == PAST + 100
+
+
+async def test_a_lasting_shift_is_a_new_baseline(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    async with ready(settings, redis_client, ["a"], max_slots=40) as run:
+        await run.live("a", PAST, risen(200, 50))
+        await until(lambda: _seen(run.detector, "a", run, PAST + 200))
+        told = await events(settings, "a")
+        assert [e.data.state for e in told].count("open") == 1
+        assert told[-1].data.state == "resolved"
+        assert "New baseline" in told[-1].data.reason
+        (drift,) = [r for r in await requests(settings) if r.reason == "drift"]
+        assert drift.span is not None
+        assert run.slot(drift.span[0]) in range(PAST + 49, PAST + 54)
+
+
+async def test_a_stream_that_stops_is_told_once(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    given = {"interval_s": 0.1, "no_data_after": 8}
+    streams = ["a", "b", "c", "d", "e"]
+    async with ready(settings, redis_client, streams, given=given, no_data_min_s=0.5) as run:
+        at = PAST
+        stop = asyncio.Event()
+
+        async def others() -> None:
+            nonlocal at
+            while not stop.is_set():
+                for stream in streams[1:]:
+                    await run.live(stream, at, normal(at, 1))
+                at += 1
+                await asyncio.sleep(0.1)
+
+        await run.live("a", PAST, normal(PAST, 1))
+        sending = asyncio.create_task(others())
+        await until(lambda: _last(settings, "a", "open"))
+        (opened,) = await events(settings, "a")
+        assert (opened.data.kind, run.slot(opened.data.anchor_slot)) == ("no_data", PAST + 1)
+        assert "has sent nothing for 800 ms" in opened.data.reason or "0.8 s" in opened.data.reason
+        run.detector.stop()
+        async with detecting(run.own):
+            await asyncio.sleep(3)
+            assert await states(settings, "a") == ["open"]
+            await run.live("a", PAST + 30, normal(PAST + 30, 1))
+            await until(lambda: _last(settings, "a", "resolved"))
+        told = await events(settings, "a")
+        assert gapless(told)
+        assert len(told) == 2
+        stop.set()
+        await sending
+        assert not [e for e in await events(settings) if e.subject != "a"]
+
+
+async def test_a_silent_pipeline_blames_no_stream(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    given = {"interval_s": 0.1, "no_data_after": 2}
+    streams = ["a", "b", "c", "d", "e"]
+    async with ready(settings, redis_client, streams, given=given, no_data_min_s=0.2) as run:
+        for at in range(PAST, PAST + 5):
+            for stream in streams:
+                await run.live(stream, at, normal(at, 1))
+        await asyncio.sleep(6)
+        assert await events(settings) == []
+        assert run.detector._stall_said

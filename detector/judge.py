@@ -84,6 +84,7 @@ class Judge:
         self._settings = settings
         self._of_stream = of_stream
         self._failing: set[str] = set()
+        self._rules: dict[float, Rules] = {}  # by alert budget: most streams share one
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
 
@@ -93,16 +94,19 @@ class Judge:
 
     def rules_of(self, settings: StreamSettings) -> Rules:
         """Incident rules of a stream."""
-        own = self._settings
-        return Rules(
-            threshold=threshold_of(settings.alert_budget),
-            open_hits=own.open_hits,
-            open_window=own.open_window,
-            quiet=own.quiet,
-            update_every=own.update_every,
-            max_slots=own.max_slots,
-            stride=own.stride,
-        )
+        rules = self._rules.get(settings.alert_budget)
+        if rules is None:
+            own = self._settings
+            rules = self._rules[settings.alert_budget] = Rules(
+                threshold=threshold_of(settings.alert_budget),
+                open_hits=own.open_hits,
+                open_window=own.open_window,
+                quiet=own.quiet,
+                update_every=own.update_every,
+                max_slots=own.max_slots,
+                stride=own.stride,
+            )
+        return rules
 
     def in_force(self, entry: Entry, verdict: Verdict) -> bool:
         """Whether the stream has a student for its grid; notes a new one from the next slot on."""
@@ -157,6 +161,9 @@ class Judge:
         """Runs of slots to be scored. A slot without data is no evidence: a long hole is not even looked at."""
         entry, context, stride = job.entry, self._bank.context, job.rules.stride
         first, last = job.start, entry.hi
+        if first == last and stride == 1:  # by far the most frequent case
+            segment = Segment(entry.stream, entry.segment(first, last, context), 1)
+            return [(_Piece(range(first, last + 1)), segment)]
         if last - first >= PIECE:
             present = np.flatnonzero(entry.present(first, last))
             if not len(present):
@@ -185,7 +192,7 @@ class Judge:
             piece.score = score
             if score is not None:
                 self.windows += len(piece.slots)
-                self.teacher_windows += int(np.count_nonzero(score.teacher_K))
+                self.teacher_windows += int(score.teacher_K.sum())
 
     def _alone(self, segment: Segment) -> SegmentScore | None:
         try:

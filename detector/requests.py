@@ -77,7 +77,8 @@ def wish(
     full_slot = max(known.last_slot if asked is None else asked.full_slot, -1)
     # 512, 1024, … up to a full ring. A fit that used few of the slots it was given is not repeated at once.
     doubled = filled >= min(2 * known.points, FULL_SHARE * capacity)
-    if known.points < FULL_SHARE * capacity and doubled and newest - full_slot >= known.points:
+    fresh = newest - full_slot >= min(known.points, settings.update_slots)
+    if known.points < FULL_SHARE * capacity and doubled and fresh:
         return Wish("due", "full")
     if full_slot >= 0 and newest - full_slot >= (settings.refit_slots or capacity // 2):
         return Wish("due", "full")

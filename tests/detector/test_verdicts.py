@@ -1,0 +1,37 @@
+"""What is kept of a stream in Redis."""
+
+from detector.incidents import Episode, State, incident_id
+from detector.requests import Asked
+from detector.verdicts import MAX_EXCLUDED, NoData, Verdict
+
+
+def test_a_verdict_comes_back_as_it_was() -> None:
+    episode = Episode(anchor=5, onset=4, threshold=4.0, peak=6.5, peak_slot=5, hot=9, evidence={"view": "prototype"})
+    ended = Episode(anchor=1, onset=1, threshold=4.0, peak=5.0, peak_slot=1, hot=2, ended=2, verdict="true")
+    verdict = Verdict(
+        3, 10**8, 7, 99, State([98, 99], episode, [ended], 5.5, 2), NoData(7, 8, 1), "v1", 12, [(1, 2), (5, 9)],
+        Asked(1, 2, "due", "full", "t", 3, 4),
+    )  # fmt: skip
+    assert Verdict.loads(verdict.dumps()) == verdict
+    plain = Verdict(1, 1, 0, 0)
+    assert Verdict.loads(plain.dumps()) == plain
+
+
+def test_excluded_ranges_are_merged_and_bounded() -> None:
+    verdict = Verdict(1, 1, 0, 0)
+    for first, last in ((10, 20), (30, 40), (21, 25), (5, 8), (24, 35)):
+        verdict.exclude_range(first, last)
+    assert verdict.exclude == [(5, 8), (10, 40)]
+    for k in range(200):
+        verdict.exclude_range(100 + 10 * k, 102 + 10 * k)
+    assert len(verdict.exclude) == MAX_EXCLUDED
+    assert verdict.exclude[-1] == (2090, 2092)
+
+
+def test_an_incident_is_found_by_its_id() -> None:
+    episode = Episode(anchor=5, onset=4, threshold=4.0, peak=6.5, peak_slot=5, hot=9)
+    ended = Episode(anchor=1, onset=1, threshold=4.0, peak=5.0, peak_slot=1, hot=2, ended=2)
+    verdict = Verdict(3, 1, 0, 0, State([], episode, [ended]))
+    assert verdict.find("a", incident_id("a", 3, 5)) is episode
+    assert verdict.find("a", incident_id("a", 3, 1)) is ended
+    assert verdict.find("a", incident_id("b", 3, 1)) is None

@@ -31,7 +31,7 @@ WORKERS_UP_S = 45.0
 PROVOKE_AT_S = 95.0
 WATCH_S = 15.0
 # Long enough to be an incident at every scale of the first students (16 and 64 slots of 0.1 s).
-BURN_S = 12.0
+BURN_S = 8.0
 ANOMALY_SLOTS = 48
 # After both were found, so that the alerts that come along are seen as well.
 AFTERGLOW_S = 2.0

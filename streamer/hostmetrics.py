@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -56,21 +56,30 @@ def _processes() -> dict[str, float]:
 
 
 class _Cpu:
-    """CPU shares since the last sample, read once a sample for all streams that show a part of it."""
+    """CPU shares since the last sample, read once a sample for all streams that show a part of it.
+
+    psutil's own `cpu_times_percent` divides by at least one second of CPU time: at 10 Hz its shares are too small.
+    """
 
     def __init__(self) -> None:
-        self._modes: dict[str, float] = {}
-        self._cores: list[float] = []
-        self.sample()
+        self._before = psutil.cpu_times(percpu=True)
+        self._modes = {"busy": 0.0, "user": 0.0, "system": 0.0}
+        self._cores = [0.0] * len(self._before)
 
     def sample(self) -> None:
-        times = psutil.cpu_times_percent(interval=None)
+        """Read. The clock of the kernel ticks 100 times a second: between two ticks the last shares stand."""
+        now = psutil.cpu_times(percpu=True)
+        passed = [_passed(old, new) for old, new in zip(self._before, now, strict=False)]
+        whole = {name: sum(core[name] for core in passed) for name in passed[0]} if passed else {}
+        if not whole or sum(whole.values()) <= 0.0:
+            return
+        self._before = now
         self._modes = {
-            "busy": max(0.0, 100.0 - times.idle),
-            "user": times.user + times.nice,
-            "system": times.system,
+            "busy": _share(whole, set(whole) - _IDLE),
+            "user": _share(whole, {"user", "nice"}),
+            "system": _share(whole, {"system"}),
         }
-        self._cores = psutil.cpu_percent(interval=None, percpu=True)
+        self._cores = [_share(core, set(core) - _IDLE) for core in passed]
 
     def modes(self) -> dict[str, float]:
         return self._modes
@@ -78,6 +87,21 @@ class _Cpu:
     def core(self, index: int) -> dict[str, float]:
         # A core can be taken offline while we watch.
         return {"busy": self._cores[index] if index < len(self._cores) else 0.0}
+
+
+_IDLE = {"idle", "iowait"}
+_TWICE = {"guest", "guest_nice"}  # Linux counts them in user and nice as well
+
+
+def _passed(old: Any, new: Any) -> dict[str, float]:
+    """Seconds by mode between two readings of one core."""
+    return {name: max(0.0, getattr(new, name) - getattr(old, name)) for name in new._fields if name not in _TWICE}
+
+
+def _share(seconds: Mapping[str, float], modes: set[str]) -> float:
+    """Per cent of the time in these modes."""
+    total = sum(seconds.values())
+    return 100.0 * sum(seconds.get(mode, 0.0) for mode in modes) / total if total > 0.0 else 0.0
 
 
 class HostMetrics:

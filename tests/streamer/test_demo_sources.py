@@ -1,6 +1,7 @@
 """What the demo watches: the host's metrics, the control streams, the burn."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,19 @@ def test_the_host_has_eight_streams_and_a_multivariate_one() -> None:
     assert set(sample) == {stream.name for stream in host.streams}
     assert any(len(values) > 1 for values in sample.values())
     assert all(np.isfinite(value) for values in sample.values() for value in values.values())
+
+
+def test_cpu_shares_are_right_over_a_short_interval() -> None:
+    host = HostMetrics()
+    host.sample()
+    stop = time.process_time() + 0.25
+    while time.process_time() < stop:
+        pass
+    sample = host.sample()
+    cores = [values["busy"] for name, values in sample.items() if name.startswith("host.cpu.core")]
+    # One core was busy in this process alone, so the whole is at least its part of it.
+    assert sample["host.cpu"]["busy"] > 50.0 / len(cores)
+    assert all(0.0 <= share <= 100.0 for share in (*cores, *sample["host.cpu"].values()))
 
 
 def test_counters_of_the_host_never_fall() -> None:

@@ -19,7 +19,7 @@ from detector.following import FeedbackReader, Models
 from detector.incidents import Transition, end
 from detector.judge import Job, Judge
 from detector.nodata import FEW, Silence, limit_s
-from detector.outbox import read_outbox
+from detector.outbox import Outbox, read_outbox
 from detector.requests import stage
 from detector.teacher import load_teacher
 from detector.turn import Part, Turn
@@ -60,7 +60,7 @@ class DetectorWorker:
         self.silence = Silence()
         self._stopping = asyncio.Event()
         self._gained: set[int] = set()
-        self._sent: dict[int, set[int]] = {}  # shards with a stored outbox that has been sent, by partition
+        self._sent: dict[int, Outbox] = {}  # the stored outbox of each partition, which has been sent
         self._deleted: list[str] = []
         self._uncommitted: dict[int, int] = {}
         self._next_commit = self._next_silence = self._next_stats = self._next_install = 0.0
@@ -149,8 +149,10 @@ class DetectorWorker:
 
     async def _start_partition(self, partition: int) -> None:
         outbox = await read_outbox(self.redis, self.keys, partition, self.settings.partitions)
-        await outbox.send(self.producer)
-        self._sent[partition] = set(outbox.messages)
+        sent = self._sent.get(partition)
+        if sent is None or sent.messages != outbox.messages:
+            await outbox.send(self.producer)
+        self._sent[partition] = outbox
         # Streams that sent until just now fall silent like all others, even if this worker never hears of them.
         headers = await self.book.headers(shards_of_partition(partition, self.settings.partitions))
         for stream, header in headers.items():
@@ -326,7 +328,8 @@ class DetectorWorker:
         ledger = self.owner.ledger
         if partition not in self.owner.owned:
             return False
-        ops = turn.ops(part, self.keys, self._sent.get(partition, set()))
+        before = self._sent.get(partition)
+        ops = turn.ops(part, self.keys, set(before.messages) if before else set())
         try:
             # -1: the offset stays where it is
             await ledger.apply(partition, -1 if offset is None else offset, ops)
@@ -340,7 +343,7 @@ class DetectorWorker:
             await self._restart(partition)
             return False
         await part.outbox.send(self.producer)
-        self._sent[partition] = set(part.outbox.messages)
+        self._sent[partition] = part.outbox
         if offset is not None:
             self._uncommitted[partition] = offset + 1
         return True

@@ -1,0 +1,56 @@
+"""Redis and Kafka go away under the detector: it waits, and goes on where it was."""
+
+from pathlib import Path
+
+import redis.asyncio
+
+from streamer.embedded import EmbeddedStack
+from streamer.kafka import provision
+from streamer.settings import CommonSettings
+from tests.integration.detecting import PAST, events, normal, ready
+from tests.integration.test_streamer import until
+
+
+async def test_redis_and_then_the_broker_are_killed_and_come_back(tmp_path: Path) -> None:
+    stack = EmbeddedStack(tmp_path / "stack")
+    await stack.start()
+    settings = CommonSettings(
+        bootstrap=stack.bootstrap, redis_url=stack.redis_url, assignment="all", state_dir=tmp_path / "state"
+    )
+    client = redis.asyncio.Redis.from_url(stack.redis_url)
+    await provision(settings)
+    try:
+        async with ready(settings, client, ["a"]) as run:
+
+            async def said(*wanted: str) -> bool:
+                told = {event.id: event.data for event in await events(settings, "a")}  # a revision may be repeated
+                return [data.state for data in told.values() if data.kind == "anomaly"] == list(wanted)
+
+            high = normal(PAST, 60)
+            high[50:] += 30.0
+            await run.live("a", PAST, high)
+            await until(lambda: said("open"))
+            (opened,) = await events(settings, "a")
+
+            stack.kill_redis()
+            await run.live("a", PAST + 60, normal(PAST + 60, 60))
+            await stack.start_redis()
+            await until(lambda: said("open", "resolved"), 60)
+            assert opened.data.incident_id in {event.data.incident_id for event in await events(settings, "a")}
+
+            stack.kill_broker()  # the embedded broker forgets everything; Redis and the student do not
+            await stack.start_broker()
+            await until(lambda: _provisioned(settings), 60)
+            again = normal(PAST + 120, 60)
+            again[50:] += 30.0
+            await run.live("a", PAST + 120, again)
+            await until(lambda: said("open"), 60)
+            anomalies = {e.data.incident_id for e in await events(settings, "a") if e.data.kind == "anomaly"}
+            assert opened.data.incident_id not in anomalies
+    finally:
+        await client.aclose()
+        await stack.stop()
+
+
+async def _provisioned(settings: CommonSettings) -> bool:
+    return not await provision(settings)

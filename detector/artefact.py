@@ -26,6 +26,7 @@ from streamer.errors import AnomalyLLMError
 
 log = structlog.get_logger(__name__)
 FORMAT = 1
+SUFFIX = ".safetensors"
 _HEADER = "anomalyllm"
 # Tokens and ridge maps are two thirds of a student; half precision costs them less than the calibration can tell.
 _HALF = ("tokens.", "ridge.")
@@ -149,6 +150,15 @@ class ArtefactStore:
         except (SafetensorError, OSError) as error:
             raise ArtefactError(f"artefact {name} cannot be read: {error}. Fit its streams again") from error
 
+    def remove(self, name: str) -> None:
+        """Delete an artefact; one that is not there is no error. Raises StoreError."""
+        try:
+            self._fs.rm_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return
+        except Exception as error:  # drivers raise their own classes
+            raise StoreError(f"artefact store {self.uri}: cannot delete {name}: {error}") from error
+
     def header(self, name: str, sha256: str) -> Header:
         """A file's header. Raises StoreError or ArtefactError."""
         try:
@@ -159,7 +169,7 @@ class ArtefactStore:
 
     def _fetch(self, name: str, sha256: str) -> Path:
         """A local path with checked contents."""
-        local = Path(self._root) / name if self._local else self._cache / f"{sha256}.safetensors"
+        local = Path(self._root) / name if self._local else self._cache / f"{sha256}{SUFFIX}"
         if (name, sha256) in self._checked and local.exists():
             return local
         if not self._local and not local.exists():

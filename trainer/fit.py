@@ -12,6 +12,8 @@ from torch import Tensor
 
 from detector.pooling import baseline, fill, pool, standardise
 from detector.student import BAND_POINTS, TAIL_FLOOR, Layout, Rows, finish, fuse_channels, judge, measure, prepare
+from detector.teacher import Teacher
+from trainer.distil import Distillation, Shallow, distil
 from trainer.histories import History, Stack
 from trainer.levels import Levels, learn
 from trainer.prototypes import Prototypes, choose, kmeans
@@ -20,11 +22,11 @@ from trainer.scaling import robust
 # A scale is used when the history holds it four times over: both halves see it twice.
 TIMES = 4
 # Held-back windows this many times as far as the model's own: the level wanders; the moving mean must help by 20 %.
-WANDERING = 2.0
+WANDERING = 1.5
 CALMER = 0.8
-# What remains stretches the tail: 256 slots of white noise have 1.5, so up to 2 nothing is suspected.
-EXPECTED_STRANGENESS = 2.0
-WIDEN_MAX = 4.0
+# What remains stretches the tail: 256 slots of white noise have 1.5, so up to there nothing is suspected.
+EXPECTED_STRANGENESS = 1.6
+WIDEN_MAX = 6.0
 HELD_BACK_LEVEL = 3.0  # false alarms are counted at 1 in 1000: at 1 in 10 000 a history has too few to count
 HELD_BACK_SLOTS = 1000.0  # slots in which one false alarm is promised at that level
 
@@ -55,8 +57,10 @@ class Halves:
         return ends_N[None] - scale + 1 >= self.cut_R[:, None]
 
 
-def fit_stack(stack: Stack, layout: Layout, windows_max: int) -> Fitted:
-    """Fit all students of a stack at depth 0.
+def fit_stack(
+    stack: Stack, layout: Layout, windows_max: int, teacher: Teacher | None = None, how: Distillation | None = None
+) -> Fitted:
+    """Fit all students of a stack; at depth 0 only when there is no teacher.
 
     Every row is fitted twice: as it is, and measured against its moving mean. The second is kept where the level
     wanders, that is where the first would have raised many more false alarms on the halves held back from it.
@@ -74,6 +78,9 @@ def fit_stack(stack: Stack, layout: Layout, windows_max: int) -> Fitted:
 
     levels = learnt(torch.ones_like(first_RN))
     rows |= {"view_cal": levels.view_cal, "row_cal": levels.row_cal, "widen": widen_R}
+    if teacher is not None and how is not None:
+        shallow = Shallow(prepare(stack.values_RL, rows)[0], first_RN, levels.view(held_RNV), levels.row(held_RNV))
+        rows |= distil(teacher, layout, rows, shallow, how)
     excess_S = _excess(held_RNV, first_RN, learnt, stack)
     return Fitted(stack.histories, stack.stream_R, rows, {"stream_cal": levels.stream_cal}, excess_S)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,13 @@ from torch import Tensor
 # Rows fitted in one pass. 64 rows of 8192 slots need about 0.5 GB for distances; more rows gain nothing on a CPU.
 ROWS_A_PASS = 64
 _SHORTEST = 256
+
+
+class Learnt(NamedTuple):
+    """What a student has seen so far."""
+
+    span: tuple[int, int]
+    points: int
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class History:
     values_SC: np.ndarray  # float32 (slots, channels), NaN = gap or excluded
     lo: int  # slot of the first row
     grid_version: int = 0
+    before: Learnt | None = None  # what an earlier fit has learnt that is kept
 
     @property
     def hi(self) -> int:
@@ -29,8 +38,16 @@ class History:
 
     @property
     def points(self) -> int:
-        """Slots with data in any channel."""
-        return int(np.isfinite(self.values_SC).any(1).sum())
+        """Slots with data in any channel that a student made of it has seen."""
+        seen_S = np.isfinite(self.values_SC).any(1)
+        if self.before is None:
+            return int(seen_S.sum())
+        return self.before.points + int(seen_S[max(0, self.before.span[1] + 1 - self.lo) :].sum())
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last slot that a student made of it has learnt from."""
+        return (self.lo if self.before is None else self.before.span[0], self.hi)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from trainer.histories import Stack
 
 # Overlapping windows tell the same story: a tail learns from about one window in scale / 4 slots.
 OVERLAP = 0.25
-_ROW_FLOOR = 0.1  # smallest tail scale of a fused surprise, in its own unit; 0.43 is that of a perfect single view
+ROW_FLOOR = 0.1  # smallest tail scale of a fused surprise, in its own unit; 0.43 is that of a perfect single view
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,15 @@ def learn(
     view_cal = torch.stack(views, 1)
     fused_RN = calibration.upper_half(calibration.surprise(distance_RNV, view_cal[:, None]))
     memory = max(1.0, OVERLAP * scales[len(scales) // 2])
-    row_cal = calibration.fit(fused_RN, torch.isfinite(fused_RN) & within_RN, _ROW_FLOOR, memory=memory)
+    row_cal = calibration.fit(
+        fused_RN, torch.isfinite(fused_RN) & within_RN, ROW_FLOOR, memory, calibration.FUSED_SHAPE
+    )
     row_cal = calibration.cap(row_cal, cap_R)
     row_RN = widened(calibration.surprise(fused_RN, row_cal[:, None]), widen_R[:, None])
     whole_SN = fuse_channels(stack.by_stream(row_RN))
     within_SN = torch.nan_to_num(stack.by_stream(within_RN.float())).amax(1) > 0
-    stream_cal = calibration.fit(whole_SN, torch.isfinite(whole_SN) & within_SN, _ROW_FLOOR, memory=memory)
+    stream_cal = calibration.fit(
+        whole_SN, torch.isfinite(whole_SN) & within_SN, ROW_FLOOR, memory, calibration.FUSED_SHAPE
+    )
     cap_S = torch.nan_to_num(stack.by_stream(cap_R[:, None]), nan=-1.0).amax(1)[:, 0]
     return Levels(view_cal, row_cal, widen_R, calibration.cap(stream_cal, cap_S))

@@ -12,8 +12,10 @@ class TrainerSettings(DetectorSettings):
     batch_wait_ms: int = Field(300, ge=0, description="how long a run waits for more requests after the first")
     min_slots: int = Field(128, ge=64, description="slots with data below which a stream is not fitted")
     fit_windows: int = Field(2048, ge=256, description="training windows a stream and scale, at most")
+    distil_windows: int = Field(64, ge=48, description="windows a stream's channel that the LLM sees in a full fit")
+    gate_windows: int = Field(48, ge=24, description="further windows it sees to calibrate what passes the budget gate")
     gate_max_excess: float = Field(
-        10.0,
+        50.0,
         gt=1,
         description="a model whose held-back false alarms exceed the expected ones this many times stays shadow",
     )

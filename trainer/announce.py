@@ -1,0 +1,69 @@
+"""What a run means for the `models` topic: promoted, shadow, previous; and which artefacts nobody needs any more."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from detector.artefact import SUFFIX
+from streamer.contracts import ModelRecord, ModelRef
+from trainer.train import Verdict
+
+# A detector may still be loading what was replaced a moment ago.
+KEEP_S = 3600.0
+
+
+def record_of(stream: str, ref: ModelRef, verdict: Verdict, before: ModelRecord | None) -> ModelRecord:
+    """A student that passes its gate is promoted, and what it replaces is kept for a rollback; else it is a shadow.
+
+    Students of an older grid are of no use to anybody: they are dropped either way.
+    """
+    old = before.promoted if before else None
+    previous = before.previous if before else None
+    if verdict.passed:
+        return ModelRecord(stream=stream, promoted=ref, previous=_same_grid(old, ref), announced_at=now())
+    return ModelRecord(
+        stream=stream,
+        promoted=_same_grid(old, ref),
+        shadow=ref,
+        previous=_same_grid(previous, ref),
+        announced_at=now(),
+    )
+
+
+def rolled_back(record: ModelRecord) -> ModelRecord | None:
+    """Promoted and previous change places; None when there is nothing to return to."""
+    if record.previous is None:
+        return None
+    return record.model_copy(
+        update={"promoted": record.previous, "previous": record.promoted, "shadow": None, "announced_at": now()}
+    )
+
+
+def files_of(record: ModelRecord | None) -> set[str]:
+    """Artefacts that a record refers to."""
+    refs = (record.promoted, record.shadow, record.previous) if record is not None else ()
+    return {ref.uri for ref in refs if ref is not None}
+
+
+def unneeded(replaced: Iterable[str], records: Iterable[ModelRecord]) -> list[str]:
+    """Those of the replaced artefacts that are older than an hour and that no record refers to any more."""
+    oldest = (time.time() - KEEP_S) * 1000
+    old = {name for name in replaced if _written_ms(name) < oldest}
+    return sorted(old.difference(*(files_of(record) for record in records))) if old else []
+
+
+def now() -> str:
+    """RFC 3339, UTC."""
+    return datetime.now(UTC).isoformat()
+
+
+def _same_grid(old: ModelRef | None, new: ModelRef) -> ModelRef | None:
+    return old if old is not None and old.grid_version == new.grid_version else None
+
+
+def _written_ms(name: str) -> float:
+    """When an artefact was written, by its version; a name that is not one of ours is never old."""
+    try:
+        return float(int(name.removesuffix(SUFFIX).partition("-")[0], 16))
+    except ValueError:
+        return float("inf")

@@ -1,0 +1,94 @@
+"""Requests become jobs: one a stream, with what it may learn from."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import orjson
+from pydantic import ValidationError
+
+from streamer.contracts import TrainingRequest
+from streamer.errors import ContractError
+from streamer.rings import StreamWindow
+from trainer.histories import History
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done for one stream."""
+
+    stream: str
+    job: Literal["full", "prototypes"]
+    reason: str
+    span: tuple[int, int] | None = None
+    grid_version: int | None = None
+    exclude: list[tuple[int, int]] = field(default_factory=list)
+
+
+def parse(value: bytes | None) -> TrainingRequest:
+    """A record's value. Raises ContractError with all that is wrong."""
+    try:
+        return TrainingRequest.model_validate(orjson.loads(value or b""))
+    except orjson.JSONDecodeError as error:
+        raise ContractError("json", f"training request is not JSON: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
+        raise ContractError("contract", f"training request: {wrong}") from error
+
+
+def merge(requests: Iterable[TrainingRequest]) -> dict[str, Job]:
+    """One job a stream. A full fit covers a prototype update; the newest span counts; all exclusions hold."""
+    jobs: dict[str, Job] = {}
+    for request in requests:
+        before = jobs.get(request.stream)
+        full = request.job == "full" or (before is not None and before.job == "full")
+        jobs[request.stream] = Job(
+            stream=request.stream,
+            job="full" if full else "prototypes",
+            reason=request.reason,
+            span=request.span,
+            grid_version=request.grid_version,
+            exclude=sorted({*(before.exclude if before else ()), *request.exclude}),
+        )
+    return jobs
+
+
+def history_of(job: Job, window: StreamWindow, min_slots: int) -> History | str:
+    """What the job's stream is fitted from, or why it cannot be.
+
+    Slots of `exclude` are gaps. A `span` without enough data counts as a hint only: everything is used.
+    """
+    header, values_SC = window
+    if header.state != "grid":
+        return f"the stream is {header.state}: it has no grid to learn on"
+    if job.grid_version is not None and job.grid_version != header.grid_version:
+        return f"the request is for grid {job.grid_version}, the stream is at {header.grid_version}"
+    allowed_SC = without(values_SC, header.lo, job.exclude)
+    lo, hi = header.lo, header.hi
+    if job.span is not None:
+        first, last = max(lo, job.span[0]), min(hi, job.span[1])
+        if _points(allowed_SC[max(0, first - lo) : max(0, last - lo + 1)]) >= min_slots:
+            lo, hi = first, last
+    history = History(
+        job.stream,
+        tuple(header.channels),
+        allowed_SC[lo - header.lo : hi - header.lo + 1],
+        lo,
+        header.grid_version,
+    )
+    if history.points < min_slots:
+        return f"{history.points} slots with data, {min_slots} are needed"
+    return history
+
+
+def without(values_SC: np.ndarray, lo: int, exclude: Sequence[tuple[int, int]]) -> np.ndarray:
+    """A copy with NaN in the excluded slots (first and last, inclusive)."""
+    out = values_SC.copy()
+    for first, last in exclude:
+        out[max(0, first - lo) : max(0, last - lo + 1)] = np.nan
+    return out
+
+
+def _points(values_SC: np.ndarray) -> int:
+    return int(np.isfinite(values_SC).any(1).sum())

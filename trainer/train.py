@@ -1,0 +1,170 @@
+"""One training run: histories in, one artefact out, and for each stream whether its student passes the gate.
+
+Shapes: R rows, S streams, C channels.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import structlog
+import torch
+
+from detector.artefact import Header, Member, Student, dump, new_version
+from detector.bank import StudentBank, layout_of
+from detector.student import Rows
+from detector.teacher import Teacher
+from detector.views import Segment
+from streamer.contracts import ModelRef
+from trainer.distil import Distillation
+from trainer.fit import Fitted, fit_stack
+from trainer.histories import History, stacks
+from trainer.settings import TrainerSettings
+from trainer.synthetic import KINDS, LENGTH, inject
+
+log = structlog.get_logger(__name__)
+ALERT = 4.0  # the default threshold: one false alarm in 10 000 slots
+# Below this many slots a student is "warming": it is put into force even when it is still nearly blind.
+RECALL_FROM_SLOTS = 1024
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Gate of one student. `excess`: held-back false alarms in multiples of the promise; `recall`: of injected ones."""
+
+    passed: bool
+    excess: float
+    recall: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One artefact, not yet stored."""
+
+    header: Header
+    rows: Rows
+    streams: Rows
+    verdicts: list[Verdict]  # in the order of the header's members
+
+    def data(self) -> bytes:
+        """The file."""
+        return dump(self.header, self.rows, self.streams)
+
+    def refs(self, uri: str, sha256: str) -> dict[str, ModelRef]:
+        """Stream → its row of the stored artefact."""
+        return {
+            member.stream: ModelRef(
+                version=self.header.version,
+                uri=uri,
+                row=row,
+                sha256=sha256,
+                grid_version=member.grid_version,
+                trained_slots=member.trained_slots,
+                points=member.points,
+            )
+            for row, member in enumerate(self.header.members)
+        }
+
+
+def train(histories: Sequence[History], teacher: Teacher | None, settings: TrainerSettings) -> Trained:
+    """Fit students for all histories. The teacher is asked only when its budget is above 0."""
+    begin = time.perf_counter()
+    teacher = teacher if settings.teacher_budget > 0 else None
+    layout = layout_of(settings, teacher)
+    how = None
+    if teacher is not None:
+        how = Distillation(settings.distil_windows, settings.gate_windows, settings.teacher_budget)
+    device = teacher.device if teacher is not None else torch.device("cpu")
+    with torch.inference_mode():
+        fitted = [fit_stack(s, layout, settings.fit_windows, teacher, how) for s in stacks(histories, device)]
+    trained = assemble(fitted, settings, teacher, {"job": "full"})
+    log.info("students fitted", streams=len(histories), rows=len(trained.rows["centre"]), s=_since(begin))
+    return trained
+
+
+def assemble(
+    fitted: Sequence[Fitted], settings: TrainerSettings, teacher: Teacher | None, lineage: dict[str, str]
+) -> Trained:
+    """Stacks of fitted students → one artefact, each student through the gate."""
+    members: list[Member] = []
+    start = 0
+    for part in fitted:
+        for history in part.histories:
+            size = len(history.channels)
+            names, span, points = list(history.channels), history.span, history.points
+            members.append(Member(history.stream, start, names, history.grid_version, span, points))
+            start += size
+    rows = {name: torch.cat([part.rows[name] for part in fitted]) for name in fitted[0].rows}
+    streams = {name: torch.cat([part.streams[name] for part in fitted]) for name in fitted[0].streams}
+    layout = layout_of(settings, teacher)
+    header = Header(
+        new_version(), layout, members, {**lineage, "teacher": layout.teacher}, datetime.now(UTC).isoformat()
+    )
+    excess = torch.cat([part.excess_S for part in fitted]).tolist()
+    histories = [history for part in fitted for history in part.histories]
+    recall = _recall(header, rows, streams, histories, settings)
+    verdicts = [_verdict(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
+    for member, verdict in zip(members, verdicts, strict=True):
+        member.metrics.update(excess=round(verdict.excess, 3), recall=verdict.recall)
+    return Trained(header, rows, streams, verdicts)
+
+
+def _recall(
+    header: Header, rows: Rows, streams: Rows, histories: Sequence[History], settings: TrainerSettings
+) -> list[float]:
+    """Share of the kinds of injected anomalies that reach the alert threshold, at depth 0, by the detector's code."""
+    bank = StudentBank(None, settings)
+    shallow = bank.layout.row_shapes()
+    students = []
+    for row, member in enumerate(header.members):
+        end = member.start + len(member.channels)
+        student = Student(
+            header.version,
+            member,
+            bank.layout,
+            {name: rows[name][member.start : end].cpu() for name in shallow},
+            {name: value[row].cpu() for name, value in streams.items()},
+        )
+        ref = ModelRef(
+            version=header.version,
+            uri="memory",
+            row=row,
+            sha256="0" * 64,
+            grid_version=member.grid_version,
+            trained_slots=member.trained_slots,
+            points=member.points,
+        )
+        students.append((ref, student))
+    bank.put(students)
+    newest = bank.context + LENGTH - 1
+    segments = [
+        Segment(history.stream, inject(history.values_SC[-newest:], kind, seed), LENGTH)
+        for seed, kind in enumerate(KINDS)
+        for history in histories
+    ]
+    top = np.array([_top(score.surprise_K) for score in bank.score(segments)])
+    seen = (top >= ALERT).reshape(len(KINDS), len(histories))
+    return [float(value) for value in seen.mean(0)]
+
+
+def _top(surprise_K: np.ndarray) -> float:
+    return float(np.nanmax(surprise_K)) if np.isfinite(surprise_K).any() else 0.0
+
+
+def _verdict(history: History, excess: float, recall: float, settings: TrainerSettings) -> Verdict:
+    if excess > settings.gate_max_excess:
+        reason = (
+            f"held-back false alarms are {excess:.0f} times the promise, {settings.gate_max_excess:.0f} are allowed"
+        )
+        return Verdict(False, excess, recall, reason)
+    if history.points >= RECALL_FROM_SLOTS and recall < settings.gate_min_recall:
+        reason = f"sees {recall:.0%} of the injected anomalies, {settings.gate_min_recall:.0%} are asked for"
+        return Verdict(False, excess, recall, reason)
+    return Verdict(True, excess, recall, "passed")
+
+
+def _since(begin: float) -> float:
+    return round(time.perf_counter() - begin, 2)

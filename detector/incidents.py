@@ -18,6 +18,7 @@ NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 HYSTERESIS = 1.0  # an incident holds until slots are ten times as likely as the threshold
 DECADE = 1.0
+SILENCED = 99.0  # a mute level that no surprise exceeds: a person has called it a false alarm
 # Tail probability a slot on normal data: 1e-8 is one false alert in 4 months at 10 Hz, 1e-6 one in 28 hours.
 SEVERITIES: tuple[tuple[float, Severity], ...] = ((8.0, "critical"), (6.0, "warning"))
 
@@ -93,7 +94,8 @@ class State:
     hits: list[int] = field(default_factory=list)  # surprising slots among the newest `open_window` scored ones
     incident: Episode | None = None
     recent: list[Episode] = field(default_factory=list)  # ended ones that late data may still reach
-    muted: float | None = None  # peak of a new baseline: nothing opens until quiet, a new model, or a decade more
+    # peak of a new baseline (or SILENCED): nothing opens until quiet, a new model, or a surprise a decade above it
+    muted: float | None = None
     calm: int = 0  # quiet slots in a row while muted
 
     @property

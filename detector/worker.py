@@ -16,7 +16,7 @@ from detector.bank import StudentBank
 from detector.book import Book, Taken
 from detector.cache import Entry
 from detector.following import FeedbackReader, Models
-from detector.incidents import Transition, end
+from detector.incidents import SILENCED, Transition, end
 from detector.judge import Job, Judge
 from detector.nodata import FEW, Silence, limit_s
 from detector.outbox import Outbox, read_outbox
@@ -247,7 +247,7 @@ class DetectorWorker:
         entry = self.book.entries.get(feedback.stream)
         scored = verdict.scored if entry is None else entry.scored
         if feedback.verdict == "false_alarm" and verdict.state.incident is episode:
-            verdict.state.muted = episode.peak
+            verdict.state.muted = SILENCED
             settings = self.judge.settings_of(feedback.stream)
             turn.tell(feedback.stream, verdict, settings, end(verdict.state, scored))
         verdict.exclude_range(episode.onset, episode.last())

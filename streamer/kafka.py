@@ -189,6 +189,18 @@ async def partitions_of(consumer: AIOKafkaConsumer, *names: str) -> list[TopicPa
     return partitions
 
 
+async def at_end(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> bool:
+    """Whether everything has been read that was there at the newest fetch.
+
+    A partition of which no fetch has come back yet has no known end: a slow broker is not an empty topic.
+    """
+    for partition in partitions:
+        end = consumer.highwater(partition)
+        if end is None or await consumer.position(partition) < end:
+            return False
+    return True
+
+
 class TableReader:
     """A whole topic from its beginning, without a group: how workers follow `streams` and `models`."""
 
@@ -224,11 +236,7 @@ class TableReader:
         while quiet < 2:
             new = await self.poll(150)
             records += new
-            positions = [await self._consumer.position(tp) for tp in self._partitions]
-            behind = any(
-                p < (self._consumer.highwater(tp) or 0) for p, tp in zip(positions, self._partitions, strict=True)
-            )
-            quiet = 0 if new or behind else quiet + 1
+            quiet = quiet + 1 if not new and await at_end(self._consumer, self._partitions) else 0
         return records
 
     async def poll(self, timeout_ms: int = 0) -> list[ConsumerRecord]:

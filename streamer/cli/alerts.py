@@ -44,7 +44,7 @@ async def _alerts(settings: CommonSettings, since: datetime, pattern: str, as_js
     from pydantic import ValidationError
 
     from streamer.contracts import AnomalyEvent
-    from streamer.kafka import make_consumer
+    from streamer.kafka import at_end, make_consumer
 
     since_ms = int(since.timestamp() * 1000)
     consumer = await make_consumer(settings, None, give_up_after_s=GIVE_UP_AFTER_S)
@@ -53,7 +53,7 @@ async def _alerts(settings: CommonSettings, since: datetime, pattern: str, as_js
         silent = 0
         while follow or silent < 2:
             batches = await consumer.getmany(timeout_ms=500)
-            silent = silent + 1 if not batches and await _at_end(consumer, partitions) else 0
+            silent = silent + 1 if not batches and await at_end(consumer, partitions) else 0
             for record in (record for records in batches.values() for record in records):
                 name = (record.key or b"").decode(errors="replace")
                 if record.timestamp < since_ms or not fnmatchcase(name, pattern):
@@ -82,10 +82,6 @@ async def _seek(consumer: "AIOKafkaConsumer", topic: str, since_ms: int) -> list
         # Nothing that young: None on Kafka, the time stamp -1 on the embedded broker.
         consumer.seek(partition, ends[partition] if at is None or at.timestamp < 0 else at.offset)
     return partitions
-
-
-async def _at_end(consumer: "AIOKafkaConsumer", partitions: list["TopicPartition"]) -> bool:
-    return all([await consumer.position(p) >= (consumer.highwater(p) or 0) for p in partitions])
 
 
 def line(event: "AnomalyEvent") -> str:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import redis.asyncio
@@ -49,6 +50,7 @@ SILENCE_S = 1.0
 LATELY_S = 60.0
 MARK_S = 30 * 86_400  # longer than any topic's retention of bad feedback matters
 STORE_RETRY_S = 10.0
+STOP_S = 2.0
 
 
 class DetectorWorker:
@@ -110,7 +112,10 @@ class DetectorWorker:
             try:
                 while not self._stopping.is_set():
                     await self._turn()
-                await self._commit()
+                with suppress(TimeoutError):  # servers may be away; what is left undone, the next owner does
+                    async with asyncio.timeout(STOP_S), self.owner.lock:
+                        await self._clear_outboxes()
+                        await self._commit()
             finally:
                 for reader in (self.registry, self.feedback, self.models):
                     await reader.stop()
@@ -127,6 +132,8 @@ class DetectorWorker:
                 await self._follow()
                 if batches:
                     await self._batch(batches)
+                else:
+                    await self._clear_outboxes()
                 await self._watch_silence(arrived=bool(batches))
             except REDIS_ERRORS as error:
                 # Nothing was written for these records: forget what they changed in memory and read them again.
@@ -347,6 +354,12 @@ class DetectorWorker:
         if offset is not None:
             self._uncommitted[partition] = offset + 1
         return True
+
+    async def _clear_outboxes(self) -> None:
+        """Nothing else to do: forget what has been sent, so that the next owner does not repeat it."""
+        turn = Turn(self.settings, self.book)
+        turn.parts = {p: Part() for p, outbox in self._sent.items() if outbox.messages and p in self.owner.owned}
+        await self._finish(turn, {})
 
     async def _commit(self) -> None:
         self._next_commit = time.monotonic() + COMMIT_S

@@ -109,7 +109,9 @@ class Entry:
             first, values_NC = self._overwrite(first, values_NC)
         if last > self.hi:
             self._append(first, values_NC)
-            self.filled = min(self.filled + change.data, self.capacity)
+            # Counters come with the slots before them, told again: only what is new counts.
+            data = change.data if first == change.first else int(_present(values_NC).sum())
+            self.filled = min(self.filled + data, self.capacity)
         self.history = bool(change.flags & FLAG_HISTORY)
         if self.history:
             self.history_hi = max(self.history_hi, last)

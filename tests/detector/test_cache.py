@@ -20,6 +20,12 @@ def test_a_new_slot_is_appended() -> None:
     np.testing.assert_array_equal(entry.segment(1003, 1004, 3)[:, 0], [2, 3, 4, 5])
 
 
+def test_slots_that_are_told_again_are_counted_once() -> None:
+    entry = entry_of("a", column([1, 2, 3]))  # slots 1000..1002
+    entry.take(change_of(2, 1001, [2, 3, 4]))
+    assert (entry.hi, entry.filled) == (1003, 4)
+
+
 def test_the_segment_is_a_view() -> None:
     entry = entry_of("a", column(range(20)))
     assert np.shares_memory(entry.segment(1019, 1019, CONTEXT), entry.buffer_SC)

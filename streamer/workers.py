@@ -17,7 +17,7 @@ def worker_env(settings: CommonSettings) -> dict[str, str]:
 
     One process of each kind owns all partitions: joining a group would only cost start-up time.
     """
-    fields = settings.model_dump(mode="json", exclude={"worker_name", "log_format"})
+    fields = settings.model_dump(mode="json", exclude={"worker_name", "log_format"}, exclude_none=True)
     fields["assignment"] = "all"
     return {f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}
 

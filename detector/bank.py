@@ -23,7 +23,6 @@ from detector.student import (
     Layout,
     Rows,
     finish,
-    fuse_channels,
     gated,
     judge,
     measure,
@@ -311,7 +310,7 @@ class StudentBank:
         row_SCK[group.stream_R, group.channel_R] = part.row_RK
         channels_S = torch.bincount(group.stream_R, minlength=len(group.segments))
         stream_cal_SC = self._tables.streams["stream_cal"][group.place_S]
-        surprise_SK = finish(fuse_channels(row_SCK), channels_S, stream_cal_SC).float().cpu().numpy()
+        surprise_SK = finish(row_SCK, channels_S, stream_cal_SC).float().cpu().numpy()
         told = self._tell(part)
         scored_RK = torch.isfinite(part.row_RK)
         view_RK, nearest_RK = (torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in told[:2])

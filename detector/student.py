@@ -148,7 +148,14 @@ def fuse_channels(row_SCK: Tensor) -> Tensor:
     return torch.where(many_SK > 0, mean_SK, torch.nan)
 
 
-def finish(fused_SK: Tensor, channels_S: Tensor, stream_cal_SC: Tensor) -> Tensor:
-    """The stream's surprise: what the fusion of several channels makes is calibrated once more."""
-    several_SK = calibration.surprise(fused_SK, stream_cal_SC[:, None])
+def finish(row_SCK: Tensor, channels_S: Tensor, stream_cal_SC: Tensor) -> Tensor:
+    """The stream's surprise (S, K) from its channels' (S, C, K).
+
+    The fusion of several channels is calibrated once more. It never says less than the loudest channel does among
+    as many (Bonferroni: C channels have C times the chance), which holds however the channels hang together.
+    """
+    fused_SK = fuse_channels(row_SCK)
+    loudest_SK = torch.nan_to_num(row_SCK, nan=-1.0).amax(1)
+    bound_SK = loudest_SK - channels_S.clamp_min(1).log10()[:, None]
+    several_SK = torch.maximum(calibration.surprise(fused_SK, stream_cal_SC[:, None]), bound_SK)
     return torch.where((channels_S > 1)[:, None], several_SK, fused_SK)

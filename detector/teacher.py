@@ -78,7 +78,7 @@ class Teacher:
     def tokens(self, window_NT: Tensor) -> Tensor:
         """What the teacher says of pooled, standardised windows (N, 16): float32 (N, D, O)."""
         parts = [torch.zeros(0, len(self.depths), self.outputs, device=self.device)]
-        for chunk_NT in torch.split(window_NT.to(self.device, torch.float32), CHUNK):
+        for chunk_NT in torch.split(window_NT.to(self.device, torch.float32), CHUNK) if len(window_NT) else ():
             state_NDJH = (self._hidden(chunk_NT) - self._mean_DJH) / self._std_DJH
             parts.append((state_NDJH @ self._directions_HO).flatten(2))
         return torch.cat(parts)
@@ -86,7 +86,7 @@ class Teacher:
     @torch.inference_mode()
     def _hidden(self, window_NT: Tensor) -> Tensor:
         """Hidden states (N, D, J − 1, H) in float32."""
-        patches_NJP = window_NT.clamp(-INPUT_CLIP, INPUT_CLIP).reshape(len(window_NT), -1, self.patch)
+        patches_NJP = window_NT.clamp(-INPUT_CLIP, INPUT_CLIP).reshape(len(window_NT), POINTS // self.patch, self.patch)
         return self._forward(patches_NJP.to(self.dtype) @ self._adapter_PH)
 
     def _forward(self, embeds_NJH: Tensor) -> Tensor:

@@ -57,7 +57,9 @@ def distil(teacher: Teacher, layout: Layout, rows: Rows, shallow: Shallow, how: 
         return _without(layout, len(shallow.x_RL), shallow.x_RL.device)
     whole_RL = torch.isfinite(shallow.row_RL)
     for scale in layout.teacher_scales:
-        whole_RL = whole_RL & _whole(shallow.x_RL, scale, length)
+        # Where depth 0 has no view of the scale (too short a history), there are no prototypes to learn from either.
+        there_RL = torch.isfinite(shallow.view_RLV[..., layout.scales.index(scale)])
+        whole_RL = whole_RL & there_RL & _whole(shallow.x_RL, scale, length)
     past_RL = whole_RL & (shallow.row_RL >= how.gate)
     many_R = past_RL.sum(-1)
     gate_RG = choose(past_RL, how.past_gate)

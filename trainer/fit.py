@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detector.pooling import baseline, fill, pool, standardise
-from detector.student import BAND_POINTS, TAIL_FLOOR, Layout, Rows, finish, fuse_channels, judge, measure, prepare
+from detector.student import BAND_POINTS, TAIL_FLOOR, Layout, Rows, measure, prepare
 from detector.teacher import Teacher
 from trainer.distil import Distillation, Shallow, distil
 from trainer.histories import History, Stack
@@ -150,8 +150,9 @@ def _prototypes(x_RL: Tensor, rows: Rows, halves: Halves, points_R: Tensor, layo
             complete_RN = torch.where(whole_RN.any(-1, keepdim=True), whole_RN, complete_RN)
         first_RN, second_RN = halves.first(ends_N, scale), halves.second(ends_N, scale)
         spans = [complete_RN & first_RN, complete_RN & second_RN, complete_RN]
-        many = int(torch.stack(spans).sum(-1).max().clamp(1, windows_max))
-        part_RMT = [_take(windows.value_RKT, choose(span, many)) for span in spans]
+        many = min(count, windows_max)
+        sizes = (max(1, many // 2), max(1, many // 2), many)
+        part_RMT = [_take(windows.value_RKT, choose(span, n)) for span, n in zip(spans, sizes, strict=True)]
         both = kmeans(torch.cat(part_RMT[:2]), layout.prototypes, BAND_POINTS)
         whole = kmeans(part_RMT[2], layout.prototypes, BAND_POINTS)
         _store(rows, scale, whole)
@@ -193,11 +194,3 @@ def _empty(rows: Rows, layout: Layout, scale: int, x_RL: Tensor) -> None:
     for name in ("proto", "radius", "band", "used"):
         key = f"{name}.{scale}"
         rows[key] = torch.zeros(len(x_RL), *shapes[key], device=x_RL.device)
-
-
-def judge_stack(values_RL: Tensor, fitted: Fitted, stack: Stack, layout: Layout, count: int) -> Tensor:
-    """Surprise (S, count) at the newest slots of a stack, at depth 0: what the bank says without its teacher."""
-    measures = measure(prepare(values_RL, fitted.rows)[0], fitted.rows, layout.scales, count)
-    _, row_RK = judge(measures.distance_RKV, fitted.rows)
-    fused_SK = fuse_channels(stack.by_stream(row_RK))
-    return finish(fused_SK, stack.channels_S, fitted.streams["stream_cal"])

@@ -79,21 +79,21 @@ def stacks(histories: Iterable[History], device: torch.device) -> list[Stack]:
         length = max(_SHORTEST, 1 << (len(history.values_SC) - 1).bit_length())
         buckets.setdefault(length, []).append(history)
     out = []
-    for _, members in sorted(buckets.items()):
+    for length, members in sorted(buckets.items()):
         part: list[History] = []
         rows = 0
         for history in members:
             if part and rows + len(history.channels) > ROWS_A_PASS:
-                out.append(_stack(part, device))
+                out.append(stack_of(part, device, length))
                 part, rows = [], 0
             part.append(history)
             rows += len(history.channels)
-        out.append(_stack(part, device))
+        out.append(stack_of(part, device, length))
     return out
 
 
-def _stack(histories: Sequence[History], device: torch.device) -> Stack:
-    length = max(len(h.values_SC) for h in histories)
+def stack_of(histories: Sequence[History], device: torch.device, length: int) -> Stack:
+    """Histories side by side, padded on the left to `length` slots: a fit depends on it, not on the neighbours."""
     sizes = [len(h.channels) for h in histories]
     values_RL = np.full((sum(sizes), length), np.nan, np.float32)
     row = 0

@@ -37,7 +37,7 @@ class Levels:
 
     def stream(self, row_RN: Tensor, stack: Stack) -> Tensor:
         """Surprise a stream (S, N)."""
-        return finish(fuse_channels(stack.by_stream(row_RN)), stack.channels_S, self.stream_cal)
+        return finish(stack.by_stream(row_RN), stack.channels_S, self.stream_cal)
 
 
 def learn(

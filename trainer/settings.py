@@ -20,5 +20,9 @@ class TrainerSettings(DetectorSettings):
         description="a model whose held-back false alarms exceed the expected ones this many times stays shadow",
     )
     gate_min_recall: float = Field(
-        0.2, ge=0, le=1, description="a model that sees a smaller share of the injected anomalies stays shadow"
+        0.0,
+        ge=0,
+        le=1,
+        description="a model of 1024 slots or more that sees a smaller share of the injected anomalies stays shadow; "
+        "0 by default: on streams whose normal life has bursts of 5 standard deviations such anomalies are none",
     )

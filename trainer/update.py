@@ -22,11 +22,13 @@ from trainer.histories import History, Learnt, Stack, stacks
 from trainer.levels import ROW_FLOOR, learn
 from trainer.prototypes import choose, kmeans
 from trainer.settings import TrainerSettings
-from trainer.train import Trained, assemble
+from trainer.train import ALERT, Trained, assemble
 
 log = structlog.get_logger(__name__)
 
-NORMAL = 2.0  # windows as surprising as 1 in 100 are not learnt from: they may be what is to be found
+# Windows as surprising as 1 in 100 make no prototypes: they may be what is to be found. Calibration needs them, up to
+# what would alert: those few are no loss to it, and a level that has moved for good is the business of a full fit.
+NORMAL = 2.0
 BLOCK = 64  # slots: blocks in turn are learnt from and held back for calibration
 AT_MOST = 8  # one prototype in eight is replaced a time: a stream's normal does not change overnight
 STALE = 0.25  # of the average use: prototypes that fewer windows are nearest to are stale
@@ -91,7 +93,7 @@ def _update_stack(stack: Stack, students: Mapping[str, Student], layout: Layout,
     for scale in layout.scales:
         _replace(x_RL, rows, scale, normal_RK & learn_K, teacher, layout)
     held_RKV = measure(x_RL, rows, layout.scales, count).distance_RKV
-    return _recalibrate(stack, rows, streams, held_RKV, fresh_RK & ~learn_K, layout)
+    return _recalibrate(stack, rows, streams, held_RKV, fresh_RK & ~learn_K & (row_RK < ALERT), layout)
 
 
 def _fresh(stack: Stack) -> Tensor:

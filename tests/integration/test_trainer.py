@@ -1,0 +1,168 @@
+"""The trainer between real servers: requests in, students in force."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+import redis.asyncio
+from aiokafka import AIOKafkaProducer
+
+from detector.artefact import ArtefactStore
+from detector.bank import Segment, StudentBank
+from streamer.contracts import ModelRecord, TrainingRequest
+from streamer.headers import StreamHeader
+from streamer.kafka import TableReader, make_producer
+from streamer.keys import Keys
+from streamer.partitioning import shard_of
+from streamer.settings import CommonSettings
+from tests.simulation import simulate
+from trainer.asking import ask
+from trainer.settings import TrainerSettings
+from trainer.showing import details, read_record, read_records, roll_back, table
+from trainer.worker import TrainerWorker
+
+pytestmark = pytest.mark.kafka
+
+
+async def _write(client: redis.asyncio.Redis, settings: CommonSettings, stream: str, values_SC: np.ndarray) -> None:
+    keys, shard = Keys(settings.namespace), shard_of(stream)
+    header = StreamHeader(
+        state="grid",
+        grid_version=1,
+        interval_ns=10**9,
+        capacity=len(values_SC),
+        channels=[f"c{c}" for c in range(values_SC.shape[1])],
+        counters=[False] * values_SC.shape[1],
+        hi=len(values_SC) - 1,
+    )
+    await client.set(keys.header(shard, stream), orjson.dumps(asdict(header)))
+    await client.set(keys.ring(shard, stream), values_SC.astype("<f4").tobytes())
+    await client.sadd(keys.names(shard), stream)
+
+
+@asynccontextmanager
+async def _trainer(settings: CommonSettings, **changes: object) -> AsyncIterator[TrainerWorker]:
+    own = TrainerSettings.model_validate({**settings.model_dump(), "teacher": "random", **changes})
+    worker = TrainerWorker(own)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await asyncio.wait_for(task, 60)
+
+
+@asynccontextmanager
+async def _producer(settings: CommonSettings) -> AsyncIterator[AIOKafkaProducer]:
+    producer = await make_producer(settings)
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def _request(settings: CommonSettings, producer: AIOKafkaProducer, stream: str, **changes: object) -> None:
+    request = TrainingRequest.model_validate({"stream": stream, "reason": "cold", "requested_at": "now", **changes})
+    topic = settings.topic("training")
+    await producer.send_and_wait(topic, request.model_dump_json().encode(), key=stream.encode())
+
+
+async def _until(settings: CommonSettings, streams: set[str], versions: int = 1) -> dict[str, list[ModelRecord]]:
+    """Follow `models` until each stream has so many records."""
+    reader = TableReader(settings, "models")
+    await reader.start()
+    found: dict[str, list[ModelRecord]] = {}
+    try:
+        async with asyncio.timeout(60):
+            while any(len(found.get(s, [])) < versions for s in streams):
+                for record in await reader.poll(100):
+                    if record.value is not None:
+                        found.setdefault(record.key.decode(), []).append(ModelRecord.model_validate_json(record.value))
+    finally:
+        await reader.stop()
+    return found
+
+
+async def test_requests_become_students_in_force(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis, tmp_path: Path
+) -> None:
+    series = {"wave": simulate("wave", 0, 700), "white": simulate("white", 0, 300)}
+    series["two"] = np.concatenate([simulate("wave", 1, 700), simulate("white", 2, 700)], 1)
+    for stream, values in series.items():
+        await _write(redis_client, settings, stream, values)
+    async with _trainer(settings) as worker, _producer(settings) as producer:
+        # what cannot be trained is dropped or dead-lettered and stops nobody
+        await producer.send_and_wait(settings.topic("training"), b"{")
+        await _request(settings, producer, "unknown")
+        for stream in series:
+            await _request(settings, producer, stream)
+        await _request(settings, producer, "wave", reason="manual")
+        found = await _until(settings, set(series))
+        async with asyncio.timeout(10):
+            while worker.stats.counts["failed"] < 2:
+                await asyncio.sleep(0.05)
+        assert worker.stats.counts["students_trained"] >= 3
+        assert "unknown" not in found
+    records = [rows[-1] for rows in found.values()]
+    assert all(r.promoted is not None and r.promoted.grid_version == 1 for r in records)
+    bank = StudentBank(worker.shop.teacher, worker.settings)
+    assert bank.install(records, ArtefactStore(settings.store_uri(), tmp_path / "cache")) == {}
+    changed = series["wave"].copy()
+    changed[-60:] += 5.0
+    [score] = bank.score([Segment("wave", changed[-bank.context - 59 :], 60)])
+    assert np.nanmax(score.surprise_K) > 4
+
+    # a second trainer finds nothing left to do: the requests were committed
+    async with _trainer(settings) as again:
+        await asyncio.sleep(1.0)
+        assert again.stats.counts["jobs"] == 0
+
+
+async def test_update_by_request_then_rollback(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    values = simulate("white", 0, 3000)
+    await _write(redis_client, settings, "white", values[:1500])
+    async with _trainer(settings) as worker:
+        assert await ask(settings, ["white"], "full", 60.0)
+        await _write(redis_client, settings, "white", values)
+        assert await ask(settings, ["white"], "prototypes", 60.0)
+        assert worker.stats.counts["updates"] == 1
+        assert worker.stats.counts["students_trained"] == 1
+    record = await read_record(settings, "white")
+    assert record.promoted is not None
+    assert record.previous is not None
+    assert record.promoted.points == 3000
+    assert record.previous.points == 1500
+    assert table(await read_records(settings)).row_count == 1
+    assert details(settings, record).renderables
+    back = await roll_back(settings, "white")
+    assert back.promoted == record.previous
+    assert (await read_record(settings, "white")).promoted == record.previous
+
+
+async def test_store_that_is_away_is_waited_for(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    await _write(redis_client, settings, "white", simulate("white", 0, 300))
+    settings.state_dir.mkdir(parents=True)
+    obstacle = settings.state_dir / "models"
+    obstacle.write_text("a file where the folder should be")
+    async with _trainer(settings, teacher="none") as worker, _producer(settings) as producer:
+        await _request(settings, producer, "white")
+        await asyncio.sleep(1.5)
+        assert worker.stats.counts["students_trained"] == 0
+        obstacle.unlink()
+        found = await _until(settings, {"white"})
+    assert found["white"][-1].promoted is not None
+
+
+async def test_a_deleted_stream_loses_its_model(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    await _write(redis_client, settings, "white", simulate("white", 0, 300))
+    async with _trainer(settings, teacher="none"), _producer(settings) as producer:
+        assert await ask(settings, [], "full", 60.0)
+        await producer.send_and_wait(settings.topic("streams"), None, key=b"white")
+        async with asyncio.timeout(20):
+            while await read_records(settings):
+                await asyncio.sleep(0.2)

@@ -1,0 +1,108 @@
+"""Requests, jobs, and what a job may learn from."""
+
+import numpy as np
+import pytest
+
+from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
+from streamer.errors import ContractError
+from streamer.headers import StreamHeader
+from streamer.rings import StreamWindow
+from trainer.announce import files_of, record_of, rolled_back, unneeded
+from trainer.histories import History
+from trainer.jobs import Job, history_of, merge, parse
+from trainer.train import Verdict
+
+
+def _request(stream: str = "a", **changes: object) -> TrainingRequest:
+    return TrainingRequest.model_validate({"stream": stream, "reason": "cold", "requested_at": "now", **changes})
+
+
+def test_one_job_a_stream_full_covers_prototypes_exclusions_add_up() -> None:
+    jobs = merge(
+        [
+            _request(job="full", exclude=[(5, 9)]),
+            _request("b", job="prototypes"),
+            _request(job="prototypes", reason="due", exclude=[(1, 2)], span=(0, 50)),
+        ]
+    )
+    assert list(jobs) == ["a", "b"]
+    assert jobs["a"] == Job("a", "full", "due", (0, 50), None, [(1, 2), (5, 9)])
+    assert jobs["b"].job == "prototypes"
+
+
+def test_refused_requests_name_the_field() -> None:
+    with pytest.raises(ContractError, match="reason"):
+        parse(b'{"stream": "a", "requested_at": "now", "reason": "boredom"}')
+    with pytest.raises(ContractError) as caught:
+        parse(b"{")
+    assert caught.value.reason == "json"
+    assert parse(_request().model_dump_json().encode()) == _request()
+
+
+def _window(slots: int = 500, lo: int = 1000) -> StreamWindow:
+    header = StreamHeader(state="grid", grid_version=3, channels=["x"], lo=lo, hi=lo + slots - 1)
+    return StreamWindow(header, np.arange(slots, dtype=np.float32)[:, None])
+
+
+def test_history_leaves_excluded_slots_out_and_keeps_the_grid() -> None:
+    history = history_of(Job("a", "full", "cold", exclude=[(900, 1009), (1100, 1100), (9000, 9001)]), _window(), 128)
+    assert isinstance(history, History)
+    assert history.grid_version == 3
+    assert history.span == (1000, 1499)
+    assert history.points == 489
+    assert np.isnan(history.values_SC[:10]).all()
+    assert np.isnan(history.values_SC[100])
+    assert history.values_SC[101] == 101
+
+
+def test_span_limits_unless_it_holds_too_little() -> None:
+    limited = history_of(Job("a", "full", "drift", span=(1300, 9999)), _window(), 128)
+    assert isinstance(limited, History)
+    assert limited.span == (1300, 1499)
+    hint = history_of(Job("a", "full", "drift", span=(1450, 1499)), _window(), 128)
+    assert isinstance(hint, History)
+    assert hint.span == (1000, 1499)
+
+
+@pytest.mark.parametrize(
+    ("job", "slots", "why"),
+    [(Job("a", "full", "cold"), 100, "100 slots"), (Job("a", "full", "cold", grid_version=2), 500, "grid 2")],
+)
+def test_what_cannot_be_trained_says_why(job: Job, slots: int, why: str) -> None:
+    assert why in str(history_of(job, _window(slots), 128))
+
+
+def _ref(version: str, grid: int = 1) -> ModelRef:
+    return ModelRef(
+        version=version,
+        uri=f"{version}.safetensors",
+        row=0,
+        sha256="0" * 64,
+        grid_version=grid,
+        trained_slots=(0, 9),
+        points=9,
+    )
+
+
+def test_promotion_shadow_and_rollback() -> None:
+    good, bad = Verdict(True, 0.0, 1.0, "passed"), Verdict(False, 99.0, 1.0, "too loud")
+    first = record_of("a", _ref("1"), good, None)
+    assert (first.promoted, first.previous, first.shadow) == (_ref("1"), None, None)
+    assert rolled_back(first) is None
+    second = record_of("a", _ref("2"), good, first)
+    assert (second.promoted, second.previous) == (_ref("2"), _ref("1"))
+    third = record_of("a", _ref("3"), bad, second)
+    assert (third.promoted, third.shadow, third.previous) == (_ref("2"), _ref("3"), _ref("1"))
+    back = rolled_back(third)
+    assert back is not None
+    assert (back.promoted, back.previous, back.shadow) == (_ref("1"), _ref("2"), None)
+    regridded = record_of("a", _ref("4", grid=2), good, third)
+    assert (regridded.promoted, regridded.previous) == (_ref("4", grid=2), None)
+    assert record_of("a", _ref("5", grid=3), bad, regridded).promoted is None
+
+
+def test_only_old_artefacts_that_nobody_refers_to_are_unneeded() -> None:
+    old, used, new = "000000000001-aa.safetensors", "000000000002-aa.safetensors", "fffffffffff0-aa.safetensors"
+    record = ModelRecord(stream="a", promoted=_ref(used.removesuffix(".safetensors")), announced_at="now")
+    assert files_of(record) == {used}
+    assert unneeded([old, used, new, "readme.txt"], [record]) == [old]

@@ -170,11 +170,12 @@ def load_teacher(settings: DetectorSettings) -> Teacher | None:
     Raises:
         TeacherError: package or folder missing, or a model without enough blocks.
     """
+    # Two threads of one process can be many times slower than one where the cores are shared.
+    torch.set_num_threads(settings.threads)
     if settings.teacher == "none":
         return None
     from detector.teacher_weights import load_blocks, packaged, tiny_random
 
-    torch.set_num_threads(settings.threads)
     deepest = max(settings.teacher_depths)
     device = _device(settings.teacher_device)
     if settings.teacher == "random":

@@ -14,7 +14,6 @@ from detector import calibration
 from detector.pooling import pool
 from detector.student import Layout, Rows, nearest, pick
 from detector.teacher import Teacher, discrepancy, features
-from trainer.levels import ROW_FLOOR
 from trainer.prototypes import choose
 
 RIDGE = 0.1  # of the mean square of the features: 33 features are learnt from 32 windows a half without trouble
@@ -23,6 +22,7 @@ _TAIL_FLOOR = 0.05  # smallest tail scale of a discrepancy (normal windows have 
 # Past the gate a short history has a dozen windows: an exponential from 1.0 with this mean, worth this many samples.
 _START, _MEAN, _WEIGHT = 1.0, 0.55, 20.0
 _ENOUGH = 100
+_GATE_FLOOR = 0.3  # smallest tail scale past the gate, where an exact p-value would have 0.43
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def distil(teacher: Teacher, layout: Layout, rows: Rows, shallow: Shallow, how: 
         out |= found
     fused_RG = calibration.upper_half(torch.cat(view_RGW, -1))
     few_cal = calibration.exponential(fused_RG, real_RG, _START, _MEAN, _WEIGHT)
-    gate_cal = calibration.fit(fused_RG, real_RG, ROW_FLOOR, shape=calibration.FUSED_SHAPE)
+    gate_cal = calibration.fit(fused_RG, real_RG, _GATE_FLOOR, shape=calibration.FUSED_SHAPE)
     gate_cal = torch.where((many_R >= _ENOUGH)[:, None], gate_cal, few_cal)
     cap_R = rows["row_cal"][:, -1] - how.gate
     out["gate_cal"] = calibration.cap(gate_cal, cap_R.clamp_min(0.0))

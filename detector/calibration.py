@@ -17,8 +17,10 @@ BODY = -math.log10(0.05)  # 1.301: the surprise at which the tail model takes ov
 GRID = 17  # quantiles kept of the body: steps of 0.08 in log10 p
 WIDTH = GRID + 3  # grid, tail scale, tail shape, cap
 
-# Tail shape of the prior: mildly heavy. Bursts of host metrics were measured between 0.05 and 0.4.
-_SHAPE_PRIOR = 0.15
+# Tail shapes of the priors. Distances of bursty streams are mildly heavy-tailed; what has been calibrated once and is
+# calibrated again is nearly exponential.
+RAW_SHAPE = 0.2
+FUSED_SHAPE = 0.15
 _SHAPE_WEIGHT = 40.0  # as many excesses as it takes to outvote the prior shape half-way
 _SHAPE_MAX = 0.5
 # A normal body followed by an exponential tail has mean excess 0.25 (q95 - q50), an exponential one 0.43.
@@ -27,11 +29,13 @@ _SCALE_WEIGHT = 10.0
 _MIN_SAMPLES = 24  # fewer make no 95 % quantile worth the name
 
 
-def fit(score_BN: Tensor, valid_BN: Tensor, floor_B: Tensor | float, memory: float = 1.0) -> Tensor:
+def fit(
+    score_BN: Tensor, valid_BN: Tensor, floor_B: Tensor | float, memory: float = 1.0, shape: float = RAW_SHAPE
+) -> Tensor:
     """Calibrators (B, WIDTH) of scores on normal data; NaN where fewer than 24 are valid.
 
     `floor_B` is the smallest tail scale (a constant score has none of its own), in units of the score.
-    `memory` is how many neighbouring samples say the same (overlapping windows): the tail trusts n / memory.
+    `shape` is the prior of the tail's shape. `memory` is how many neighbouring samples say the same (overlapping windows): the tail trusts n / memory.
     """
     score_BN = score_BN.float()
     count_B = valid_BN.sum(-1)
@@ -53,7 +57,7 @@ def fit(score_BN: Tensor, valid_BN: Tensor, floor_B: Tensor | float, memory: flo
     a1_B = (excess_BN * (1.0 - share_BN)).sum(-1) / many_B.clamp_min(1.0)
     shape_B = (2.0 - a0_B / (a0_B - 2.0 * a1_B).clamp_min(1e-12)).clamp(0.0, _SHAPE_MAX)
     trusted_B = many_B / max(1.0, memory)
-    shape_B = (trusted_B * shape_B + _SHAPE_WEIGHT * _SHAPE_PRIOR) / (trusted_B + _SHAPE_WEIGHT)
+    shape_B = (trusted_B * shape_B + _SHAPE_WEIGHT * shape) / (trusted_B + _SHAPE_WEIGHT)
     prior_B = _SCALE_PRIOR * (start_B - middle_B)
     mean_B = (trusted_B * a0_B + _SCALE_WEIGHT * prior_B) / (trusted_B + _SCALE_WEIGHT)
     # A sample whose few excesses happen to be small does not make the tail thin.
@@ -75,7 +79,7 @@ def exponential(score_BN: Tensor, valid_BN: Tensor, start: float, scale_prior: f
     mean_B = torch.clamp_min((total_B + weight * scale_prior) / (many_B + weight), 0.5 * scale_prior)
     levels_G = torch.linspace(0.0, BODY, GRID, device=score_BN.device)
     grid_BG = start + mean_B[..., None] * (levels_G * math.log(10.0))
-    shape_B = torch.full_like(mean_B, _SHAPE_PRIOR)
+    shape_B = torch.full_like(mean_B, FUSED_SHAPE)
     return torch.cat([grid_BG, torch.stack([mean_B, shape_B, torch.full_like(mean_B, CAP)], -1)], -1)
 
 
@@ -90,7 +94,8 @@ def surprise(score_B: Tensor, cal_BC: Tensor) -> Tensor:
     part_B = ((score_B - low_B) / (high_B - low_B).clamp_min(1e-12)).clamp(0.0, 1.0)
     body_B = (at_B - 1 + part_B) * (BODY / (GRID - 1))
     over_B = (score_B - grid_BG[..., -1]).clamp_min(0.0) / scale_B.clamp_min(1e-12)
-    tail_B = BODY + torch.log1p(shape_B * over_B) / (shape_B.clamp_min(1e-3) * math.log(10.0))
+    bend_B = shape_B.clamp_min(1e-3)  # the exponential is the limit
+    tail_B = BODY + torch.log1p(bend_B * over_B) / (bend_B * math.log(10.0))
     # A score equal to the largest ever seen of a constant view is not in the tail.
     out_B = torch.minimum(torch.where(over_B > 0, tail_B, body_B.clamp_max(BODY)), cap_B)
     return torch.where(torch.isfinite(score_B) & torch.isfinite(cap_B), out_B, torch.nan)

@@ -39,7 +39,9 @@ def load_blocks(source: str, deepest: int) -> tuple[nn.Module, float]:
     Raises TeacherError when it cannot be loaded.
     """
     from transformers import AutoConfig, AutoModel
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("transformers").setLevel(logging.ERROR)  # it reports every block that we leave out
     try:
         config = AutoConfig.from_pretrained(source)

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from detector import calibration
 from detector.artefact import ArtefactError, ArtefactStore, Student
-from detector.pooling import Windows, context_of, points_of
+from detector.pooling import Windows, context_of, moving_mean, points_of
 from detector.settings import DetectorSettings
 from detector.student import (
     BAND_POINTS,
     Layout,
     Rows,
+    beyond,
     finish,
     gated,
     judge,
@@ -64,6 +65,7 @@ class _Part:
 
     rows: Rows
     level_RK: Tensor
+    beyond_RL: Tensor | None  # what clipping has cut off
     nearest_RKV: Tensor
     windows: list[Windows]  # a scale
     view_RKW: Tensor
@@ -242,6 +244,7 @@ class StudentBank:
         return _Part(
             rows,
             level_RL[:, -group.width :],
+            beyond(group.values_RL, level_RL, rows),
             measures.nearest_RKV,
             measures.windows,
             view_RKV,
@@ -347,7 +350,7 @@ class StudentBank:
         scale_RK = scale_W[loudest_RK]
         nearest_RK = part.nearest_RKV.gather(-1, scale_RK[..., None])[..., 0]
         newest_RK = torch.zeros_like(part.row_RK)
-        band_RK, mean_RK, square_RK = (torch.zeros_like(newest_RK) for _ in range(3))
+        band_RK, mean_RK, square_RK, over_RK = (torch.zeros_like(newest_RK) for _ in range(4))
         for v, scale in enumerate(self.layout.scales):
             mine_RK = scale_RK == v
             proto_RKT = pick(part.rows[f"proto.{scale}"], part.nearest_RKV[..., v])
@@ -356,9 +359,12 @@ class StudentBank:
             newest_RK = torch.where(mine_RK, proto_RKT[..., -1], newest_RK)
             mean_RK = torch.where(mine_RK, off_RKT.mean(-1), mean_RK)
             square_RK = torch.where(mine_RK, (off_RKT**2).mean(-1), square_RK)
+            if part.beyond_RL is not None:
+                slots = recent * (scale // points_of(scale))
+                over_RK = torch.where(mine_RK, moving_mean(part.beyond_RL, slots)[:, -mine_RK.shape[1] :], over_RK)
             band_RK = torch.where(mine_RK, pick(part.rows[f"band.{scale}"], part.nearest_RKV[..., v]), band_RK)
         unit_R1 = part.rows["scale"][:, None].double()
         expected_RK = part.level_RK + part.rows["centre"][:, None] + unit_R1 * newest_RK
         half_RK = unit_R1 * BAND_WIDTH * band_RK.clamp_min(_BAND_FLOOR)
-        deviation_RK = unit_R1 * square_RK.sqrt() * torch.where(mean_RK < 0, -1.0, 1.0)
+        deviation_RK = unit_R1 * square_RK.sqrt() * torch.where(mean_RK < 0, -1.0, 1.0) + over_RK
         return loudest_RK, nearest_RK, expected_RK, expected_RK - half_RK, expected_RK + half_RK, deviation_RK

@@ -62,6 +62,19 @@ def standardise(values_RL: Tensor, centre_R: Tensor, scale_R: Tensor) -> Tensor:
     return x_RL.clamp(-CLIP, CLIP)
 
 
+def clipped_off(values_RL: Tensor, centre_R: Tensor, scale_R: Tensor) -> Tensor | None:
+    """What `standardise` cuts off, in the data's unit (float64, 0 for gaps); None when it cuts nothing."""
+    limit_R1 = CLIP * scale_R.double()[:, None]
+    from_centre_RL = torch.nan_to_num(values_RL.double() - centre_R.double()[:, None])
+    over_RL = from_centre_RL - torch.minimum(torch.maximum(from_centre_RL, -limit_R1), limit_R1)
+    return over_RL if bool((over_RL != 0).any()) else None
+
+
+def moving_mean(x_RL: Tensor, slots: int) -> Tensor:
+    """Mean over `slots` slots up to each; L − slots + 1 of them."""
+    return _moving_sum(x_RL, slots) / slots
+
+
 def fill(x_RL: Tensor) -> Tensor:
     """The last value stands in for at most FILL missing slots. Causal: no slot looks ahead."""
     for _ in range(FILL):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detector import calibration
-from detector.pooling import POINTS, Windows, baseline, fill, points_of, pool, standardise
+from detector.pooling import POINTS, Windows, baseline, clipped_off, fill, points_of, pool, standardise
 
 # d(window, prototype) − 0.5 · (mean distance of the prototype's own members): a window near a loose cluster is less
 # of a surprise than one as far from a tight cluster.
@@ -76,6 +76,14 @@ def prepare(values_RL: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """Standardised and filled rows, float64 (R, L), and the moving level that was taken off them (R, L)."""
     level_RL = baseline(values_RL, rows["local"])
     return fill(standardise(values_RL.double() - level_RL, rows["centre"], rows["scale"])), level_RL
+
+
+def beyond(values_RL: Tensor, level_RL: Tensor, rows: Rows) -> Tensor | None:
+    """How far values lie outside what windows are clipped to, in the data's unit (R, L); None when none does.
+
+    Distances need no more than the clip; a deviation is told in full, above all of a stream that was constant.
+    """
+    return clipped_off(values_RL.double() - level_RL, rows["centre"], rows["scale"])
 
 
 def nearest(windows: Windows, proto_RPT: Tensor) -> tuple[Tensor, Tensor]:

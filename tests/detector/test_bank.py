@@ -72,6 +72,20 @@ def test_reasons_are_in_the_data_s_own_unit(tmp_path: Path) -> None:
     assert 0 <= score.nearest_KC.min() <= score.nearest_KC.max() < 32
 
 
+def test_a_constant_that_moves_is_told_in_full(tmp_path: Path) -> None:
+    """Windows are clipped at a hundred times the row's scale, and a constant's scale is next to nothing."""
+    settings = quick_settings(tmp_path)
+    constant = np.zeros((SLOTS, 1), np.float32)
+    _, bank = fitted_bank([history("zero", constant), history("wave", simulate("wave", 0, SLOTS))], settings)
+    values = np.zeros((bank.context + 63, 1), np.float32)
+    values[-32:] = 35.0
+    zero, wave = bank.score([Segment("zero", values), Segment("wave", _fresh(bank, "wave", 64))])
+    assert zero.deviation_KC[-1, 0] == pytest.approx(35.0, rel=1e-3)
+    assert zero.expected_KC[-1, 0] == pytest.approx(0.0, abs=1e-3)
+    assert np.abs(zero.deviation_KC[:32]).max() < 1e-3
+    assert np.abs(wave.deviation_KC).max() < 2.0
+
+
 def test_the_channel_that_left_is_the_one_that_is_named(tmp_path: Path) -> None:
     _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
     both = np.concatenate([simulate("wave", 7, SLOTS), simulate("white", 8, SLOTS)], 1)[-(bank.context + 19) :]

@@ -15,8 +15,9 @@ BLOCK = b"\0" * (2 << 20)
 # The file is rewritten from its start at this size; a fast disk is not written faster than the rate below.
 FILE_BYTES = 64 << 20
 BYTES_PER_S = 60 << 20
-# Seen as full load, and still yields to the workers that must notice it.
-NICENESS = 10
+# Seen as full load (or, on a host that is busy already, as the time of low-priority processes), and still yields to
+# the workers that must notice it.
+NICENESS = 5
 
 
 def burn_cpu(seconds: float) -> None:

@@ -28,6 +28,9 @@ QUIET_S = 15.0
 # All of it fits into two minutes, counted from the start of the command: the provocation comes at the latest
 # at PROVOKE_AT_S, is watched for at most WATCH_S, and stopping takes a few seconds.
 WORKERS_UP_S = 45.0
+# The pipeline's first steps (imports, teacher, first students) are not the normal state of this host.
+CONTROLS_S = 10.0
+SETTLE_S = 3.0
 PROVOKE_AT_S = 95.0
 WATCH_S = 15.0
 # Long enough to be an incident at every scale of the first students (16 and 64 slots of 0.1 s).
@@ -173,8 +176,17 @@ class Demo:
             await self._tick()
 
     async def _warm_up(self) -> None:
-        self._phase("learning", "metrics arrive; the trainer fits a student for each stream as soon as it has enough")
-        while not set(self._view.streams) <= set(self._record.models) and self._elapsed() < PROVOKE_AT_S - QUIET_S:
+        self._phase("settling", "the control streams come with a history; the trainer fits their students first")
+        by = self._elapsed() + CONTROLS_S
+        while not {INJECTED.name, UNTOUCHED.name} <= self._record.tried and self._elapsed() < by:
+            await self._tick()
+        await self._wait(SETTLE_S)
+        self._feed.begin_host()
+        self._phase("learning", "this host's metrics arrive; the trainer fits a student once a stream has 256 slots")
+        while self._elapsed() < PROVOKE_AT_S - QUIET_S:
+            everybody = set(self._view.streams) <= self._record.tried
+            if everybody and len(self._record.models) >= STUDENTS_WANTED:
+                break
             await self._tick()
 
     async def _calm_down(self) -> None:
@@ -211,7 +223,7 @@ class Demo:
         outcome = Outcome(
             points_in=record.count("streamer", "points_in"),
             windows_scored=record.count("detector", "windows_scored"),
-            students_trained=len(record.models),
+            students_trained=len(record.tried),
             alerts=len(record.openings),
             dead_letters=record.dead_letters.total(),
             provoked=self._detection(self._host_openings()),
@@ -246,6 +258,11 @@ class Demo:
     def _phase(self, phase: str, detail: str) -> None:
         self._view.phase, self._view.detail, self._view.elapsed_s = phase, detail, self._elapsed()
         self._show.phase(self._view)
+
+    async def _wait(self, seconds: float) -> None:
+        until = self._elapsed() + seconds
+        while self._elapsed() < until:
+            await self._tick()
 
     async def _tick(self) -> None:
         self._workers.check()

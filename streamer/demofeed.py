@@ -17,8 +17,6 @@ from streamer.settings import CommonSettings
 # Slots of the control streams published as history before the first live one: five minutes.
 HISTORY_SLOTS = 3_000
 POINTS_A_BATCH = 500
-# Expected false alerts in 10 000 slots (a quarter of an hour at 10 Hz): nobody wants the default's one a stream.
-ALERT_BUDGET = 0.1
 CONTROLS = (INJECTED, UNTOUCHED)
 
 
@@ -30,6 +28,7 @@ class Feed:
         self._settings = settings
         self._host = HostMetrics()
         self._anomaly: tuple[int, int] | None = None
+        self._with_host = False
         self._raw: dict[str, float] = {}
         self.latest: dict[str, float] = {}
         self.units = {stream.name: stream.unit for stream in self._host.streams}
@@ -49,33 +48,37 @@ class Feed:
                 kind=stream.kind,
                 direction="up",
                 floor_abs=stream.floor,
-                alert_budget=ALERT_BUDGET,
+                alert_budget=stream.budget,
                 labels=dict(stream.labels),
             )
             for stream in self._host.streams
         }
         for control in CONTROLS:
-            chosen[control.name] = StreamSettings(interval_s=INTERVAL_S, kind="gauge", alert_budget=ALERT_BUDGET)
+            chosen[control.name] = StreamSettings(interval_s=INTERVAL_S, kind="gauge")
         for name, value in chosen.items():
             body = value.model_dump_json(exclude_unset=True).encode()
             await self._producer.send(self._settings.topic("streams"), body, key=name.encode())
         await self._producer.flush()
 
+    def begin_host(self) -> None:
+        """From now on the host's metrics, too."""
+        self._host.sample()
+        self._with_host = True
+
     async def run(self) -> None:
-        """History of the control streams, then everything live, a slot at a time."""
+        """History of the control streams, then live, a slot at a time: the controls, and the host once it may."""
         tick = round(time.time() / INTERVAL_S)
         for control in CONTROLS:
             for start in range(tick - HISTORY_SLOTS, tick, POINTS_A_BATCH):
                 await self._send_control(control, start, min(start + POINTS_A_BATCH, tick), history=True)
         done = tick
-        self._host.sample()
         while True:
             await asyncio.sleep(max(0.0, done * INTERVAL_S - time.time()))
             # A late tick publishes all control slots it owes; the host's past cannot be read any more: a gap.
             tick = max(done + 1, round(time.time() / INTERVAL_S) + 1)
             for control in CONTROLS:
                 await self._send_control(control, done, tick, history=False)
-            for name, values in self._host.sample().items():
+            for name, values in self._host.sample().items() if self._with_host else ():
                 point = {"stream": name, "ts": _milliseconds(tick - 1), "values": values}
                 await self._send(name, orjson.dumps(point))
                 self._show(name, values)

@@ -40,6 +40,7 @@ class Record:
     open_now: dict[str, str] = field(default_factory=dict)  # incident id -> stream
     last_heard: dict[str, float] = field(default_factory=dict)  # stream -> newest word of an incident
     models: dict[str, int] = field(default_factory=dict)  # stream -> points the promoted student has seen
+    tried: set[str] = field(default_factory=set)  # streams with a student, be it one that has to stay a shadow
     dead_letters: Counter[str] = field(default_factory=Counter)  # error class -> count
     stats: dict[str, dict[str, float]] = field(default_factory=dict)  # room -> counters
     _seen: set[str] = field(default_factory=set)
@@ -141,5 +142,6 @@ class Watch:
         return event.data if self.record.hear(event, time.time()) else None
 
     def _take_model(self, model: ModelRecord) -> None:
+        self.record.tried.add(model.stream)
         if model.promoted is not None:
             self.record.models[model.stream] = model.promoted.points

@@ -40,8 +40,11 @@ class Feed:
         """Names of the host's streams."""
         return [stream.name for stream in self._host.streams]
 
-    async def publish_settings(self) -> None:
-        """What a user would set by `anomalyllm streams set`: interval, kind, and what is too small to matter."""
+    async def publish_settings(self, *, host_paused: bool) -> None:
+        """What a user would set by `anomalyllm streams set`: interval, kind, and what is too small to matter.
+
+        `host_paused` is a maintenance of the host: its windows are kept and learnt from, nothing alerts.
+        """
         chosen = {
             stream.name: StreamSettings(
                 interval_s=INTERVAL_S,
@@ -50,6 +53,7 @@ class Feed:
                 floor_abs=stream.floor,
                 alert_budget=stream.budget,
                 labels=dict(stream.labels),
+                paused=host_paused,
             )
             for stream in self._host.streams
         }

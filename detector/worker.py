@@ -19,24 +19,23 @@ from detector.cache import Entry
 from detector.following import FeedbackReader, Models
 from detector.incidents import SILENCED, Transition, end
 from detector.judge import Job, Judge
-from detector.nodata import FEW, Silence, limit_s
 from detector.outbox import Outbox, read_outbox
 from detector.requests import stage
+from detector.silencewatch import SilenceWatch
 from detector.teacher import load_teacher
 from detector.turn import Part, Turn
-from detector.verdicts import NoData, Verdict
+from detector.verdicts import Verdict
 from detector.workersettings import WorkerSettings
 from streamer.contracts import Feedback, ModelRecord
 from streamer.deadletters import dead_letter
 from streamer.errors import FencedError, OffsetConflictError
-from streamer.kafka import RETRIABLE, cluster_id, make_producer, patiently
+from streamer.kafka import make_producer, patiently
 from streamer.keys import Keys
 from streamer.logs import configure_logs
 from streamer.partitioning import shards_of_partition
 from streamer.partitions import Ownership
 from streamer.registry import Registry
-from streamer.stats import PERIOD_S, Stats, read_stats
-from streamer.timestamps import NS
+from streamer.stats import PERIOD_S, Stats
 
 log = structlog.get_logger(__name__)
 
@@ -45,9 +44,6 @@ REDIS_ERRORS = (redis.RedisError, OSError)
 FETCH_MESSAGES = 64
 # Offsets in Redis decide where to resume; those in Kafka tell operators the lag, so once in a while is enough.
 COMMIT_S = 0.5
-SILENCE_S = 1.0
-# A stream that sent shortly before this worker started is watched for silence at once, older silences are not ours.
-LATELY_S = 60.0
 MARK_S = 30 * 86_400  # longer than any topic's retention of bad feedback matters
 STORE_RETRY_S = 10.0
 STOP_S = 2.0
@@ -59,15 +55,13 @@ class DetectorWorker:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.keys = Keys(settings.namespace)
-        self.silence = Silence()
         self._stopping = asyncio.Event()
         self._gained: set[int] = set()
         self._sent: dict[int, Outbox] = {}  # the stored outbox of each partition, which has been sent
         self._deleted: list[str] = []
         self._uncommitted: dict[int, int] = {}
-        self._next_commit = self._next_silence = self._next_stats = self._next_install = 0.0
+        self._next_commit = self._next_stats = self._next_install = 0.0
         self._uninstalled: dict[str, ModelRecord] = {}  # the store was away
-        self._stall_said = False
 
     def stop(self) -> None:
         """Finish the batch in hand, commit, and end."""
@@ -102,6 +96,7 @@ class DetectorWorker:
         self.owner = Ownership(
             settings, self.redis, self.keys, "windows", "detector", on_gain=self._gained.add, on_loss=self._lose
         )
+        self.watch = SilenceWatch(settings, self.redis, self.keys, self.book, self.judge, self.owner)
         self.models = Models(settings, lambda stream: self.book.partition(stream) in self.owner.owned)
         self.feedback = FeedbackReader(settings)
         async with self.owner:
@@ -134,7 +129,9 @@ class DetectorWorker:
                     await self._batch(batches)
                 else:
                     await self._clear_outboxes()
-                await self._watch_silence(arrived=bool(batches))
+                told = await self.watch.look(arrived=bool(batches))
+                if told is not None:
+                    await self._finish(told, {})
             except REDIS_ERRORS as error:
                 # Nothing was written for these records: forget what they changed in memory and read them again.
                 log.warning("Redis failed, reading the batch again", error=str(error))
@@ -160,20 +157,11 @@ class DetectorWorker:
         if sent is None or sent.messages != outbox.messages:
             await outbox.send(self.producer)
         self._sent[partition] = outbox
-        # Streams that sent until just now fall silent like all others, even if this worker never hears of them.
-        headers = await self.book.headers(shards_of_partition(partition, self.settings.partitions))
-        for stream, header in headers.items():
-            limit = self._limit(stream, header.interval_ns)
-            lately = time.time() - header.last_seen_ms / 1000 < limit + LATELY_S
-            if lately and header.hi > header.history_hi:
-                self.silence.heard(stream, limit, header.interval_ns / NS)
-
-    def _limit(self, stream: str, interval_ns: int) -> float:
-        return limit_s(interval_ns, self.judge.settings_of(stream), self.settings.no_data_min_s)
+        self.watch.heard_lately(await self.book.headers(shards_of_partition(partition, self.settings.partitions)))
 
     def _lose(self, partition: int) -> None:
         for stream in self.book.drop_partition(partition):
-            self.silence.forget(stream)
+            self.watch.silence.forget(stream)
         for stream in [s for s in self.models.known if self.book.partition(s) == partition]:
             self.models.forget(stream)
             self.bank.remove(stream)
@@ -241,7 +229,7 @@ class DetectorWorker:
         turn.delete(stream)
         self.bank.remove(stream)
         self.models.forget(stream)
-        self.silence.forget(stream)
+        self.watch.silence.forget(stream)
         log.info("stream deleted", stream=stream)
 
     def _hear(self, turn: Turn, feedback: Feedback) -> None:
@@ -305,11 +293,11 @@ class DetectorWorker:
         for stream, entry in taken.entries.items():
             verdict = self.book.verdicts[stream]
             if stream in taken.live:
-                self.silence.heard(stream, self._limit(stream, entry.interval_ns), entry.interval_ns / NS)
+                self.watch.heard(stream, entry.interval_ns)
                 if verdict.no_data is not None and entry.hi >= verdict.no_data.anchor:
                     turn.no_data(stream, verdict, self.judge.settings_of(stream), "resolved", entry.hi)
             elif entry.history:
-                self.silence.forget(stream)
+                self.watch.silence.forget(stream)
             job = self.judge.job(entry, verdict)
             if job is not None:
                 jobs.append(job)
@@ -367,54 +355,6 @@ class DetectorWorker:
         self._uncommitted.clear()
         if offsets:
             await self.owner.commit(offsets)
-
-    # Silence -------------------------------------------------------------------------------------------------------
-
-    async def _watch_silence(self, arrived: bool) -> None:
-        now = time.monotonic()
-        if arrived:
-            self.silence.arrived(now)
-            if self._stall_said:
-                log.info("data arrive again")
-            self._stall_said = False
-        if now < self._next_silence:
-            return
-        self._next_silence = now + SILENCE_S
-        if self.silence.waits(now):
-            if len(self.silence) <= FEW and await self._servers_well():
-                self.silence.run_on(now)
-            else:
-                self.silence.hold(now)
-                if not self._stall_said:
-                    log.warning(
-                        "nothing arrives from any stream: publishers, broker or streamer are away, "
-                        "no stream is called silent",
-                        streams=len(self.silence),
-                    )
-                self._stall_said = True
-        turn = Turn(self.settings, self.book)
-        silent = [s for s in self.silence.silent() if self.book.partition(s) in self.owner.owned]
-        for stream in await self.book.ensure(silent):
-            self._open_no_data(turn, stream)
-        await self._finish(turn, {})
-
-    def _open_no_data(self, turn: Turn, stream: str) -> None:
-        entry, verdict = self.book.entries[stream], self.book.verdicts[stream]
-        settings = self.judge.settings_of(stream)
-        if verdict.no_data is not None or entry.history or entry.state != "grid" or settings.paused:
-            return
-        verdict.no_data = NoData(entry.hi + 1, entry.seen_ms)
-        slots = max(1, round(self._limit(stream, entry.interval_ns) * NS / entry.interval_ns))
-        turn.no_data(stream, verdict, settings, "open", entry.hi + slots)
-
-    async def _servers_well(self) -> bool:
-        """The broker is the one we know and a streamer lives: then a silence is the publishers' own."""
-        try:
-            if await cluster_id(self.settings) != self.owner.ledger.cluster:
-                return False
-        except RETRIABLE:
-            return False
-        return any(row["room"] == "streamer" for row in await read_stats(self.redis, self.keys))
 
     # What operators see --------------------------------------------------------------------------------------------
 

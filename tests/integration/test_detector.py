@@ -270,4 +270,4 @@ async def test_a_silent_pipeline_blames_no_stream(settings: CommonSettings, redi
                 await run.live(stream, at, normal(at, 1))
         await asyncio.sleep(6)
         assert await events(settings) == []
-        assert run.detector._stall_said
+        assert run.detector.watch.stalled

@@ -7,6 +7,8 @@ from detector.incidents import Transition
 
 # "1 in 200 000" is grasped; beyond a billion the power says more than the zeros.
 MAX_SPELT = 1e9
+# A bound this small beside the value is nothing: the band of a stream that was always zero.
+NEGLIGIBLE = 1e-4
 
 
 def number(value: float) -> str:
@@ -64,7 +66,9 @@ def _happened(stream: str, first: Mapping[str, Any], evidence: Mapping[str, Any]
         return f"{name} behaved unusually, with its newest value missing"
     if low is None or high is None:
         return f"{name} behaved unusually at {number(value)}"
-    expected = number(low) if number(low) == number(high) else f"{number(low)}–{number(high)}"
+    nothing = NEGLIGIBLE * max(abs(value), abs(low), abs(high))
+    lower, upper = (number(bound if abs(bound) > nothing else 0.0) for bound in (low, high))
+    expected = lower if lower == upper else f"{lower}–{upper}"
     if value > high:
         return f"{name} rose to {number(value)} where {expected} was expected"
     if value < low:

@@ -119,7 +119,8 @@ class HostMetrics:
         cpu = self._cpu = _Cpu()
         cores = range(min(psutil.cpu_count() or 1, MAX_CORES))
         self.streams: list[HostStream] = [
-            HostStream("host.cpu", "%", "gauge", 30.0, cpu.modes),
+            # A host with work to do bursts: only near saturation, against a normal state well below it, is news.
+            HostStream("host.cpu", "%", "gauge", 45.0, cpu.modes),
             # Zero on most hosts. A short history of a constant backs a claim of 1 in some 3 000 at most, so the
             # default budget would keep it silent for two minutes; its floor is guard enough.
             HostStream("host.cpu.nice", "%", "gauge", 10.0, cpu.nice, budget=5.0),
@@ -128,7 +129,7 @@ class HostMetrics:
                     f"host.cpu.core{index}",
                     "%",
                     "gauge",
-                    40.0,
+                    80.0,
                     lambda index=index: cpu.core(index),  # type: ignore[misc]
                     {"core": str(index)},
                 )

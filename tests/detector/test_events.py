@@ -68,6 +68,7 @@ def test_sentences_of_the_other_ends() -> None:
         ({"value": 1.0}, "cpu.0 of host fell to 1 where 3–12 was expected"),
         ({"value": 5.0}, "cpu.0 of host moved unusually around 5 (3–12 is usual)"),
         ({"low": 3.0, "high": 3.0}, "cpu.0 of host rose to 97.3 where 3 was expected"),
+        ({"low": -1.5e-7, "high": 1.5e-7}, "cpu.0 of host rose to 97.3 where 0 was expected"),
         ({"low": None}, "cpu.0 of host behaved unusually at 97.3"),
         ({"value": None}, "cpu.0 of host behaved unusually, with its newest value missing"),
     ],

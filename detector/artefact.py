@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 import uuid
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,15 +22,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from detector.student import Layout, Rows
+from detector.memories import Memories
+from detector.rowtypes import Rows
+from detector.student import Layout
 from streamer.errors import AnomalyLLMError
 
 log = structlog.get_logger(__name__)
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".safetensors"
 _HEADER = "anomalyllm"
-# Tokens and ridge maps are two thirds of a student; half precision costs them less than the calibration can tell.
-_HALF = ("tokens.", "ridge.")
+# Most of a student's numbers; half precision costs them less than the calibration can tell.
+_HALF = ("tokens.", "ridge.", "proto.", "mahalanobis", "shape.own")
 
 
 class StoreError(AnomalyLLMError):
@@ -95,6 +98,7 @@ class Student:
     layout: Layout
     rows: Rows  # (channels, …)
     stream: dict[str, Tensor]  # (…)
+    memories: Memories  # of its channels that have one
 
 
 def new_version() -> str:
@@ -102,14 +106,18 @@ def new_version() -> str:
     return f"{time.time_ns() // 1_000_000:012x}-{uuid.uuid4().hex[:8]}"
 
 
-def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor]) -> bytes:
+def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories) -> bytes:
     """The file. `rows` (R, …) and `streams` (S, …) follow the order of the header's members."""
-    tensors = {
-        f"row.{name}": (value.half() if name.startswith(_HALF) else value.float()).contiguous().cpu()
-        for name, value in rows.items()
-    }
+    tensors = {f"row.{name}": _stored(name, value) for name, value in rows.items()}
     tensors |= {f"stream.{name}": value.float().contiguous().cpu() for name, value in streams.items()}
+    tensors |= {f"memory.{name}": _stored(name, value) for name, value in memories.flat().items()}
     return save(tensors, metadata={_HEADER: header.dumps()})
+
+
+def _stored(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value.contiguous().cpu()
+    return (value.half() if name.startswith(_HALF) else value.float()).contiguous().cpu()
 
 
 class ArtefactStore:
@@ -146,7 +154,8 @@ class ArtefactStore:
         try:
             with safe_open(path, framework="pt") as file:
                 header = Header.loads((file.metadata() or {}).get(_HEADER, "{}"))
-                return [_student(file, header, index, name) for index in members]
+                at = file.get_tensor(f"memory.{Memories.ROW}").tolist()
+                return [_student(file, header, index, name, at) for index in members]
         except (SafetensorError, OSError) as error:
             raise ArtefactError(f"artefact {name} cannot be read: {error}. Fit its streams again") from error
 
@@ -197,7 +206,8 @@ class ArtefactStore:
         return data
 
 
-def _student(file: Any, header: Header, index: int, name: str) -> Student:
+def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]) -> Student:
+    """Member `index`; `at` are the rows that have a memory, ascending."""
     if not 0 <= index < len(header.members):
         raise ArtefactError(f"artefact {name} has {len(header.members)} streams, row {index} was asked for")
     member = header.members[index]
@@ -216,7 +226,14 @@ def _student(file: Any, header: Header, index: int, name: str) -> Student:
                 rows[key] = part
             else:
                 stream[key] = part[0]
-    return Student(header.version, member, header.layout, rows, stream)
+    low, high = bisect_left(at, member.start), bisect_left(at, end)
+
+    def memory(key: str, first: int, last: int) -> Tensor:
+        found: Tensor = file.get_slice(f"memory.{key}")[first:last]
+        return found
+
+    memories = Memories.read(memory, low, high, member.start, header.layout.shape_shapes())
+    return Student(header.version, member, header.layout, rows, stream, memories)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """The student bank: students of all streams as stacked tensors, scored in one call.
 
-Shapes: R rows (stream, channel), S streams, L slots, K scored slots, V depth-0 views, W all views, N windows for
-the teacher, D depths, O numbers of the teacher's tokens at one depth, C channels.
+Shapes: R rows (stream, channel), S streams, L slots, K scored slots, V depth-0 views, W all views but shapes, Q scales,
+X rows with a shape memory, N windows for the teacher, D depths, O numbers of the teacher's tokens, C channels.
 """
 
 import threading
@@ -14,15 +14,17 @@ import structlog
 import torch
 from torch import Tensor
 
-from detector import calibration
+from detector import calibration, shapes
 from detector.artefact import ArtefactError, ArtefactStore, Student
-from detector.pooling import Windows, context_of, moving_mean, points_of
+from detector.pooling import FILL, Windows, moving_mean, points_of
+from detector.rowtypes import Rows
 from detector.settings import DetectorSettings
 from detector.student import (
     BAND_POINTS,
+    CONTEXT,
     Layout,
-    Rows,
     beyond,
+    blended,
     finish,
     gated,
     judge,
@@ -44,6 +46,8 @@ log = structlog.get_logger(__name__)
 class _Known:
     ref: ModelRef
     place: Place
+    memories: list[Place]  # of the channels that have a shape memory
+    reach: int  # slots that its scores depend on
 
 
 class _Group(NamedTuple):
@@ -64,11 +68,12 @@ class _Part:
     """What is known of a group's windows so far."""
 
     rows: Rows
-    level_RK: Tensor
     beyond_RL: Tensor | None  # what clipping has cut off
-    nearest_RKV: Tensor
+    nearest_RKQ: Tensor
     windows: list[Windows]  # a scale
     view_RKW: Tensor
+    shape_RK: Tensor  # share of the shape memory in the row's surprise
+    width_RK: Tensor  # of the shape view that contributes most
     row_RK: Tensor
     teacher_RK: Tensor
 
@@ -78,18 +83,16 @@ BAND_WIDTH = 3.0
 _BAND_FLOOR = 0.05  # of the row's scale
 
 
+# Rows are scored with others that look back as far: a season costs thousands of slots, most rows have none.
+_REACHES = (144, shapes.REACH + FILL, CONTEXT)
+
+
 def layout_of(settings: DetectorSettings, teacher: Teacher | None) -> Layout:
     """The layout that settings and teacher make."""
+    own = (tuple(settings.scales), settings.prototypes, settings.shapes, settings.medoids)
     if teacher is None:
-        return Layout(tuple(settings.scales), settings.prototypes)
-    return Layout(
-        tuple(settings.scales),
-        settings.prototypes,
-        teacher.identity,
-        teacher.depths,
-        tuple(settings.teacher_scales),
-        teacher.outputs,
-    )
+        return Layout(*own)
+    return Layout(*own, teacher.identity, teacher.depths, tuple(settings.teacher_scales), teacher.outputs)
 
 
 class StudentBank:
@@ -101,18 +104,26 @@ class StudentBank:
     def __init__(self, teacher: Teacher | None, settings: DetectorSettings) -> None:
         self.teacher = teacher
         self.settings = settings
-        self.context = context_of(settings.scales)
-        self.layout = layout_of(settings, teacher)
+        self.context = CONTEXT
+        self.layout = layout = layout_of(settings, teacher)
         self.device = teacher.device if teacher is not None else torch.device("cpu")
-        self._tables = Tables(self.layout, self.device)
-        self._shallow_names = Layout(self.layout.scales, self.layout.prototypes).row_shapes().keys()
-        self._views = views_of(self.layout)
+        self._tables = Tables({**layout.row_shapes(), "memory": ()}, layout.stream_shapes(), self.device)
+        unpacked = {"shape.medoid": (layout.shapes, layout.medoids, shapes.POINTS)}
+        stored = {name: shape for name, shape in layout.shape_shapes().items() if name != "shape.ends"}
+        self._memories = Tables({**stored, **unpacked}, {}, self.device)
+        self._shallow_names = [*layout.shallow_shapes(), "memory"]
+        self._views = views_of(layout)
         self._known: dict[str, _Known] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Streams that have a student."""
         return len(self._known)
+
+    def context_of(self, stream: str) -> int:
+        """Slots, up to and including the scored one, that the stream's scores depend on."""
+        known = self._known.get(stream)
+        return known.reach if known else self.context
 
     def model_of(self, stream: str) -> ModelRef | None:
         """The student in force."""
@@ -158,29 +169,52 @@ class StudentBank:
         """Bring students that are in memory into force, all at once."""
         with self._lock:
             for ref, student in students:
-                old = self._known.pop(student.member.stream, None)
-                if old is not None:
-                    self._tables.free(old.place)
-                # Another teacher's tokens mean nothing to this one: such a student is scored at depth 0.
-                known = self._shallow_names if student.layout.teacher != self.layout.teacher else student.rows.keys()
-                place = self._tables.add({n: student.rows[n] for n in known}, student.stream)
-                self._known[student.member.stream] = _Known(ref, place)
+                self._drop(student.member.stream)
+                self._known[student.member.stream] = self._place(ref, student)
+
+    def _place(self, ref: ModelRef, student: Student) -> _Known:
+        # Another teacher's tokens mean nothing to this one: such a student is scored at depth 0.
+        names = (
+            self.layout.shallow_shapes().keys()
+            if student.layout.teacher != self.layout.teacher
+            else student.rows.keys()
+        )
+        rows = {name: student.rows[name] for name in names}
+        at_C = torch.full((len(rows["centre"]),), -1.0)
+        memories = []
+        for i, (channel, history_L) in enumerate(student.memories):
+            own = {name: value[i : i + 1] for name, value in student.memories.rows.items()}
+            own["shape.medoid"] = shapes.memory(history_L[None], own)
+            memories.append(self._memories.add({n: own[n] for n in self._memories.rows}, {}))
+            at_C[channel] = memories[-1].start
+        place = self._tables.add({**rows, "memory": at_C}, student.stream)
+        needed = [max(int(2 * rows["period"].max()) + 1 + FILL, _REACHES[0])]
+        if memories:
+            needed.append(_REACHES[1])
+        reach = next(reach for reach in _REACHES if reach >= max(needed))
+        return _Known(ref, place, memories, reach)
+
+    def _drop(self, stream: str) -> None:
+        known = self._known.pop(stream, None)
+        if known is not None:
+            self._tables.free(known.place)
+            for place in known.memories:
+                self._memories.free(place)
 
     def remove(self, stream: str) -> None:
         """Forget a stream's student."""
         with self._lock:
-            known = self._known.pop(stream, None)
-            if known is not None:
-                self._tables.free(known.place)
+            self._drop(stream)
 
     def _check(self, stream: str, student: Student, uri: str) -> None:
         if student.member.stream != stream:
             raise ArtefactError(f"artefact {uri} holds {student.member.stream} where {stream} was announced: fit again")
         mine, theirs = self.layout, student.layout
-        if (mine.scales, mine.prototypes) != (theirs.scales, theirs.prototypes):
+        if mine.shallow_shapes() != theirs.shallow_shapes() or mine.shape_shapes() != theirs.shape_shapes():
             raise ArtefactError(
-                f"artefact {uri} was fitted with scales {list(theirs.scales)} and {theirs.prototypes} prototypes, "
-                f"this detector runs {list(mine.scales)} and {mine.prototypes}: fit again or change the settings"
+                f"artefact {uri} was fitted with scales {list(theirs.scales)}, {theirs.prototypes} prototypes and "
+                f"{theirs.shapes} shapes of {theirs.medoids} medoids, this detector runs {list(mine.scales)}, "
+                f"{mine.prototypes}, {mine.shapes} and {mine.medoids}: fit again or change the settings"
             )
 
     def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:
@@ -195,19 +229,22 @@ class StudentBank:
         return [score for score in out if score is not None]
 
     def _gather(self, segments: Sequence[Segment], out: list[SegmentScore | None]) -> list[_Group]:
-        buckets: dict[int, list[tuple[int, _Known, int]]] = {}
+        buckets: dict[tuple[int, int], list[tuple[int, _Known, int]]] = {}
         for index, segment in enumerate(segments):
             slots, channels = segment.values_SC.shape
-            count = max(0, slots - self.context + 1) if segment.count is None else segment.count
             known = self._known.get(segment.stream)
+            reach = known.reach if known else self.context
+            count = max(0, slots - reach + 1) if segment.count is None else segment.count
             if known is None or known.place.channels != channels or count == 0:
                 out[index] = unscored(segment.stream, count, channels, known.ref.version if known else None)
             else:
-                buckets.setdefault(1 << (count - 1).bit_length(), []).append((index, known, count))
-        return [self._group(width, members, segments) for width, members in sorted(buckets.items())]
+                buckets.setdefault((1 << (count - 1).bit_length(), reach), []).append((index, known, count))
+        return [self._group(width, reach, members, segments) for (width, reach), members in sorted(buckets.items())]
 
-    def _group(self, width: int, members: list[tuple[int, _Known, int]], segments: Sequence[Segment]) -> _Group:
-        length = self.context + width - 1
+    def _group(
+        self, width: int, reach: int, members: list[tuple[int, _Known, int]], segments: Sequence[Segment]
+    ) -> _Group:
+        length = reach + width - 1
         sizes = np.array([known.place.channels for _, known, _ in members])
         values_RL = np.full((int(sizes.sum()), length), np.nan, np.float32)
         row = 0
@@ -235,22 +272,41 @@ class StudentBank:
     def _shallow(self, group: _Group) -> _Part:
         """Depth 0: everything that needs no teacher."""
         rows = {name: self._tables.rows[name][group.row_R] for name in self._shallow_names}
-        x_RL, level_RL = prepare(group.values_RL, rows)
+        x_RL = prepare(group.values_RL, rows)
         measures = measure(x_RL, rows, self.layout.scales, group.width)
-        view_RKV, row_RK = judge(measures.distance_RKV, rows)
+        view_RKV, plain_RK = judge(measures.distance_RKV, rows)
+        row_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK)
         counts_R = torch.tensor(group.counts, device=self.device)[group.stream_R]
         padding_RK = torch.arange(group.width, device=self.device) < group.width - counts_R[:, None]
-        row_RK = torch.where(padding_RK, torch.nan, row_RK)
         return _Part(
             rows,
-            level_RL[:, -group.width :],
-            beyond(group.values_RL, level_RL, rows),
-            measures.nearest_RKV,
+            beyond(group.values_RL, rows),
+            measures.nearest_RKQ,
             measures.windows,
             view_RKV,
-            row_RK,
+            shape_RK,
+            width_RK,
+            torch.where(padding_RK, torch.nan, row_RK),
             torch.zeros_like(padding_RK),
         )
+
+    def _remember(self, x_RL: Tensor, rows: Rows, plain_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows' surprise with the shape memories of those that have one; its share in it, and its loudest width."""
+        share_RK = torch.zeros_like(plain_RK)
+        width_RK = torch.zeros_like(plain_RK, dtype=torch.long)
+        [with_X] = (rows["memory"] >= 0).nonzero(as_tuple=True)
+        if not len(with_X):
+            return plain_RK, share_RK, width_RK
+        at_X = rows["memory"][with_X].long()
+        memories = {name: table[at_X] for name, table in self._memories.rows.items()}
+        found = shapes.score(x_RL[with_X], memories, plain_RK.shape[1])
+        shape_XK = calibration.surprise(found.fused_RK, memories["shape.cal"][:, None])
+        blend_X = rows["blend"][with_X]
+        row_RK = plain_RK.clone()
+        row_RK[with_X] = blended(plain_RK[with_X], shape_XK, blend_X)
+        share_RK[with_X] = torch.nan_to_num(blend_X[:, None] * shape_XK / row_RK[with_X].clamp_min(1e-6))
+        width_RK[with_X] = found.width_RK
+        return row_RK, share_RK, width_RK
 
     def _ask_teacher(self, groups: list[_Group], parts: list[_Part]) -> None:
         """Windows past the gate of all groups go to the teacher in one call a scale."""
@@ -282,8 +338,8 @@ class StudentBank:
             r_N, k_N = place.unbind(1)
             part.view_RKW[r_N, k_N, -deep:] = deep_W
         rows = {name: self._tables.rows[name][row_N] for name in ("gate", "gate_cal", "widen")}
-        views_NW = torch.cat([p.view_RKW[at[:, 0], at[:, 1]] for p, at in zip(parts, places, strict=True)])
-        judged_N = gated(calibration.upper_half(views_NW), rows)
+        shallow_N = torch.cat([p.row_RK[at[:, 0], at[:, 1]] for p, at in zip(parts, places, strict=True)])
+        judged_N = gated(calibration.upper_half(torch.cat([shallow_N[:, None], deep_NW], -1)), rows)
         for part, place, judged in zip(parts, places, torch.split(judged_N, sizes), strict=True):
             part.row_RK[place[:, 0], place[:, 1]] = judged
 
@@ -294,7 +350,7 @@ class StudentBank:
         view = self.layout.scales.index(scale)
         here = list(zip(parts, places, strict=True))
         window_NT = torch.cat([part.windows[view].value_RKT[at[:, 0], at[:, 1]] for part, at in here])
-        nearest_N = torch.cat([part.nearest_RKV[at[:, 0], at[:, 1], view] for part, at in here])
+        nearest_N = torch.cat([part.nearest_RKQ[at[:, 0], at[:, 1], view] for part, at in here])
         tables = self._tables.rows
         found_ND = discrepancy(
             teacher.tokens(window_NT),
@@ -316,10 +372,11 @@ class StudentBank:
         surprise_SK = finish(row_SCK, channels_S, stream_cal_SC).float().cpu().numpy()
         told = self._tell(part)
         scored_RK = torch.isfinite(part.row_RK)
-        view_RK, nearest_RK = (torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in told[:2])
+        view_RK, scale_RK, nearest_RK = (torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in told[:3])
         expected_RK, low_RK, high_RK, deviation_RK = (
-            torch.where(scored_RK, value, torch.nan).float().cpu().numpy() for value in told[2:]
+            torch.where(scored_RK, value, torch.nan).float().cpu().numpy() for value in told[3:]
         )
+        lag_R = part.rows["lag"].round().to(torch.int16).cpu().numpy()
         row_RK = part.row_RK.float().cpu().numpy()
         teacher_RK = part.teacher_RK.cpu().numpy()
         row = 0
@@ -334,37 +391,44 @@ class StudentBank:
                 surprise_K=surprise_SK[s, newest],
                 channel_KC=row_RK[mine, newest].T,
                 view_KC=view_RK[mine, newest].T,
+                scale_KC=scale_RK[mine, newest].T,
                 nearest_KC=nearest_RK[mine, newest].T,
                 expected_KC=expected_RK[mine, newest].T,
                 low_KC=low_RK[mine, newest].T,
                 high_KC=high_RK[mine, newest].T,
                 deviation_KC=deviation_RK[mine, newest].T,
                 teacher_K=np.asarray(teacher_RK[mine, newest].any(0)),
+                lag_K=lag_R[mine][np.nan_to_num(row_RK[mine, newest], nan=-1.0).argmax(0)],
             )
             row += size
 
-    def _tell(self, part: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Loudest view, nearest prototype at its scale, expected value, band and deviation: all (R, K)."""
+    def _tell(self, part: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Loudest view, its scale, nearest prototype, expected value, band and deviation: all (R, K)."""
         loudest_RK = torch.nan_to_num(part.view_RKW, nan=-1.0).argmax(-1)
-        scale_W = torch.tensor([self.layout.scales.index(view.scale) for view in self._views], device=self.device)
-        scale_RK = scale_W[loudest_RK]
-        nearest_RK = part.nearest_RKV.gather(-1, scale_RK[..., None])[..., 0]
+        scale_W = torch.tensor([view.scale for view in self._views], device=self.device)
+        by_shape_RK = part.shape_RK > 0.5
+        loudest_RK = torch.where(by_shape_RK, len(self._views) - 1, loudest_RK)
+        scale_RK = torch.where(by_shape_RK, part.width_RK, scale_W[loudest_RK])
+        # Expected value and band come from the prototypes of the scale next to the view's window.
+        scale_Q = torch.tensor(self.layout.scales, device=self.device)
+        told_RK = (scale_RK[..., None] - scale_Q).abs().argmin(-1)
+        nearest_RK = part.nearest_RKQ.gather(-1, told_RK[..., None])[..., 0]
         newest_RK = torch.zeros_like(part.row_RK)
         band_RK, mean_RK, square_RK, over_RK = (torch.zeros_like(newest_RK) for _ in range(4))
-        for v, scale in enumerate(self.layout.scales):
-            mine_RK = scale_RK == v
-            proto_RKT = pick(part.rows[f"proto.{scale}"], part.nearest_RKV[..., v])
+        for q, scale in enumerate(self.layout.scales):
+            mine_RK = told_RK == q
+            proto_RKT = pick(part.rows[f"proto.{scale}"], part.nearest_RKQ[..., q])
             recent = min(BAND_POINTS, points_of(scale))
-            off_RKT = (part.windows[v].value_RKT - proto_RKT)[..., -recent:]
+            off_RKT = (part.windows[q].value_RKT - proto_RKT)[..., -recent:]
             newest_RK = torch.where(mine_RK, proto_RKT[..., -1], newest_RK)
             mean_RK = torch.where(mine_RK, off_RKT.mean(-1), mean_RK)
             square_RK = torch.where(mine_RK, (off_RKT**2).mean(-1), square_RK)
             if part.beyond_RL is not None:
                 slots = recent * (scale // points_of(scale))
                 over_RK = torch.where(mine_RK, moving_mean(part.beyond_RL, slots)[:, -mine_RK.shape[1] :], over_RK)
-            band_RK = torch.where(mine_RK, pick(part.rows[f"band.{scale}"], part.nearest_RKV[..., v]), band_RK)
+            band_RK = torch.where(mine_RK, pick(part.rows[f"band.{scale}"], part.nearest_RKQ[..., q]), band_RK)
         unit_R1 = part.rows["scale"][:, None].double()
-        expected_RK = part.level_RK + part.rows["centre"][:, None] + unit_R1 * newest_RK
+        expected_RK = part.rows["centre"][:, None] + unit_R1 * newest_RK
         half_RK = unit_R1 * BAND_WIDTH * band_RK.clamp_min(_BAND_FLOOR)
         deviation_RK = unit_R1 * square_RK.sqrt() * torch.where(mean_RK < 0, -1.0, 1.0) + over_RK
-        return loudest_RK, nearest_RK, expected_RK, expected_RK - half_RK, expected_RK + half_RK, deviation_RK
+        return loudest_RK, scale_RK, nearest_RK, expected_RK, expected_RK - half_RK, expected_RK + half_RK, deviation_RK

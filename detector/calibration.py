@@ -17,12 +17,13 @@ BODY = -math.log10(0.05)  # 1.301: the surprise at which the tail model takes ov
 GRID = 17  # quantiles kept of the body: steps of 0.08 in log10 p
 WIDTH = GRID + 3  # grid, tail scale, tail shape, cap
 
+_PAST_CAP = 0.5  # decades a tenfold excess past the cap is worth
+
 # Tail shapes of the priors. Distances of bursty streams are mildly heavy-tailed; what has been calibrated once and is
 # calibrated again is nearly exponential.
 RAW_SHAPE = 0.2
 FUSED_SHAPE = 0.15
-_SHAPE_WEIGHT = 40.0  # as many excesses as it takes to outvote the prior shape half-way
-_SHAPE_MAX = 0.5
+CENSORED = 0.005  # share of the scores whose size is not believed
 # A normal body followed by an exponential tail has mean excess 0.25 (q95 - q50), an exponential one 0.43.
 _SCALE_PRIOR = 0.45
 _SCALE_WEIGHT = 10.0
@@ -49,19 +50,17 @@ def fit(
     excess_BN = torch.where(torch.isfinite(sorted_BN), sorted_BN - start_B[..., None], 0.0).clamp_min(0.0)
     beyond_BN = excess_BN > 0
     many_B = beyond_BN.sum(-1).float()
-    index_N = torch.arange(sorted_BN.shape[-1], device=score_BN.device)
-    rank_BN = (index_N - (count_B - many_B)[..., None]).float()
-    # Probability weighted moments (Hosking & Wallis 1987): closed form, hence one pass for all rows.
-    share_BN = ((rank_BN + 0.65) / many_B.clamp_min(1.0)[..., None]).clamp(0.0, 1.0)
-    a0_B = excess_BN.sum(-1) / many_B.clamp_min(1.0)
-    a1_B = (excess_BN * (1.0 - share_BN)).sum(-1) / many_B.clamp_min(1.0)
-    shape_B = (2.0 - a0_B / (a0_B - 2.0 * a1_B).clamp_min(1e-12)).clamp(0.0, _SHAPE_MAX)
+    # What lies beyond the 99.5 % quantile counts as that far and as not yet ended (a censored exponential's maximum
+    # likelihood): exact on clean data, and an anomaly that nobody has marked does not make the tail wide.
+    censor_B = _quantiles(sorted_BN, count_B, torch.tensor([1.0 - CENSORED], device=score_BN.device))[..., 0] - start_B
+    ended_B = (many_B - (excess_BN > censor_B[..., None]).sum(-1)).clamp_min(1.0)
     trusted_B = many_B / max(1.0, memory)
-    shape_B = (trusted_B * shape_B + _SHAPE_WEIGHT * shape) / (trusted_B + _SHAPE_WEIGHT)
     prior_B = _SCALE_PRIOR * (start_B - middle_B)
-    mean_B = (trusted_B * a0_B + _SCALE_WEIGHT * prior_B) / (trusted_B + _SCALE_WEIGHT)
+    total_B = torch.minimum(excess_BN, censor_B[..., None].clamp_min(0.0)).sum(-1)
+    mean_B = (trusted_B * total_B / ended_B + _SCALE_WEIGHT * prior_B) / (trusted_B + _SCALE_WEIGHT)
     # A sample whose few excesses happen to be small does not make the tail thin.
     mean_B = torch.maximum(mean_B, 0.5 * prior_B)
+    shape_B = torch.full_like(mean_B, shape)
     floor_B = torch.as_tensor(floor_B, device=score_BN.device, dtype=torch.float32).expand_as(mean_B)
     scale_B = torch.maximum(mean_B * (1.0 - shape_B), floor_B)
     cap_B = torch.full_like(scale_B, CAP)
@@ -97,8 +96,14 @@ def surprise(score_B: Tensor, cal_BC: Tensor) -> Tensor:
     bend_B = shape_B.clamp_min(1e-3)  # the exponential is the limit
     tail_B = BODY + torch.log1p(bend_B * over_B) / (bend_B * math.log(10.0))
     # A score equal to the largest ever seen of a constant view is not in the tail.
-    out_B = torch.minimum(torch.where(over_B > 0, tail_B, body_B.clamp_max(BODY)), cap_B)
+    out_B = softly(torch.where(over_B > 0, tail_B, body_B.clamp_max(BODY)), cap_B)
     return torch.where(torch.isfinite(score_B) & torch.isfinite(cap_B), out_B, torch.nan)
+
+
+def softly(surprise_B: Tensor, cap_B: Tensor) -> Tensor:
+    """Surprises that hardly grow past what a history can back, but keep their order: the largest must stay the largest."""
+    over_B = (surprise_B - cap_B).clamp_min(0.0)
+    return torch.where(over_B > 0, cap_B + _PAST_CAP * torch.log10(1.0 + over_B), surprise_B)
 
 
 def cap(cal_BC: Tensor, cap_B: Tensor) -> Tensor:

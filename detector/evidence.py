@@ -67,7 +67,7 @@ def evidence_at(
         ],
         "deviation": _number(score.deviation_KC[k, loudest]),
         "view": view.name,
-        "scale": int(view.scale),
+        "scale": int(score.scale_KC[k, loudest]),
         "depth": int(view.depth),
         "nearest": nearest if nearest >= 0 else None,
         "teacher": bool(score.teacher_K[k]),

@@ -38,7 +38,11 @@ Tell = Callable[[Entry, Verdict, Transition], None]
 class Bank(Protocol):
     """What is needed of `detector.bank.StudentBank`."""
 
-    context: int
+    context: int  # of any stream, at most
+
+    def context_of(self, stream: str) -> int:
+        """Slots that the stream's scores depend on."""
+        ...
 
     def model_of(self, stream: str) -> ModelRef | None:
         """The student in force."""
@@ -128,7 +132,8 @@ class Judge:
         start = max(entry.scored + 1, entry.base)
         if entry.late_from is not None:
             stride = rules.stride
-            lowest = max(entry.lowest(self._bank.context), entry.history_hi + 1, verdict.model_since)
+            lowest = entry.lowest(self._bank.context_of(entry.stream))
+            lowest = max(lowest, entry.history_hi + 1, verdict.model_since)
             again = rejudge_from(verdict.state, rules, -(-entry.late_from // stride) * stride, lowest)
             if again is not None and again <= entry.scored:
                 start = min(start, again)
@@ -159,7 +164,8 @@ class Judge:
 
     def _segments(self, job: Job) -> list[tuple[_Piece, Segment]]:
         """Runs of slots to be scored. A slot without data is no evidence: a long hole is not even looked at."""
-        entry, context, stride = job.entry, self._bank.context, job.rules.stride
+        entry, stride = job.entry, job.rules.stride
+        context = self._bank.context_of(entry.stream)
         first, last = job.start, entry.hi
         if first == last and stride == 1:  # by far the most frequent case
             segment = Segment(entry.stream, entry.segment(first, last, context), 1)

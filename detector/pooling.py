@@ -3,7 +3,6 @@
 Shapes: R rows (stream, channel), L slots, K scored slots (the last K of L), T points of a pooled window.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,8 +13,6 @@ from streamer.errors import ConfigError
 POINTS = 16  # points of a pooled window: enough for a shape, small enough for a distance
 FILL = 3  # slots that the last value stands in for; a longer gap is left out of the comparison
 MISSING = 0.25  # share of missing slots above which a window is not scored at that scale
-BASELINE = 32  # slots of the moving mean that rows with a wandering level are measured against
-_BASELINE_MIN = 8  # samples below which that mean is no baseline
 CLIP = 100.0  # standardised values are kept within: more adds nothing to any surprise
 
 
@@ -33,27 +30,6 @@ def points_of(scale: int) -> int:
     if scale % points:
         raise ConfigError(f"scale {scale}: scales above {POINTS} slots must be multiples of {POINTS}")
     return points
-
-
-def context_of(scales: Sequence[int]) -> int:
-    """Slots up to and including a slot that its score depends on."""
-    return max(scales) + FILL + BASELINE - 1
-
-
-def baseline(values_RL: Tensor, local_R: Tensor) -> Tensor:
-    """Moving mean (float64) over the newest BASELINE slots of rows where `local_R` is 1, else 0.
-
-    NaN where a row of the first kind has too few samples.
-    """
-    if not bool(local_R.any()):
-        return torch.zeros_like(values_RL, dtype=torch.float64)
-    there_RL = torch.isfinite(values_RL)
-    value_RL = torch.where(there_RL, values_RL, 0.0).double()
-    left = (BASELINE - 1, 0)
-    sum_RL = _moving_sum(torch.nn.functional.pad(value_RL, left), BASELINE)
-    many_RL = _moving_sum(torch.nn.functional.pad(there_RL.double(), left), BASELINE)
-    mean_RL = torch.where(many_RL >= _BASELINE_MIN, sum_RL / many_RL.clamp_min(1.0), torch.nan)
-    return torch.where(local_R[:, None] > 0, mean_RL, 0.0)
 
 
 def standardise(values_RL: Tensor, centre_R: Tensor, scale_R: Tensor) -> Tensor:

@@ -31,15 +31,17 @@ class DetectorSettings(CommonSettings):
         le=1.0,
         description="share of a stream's normal windows that may reach the LLM; only the most surprising ones do",
     )
-    scales: list[int] = Field([4, 16, 64, 256], description="window lengths in slots; the largest is the context")
-    prototypes: int = Field(32, ge=2, le=1024, description="normal windows kept a stream, channel and scale")
+    scales: list[int] = Field([8, 16, 64], description="window lengths of the prototype views, in slots")
+    prototypes: int = Field(64, ge=2, le=1024, description="normal windows kept a stream, channel and scale")
+    shapes: int = Field(12, ge=1, le=36, description="shape views kept a stream and channel, by their evidence")
+    medoids: int = Field(256, ge=8, le=4096, description="windows of its history that a shape view remembers")
     threads: int = Field(1, ge=1, description="threads of one worker process; start more processes to use more cores")
 
     @field_validator("scales")
     @classmethod
     def _increasing(cls, value: list[int]) -> list[int]:
         if not value or value != sorted(set(value)) or value[0] < 2:
-            raise ValueError("scales must be increasing window lengths of at least 2 slots, e.g. [4, 16, 64, 256]")
+            raise ValueError("scales must be increasing window lengths of at least 2 slots, e.g. [8, 16, 64]")
         for scale in value:
             if scale > 16 and scale % 16:
                 raise ValueError(f"scale {scale}: scales above 16 slots must be multiples of 16")

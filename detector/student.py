@@ -1,7 +1,8 @@
 """What one student is, as rows of stacked tensors, and what it makes of windows without the teacher (depth 0).
 
-Shapes: R rows (stream, channel), S streams, L slots, K scored slots, V depth-0 views (one a scale), P prototypes,
-T points, D teacher depths, O numbers of the teacher's tokens at one depth, F = 2T + 1 features of the ridge map.
+Shapes: R rows (stream, channel), S streams, L slots, K scored slots, V depth-0 views, Q scales, P prototypes,
+T points, C channels, D teacher depths, O numbers of the teacher's tokens at one depth, F = 2T + 1 features of the
+ridge map.
 """
 
 from dataclasses import dataclass
@@ -10,14 +11,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detector import calibration
-from detector.pooling import POINTS, Windows, baseline, clipped_off, fill, points_of, pool, standardise
+from detector import calibration, shapes
+from detector.forecast import PERIOD_MAX, Forecast
+from detector.looks import Difference, Look, Mahalanobis, MovingStd
+from detector.pooling import FILL, POINTS, Windows, clipped_off, fill, points_of, pool, standardise
+from detector.rowtypes import Rows
 
 # d(window, prototype) − 0.5 · (mean distance of the prototype's own members): a window near a loose cluster is less
 # of a surprise than one as far from a tight cluster.
 LOCAL = 0.5
-TAIL_FLOOR = 0.05  # smallest tail scale of a distance, in standard deviations of the row
+TAIL_FLOOR = 0.05  # smallest tail scale of a view, in its own unit
 BAND_POINTS = 4  # newest points of the window whose deviation is reported
+
+# Each sees what the others miss; together they beat any one of them and any learnt mixture on KPIs and telemetry.
+LOOKS: tuple[Look, ...] = (
+    Mahalanobis(8),
+    Mahalanobis(16),
+    Mahalanobis(64),
+    Forecast(1, 16),
+    Forecast(8, 8),
+    MovingStd(8),
+    MovingStd(32),
+    Difference(),
+)
+# Slots up to and including a scored one that any view may look at: two seasons, or the widest shape.
+CONTEXT = max(2 * PERIOD_MAX + 1, shapes.REACH) + FILL
 
 
 @dataclass(frozen=True)
@@ -26,64 +44,92 @@ class Layout:
 
     scales: tuple[int, ...]
     prototypes: int
+    shapes: int  # shape views kept a row; 0: none
+    medoids: int
     teacher: str = ""  # identity of the teacher, "" without one
     depths: tuple[int, ...] = ()
     teacher_scales: tuple[int, ...] = ()
     outputs: int = 0
 
-    def row_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name → shape without the leading R of everything a row has."""
-        shapes: dict[str, tuple[int, ...]] = {
+    @property
+    def views(self) -> int:
+        """Views at depth 0 that every row has."""
+        return len(LOOKS) + len(self.scales)
+
+    @property
+    def spans(self) -> list[int]:
+        """Slots that the windows of those views cover."""
+        return [*(look.slots for look in LOOKS), *self.scales]
+
+    def view_of(self, scale: int) -> int:
+        """Index of the prototype view of a scale."""
+        return len(LOOKS) + self.scales.index(scale)
+
+    def shallow_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape without the leading R of what a row has at depth 0."""
+        found: dict[str, tuple[int, ...]] = {
             "centre": (),
             "scale": (),
-            "local": (),
+            "period": (),
             "widen": (),
-            "view_cal": (len(self.scales), calibration.WIDTH),
+            "blend": (),  # how much the shape memory has to say: 0 not at all, 1 it alone
+            "lag": (),  # slots from the middle of the windows that fire to the slot they are scored at
+            "view_cal": (self.views, calibration.WIDTH),
             "row_cal": (calibration.WIDTH,),
         }
+        for look in LOOKS:
+            found |= look.shapes()
         for scale in self.scales:
-            shapes[f"proto.{scale}"] = (self.prototypes, points_of(scale))
-            shapes[f"radius.{scale}"] = (self.prototypes,)
-            shapes[f"band.{scale}"] = (self.prototypes,)
-            shapes[f"used.{scale}"] = (self.prototypes,)
+            found[f"proto.{scale}"] = (self.prototypes, points_of(scale))
+            found[f"radius.{scale}"] = (self.prototypes,)
+            found[f"band.{scale}"] = (self.prototypes,)
+            found[f"used.{scale}"] = (self.prototypes,)
+        return found
+
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The same of everything a row has."""
+        found = self.shallow_shapes()
         if self.teacher:
-            shapes["gate"] = ()  # depth-0 surprise from which a window goes to the teacher
-            shapes["gate_cal"] = (calibration.WIDTH,)
+            found["gate"] = ()  # depth-0 surprise from which a window goes to the teacher
+            found["gate_cal"] = (calibration.WIDTH,)
             for scale in self.teacher_scales:
-                shapes[f"tokens.{scale}"] = (self.prototypes, len(self.depths), self.outputs)
-                shapes[f"ridge.{scale}"] = (len(self.depths), 2 * POINTS + 1, self.outputs)
-                shapes[f"spread.{scale}"] = (len(self.depths), self.outputs)
-                shapes[f"teacher_cal.{scale}"] = (len(self.depths), calibration.WIDTH)
-        return shapes
+                found[f"tokens.{scale}"] = (self.prototypes, len(self.depths), self.outputs)
+                found[f"ridge.{scale}"] = (len(self.depths), 2 * POINTS + 1, self.outputs)
+                found[f"spread.{scale}"] = (len(self.depths), self.outputs)
+                found[f"teacher_cal.{scale}"] = (len(self.depths), calibration.WIDTH)
+        return found
+
+    def shape_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The same of what a row with a shape memory has besides, as it is stored."""
+        found: dict[str, tuple[int, ...]] = {f"shape.{name}": () for name in ("mean", "std", "step")}
+        found |= {f"shape.{name}": (self.shapes,) for name in ("width", "kind", "weight", "centre", "unit")}
+        found |= {f"shape.{name}": (self.shapes, self.medoids) for name in ("ends", "own")}
+        return found | {"shape.cal": (calibration.WIDTH,)}
 
     def stream_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name → shape without the leading S of everything a stream has."""
         return {"stream_cal": (calibration.WIDTH,)}
 
 
-Rows = dict[str, Tensor]  # by the names of `Layout.row_shapes`
-
-
 class Measures(NamedTuple):
-    """Distances of the newest K windows to the nearest prototypes, NaN where there is no window."""
+    """Discrepancies of the newest K windows, NaN where there is no window."""
 
     distance_RKV: Tensor
-    nearest_RKV: Tensor
+    nearest_RKQ: Tensor  # nearest prototype at each scale
     windows: list[Windows]  # a scale
 
 
-def prepare(values_RL: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Standardised and filled rows, float64 (R, L), and the moving level that was taken off them (R, L)."""
-    level_RL = baseline(values_RL, rows["local"])
-    return fill(standardise(values_RL.double() - level_RL, rows["centre"], rows["scale"])), level_RL
+def prepare(values_RL: Tensor, rows: Rows) -> Tensor:
+    """Standardised and filled rows, float64 (R, L)."""
+    return fill(standardise(values_RL, rows["centre"], rows["scale"]))
 
 
-def beyond(values_RL: Tensor, level_RL: Tensor, rows: Rows) -> Tensor | None:
+def beyond(values_RL: Tensor, rows: Rows) -> Tensor | None:
     """How far values lie outside what windows are clipped to, in the data's unit (R, L); None when none does.
 
     Distances need no more than the clip; a deviation is told in full, above all of a stream that was constant.
     """
-    return clipped_off(values_RL.double() - level_RL, rows["centre"], rows["scale"])
+    return clipped_off(values_RL, rows["centre"], rows["scale"])
 
 
 def nearest(windows: Windows, proto_RPT: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,27 +157,40 @@ def pick(of_RPX: Tensor, index_RK: Tensor) -> Tensor:
     return of_RPX[row_R1, index_RK]
 
 
+def prototypes(x_RL: Tensor, rows: Rows, scale: int, count: int) -> tuple[Tensor, Tensor, Windows]:
+    """The prototype view of one scale: discrepancy (R, K), nearest prototype (R, K), windows."""
+    found = pool(x_RL, scale, count)
+    distance_RK, index_RK = nearest(found, rows[f"proto.{scale}"])
+    return distance_RK - LOCAL * pick(rows[f"radius.{scale}"], index_RK), index_RK, found
+
+
 def measure(x_RL: Tensor, rows: Rows, scales: tuple[int, ...], count: int) -> Measures:
-    """Distances of windows that end at the last `count` slots of prepared rows."""
-    distances, indices, windows = [], [], []
+    """Discrepancies at the last `count` slots of prepared rows, in the order of `Layout.view_of`."""
+    distances = [look.score(x_RL, rows, count) for look in LOOKS]
+    indices, windows = [], []
     for scale in scales:
-        found = pool(x_RL, scale, count)
-        distance_RK, index_RK = nearest(found, rows[f"proto.{scale}"])
-        distances.append(distance_RK - LOCAL * pick(rows[f"radius.{scale}"], index_RK))
+        distance_RK, index_RK, found = prototypes(x_RL, rows, scale, count)
+        distances.append(distance_RK)
         indices.append(index_RK)
         windows.append(found)
     return Measures(torch.stack(distances, -1), torch.stack(indices, -1), windows)
 
 
 def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Surprise of each view (R, K, V) and of the row at depth 0 (R, K), both calibrated."""
+    """Surprise of each view (R, K, V) and of the row without its shapes (R, K), both calibrated."""
     view_RKV = calibration.surprise(distance_RKV, rows["view_cal"][:, None])
-    fused_RK = calibration.upper_half(view_RKV)
-    return view_RKV, widened(calibration.surprise(fused_RK, rows["row_cal"][:, None]), rows["widen"][:, None])
+    row_RK = calibration.surprise(calibration.upper_half(view_RKV), rows["row_cal"][:, None])
+    return view_RKV, widened(row_RK, rows["widen"][:, None])
+
+
+def blended(row_RK: Tensor, shape_RK: Tensor, blend_R: Tensor) -> Tensor:
+    """Surprise of rows with their shapes; where no shape can be judged, without."""
+    both_RK = torch.lerp(row_RK, shape_RK, blend_R[:, None])
+    return torch.where(torch.isfinite(shape_RK), torch.where(torch.isfinite(both_RK), both_RK, shape_RK), row_RK)
 
 
 def gated(fused_N: Tensor, rows: Rows) -> Tensor:
-    """Surprise of rows whose windows passed the gate, from the fusion of all views, the teacher's among them.
+    """Surprise of rows whose windows passed the gate, from the fusion of depth 0 with the teacher's views.
 
     Past the gate the probability is that of passing it times that of the fusion, given that: no seam, and a teacher
     that finds nothing takes a window back to the gate.

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detector.student import Layout, Rows
+from detector.rowtypes import Rows
 
 _FIRST = 64  # rows to begin with; doubled whenever full
+Shapes = Mapping[str, tuple[int, ...]]  # name → shape without the leading R or S
 
 
 class Place(NamedTuple):
@@ -22,9 +23,9 @@ class Place(NamedTuple):
 class Tables:
     """Rows and streams of one layout, float32 on one device."""
 
-    def __init__(self, layout: Layout, device: torch.device) -> None:
-        self.rows: Rows = {n: _empty((_FIRST, *s), device) for n, s in layout.row_shapes().items()}
-        self.streams: Rows = {n: _empty((_FIRST, *s), device) for n, s in layout.stream_shapes().items()}
+    def __init__(self, row_shapes: Shapes, stream_shapes: Shapes, device: torch.device) -> None:
+        self.rows: Rows = {n: _empty((_FIRST, *s), device) for n, s in row_shapes.items()}
+        self.streams: Rows = {n: _empty((_FIRST, *s), device) for n, s in stream_shapes.items()}
         self._rows_used = 0
         self._streams_used = 0
         self._free_rows: dict[int, list[int]] = {}
@@ -32,7 +33,7 @@ class Tables:
 
     def add(self, rows: Mapping[str, Tensor], stream: Mapping[str, Tensor]) -> Place:
         """Store a student. What this layout has and the student lacks (another teacher's parts) becomes NaN."""
-        channels = len(rows["centre"])
+        channels = len(next(iter(rows.values())))
         blocks = self._free_rows.get(channels)
         start = blocks.pop() if blocks else self._rows_used
         if start == self._rows_used:
@@ -59,8 +60,8 @@ def _empty(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def _grown(tables: Rows, needed: int) -> Rows:
-    have = len(next(iter(tables.values())))
-    if needed <= have:
+    have = len(next(iter(tables.values()), ()))
+    if needed <= have or not tables:
         return tables
     size = max(needed, 2 * have)
     return {

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detector.student import Layout
+from detector.student import LOOKS, Layout
 
 Float = npt.NDArray[np.float32]
 
@@ -14,9 +14,9 @@ Float = npt.NDArray[np.float32]
 class View(NamedTuple):
     """One way of looking at a window."""
 
-    name: str  # "prototype" or "teacher"
+    name: str  # "prototype", "shape", "teacher", or the word of a look: "mahalanobis", "forecast", …
     depth: int  # 0: the window itself; above: output of that block of the teacher
-    scale: int  # slots
+    scale: int  # slots; of shapes 0, for each row has widths of its own: see `SegmentScore.scale_KC`
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Segment:
     """Slots of one stream to be scored.
 
     `values_SC` float32 (slots, channels), NaN = gap; the last `count` slots are scored. A slot's score looks at the
-    `StudentBank.context` slots up to it; where fewer are given, the rest counts as missing.
-    `count` None: as many as have their full context, len(values_SC) − context + 1.
+    `StudentBank.context_of(stream)` slots up to it; where fewer are given, the rest counts as missing.
+    `count` None: as many as have their full context.
     """
 
     stream: str
@@ -43,19 +43,22 @@ class SegmentScore:
     surprise_K: Float  # P(surprise ≥ s) ≈ 10^-s a slot on normal data
     channel_KC: Float  # the same a channel
     view_KC: npt.NDArray[np.int16]  # index into `views`: the loudest
-    nearest_KC: npt.NDArray[np.int16]  # nearest prototype at that view's scale
+    scale_KC: npt.NDArray[np.int16]  # slots of that view's window
+    nearest_KC: npt.NDArray[np.int16]  # nearest prototype at the scale next to it
     expected_KC: Float  # what that prototype expects, in the data's unit
     low_KC: Float
     high_KC: Float
     deviation_KC: Float  # root mean square over the window's newest points, with the sign of their mean; data's unit
     teacher_K: npt.NDArray[np.bool_]  # the LLM was asked
+    lag_K: npt.NDArray[np.int16]  # slots from the middle of the windows that fired to the slot
 
 
 def views_of(layout: Layout) -> list[View]:
     """All views of a layout, in the order that indices count them."""
-    shallow = [View("prototype", 0, scale) for scale in layout.scales]
+    looks = [View(look.word, 0, look.slots) for look in LOOKS]
+    prototypes = [View("prototype", 0, scale) for scale in layout.scales]
     deep = [View("teacher", depth, scale) for scale in layout.teacher_scales for depth in layout.depths]
-    return shallow + (deep if layout.teacher else [])
+    return [*looks, *prototypes, *(deep if layout.teacher else []), View("shape", 0, 0)]
 
 
 def unscored(stream: str, count: int, channels: int, version: str | None = None) -> SegmentScore:
@@ -72,9 +75,11 @@ def unscored(stream: str, count: int, channels: int, version: str | None = None)
         nothing(),
         np.full((count, channels), -1, np.int16),
         np.full((count, channels), -1, np.int16),
+        np.full((count, channels), -1, np.int16),
         nothing(),
         nothing(),
         nothing(),
         nothing(),
         np.zeros(count, np.bool_),
+        np.zeros(count, np.int16),
     )

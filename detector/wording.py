@@ -11,6 +11,10 @@ MAX_SPELT = 1e9
 NEGLIGIBLE = 1e-4
 
 
+# What a view looks at, in a word; prototypes, shapes and the teacher look at shapes.
+_WORDS = {"mahalanobis": "pattern", "forecast": "forecast", "spread": "spread", "step": "step"}
+
+
 def number(value: float) -> str:
     """At most four significant digits, no exponent in the usual range."""
     if value == 0 or 1e-4 <= abs(value) < 1e7:
@@ -77,7 +81,7 @@ def _happened(stream: str, first: Mapping[str, Any], evidence: Mapping[str, Any]
 
 
 def _shape(evidence: Mapping[str, Any]) -> str:
-    parts = [f"{evidence['scale']}-slot shape"]
+    parts = [f"{evidence['scale']}-slot {_WORDS.get(evidence['view'], 'shape')}"]
     if evidence["depth"]:
         parts.append(f"teacher depth {evidence['depth']}")
     if evidence["nearest"] is not None:

@@ -86,7 +86,8 @@ def students_of(trained: Trained) -> list[Student]:
         end = member.start + len(member.channels)
         rows = {name: value[member.start : end] for name, value in trained.rows.items()}
         stream = {name: value[row] for name, value in trained.streams.items()}
-        made.append(Student(trained.header.version, member, trained.header.layout, rows, stream))
+        memories = trained.memories.of(member.start, end)
+        made.append(Student(trained.header.version, member, trained.header.layout, rows, stream, memories))
     return made
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from detector import calibration
 from detector.pooling import pool
-from detector.student import Layout, Rows, nearest, pick
+from detector.rowtypes import Rows
+from detector.student import Layout, nearest, pick
 from detector.teacher import Teacher, discrepancy, features
 from trainer.prototypes import choose
 
@@ -58,7 +59,7 @@ def distil(teacher: Teacher, layout: Layout, rows: Rows, shallow: Shallow, how: 
     whole_RL = torch.isfinite(shallow.row_RL)
     for scale in layout.teacher_scales:
         # Where depth 0 has no view of the scale (too short a history), there are no prototypes to learn from either.
-        there_RL = torch.isfinite(shallow.view_RLV[..., layout.scales.index(scale)])
+        there_RL = torch.isfinite(shallow.view_RLV[..., layout.view_of(scale)])
         whole_RL = whole_RL & there_RL & _whole(shallow.x_RL, scale, length)
     past_RL = whole_RL & (shallow.row_RL >= how.gate)
     many_R = past_RL.sum(-1)
@@ -68,7 +69,7 @@ def distil(teacher: Teacher, layout: Layout, rows: Rows, shallow: Shallow, how: 
     first_RM = choose(whole_RL & shallow.first_RL, half)
     second_RM = choose(whole_RL & ~shallow.first_RL, half)
     able_R = (whole_RL & shallow.first_RL).any(-1) & (whole_RL & ~shallow.first_RL).any(-1)
-    view_RGW = [_at(shallow.view_RLV, gate_RG)]
+    view_RGW = [_at(shallow.row_RL, gate_RG)[..., None]]
     for scale in layout.teacher_scales:
         found = _one_scale(teacher, scale, rows, shallow, torch.cat([first_RM, second_RM, gate_RG], 1), half)
         deep_RGD = found.pop("gated")
@@ -153,7 +154,7 @@ def _whole(x_RL: Tensor, scale: int, length: int) -> Tensor:
 
 def _without(layout: Layout, rows: int, device: torch.device) -> Rows:
     """A history too short for the teacher: no number of its part counts, the gate is never passed."""
-    shallow = Layout(layout.scales, layout.prototypes).row_shapes()
+    shallow = layout.shallow_shapes()
     out = {n: torch.zeros(rows, *s, device=device) for n, s in layout.row_shapes().items() if n not in shallow}
     out["gate"] = torch.full((rows,), torch.inf, device=device)
     return out

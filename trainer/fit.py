@@ -1,30 +1,33 @@
-"""The full fit: scaling, prototypes, calibration on held-back halves; many streams in one batched computation.
+"""The full fit: scaling, looks, prototypes, calibration on held-back halves, shapes; many streams in one computation.
 
-Shapes: R rows, S streams, L slots, N windows, V views, T points, P prototypes.
+Shapes: R rows, S streams, L slots, N windows, V views, T points, P prototypes, X rows with a shape memory.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from detector.pooling import baseline, fill, pool, standardise
-from detector.student import BAND_POINTS, TAIL_FLOOR, Layout, Rows, measure, prepare
+from detector import calibration, shapes
+from detector.forecast import find_period
+from detector.looks import Look
+from detector.memories import Memories
+from detector.pooling import fill, pool, standardise
+from detector.rowtypes import Rows
+from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, prototypes
 from detector.teacher import Teacher
 from trainer.distil import Distillation, Shallow, distil
 from trainer.histories import History, Stack
 from trainer.levels import Levels, learn
 from trainer.prototypes import Prototypes, choose, kmeans
-from trainer.scaling import robust
+from trainer.scaling import Scaling, robust
+from trainer.shapefit import FROM, FULL, SHAPE_SHARE, fit_shapes
 
 # A scale is used when the history holds it four times over: both halves see it twice.
 TIMES = 4
-# Held-back windows this many times as far as the model's own: the level wanders; the moving mean must help by 20 %.
-WANDERING = 1.5
-CALMER = 0.8
-# What remains stretches the tail: 256 slots of white noise have 1.5, so up to there nothing is suspected.
+# What held-back windows are farther than a model's own stretches the tail: 256 slots of white noise have 1.5, so up
+# to there nothing is suspected.
 EXPECTED_STRANGENESS = 1.6
 WIDEN_MAX = 6.0
 HELD_BACK_LEVEL = 3.0  # false alarms are counted at 1 in 1000: at 1 in 10 000 a history has too few to count
@@ -39,6 +42,7 @@ class Fitted:
     stream_R: Tensor
     rows: Rows
     streams: dict[str, Tensor]
+    memories: Memories
     excess_S: Tensor  # held-back share of slots above HELD_BACK_LEVEL, in multiples of the promised share
 
 
@@ -48,64 +52,89 @@ class Halves:
 
     cut_R: Tensor  # first slot of the second half
 
-    def first(self, ends_N: Tensor, scale: int) -> Tensor:
+    def first(self, ends_N: Tensor) -> Tensor:
         """Windows (R, N) wholly in the first half."""
         return ends_N[None] < self.cut_R[:, None]
 
-    def second(self, ends_N: Tensor, scale: int) -> Tensor:
-        """Windows (R, N) wholly in the second half."""
-        return ends_N[None] - scale + 1 >= self.cut_R[:, None]
+    def second(self, ends_N: Tensor, slots: int) -> Tensor:
+        """Windows (R, N) of so many slots wholly in the second half."""
+        return ends_N[None] - slots + 1 >= self.cut_R[:, None]
 
 
 def fit_stack(
     stack: Stack, layout: Layout, windows_max: int, teacher: Teacher | None = None, how: Distillation | None = None
 ) -> Fitted:
-    """Fit all students of a stack; at depth 0 only when there is no teacher.
-
-    Every row is fitted twice: as it is, and measured against its moving mean. The second is kept where the level
-    wanders, that is where the first would have raised many more false alarms on the halves held back from it.
-    """
-    plain, moving = (_fit_rows(stack, layout, windows_max, local) for local in (0.0, 1.0))
-    wanders_R = (plain.strangeness_R > WANDERING) & (moving.strangeness_R < CALMER * plain.strangeness_R)
-    rows = {name: select(wanders_R, moving.rows[name], plain.rows[name]) for name in plain.rows}
-    held_RNV = select(wanders_R, moving.held_RNV, plain.held_RNV)
-    strangeness_R = select(wanders_R, moving.strangeness_R, plain.strangeness_R)
-    widen_R = (strangeness_R / EXPECTED_STRANGENESS).clamp(1.0, WIDEN_MAX)
-    first_RN = _halves(stack.values_RL).first(torch.arange(held_RNV.shape[1], device=held_RNV.device), 1)
+    """Fit all students of a stack; at depth 0 only when there is no teacher."""
+    raw_RL = stack.values_RL
+    scaling = robust(raw_RL)
+    x_RL = fill(standardise(raw_RL, scaling.centre_R, scaling.scale_R))
+    rows: Rows = {"centre": scaling.centre_R, "scale": scaling.scale_R, "period": find_period(x_RL)}
+    halves = _halves(raw_RL)
+    held_RNV = torch.stack([_look(look, x_RL, rows, halves) for look in LOOKS], -1)
+    points_R = torch.isfinite(raw_RL).sum(-1)
+    near_RNV = _prototypes(x_RL, rows, halves, points_R, layout, windows_max)
+    held_RNV = torch.cat([held_RNV, near_RNV], -1)
+    widen_R = (_strangeness(x_RL, rows, near_RNV, layout) / EXPECTED_STRANGENESS).clamp(1.0, WIDEN_MAX)
+    first_RN = halves.first(torch.arange(held_RNV.shape[1], device=held_RNV.device))
 
     def learnt(within_RN: Tensor) -> Levels:
-        return learn(held_RNV, within_RN, plain.cap_R, widen_R, layout.scales, stack)
+        return learn(held_RNV, within_RN, scaling.cap_R, widen_R, layout.spans, stack)
 
     levels = learnt(torch.ones_like(first_RN))
     rows |= {"view_cal": levels.view_cal, "row_cal": levels.row_cal, "widen": widen_R}
+    memories = _remember(x_RL, rows, scaling, layout)
     if teacher is not None and how is not None:
-        shallow = Shallow(prepare(stack.values_RL, rows)[0], first_RN, levels.view(held_RNV), levels.row(held_RNV))
+        shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), levels.row(held_RNV))
         rows |= distil(teacher, layout, rows, shallow, how)
     excess_S = _excess(held_RNV, first_RN, learnt, stack)
-    return Fitted(stack.histories, stack.stream_R, rows, {"stream_cal": levels.stream_cal}, excess_S)
+    streams = {"stream_cal": levels.stream_cal}
+    return Fitted(stack.histories, stack.stream_R, rows, streams, memories, excess_S)
 
 
-def select(choice_R: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Per row one of two tensors."""
-    return torch.where(choice_R.view(-1, *[1] * (yes.dim() - 1)), yes, no)
+def _look(look: Look, x_RL: Tensor, rows: Rows, halves: Halves) -> Tensor:
+    """Fills `rows` with what the look learns from everything; returns scores (R, L) held back from each half."""
+    rows_, length = x_RL.shape
+    end_L = torch.arange(length, device=x_RL.device)
+    first_RL = halves.first(end_L)
+
+    def scored(model: Rows) -> Tensor:
+        count = length - look.reach + 1
+        if count < 1:
+            return torch.full((rows_, length), torch.nan, device=x_RL.device)
+        score_RK = look.score(x_RL, {**rows, **model}, count)
+        return torch.nn.functional.pad(score_RK, (length - count, 0), value=torch.nan)
+
+    whole = look.fit(x_RL, torch.ones_like(first_RL), rows)
+    if not whole:  # nothing is learnt, nothing can be held back
+        return scored(whole)
+    of_first, of_second = (look.fit(x_RL, within_RL, rows) for within_RL in (first_RL, ~first_RL))
+    rows |= whole
+    return torch.where(first_RL, scored(of_second), scored(of_first))
 
 
-class _RowFit(NamedTuple):
-    rows: Rows
-    held_RNV: Tensor  # distances, each by a model of the other half
-    strangeness_R: Tensor  # how much farther the other half's windows are than the model's own
-    cap_R: Tensor
-
-
-def _fit_rows(stack: Stack, layout: Layout, windows_max: int, local: float) -> _RowFit:
-    raw_RL = stack.values_RL
-    local_R = torch.full((len(raw_RL),), local, device=raw_RL.device)
-    moved_RL = raw_RL.double() - baseline(raw_RL, local_R)
-    scaling = robust(moved_RL, raw_RL)
-    x_RL = fill(standardise(moved_RL, scaling.centre_R, scaling.scale_R))
-    rows: Rows = {"centre": scaling.centre_R, "scale": scaling.scale_R, "local": local_R}
-    held_RNV = _prototypes(x_RL, rows, _halves(raw_RL), torch.isfinite(raw_RL).sum(-1), layout, windows_max)
-    return _RowFit(rows, held_RNV, _strangeness(x_RL, rows, held_RNV, layout), scaling.cap_R)
+def _remember(x_RL: Tensor, rows: Rows, scaling: Scaling, layout: Layout) -> Memories:
+    """Shape memories of the rows whose evidence asks for one; sets `blend` and `lag` of all rows."""
+    rows["blend"] = torch.zeros(len(x_RL), device=x_RL.device)
+    rows["lag"] = torch.zeros(len(x_RL), device=x_RL.device)
+    [able_X] = (~scaling.few_R).nonzero(as_tuple=True)
+    if not len(able_X):
+        return Memories()
+    found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids)
+    kept_X = able_X[found.fitted_X]
+    own = found.rows
+    if not own:
+        return Memories()
+    blend_X = ((found.evidence_R[found.fitted_X] - FROM) / (FULL - FROM)).clamp(0.0, 1.0) * SHAPE_SHARE
+    rows["blend"][kept_X] = blend_X
+    lag_X = (own["shape.weight"] * own["shape.width"]).sum(1) / 2 + shapes.SMOOTH / 2
+    rows["lag"][kept_X] = lag_X.float()
+    own["shape.cal"] = calibration.cap(own["shape.cal"], scaling.cap_R[kept_X])
+    histories = []
+    for i, row in enumerate(kept_X.tolist()):
+        first = int(torch.isfinite(x_RL[row]).long().argmax())
+        histories.append(x_RL[row, first:].float().cpu())
+        own["shape.ends"][i] = (own["shape.ends"][i] - first).clamp_min(0)
+    return Memories(kept_X.tolist(), own, histories)
 
 
 def _strangeness(x_RL: Tensor, rows: Rows, held_RLV: Tensor, layout: Layout) -> Tensor:
@@ -117,7 +146,7 @@ def _strangeness(x_RL: Tensor, rows: Rows, held_RLV: Tensor, layout: Layout) -> 
     scale = layout.scales[view]
     if x_RL.shape[1] < scale:
         return torch.ones(len(x_RL), device=x_RL.device)
-    own_RN = measure(x_RL, rows, (scale,), x_RL.shape[1] - scale + 1).distance_RKV[..., 0]
+    own_RN, _, _ = prototypes(x_RL, rows, scale, x_RL.shape[1] - scale + 1)
     held_RN = held_RLV[:, scale - 1 :, view]
     ratio_R = torch.ones(len(x_RL), device=x_RL.device)
     for share in (0.9, 0.98):
@@ -132,10 +161,10 @@ def _halves(values_RL: Tensor) -> Halves:
 
 
 def _prototypes(x_RL: Tensor, rows: Rows, halves: Halves, points_R: Tensor, layout: Layout, windows_max: int) -> Tensor:
-    """Fills `rows` with the prototypes of the whole history; returns distances (R, L, V) held back from each half."""
+    """Fills `rows` with the prototypes of the whole history; returns discrepancies (R, L, Q) held back from each half."""
     length = x_RL.shape[1]
-    held_RLV = torch.full((*x_RL.shape, len(layout.scales)), torch.nan, device=x_RL.device)
-    for v, scale in enumerate(layout.scales):
+    held_RLQ = torch.full((*x_RL.shape, len(layout.scales)), torch.nan, device=x_RL.device)
+    for q, scale in enumerate(layout.scales):
         if length < scale:
             _empty(rows, layout, scale, x_RL)
             continue
@@ -148,7 +177,7 @@ def _prototypes(x_RL: Tensor, rows: Rows, halves: Halves, points_R: Tensor, layo
             # Prototypes are learnt from whole windows only; a row that has none learns from what it has.
             whole_RN = complete_RN & windows.there_RKT.all(-1)
             complete_RN = torch.where(whole_RN.any(-1, keepdim=True), whole_RN, complete_RN)
-        first_RN, second_RN = halves.first(ends_N, scale), halves.second(ends_N, scale)
+        first_RN, second_RN = halves.first(ends_N), halves.second(ends_N, scale)
         spans = [complete_RN & first_RN, complete_RN & second_RN, complete_RN]
         many = min(count, windows_max)
         sizes = (max(1, many // 2), max(1, many // 2), many)
@@ -160,10 +189,10 @@ def _prototypes(x_RL: Tensor, rows: Rows, halves: Halves, points_R: Tensor, layo
         for half, scored_RN, trained_RN in ((0, second_RN, spans[0]), (1, first_RN, spans[1])):
             model: Rows = {}
             _store(model, scale, Prototypes(*(t[half * size : (half + 1) * size] for t in both)))
-            distance_RN = measure(x_RL, model, (scale,), count).distance_RKV[..., 0]
+            distance_RN, _, _ = prototypes(x_RL, model, scale, count)
             usable_RN = scored_RN & enough_R & trained_RN.any(-1, keepdim=True) & torch.isfinite(distance_RN)
-            held_RLV[:, scale - 1 :, v] = torch.where(usable_RN, distance_RN, held_RLV[:, scale - 1 :, v])
-    return held_RLV
+            held_RLQ[:, scale - 1 :, q] = torch.where(usable_RN, distance_RN, held_RLQ[:, scale - 1 :, q])
+    return held_RLQ
 
 
 def _excess(held_RNV: Tensor, first_RN: Tensor, learnt: Callable[[Tensor], Levels], stack: Stack) -> Tensor:
@@ -190,7 +219,7 @@ def _store(rows: Rows, scale: int, found: Prototypes) -> None:
 
 
 def _empty(rows: Rows, layout: Layout, scale: int, x_RL: Tensor) -> None:
-    shapes = layout.row_shapes()
+    known = layout.row_shapes()
     for name in ("proto", "radius", "band", "used"):
         key = f"{name}.{scale}"
-        rows[key] = torch.zeros(len(x_RL), *shapes[key], device=x_RL.device)
+        rows[key] = torch.zeros(len(x_RL), *known[key], device=x_RL.device)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Rows fitted in one pass. 64 rows of 8192 slots need about 0.5 GB for distances; more rows gain nothing on a CPU.
-ROWS_A_PASS = 64
+# Slots of all rows fitted in one pass: 64 rows of 8192 slots need about 1 GB; more rows gain nothing on a CPU.
+SLOTS_A_PASS = 64 * 8192
 _SHORTEST = 256
 
 
@@ -83,7 +83,7 @@ def stacks(histories: Iterable[History], device: torch.device) -> list[Stack]:
         part: list[History] = []
         rows = 0
         for history in members:
-            if part and rows + len(history.channels) > ROWS_A_PASS:
+            if part and (rows + len(history.channels)) * length > SLOTS_A_PASS:
                 out.append(stack_of(part, device, length))
                 part, rows = [], 0
             part.append(history)

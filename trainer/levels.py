@@ -3,6 +3,7 @@
 Shapes: R rows, N slots, V views, S streams, C channels (at most) a stream.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,18 +42,21 @@ class Levels:
 
 
 def learn(
-    distance_RNV: Tensor, within_RN: Tensor, cap_R: Tensor, widen_R: Tensor, scales: tuple[int, ...], stack: Stack
+    distance_RNV: Tensor, within_RN: Tensor, cap_R: Tensor, widen_R: Tensor, spans: Sequence[int], stack: Stack
 ) -> Levels:
-    """Calibrators from held-back distances (NaN = none) inside a span. No row's surprise exceeds `cap_R`."""
+    """Calibrators from held-back distances (NaN = none) inside a span. Past `cap_R` no row's surprise grows much.
+
+    `spans` are the slots that the views' windows cover.
+    """
     views = []
-    for v, scale in enumerate(scales):
+    for v, span in enumerate(spans):
         distance_RN = distance_RNV[..., v]
         valid_RN = torch.isfinite(distance_RN) & within_RN
-        cal_RC = calibration.fit(distance_RN, valid_RN, TAIL_FLOOR, memory=max(1.0, scale * OVERLAP))
+        cal_RC = calibration.fit(distance_RN, valid_RN, TAIL_FLOOR, memory=max(1.0, span * OVERLAP))
         views.append(cal_RC)
     view_cal = torch.stack(views, 1)
     fused_RN = calibration.upper_half(calibration.surprise(distance_RNV, view_cal[:, None]))
-    memory = max(1.0, OVERLAP * scales[len(scales) // 2])
+    memory = max(1.0, OVERLAP * sorted(spans)[len(spans) // 2])
     row_cal = calibration.fit(
         fused_RN, torch.isfinite(fused_RN) & within_RN, ROW_FLOOR, memory, calibration.FUSED_SHAPE
     )

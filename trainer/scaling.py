@@ -28,15 +28,13 @@ class Scaling(NamedTuple):
     centre_R: Tensor
     scale_R: Tensor
     cap_R: Tensor
+    few_R: Tensor  # few distinct values: states, flags, small counts, constants
 
 
-def robust(x_RL: Tensor, raw_RL: Tensor) -> Scaling:
-    """Median and winsorised standard deviation of rows with NaN gaps (rows without data: 0 and 1).
-
-    `x_RL` is what is to be scaled, `raw_RL` the data it comes from: level and number of values are taken from there.
-    """
-    raw = _facts(raw_RL.double())
-    x_RL = x_RL.double()
+def robust(raw_RL: Tensor) -> Scaling:
+    """Median and winsorised standard deviation of rows with NaN gaps (rows without data: 0 and 1)."""
+    x_RL = raw_RL.double()
+    raw = _facts(x_RL)
     there_RL = torch.isfinite(x_RL)
     many_R = there_RL.sum(-1)
     sorted_RL = torch.where(there_RL, x_RL, torch.inf).sort(-1).values
@@ -63,7 +61,10 @@ def robust(x_RL: Tensor, raw_RL: Tensor) -> Scaling:
     cap_R = (many_R + 1).double().log10() + trust_R
     has_R = many_R > 0
     return Scaling(
-        centre_R.float(), torch.where(has_R, scale_R, 1.0).float(), torch.where(has_R, cap_R, math.nan).float()
+        centre_R.float(),
+        torch.where(has_R, scale_R, 1.0).float(),
+        torch.where(has_R, cap_R, math.nan).float(),
+        few_R,
     )
 
 

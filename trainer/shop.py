@@ -59,7 +59,7 @@ class Shop:
                 full.append(history)
             else:
                 students[history.stream] = student
-                fresh.append(fresh_history(student, history, self.settings.scales))
+                fresh.append(fresh_history(student, history))
 
         def fit(part: Sequence[History]) -> Trained:
             return train(part, self.teacher, self.settings)

@@ -14,7 +14,8 @@ import torch
 
 from detector.artefact import Header, Member, Student, dump, new_version
 from detector.bank import StudentBank, layout_of
-from detector.student import Rows
+from detector.memories import Memories
+from detector.rowtypes import Rows
 from detector.teacher import Teacher
 from detector.views import Segment
 from streamer.contracts import ModelRef
@@ -47,11 +48,12 @@ class Trained:
     header: Header
     rows: Rows
     streams: Rows
+    memories: Memories
     verdicts: list[Verdict]  # in the order of the header's members
 
     def data(self) -> bytes:
         """The file."""
-        return dump(self.header, self.rows, self.streams)
+        return dump(self.header, self.rows, self.streams, self.memories)
 
     def refs(self, uri: str, sha256: str) -> dict[str, ModelRef]:
         """Stream → its row of the stored artefact."""
@@ -105,15 +107,21 @@ def assemble(
     )
     excess = torch.cat([part.excess_S for part in fitted]).tolist()
     histories = [history for part in fitted for history in part.histories]
-    recall = _recall(header, rows, streams, histories, settings)
+    memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted])
+    recall = _recall(header, rows, streams, memories, histories, settings)
     verdicts = [_verdict(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
     for member, verdict in zip(members, verdicts, strict=True):
         member.metrics.update(excess=round(verdict.excess, 3), recall=verdict.recall)
-    return Trained(header, rows, streams, verdicts)
+    return Trained(header, rows, streams, memories, verdicts)
 
 
 def _recall(
-    header: Header, rows: Rows, streams: Rows, histories: Sequence[History], settings: TrainerSettings
+    header: Header,
+    rows: Rows,
+    streams: Rows,
+    memories: Memories,
+    histories: Sequence[History],
+    settings: TrainerSettings,
 ) -> list[float]:
     """Share of the kinds of injected anomalies that reach the alert threshold, at depth 0, by the detector's code."""
     bank = StudentBank(None, settings)
@@ -127,6 +135,7 @@ def _recall(
             bank.layout,
             {name: rows[name][member.start : end].cpu() for name in shallow},
             {name: value[row].cpu() for name, value in streams.items()},
+            memories.of(member.start, end),
         )
         ref = ModelRef(
             version=header.version,
@@ -139,9 +148,12 @@ def _recall(
         )
         students.append((ref, student))
     bank.put(students)
-    newest = bank.context + LENGTH - 1
+
+    def newest(stream: str) -> int:
+        return bank.context_of(stream) + LENGTH - 1
+
     segments = [
-        Segment(history.stream, inject(history.values_SC[-newest:], kind, seed), LENGTH)
+        Segment(history.stream, inject(history.values_SC[-newest(history.stream) :], kind, seed), LENGTH)
         for seed, kind in enumerate(KINDS)
         for history in histories
     ]

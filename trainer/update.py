@@ -13,8 +13,10 @@ from torch import Tensor
 from detector import calibration
 from detector.artefact import Student
 from detector.bank import layout_of
-from detector.pooling import context_of, pool
-from detector.student import BAND_POINTS, Layout, Rows, judge, measure, prepare
+from detector.memories import Memories
+from detector.pooling import pool
+from detector.rowtypes import Rows
+from detector.student import BAND_POINTS, CONTEXT, Layout, judge, measure, prepare, prototypes
 from detector.teacher import Teacher
 from streamer.errors import AnomalyLLMError
 from trainer.fit import HELD_BACK_LEVEL, HELD_BACK_SLOTS, Fitted
@@ -39,10 +41,10 @@ class LayoutChangedError(AnomalyLLMError):
     """A student was fitted with other settings or another teacher: it needs a full fit."""
 
 
-def fresh_history(student: Student, history: History, scales: Sequence[int]) -> History:
+def fresh_history(student: Student, history: History) -> History:
     """The slots that the student has not seen, and the context before them."""
     member = student.member
-    first = max(0, min(member.trained_slots[1] + 1, history.hi + 1) - history.lo - context_of(scales))
+    first = max(0, min(member.trained_slots[1] + 1, history.hi + 1) - history.lo - CONTEXT)
     return History(
         history.stream,
         history.channels,
@@ -80,12 +82,14 @@ def _update_stack(stack: Stack, students: Mapping[str, Student], layout: Layout,
     device = stack.values_RL.device
     rows: Rows = {n: torch.cat([s.rows[n] for s in mine]).to(device) for n in layout.row_shapes()}
     streams = {n: torch.stack([s.stream[n] for s in mine]).to(device) for n in layout.stream_shapes()}
+    # What a shape memory points into is a copy of the history it was made of: it lasts until the next full fit.
+    memories = Memories.joined([s.memories for s in mine], [len(s.member.channels) for s in mine])
     slot_RL = _fresh(stack)
-    x_RL, _ = prepare(stack.values_RL, rows)
+    x_RL = prepare(stack.values_RL, rows)
     length = x_RL.shape[1]
     count = length - max(layout.scales) + 1
     if count < 1:
-        return Fitted(stack.histories, stack.stream_R, rows, streams, torch.zeros(len(mine), device=device))
+        return Fitted(stack.histories, stack.stream_R, rows, streams, memories, torch.zeros(len(mine), device=device))
     fresh_RK = slot_RL[:, -count:]
     _, row_RK = judge(measure(x_RL, rows, layout.scales, count).distance_RKV, rows)
     normal_RK = fresh_RK & (row_RK < NORMAL)
@@ -93,7 +97,7 @@ def _update_stack(stack: Stack, students: Mapping[str, Student], layout: Layout,
     for scale in layout.scales:
         _replace(x_RL, rows, scale, normal_RK & learn_K, teacher, layout)
     held_RKV = measure(x_RL, rows, layout.scales, count).distance_RKV
-    return _recalibrate(stack, rows, streams, held_RKV, fresh_RK & ~learn_K & (row_RK < ALERT), layout)
+    return _recalibrate(stack, rows, streams, memories, held_RKV, fresh_RK & ~learn_K & (row_RK < ALERT), layout)
 
 
 def _fresh(stack: Stack) -> Tensor:
@@ -110,8 +114,7 @@ def _replace(x_RL: Tensor, rows: Rows, scale: int, from_RK: Tensor, teacher: Tea
     count = from_RK.shape[1]
     windows = pool(x_RL, scale, count)
     whole_RK = from_RK & (windows.valid_RK if windows.there_RKT is None else windows.there_RKT.all(-1))
-    measures = measure(x_RL, rows, (scale,), count)
-    distance_RK, nearest_RK = measures.distance_RKV[..., 0], measures.nearest_RKV[..., 0]
+    distance_RK, nearest_RK, _ = prototypes(x_RL, rows, scale, count)
     many_R1 = whole_RK.sum(-1, keepdim=True).clamp_min(1)
     recent_RP = torch.zeros_like(rows[f"used.{scale}"]).scatter_add_(1, nearest_RK, whole_RK.float()) / many_R1
     enough_R1 = whole_RK.sum(-1, keepdim=True) >= BLOCK
@@ -147,11 +150,17 @@ def _either(choice_RQ: Tensor, yes_RQT: Tensor, no_RQT: Tensor) -> Tensor:
 
 
 def _recalibrate(
-    stack: Stack, rows: Rows, streams: dict[str, Tensor], held_RKV: Tensor, within_RK: Tensor, layout: Layout
+    stack: Stack,
+    rows: Rows,
+    streams: dict[str, Tensor],
+    memories: Memories,
+    held_RKV: Tensor,
+    within_RK: Tensor,
+    layout: Layout,
 ) -> Fitted:
     """Calibrators move towards those of the held-back windows, by how many samples stand behind each."""
     cap_R = rows["row_cal"][:, -1]
-    new = learn(held_RKV, within_RK, cap_R, rows["widen"], layout.scales, stack)
+    new = learn(held_RKV, within_RK, cap_R, rows["widen"], layout.spans, stack)
     before_S = torch.tensor([h.before.points if h.before else 0 for h in stack.histories], device=held_RKV.device)
     many_R = within_RK.sum(-1)
     weight_R = many_R / (many_R + before_S[stack.stream_R]).clamp_min(1)
@@ -165,7 +174,7 @@ def _recalibrate(
     _, row_RK = judge(held_RKV, rows)
     over_SCK = stack.by_stream(torch.where(within_RK, (row_RK >= HELD_BACK_LEVEL).float(), torch.nan))
     excess_S = torch.nanmean(over_SCK.flatten(1), -1) * HELD_BACK_SLOTS
-    return Fitted(stack.histories, stack.stream_R, rows, streams, torch.nan_to_num(excess_S))
+    return Fitted(stack.histories, stack.stream_R, rows, streams, memories, torch.nan_to_num(excess_S))
 
 
 def _blend(old: Tensor, new: Tensor, weight: Tensor) -> Tensor:

@@ -27,6 +27,10 @@ class FakeBank:
         self.broken: set[str] = set()
         self.calls: list[int] = []
 
+    def context_of(self, stream: str) -> int:
+        """The same for all."""
+        return self.context
+
     def model_of(self, stream: str) -> ModelRef | None:
         """Everybody has the same student but streams called cold…"""
         if stream.startswith("cold"):
@@ -50,9 +54,10 @@ def score_of(stream: str, values_KC: np.ndarray) -> SegmentScore:
     shape = values_KC.shape
     return SegmentScore(
         stream, "v1", [View("prototype", 0, 4), View("teacher", 2, 64)], channel_KC.max(1), channel_KC,
-        np.zeros(shape, np.int16), np.full(shape, 7, np.int16), np.full(shape, 10.0, np.float32),
+        np.zeros(shape, np.int16), np.full(shape, 4, np.int16), np.full(shape, 7, np.int16),
+        np.full(shape, 10.0, np.float32),
         np.full(shape, 9.0, np.float32), np.full(shape, 11.0, np.float32), deviation_KC,
-        np.zeros(len(values_KC), np.bool_),
+        np.zeros(len(values_KC), np.bool_), np.zeros(len(values_KC), np.int16),
     )  # fmt: skip
 
 

@@ -7,32 +7,48 @@ import pytest
 import torch
 
 from detector.artefact import ArtefactError, ArtefactStore, Header, Member, StoreError, dump, new_version
+from detector.memories import Memories
 from detector.student import Layout
 
-LAYOUT = Layout((4, 16), 2, "t", (1, 2), (16,), 3)
+LAYOUT = Layout((4, 16), 2, 3, 5, "t", (1, 2), (16,), 3)
 
 
-def _made() -> tuple[Header, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def _made() -> tuple[Header, dict[str, torch.Tensor], dict[str, torch.Tensor], Memories]:
     generator = torch.Generator().manual_seed(0)
     rows = {n: torch.randn(3, *s, generator=generator) for n, s in LAYOUT.row_shapes().items()}
     streams = {n: torch.randn(2, *s, generator=generator) for n, s in LAYOUT.stream_shapes().items()}
     members = [Member("a", 0, ["x"], 1, (5, 9), 4, {"recall": 1.0}), Member("b", 1, ["x", "y"], 2, (0, 9), 10)]
-    return Header(new_version(), LAYOUT, members, {"job": "full"}, "2026-01-01T00:00:00Z"), rows, streams
+    return Header(new_version(), LAYOUT, members, {"job": "full"}, "2026-01-01T00:00:00Z"), rows, streams, _memories()
+
+
+def _memories() -> Memories:
+    """Of rows 0 and 2: one of a short history, one of a history that two bytes cannot count."""
+    generator = torch.Generator().manual_seed(1)
+    rows = {name: torch.randn(2, *shape, generator=generator) for name, shape in LAYOUT.shape_shapes().items()}
+    rows["shape.ends"] = torch.randint(0, 40_000, rows["shape.ends"].shape, generator=generator)
+    rows["shape.width"], rows["shape.kind"] = torch.full((2, 3), 16), torch.full((2, 3), 1)
+    return Memories([0, 2], rows, [torch.randn(70, generator=generator), torch.randn(40_000, generator=generator)])
 
 
 @pytest.mark.parametrize("uri", ["{}", "file://{}", "memory://models"])
 def test_round_trip_by_slices(tmp_path: Path, uri: str) -> None:
     store = ArtefactStore(uri.format(tmp_path / "store"), tmp_path / "cache")
-    header, rows, streams = _made()
-    name, sha256 = store.write(f"{header.version}.safetensors", dump(header, rows, streams))
+    header, rows, streams, memories = _made()
+    name, sha256 = store.write(f"{header.version}.safetensors", dump(header, rows, streams, memories))
     [second, first] = store.read(name, sha256, [1, 0])
     assert (second.member, first.member) == (header.members[1], header.members[0])
     assert second.layout == LAYOUT
     assert store.header(name, sha256) == header
     for key, value in rows.items():
-        tolerance = 2e-3 if key.startswith(("tokens", "ridge")) else 0.0
+        tolerance = 2e-3 if key.startswith(("tokens", "ridge", "proto", "mahalanobis")) else 0.0
         np.testing.assert_allclose(second.rows[key], value[1:3], rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(first.stream["stream_cal"], streams["stream_cal"][0])
+    for student, row, at in ((first, 0, 0), (second, 1, 1)):
+        assert student.memories.at == [at]
+        np.testing.assert_array_equal(student.memories.histories[0], memories.histories[row])
+        for key, value in memories.rows.items():
+            tolerance = 2e-3 if key == "shape.own" else 0.0
+            np.testing.assert_allclose(student.memories.rows[key][0], value[row], rtol=tolerance, atol=tolerance)
     store.remove(name)
     store.remove(name)
 

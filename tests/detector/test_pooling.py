@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.pooling import FILL, baseline, context_of, fill, points_of, pool, standardise
+from detector.pooling import FILL, fill, points_of, pool, standardise
 from streamer.errors import ConfigError
 
 NAN = float("nan")
@@ -48,24 +48,10 @@ def test_windows_with_more_than_a_quarter_missing_are_not_valid() -> None:
     assert not pool(x, 64, 1).valid_RK.any()
 
 
-def test_baseline_is_causal_and_only_for_wandering_rows() -> None:
-    values = torch.arange(200, dtype=torch.float32).repeat(2, 1)
-    level = baseline(values, torch.tensor([0.0, 1.0]))
-    assert (level[0] == 0).all()
-    changed = values.clone()
-    changed[:, 150:] += 100
-    assert torch.equal(baseline(changed, torch.tensor([0.0, 1.0]))[:, :150].nan_to_num(), level[:, :150].nan_to_num())
-    assert level[1, 199] == values[1, -32:].mean()
-
-
 def test_large_levels_keep_their_changes() -> None:
     values = torch.tensor([[1e7, 1e7 + 1.0]])
     out = standardise(values, torch.tensor([1e7]), torch.tensor([1.0]))
     assert out[0, 1] - out[0, 0] == 1.0
-
-
-def test_context_covers_window_fill_and_baseline() -> None:
-    assert context_of([4, 256]) == 256 + 3 + 31
 
 
 def test_scale_that_cannot_be_cut_is_refused() -> None:

@@ -101,7 +101,7 @@ async def announce(
                 Member(history.stream, start, list(history.channels), history.grid_version, span, history.points)
             )
             start += len(history.channels)
-        raw = dump(Header(version, layout, members), fitted.rows, fitted.streams)
+        raw = dump(Header(version, layout, members), fitted.rows, fitted.streams, fitted.memories)
         uri, sha256 = store.write(f"{version}-{number}.safetensors", raw)
         for row, member in enumerate(members):
             ref = ModelRef(

@@ -15,7 +15,7 @@ FRESH = 1000
 def _false_alarms(tmp_path: Path, slots: int, threshold: float) -> dict[str, float]:
     series = {f"{kind}-{seed}": simulate(kind, seed, slots + FRESH) for kind in KINDS for seed in range(SEEDS)}
     _, bank = fitted_bank([history(n, x[:slots]) for n, x in series.items()], quick_settings(tmp_path))
-    segments = [Segment(name, x[-(FRESH + bank.context - 1) :], FRESH) for name, x in series.items()]
+    segments = [Segment(name, x[-(FRESH + bank.context_of(name) - 1) :], FRESH) for name, x in series.items()]
     scores = np.stack([score.surprise_K for score in bank.score(segments)]).reshape(len(KINDS), -1)
     return dict(zip(KINDS, (scores >= threshold).mean(1), strict=True))
 
@@ -35,7 +35,7 @@ def test_the_promise_is_kept_after_4096_slots(tmp_path: Path) -> None:
 
 def _seen(bank: StudentBank, name: str, values: Array, within: int) -> float:
     """Share of seeds is the caller's business: 1 when the newest slots reach the threshold within `within`."""
-    newest = values[-(bank.context + 99) :].astype(np.float32)
+    newest = values[-(bank.context_of(name) + 99) :].astype(np.float32)
     [score] = bank.score([Segment(name, newest, 100)])
     return float((score.surprise_K[:within] >= 4.0).any())
 

@@ -25,7 +25,7 @@ def test_new_normal_is_learnt_without_a_new_map(tmp_path: Path, with_teacher: bo
     for run in range(1, runs + 1):
         students = {s.member.stream: s for s in students_of(last)}
         seen = SLOTS + run * NEW
-        fresh = [fresh_history(students[k], history(k, v[:seen]), settings.scales) for k, v in series.items()]
+        fresh = [fresh_history(students[k], history(k, v[:seen])) for k, v in series.items()]
         parent, last = last.header.version, update(students, fresh, teacher, settings)
         assert last.header.lineage["job"] == "prototypes"
         assert last.header.lineage["parents"] == parent
@@ -39,7 +39,7 @@ def test_new_normal_is_learnt_without_a_new_map(tmp_path: Path, with_teacher: bo
     means = {}
     for name, trained in (("old", first), ("new", last)):
         bank = bank_of(trained, settings, teacher)
-        segments = [Segment(k, v[-(1000 + bank.context - 1) :], 1000) for k, v in series.items()]
+        segments = [Segment(k, v[-(1000 + bank.context_of(k) - 1) :], 1000) for k, v in series.items()]
         for kind, score in zip(series, bank.score(segments), strict=True):
             means[name, kind] = float(np.nanmean(score.surprise_K))
             assert (score.surprise_K >= 4).mean() < 0.01
@@ -53,12 +53,10 @@ def test_surprising_windows_are_not_learnt(tmp_path: Path) -> None:
     fitted = train([history("white", values[:SLOTS])], None, settings)
     values[-600:-400] += 15.0
     [student] = students_of(fitted)
-    updated = update(
-        {"white": student}, [fresh_history(student, history("white", values), settings.scales)], None, settings
-    )
+    updated = update({"white": student}, [fresh_history(student, history("white", values))], None, settings)
     assert updated.rows["proto.16"].abs().max() < 5
     bank = bank_of(updated, settings)
-    [score] = bank.score([Segment("white", values[-(700 + bank.context - 1) :], 700)])
+    [score] = bank.score([Segment("white", values[-(700 + bank.context_of("white") - 1) :], 700)])
     assert score.surprise_K[120:300].min() > 4
 
 

@@ -1,0 +1,195 @@
+"""The forecast view: what a trimmed ridge regression on the recent and the seasonal past does not explain.
+
+Shapes: R rows, L slots, K scored slots, N slots fitted on, F features.
+"""
+
+import torch
+from torch import Tensor
+
+from detector.looks import TRIM
+from detector.pooling import moving_mean
+from detector.rowtypes import Rows
+
+MEANS = (32, 128)  # slots of the moving means among the features: where the level is
+SEASONAL = 6
+_SMOOTH = 8  # slots of the smoothed value four slots before its season: where the daily shape is going
+_AHEAD = 4
+_RIDGE = 1e-3  # of the number of samples: standardised features have a mean square of about 1
+# Later slots know the present better; 16 384 of them determine 25 coefficients well.
+_SLOTS = 16384
+PERIOD_MIN = 16
+PERIOD_MAX = 1440  # a day of minutes; two of them are the context that such a row needs
+_PERIOD_FROM = 16384  # newest slots that the period is looked for in
+_PEAK = 0.1  # smallest autocorrelation of a period
+_STRONG = 0.3  # share of the variance that the periodic median must explain
+_TIMES = 4  # periods in the history
+SHAPE_PERIOD_MIN, SHAPE_PERIOD_MAX = 10, 1000
+SHAPE_PERIOD = 100.0
+_NEARLY = 0.9
+
+
+class Forecast:
+    """|x[t] − forecast| from values at least `ahead` slots old: a longer lead is not led astray by an anomaly's start."""
+
+    def __init__(self, ahead: int, lags: int) -> None:
+        self.name = f"forecast{ahead}"
+        self.word = "forecast"
+        self.slots = ahead + lags - 1
+        self.ahead = ahead
+        self.lags = lags
+        self.reach = ahead + max(lags, *MEANS)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Coefficients: lags, moving means, season, constant."""
+        return {f"{self.name}.coefficient": (self.lags + len(MEANS) + SEASONAL + 1,)}
+
+    def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
+        """Three rounds, the later ones without the slots that were forecast worst."""
+        count = min(x_RL.shape[1] - 1, _SLOTS)
+        feature_RNF, there_RN = self._features(x_RL, rows["period"], count)
+        target_RN = x_RL[:, -count:].float()
+        valid_RN = there_RN & torch.isfinite(target_RN) & within_RL[:, -count:]
+        target_RN = torch.where(valid_RN, target_RN, 0.0)
+        feature_RNF = torch.where(valid_RN[..., None], feature_RNF, 0.0)
+        eye_FF = torch.eye(feature_RNF.shape[-1], device=x_RL.device, dtype=torch.float64)
+        keep_RN = valid_RN
+        for _ in range(3):
+            kept_RNF = feature_RNF * keep_RN[..., None]
+            many_R = keep_RN.sum(-1).clamp_min(1).double()
+            gram_RFF = (kept_RNF.mT @ feature_RNF).double() + (_RIDGE * many_R)[:, None, None] * eye_FF
+            moment_RF1 = (kept_RNF.mT @ target_RN[..., None]).double()
+            coefficient_RF = torch.linalg.solve(gram_RFF, moment_RF1)[..., 0].float()
+            off_RN = (target_RN - (feature_RNF @ coefficient_RF[..., None])[..., 0]).abs()
+            worst_R = torch.nanquantile(torch.where(valid_RN, off_RN, torch.nan), 1 - TRIM, dim=-1)
+            keep_RN = valid_RN & (off_RN <= torch.nan_to_num(worst_R)[:, None])
+        return {f"{self.name}.coefficient": coefficient_RF}
+
+    def score(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
+        """Absolute residual (R, K)."""
+        return (x_RL[:, -count:].float() - self.expect(x_RL, rows, count)).abs()
+
+    def expect(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
+        """The forecast (R, K), standardised like the rows."""
+        feature_RKF, there_RK = self._features(x_RL, rows["period"], count)
+        forecast_RK = (feature_RKF @ rows[f"{self.name}.coefficient"][..., None])[..., 0]
+        return torch.where(there_RK, forecast_RK, torch.nan)
+
+    def _features(self, x_RL: Tensor, period_R: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Features (R, K, F) of the last `count` slots, and whether all of a slot's features are there (R, K)."""
+        length = x_RL.shape[1]
+        gap_RL = torch.isnan(x_RL)
+        x_RL = torch.where(gap_RL, 0.0, x_RL)
+        past = self.ahead + self.lags - 1
+        padded_RX = torch.nn.functional.pad(
+            x_RL[:, max(0, length - count - past) :], (max(0, count + past - length), 0)
+        )
+        columns = [padded_RX[:, : count + self.lags - 1].float().unfold(1, self.lags, 1)]
+        smooth_RL = _mean_before(x_RL, _SMOOTH)
+        for slots in MEANS:
+            mean_RL = _mean_before(x_RL, slots)
+            columns.append(_shift(mean_RL, self.ahead, count)[..., None])
+        seasonal_R = period_R > 0
+        p_R = torch.where(seasonal_R, period_R, PERIOD_MIN).long()
+        ends_K = torch.arange(length - count, length, device=x_RL.device)
+        for source_RL, back_R in (
+            (x_RL, p_R - 1),
+            (x_RL, p_R),
+            (x_RL, p_R + 1),
+            (smooth_RL, (p_R - _AHEAD).clamp_min(self.ahead)),
+            (smooth_RL, (p_R - _AHEAD + self.ahead).clamp_min(self.ahead)),
+            (x_RL, 2 * p_R),
+        ):
+            at_RK = (ends_K - back_R[:, None]).clamp_min(0)
+            value_RK = source_RL.gather(1, at_RK).float() * seasonal_R[:, None]
+            columns.append(value_RK[..., None])
+        columns.append(torch.ones_like(columns[-1]))
+        reach_R = torch.where(seasonal_R, 2 * p_R, past)
+        there_RK = (ends_K >= reach_R.clamp_min(past)[:, None]) & ~self._gaps(gap_RL, count, p_R, seasonal_R)
+        return torch.cat(columns, -1), there_RK
+
+    def _gaps(self, gap_RL: Tensor, count: int, p_R: Tensor, seasonal_R: Tensor) -> Tensor:
+        """True at slots (R, K) whose lags have a gap. A gap a season ago counts as the centre."""
+        if not bool(gap_RL.any()):
+            return torch.zeros(gap_RL.shape[0], count, dtype=torch.bool, device=gap_RL.device)
+        past = self.ahead + self.lags - 1
+        gaps_RX = torch.nn.functional.pad(gap_RL.double(), (past, 0), value=1.0)
+        length = gap_RL.shape[1]
+        return moving_mean(gaps_RX, self.lags)[:, length - count : length] > 0.5 / self.lags
+
+
+def _mean_before(x_RL: Tensor, slots: int) -> Tensor:
+    """Moving mean (R, L) over `slots` slots up to each; at the start over those there are."""
+    total_RL = x_RL.double().cumsum(1)
+    total_RL = total_RL - torch.nn.functional.pad(total_RL, (slots, 0))[:, : x_RL.shape[1]]
+    many_L = torch.arange(1, x_RL.shape[1] + 1, device=x_RL.device).clamp_max(slots)
+    return total_RL / many_L
+
+
+def _shift(value_RL: Tensor, back: int, count: int) -> Tensor:
+    """Values `back` slots before each of the last `count` (R, K); before the first: the first."""
+    length = value_RL.shape[1]
+    at_K = torch.arange(length - count - back, length - back, device=value_RL.device).clamp_min(0)
+    return value_RL[:, at_K].float()
+
+
+def find_period(x_RL: Tensor) -> Tensor:
+    """Slots of each row's season (R), 0 where it has none that explains enough.
+
+    Highest peak of the autocorrelation between PERIOD_MIN and PERIOD_MAX slots, taken when the history holds it four
+    times and the value a period ago explains 30 % of the variance.
+    """
+    x_RL = x_RL[:, -_PERIOD_FROM:]
+    height_RX = _peaks(x_RL, PERIOD_MIN, min(PERIOD_MAX, x_RL.shape[1] // _TIMES))
+    if not height_RX.shape[1]:
+        return torch.zeros(len(x_RL), device=x_RL.device)
+    best = height_RX.max(-1)
+    period_R = torch.where(best.values > _PEAK, best.indices + PERIOD_MIN, 0)
+    return torch.where(_strength(x_RL, period_R) > _STRONG, period_R, 0).float()
+
+
+def shape_period(x_RL: Tensor) -> Tensor:
+    """Slots of each row's shortest cycle (R), for the widths of shapes; SHAPE_PERIOD where there is no peak.
+
+    The first peak of the autocorrelation that is nearly as high as the highest: its multiples say no more.
+    """
+    x_RL = x_RL[:, -_PERIOD_FROM:]
+    height_RX = _peaks(x_RL, SHAPE_PERIOD_MIN, min(SHAPE_PERIOD_MAX, x_RL.shape[1] // 3))
+    if not height_RX.shape[1]:
+        return torch.full((len(x_RL),), SHAPE_PERIOD, device=x_RL.device)
+    top_R1 = height_RX.amax(1, keepdim=True)
+    first_R = ((height_RX >= _NEARLY * top_R1) & (height_RX > 0)).long().argmax(1)
+    return torch.where(top_R1[:, 0] > 0, first_R + SHAPE_PERIOD_MIN, SHAPE_PERIOD).float()
+
+
+def _peaks(x_RL: Tensor, low: int, high: int) -> Tensor:
+    """Autocorrelation at its local maxima between lags `low` and `high` (R, high − low + 1), −1 elsewhere."""
+    if high <= low + 1:
+        return torch.zeros(len(x_RL), 0, device=x_RL.device)
+    there_RL = torch.isfinite(x_RL)
+    mean_R = torch.where(there_RL, x_RL, 0.0).sum(-1) / there_RL.sum(-1).clamp_min(1)
+    y_RL = torch.where(there_RL, x_RL - mean_R[:, None], 0.0).double()
+    size = 1 << (2 * x_RL.shape[1] - 1).bit_length()
+
+    def correlate(z_RL: Tensor) -> Tensor:
+        found: Tensor = torch.fft.irfft(torch.fft.rfft(z_RL, n=size, dim=1).abs().square(), dim=1)[:, : high + 2]
+        return found
+
+    correlation_RX = correlate(y_RL) / correlate(there_RL.double()).clamp_min(1.0)
+    correlation_RX = correlation_RX / correlation_RX[:, :1].clamp_min(1e-12)
+    inner_RX = correlation_RX[:, low : high + 1]
+    is_peak_RX = (inner_RX >= correlation_RX[:, low - 1 : high]) & (inner_RX >= correlation_RX[:, low + 1 : high + 2])
+    return torch.where(is_peak_RX, inner_RX, -1.0)
+
+
+def _strength(x_RL: Tensor, period_R: Tensor) -> Tensor:
+    """1 − (robust variance of what the value a period ago does not tell) / variance; (R), 0 without a period."""
+    length = x_RL.shape[1]
+    at_RL = torch.arange(length, device=x_RL.device) - period_R[:, None]
+    before_RL = torch.where(at_RL >= 0, x_RL.gather(1, at_RL.clamp_min(0)), torch.nan)
+    # Both ends of the difference carry noise, the median over the phases would carry one.
+    spread_R = (x_RL - before_RL).abs().nanmedian(1).values * 1.4826 / 2**0.5
+    low_R1, high_R1 = (torch.nanquantile(x_RL, q, dim=1, keepdim=True) for q in (0.01, 0.99))
+    clipped_RL = torch.minimum(torch.maximum(x_RL, low_R1), high_R1)
+    mean_R1 = clipped_RL.nanmean(1, keepdim=True)
+    variance_R = (clipped_RL - mean_R1).square().nanmean(1).clamp_min(1e-12)
+    return torch.where(period_R > 0, 1 - spread_R.square() / variance_R, 0.0).nan_to_num(nan=0.0)

@@ -29,6 +29,7 @@ from detector.student import (
     gated,
     judge,
     measure,
+    novelty,
     pick,
     prepare,
 )
@@ -276,6 +277,9 @@ class StudentBank:
         measures = measure(x_RL, rows, self.layout.scales, group.width)
         view_RKV, plain_RK = judge(measures.distance_RKV, rows)
         row_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK)
+        few_R1 = rows["novel"][:, None] > 0
+        if bool(few_R1.any()):
+            row_RK = torch.where(few_R1, novelty(group.values_RL[:, -group.width :], rows), row_RK)
         counts_R = torch.tensor(group.counts, device=self.device)[group.stream_R]
         padding_RK = torch.arange(group.width, device=self.device) < group.width - counts_R[:, None]
         return _Part(
@@ -317,7 +321,7 @@ class StudentBank:
         places = []
         for part, group in zip(parts, groups, strict=True):
             gate_R = self._tables.rows["gate"][group.row_R]
-            whole_RK = torch.isfinite(part.row_RK)
+            whole_RK = torch.isfinite(part.row_RK) & (part.rows["novel"][:, None] == 0)
             for scale in self.layout.teacher_scales:
                 windows = part.windows[self.layout.scales.index(scale)]
                 whole_RK = whole_RK & windows.valid_RK
@@ -367,9 +371,10 @@ class StudentBank:
         channels = int(group.channel_R.max()) + 1
         row_SCK = torch.full((len(group.segments), channels, group.width), torch.nan, device=self.device)
         row_SCK[group.stream_R, group.channel_R] = part.row_RK
-        channels_S = torch.bincount(group.stream_R, minlength=len(group.segments))
+        few_SC = torch.zeros(row_SCK.shape[:2], dtype=torch.bool, device=self.device)
+        few_SC[group.stream_R, group.channel_R] = part.rows["novel"] > 0
         stream_cal_SC = self._tables.streams["stream_cal"][group.place_S]
-        surprise_SK = finish(row_SCK, channels_S, stream_cal_SC).float().cpu().numpy()
+        surprise_SK = finish(row_SCK, few_SC, stream_cal_SC).float().cpu().numpy()
         told = self._tell(part)
         scored_RK = torch.isfinite(part.row_RK)
         view_RK, scale_RK, nearest_RK = (torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in told[:3])

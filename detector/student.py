@@ -21,7 +21,10 @@ from detector.rowtypes import Rows
 # of a surprise than one as far from a tight cluster.
 LOCAL = 0.5
 TAIL_FLOOR = 0.05  # smallest tail scale of a view, in its own unit
+FEW = 8  # this many distinct values or fewer: states, flags, small counts
 BAND_POINTS = 4  # newest points of the window whose deviation is reported
+
+_SAME = 1e-6  # float32 resolves 1e-7
 
 # Each sees what the others miss; together they beat any one of them and any learnt mixture on KPIs and telemetry.
 LOOKS: tuple[Look, ...] = (
@@ -73,6 +76,9 @@ class Layout:
             "period": (),
             "widen": (),
             "blend": (),  # how much the shape memory has to say: 0 not at all, 1 it alone
+            # Surprise of a value never seen, of rows with few values beside other channels; 0: all other rows.
+            "novel": (),
+            "levels": (FEW,),  # the values they have shown
             "lag": (),  # slots from the middle of the windows that fire to the slot they are scored at
             "view_cal": (self.views, calibration.WIDTH),
             "row_cal": (calibration.WIDTH,),
@@ -189,6 +195,14 @@ def blended(row_RK: Tensor, shape_RK: Tensor, blend_R: Tensor) -> Tensor:
     return torch.where(torch.isfinite(shape_RK), torch.where(torch.isfinite(both_RK), both_RK, shape_RK), row_RK)
 
 
+def novelty(values_RK: Tensor, rows: Rows) -> Tensor:
+    """Surprise (R, K) of rows with few values: `novel` for one never seen, else 0; NaN for gaps."""
+    level_R1F = rows["levels"][:, None]
+    near_RKF = (values_RK[..., None] - level_R1F).abs() <= _SAME * level_R1F.abs().clamp_min(1.0)
+    new_RK = torch.where(near_RKF.any(-1), 0.0, rows["novel"][:, None])
+    return torch.where(torch.isfinite(values_RK), new_RK, torch.nan)
+
+
 def gated(fused_N: Tensor, rows: Rows) -> Tensor:
     """Surprise of rows whose windows passed the gate, from the fusion of depth 0 with the teacher's views.
 
@@ -215,14 +229,20 @@ def fuse_channels(row_SCK: Tensor) -> Tensor:
     return torch.where(many_SK > 0, mean_SK, torch.nan)
 
 
-def finish(row_SCK: Tensor, channels_S: Tensor, stream_cal_SC: Tensor) -> Tensor:
+def finish(row_SCK: Tensor, few_SC: Tensor, stream_cal_SC: Tensor) -> Tensor:
     """The stream's surprise (S, K) from its channels' (S, C, K).
 
+    Channels with few values (`few_SC`) have their say apart: an unseen value adds its own surprise once.
     The fusion of several channels is calibrated once more. It never says less than the loudest channel does among
     as many (Bonferroni: C channels have C times the chance), which holds however the channels hang together.
     """
+    there_SCK = torch.isfinite(row_SCK)
+    novel_SK = torch.where(there_SCK & few_SC[..., None], row_SCK, 0.0).amax(1)
+    row_SCK = torch.where(few_SC[..., None], torch.nan, row_SCK)
     fused_SK = fuse_channels(row_SCK)
+    channels_SK = torch.isfinite(row_SCK).sum(1)
     loudest_SK = torch.nan_to_num(row_SCK, nan=-1.0).amax(1)
-    bound_SK = loudest_SK - channels_S.clamp_min(1).log10()[:, None]
+    bound_SK = loudest_SK - channels_SK.clamp_min(1).log10()
     several_SK = torch.maximum(calibration.surprise(fused_SK, stream_cal_SC[:, None]), bound_SK)
-    return torch.where((channels_S > 1)[:, None], several_SK, fused_SK)
+    whole_SK = torch.where(channels_SK > 1, several_SK, fused_SK)
+    return torch.where(there_SCK.any(1), torch.nan_to_num(whole_SK, nan=0.0) + novel_SK, torch.nan)

@@ -38,7 +38,8 @@ class Levels:
 
     def stream(self, row_RN: Tensor, stack: Stack) -> Tensor:
         """Surprise a stream (S, N)."""
-        return finish(stack.by_stream(row_RN), stack.channels_S, self.stream_cal)
+        few_SC = torch.zeros(len(stack.histories), max(len(h.channels) for h in stack.histories), dtype=torch.bool)
+        return finish(stack.by_stream(row_RN), few_SC.to(row_RN.device), self.stream_cal)
 
 
 def learn(

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from detector.student import FEW
+
 WINSOR = 0.005  # share clipped at each end before the standard deviation is taken
 _OUTER = 0.1  # of the plain standard deviation: rare large bursts are part of normal life, too
 _LEVEL = 1e-4  # of the level: float32 and most sensors resolve no better
 # An exact constant has no spread at all: a change of less than 2 % of its level is no event.
 _CONSTANT_LEVEL = 0.02
 _ABSOLUTE = 1e-6
-FEW = 8  # this many distinct values or fewer: states, flags, small counts
 # n slots of history can back a claim of about 1 in n; somewhat more where values vary smoothly and the tail can be
 # extrapolated, hardly more where they do not.
 _TRUST_FEW = 1.0
@@ -29,6 +30,7 @@ class Scaling(NamedTuple):
     scale_R: Tensor
     cap_R: Tensor
     few_R: Tensor  # few distinct values: states, flags, small counts, constants
+    levels_RF: Tensor  # which, NaN where fewer than FEW; of other rows the smallest ones
 
 
 def robust(raw_RL: Tensor) -> Scaling:
@@ -65,6 +67,7 @@ def robust(raw_RL: Tensor) -> Scaling:
         torch.where(has_R, scale_R, 1.0).float(),
         torch.where(has_R, cap_R, math.nan).float(),
         few_R,
+        raw.levels_RF,
     )
 
 
@@ -72,6 +75,7 @@ class _Facts(NamedTuple):
     level_R: Tensor  # absolute median
     distinct_R: Tensor
     step_R: Tensor  # smallest difference between two distinct values
+    levels_RF: Tensor  # the smallest FEW distinct values, NaN where there are fewer
 
 
 def _facts(raw_RL: Tensor) -> _Facts:
@@ -82,7 +86,12 @@ def _facts(raw_RL: Tensor) -> _Facts:
     step_RL = torch.diff(sorted_RL, dim=-1)
     new_RL = (step_RL > 0) & torch.isfinite(sorted_RL)[:, 1:]
     smallest_R = torch.where(new_RL, step_RL, torch.inf).amin(-1)
-    return _Facts(torch.where(torch.isfinite(level_R), level_R, 0.0), new_RL.sum(-1) + 1, smallest_R)
+    first_RL = torch.nn.functional.pad(new_RL, (1, 0)) | (torch.arange(raw_RL.shape[1], device=raw_RL.device) == 0)
+    first_RL &= torch.isfinite(sorted_RL)
+    place_RL = torch.where(first_RL, first_RL.long().cumsum(-1) - 1, FEW).clamp_max(FEW)
+    levels_RX = torch.full((len(raw_RL), FEW + 1), math.nan, dtype=sorted_RL.dtype, device=raw_RL.device)
+    levels_RF = levels_RX.scatter(1, place_RL, sorted_RL)[:, :FEW]
+    return _Facts(torch.where(torch.isfinite(level_R), level_R, 0.0), new_RL.sum(-1) + 1, smallest_R, levels_RF)
 
 
 def _std(x_RL: Tensor, there_RL: Tensor) -> Tensor:

@@ -52,12 +52,13 @@ def register(app: typer.Typer) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from trainer.backtest.report import summarise, tables, write_json
-        from trainer.backtest.runner import Row, Task, run
+        from trainer.backtest.runner import Row, run
         from trainer.backtest.sources import Item, items_of
         from trainer.backtest.tables import Reading
+        from trainer.backtest.task import ROOMS, ROOT, Task, code_digest
 
         items = items_of(path, Reading(time_column, label_column, interval_s, train), only or [])
-        task = Task(settings, slots, fit_share, int(latency), seed, plot)
+        task = Task(settings, code_digest(ROOT / room for room in ROOMS), slots, fit_share, int(latency), seed, plot)
         total = sum(max(item.slots, 1) for item in items)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=err, transient=True) as bar:

@@ -42,8 +42,9 @@ def plot(series: Series, made: Replayed, file: Path) -> None:
         axis.margins(x=0)
     axes[-1].set_xlim(-before, len(made.surprise_K) - 1)
     axes[-1].set_xlabel(f"slots from the end of the training part ({made.history:,} slots were learnt from)")
-    left = "" if len(channels) == series.values_SC.shape[1] else f", {len(channels)} loudest of its channels"
-    axes[0].set_title(f"{series.name}{left}: {len(made.alerts)} alerts", loc="left", fontsize=11)
+    left = "" if len(channels) == series.values_SC.shape[1] else f", the loudest {len(channels)} of its channels"
+    alerts = f"{len(made.alerts)} alert{'' if len(made.alerts) == 1 else 's'}"
+    axes[0].set_title(f"{series.name}{left}: {alerts}", loc="left", fontsize=11)
     handles, names = _legend(axes)
     axes[0].legend(handles, names, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(names), frameon=False, fontsize=9)
     figure.savefig(file, dpi=100)
@@ -56,7 +57,8 @@ def _channels(made: Replayed, count: int) -> list[int]:
     surprise_K = np.nan_to_num(made.surprise_K)
     loud_K = surprise_K >= min(made.threshold, float(np.quantile(surprise_K, 0.99)))
     weight_C = np.bincount(made.loudest_K[loud_K], surprise_K[loud_K], minlength=count)
-    return sorted(np.argsort(-weight_C, kind="stable")[:MAX_CHANNELS].tolist())
+    order = np.argsort(-weight_C, kind="stable")[:MAX_CHANNELS]
+    return sorted(c for c in order.tolist() if weight_C[c] > 0 or c == order[0])
 
 
 def _draw_channel(axis: Any, series: Series, made: Replayed, channel: int, before: int) -> None:

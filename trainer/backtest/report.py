@@ -6,6 +6,7 @@ from statistics import fmean, median
 from typing import Any
 
 import orjson
+from rich.box import SIMPLE
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +16,7 @@ from trainer.backtest.metrics import LATENCIES, precision_recall
 Row = dict[str, Any]
 # Beyond this many series only the summary is shown, and the series with an error.
 MAX_SHOWN = 40
-MAX_NAME = 24  # characters: the table then fits 100 columns
+MAX_NAME, MIN_NAME = 40, 17  # characters: the table then fits 80 columns
 _AREAS = ("found", "vus_pr", "vus_roc", "auc_pr", "auc_roc")
 
 
@@ -53,6 +54,7 @@ def summarise(rows: Sequence[Row], latency: int) -> dict[str, Any]:
         "alerts": sum(row["alerts"] for row in good),
         "false_alerts": everything,
         "slots": slots,
+        "gate_passed": sum(row["gate"] == "passed" for row in good),
         "student_bytes": _mean([row["student_bytes"] for row in good if row["student_bytes"]]),
         **by_latency,
     }
@@ -84,16 +86,15 @@ def tables(rows: Sequence[Row], summary: dict[str, Any]) -> RenderableType:
 
 
 def _series_table(rows: Sequence[Row], latency: int) -> Table:
-    table = Table(title=f"Values {latency} slots late; alerts at once", title_justify="left", expand=False)
-    table.add_column("series", no_wrap=True)
-    for name in ("found", "VUS-PR", "AUC-PR", "F1", "hits", "alerts", "false/10k", "delay", "points/s", "fit s"):
-        table.add_column(name, justify="right")
+    table = Table(title=f"Values {latency} slots late; alerts at once", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("series", no_wrap=True, overflow="ellipsis", min_width=MIN_NAME)
+    for name in ("found", "VUS-PR", "F1", "hits", "alerts", "false/10k", "delay", "points/s", "fit s"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if "error" in row:
             continue
         table.add_row(
-            _short(row["name"]), _yes(row["found"]), _figure(row["vus_pr"], 2), _figure(row["auc_pr"], 2),
-            _figure(row["event_f1"], 2),
+            _short(row["name"]), _yes(row["found"]), _figure(row["vus_pr"], 2), _figure(row["event_f1"], 2),
             f"{row['hits']}/{row['events']}", str(row["alerts"]), _figure(row["false_alerts_per_10k"], 1),
             _figure(row["delay_points"], 0), _thousands(row["points_per_s"]),
             _figure(row["fit_s"], 2),
@@ -104,7 +105,7 @@ def _series_table(rows: Sequence[Row], latency: int) -> Table:
 def _summary_table(summary: dict[str, Any]) -> Table:
     late, now = summary["latency_8"], summary["latency_0"]
     failed = f", {summary['failed']} failed" if summary["failed"] else ""
-    table = Table(title=f"{summary['series']} series{failed}", title_justify="left", expand=False)
+    table = Table(title=f"{summary['series']} series{failed}", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name, side in (("figure", "left"), ("8 late", "right"), ("at once", "right"), ("how", "left")):
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     how = {
@@ -127,6 +128,7 @@ def _summary_table(summary: dict[str, Any]) -> Table:
         ("delay, points", _figure(summary["delay_points"], 1), "median, from an event's start to its alert's opening"),
         ("points/s", f"{rate:,}" if rate else "–", "slots of one series at a time, one core"),
         ("fit, s", _figure(summary["fit_s"], 2), "mean a series, CPU"),
+        ("gate passed", f"{summary['gate_passed']}/{summary['series'] - summary['failed']}", "else the worker keeps a student a shadow"),
         ("student, bytes", _figure(summary["student_bytes"], 0), "mean artefact of one series"),
     ):
         table.add_row(label, "", value, text)

@@ -49,6 +49,13 @@ class Series:
             return None
         return self.labels_S[self.train_end :]
 
+    @property
+    def test_found_within(self) -> tuple[int, int] | None:
+        """`found_within`, in slots of the test part."""
+        if self.found_within is None:
+            return None
+        return self.found_within[0] - self.train_end, self.found_within[1] - self.train_end
+
     def digest(self) -> str:
         """Changes with anything that a replay could see."""
         said = hashlib.sha256(

@@ -124,9 +124,7 @@ def events(alerts: Sequence[Alert], labels_K: np.ndarray | None, count: int) -> 
     )
 
 
-def precision_recall(
-    good: int, false: int, hits: int, events: int
-) -> tuple[float | None, float | None, float | None]:
+def precision_recall(good: int, false: int, hits: int, events: int) -> tuple[float | None, float | None, float | None]:
     """Precision over alerts, recall over events, and their F1; None without labelled events."""
     if not events:
         return None, None, None

@@ -46,7 +46,9 @@ def plot(series: Series, made: Replayed, file: Path) -> None:
     alerts = f"{len(made.alerts)} alert{'' if len(made.alerts) == 1 else 's'}"
     axes[0].set_title(f"{series.name}{left}: {alerts}", loc="left", fontsize=11)
     handles, names = _legend(axes)
-    axes[0].legend(handles, names, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(names), frameon=False, fontsize=9)
+    axes[0].legend(
+        handles, names, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(names), frameon=False, fontsize=9
+    )
     figure.savefig(file, dpi=100)
 
 
@@ -94,7 +96,9 @@ def _draw_spans(axis: Any, series: Series, made: Replayed) -> None:
     least = len(made.surprise_K) / 1400  # about a pixel
     if series.labels_S is not None:
         for begin, end in zip(*ranges(series.labels_S[series.train_end :]), strict=True):
-            axis.axvspan(begin - 0.5, max(end + 0.5, begin + least), color=_LABEL, alpha=0.7, lw=0, zorder=0.1, label="label")
+            axis.axvspan(
+                begin - 0.5, max(end + 0.5, begin + least), color=_LABEL, alpha=0.7, lw=0, zorder=0.1, label="label"
+            )
     for alert in made.alerts:
         right = max(alert.end + 0.5, alert.onset + least)
         axis.axvspan(alert.onset - 0.5, right, 0.95, 1.0, color=_ALERT, lw=0, label="alert")

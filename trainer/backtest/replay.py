@@ -227,4 +227,3 @@ def _lag(score: SegmentScore, loudest_K: np.ndarray) -> np.ndarray:
     view_K = score.view_KC[np.arange(len(loudest_K)), loudest_K]
     lag_K: np.ndarray = scale_W[np.clip(view_K, 0, None)] // 2
     return lag_K
-

@@ -86,10 +86,12 @@ def tables(rows: Sequence[Row], summary: dict[str, Any]) -> RenderableType:
 
 
 def _series_table(rows: Sequence[Row], latency: int) -> Table:
-    table = Table(title=f"Values {latency} slots late; alerts at once", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"Values {latency} slots late; alerts at once", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0)
+    )
     table.add_column("series", no_wrap=True, overflow="ellipsis", min_width=MIN_NAME)
     for name in ("found", "VUS-PR", "F1", "hits", "alerts", "false/10k", "delay", "points/s", "fit s"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for row in rows:
         if "error" in row:
             continue
@@ -128,7 +130,11 @@ def _summary_table(summary: dict[str, Any]) -> Table:
         ("delay, points", _figure(summary["delay_points"], 1), "median, from an event's start to its alert's opening"),
         ("points/s", f"{rate:,}" if rate else "–", "slots of one series at a time, one core"),
         ("fit, s", _figure(summary["fit_s"], 2), "mean a series, CPU"),
-        ("gate passed", f"{summary['gate_passed']}/{summary['series'] - summary['failed']}", "else the worker keeps a student a shadow"),
+        (
+            "gate passed",
+            f"{summary['gate_passed']}/{summary['series'] - summary['failed']}",
+            "else the worker keeps a student a shadow",
+        ),
         ("student, bytes", _figure(summary["student_bytes"], 0), "mean artefact of one series"),
     ):
         table.add_row(label, "", value, text)

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from trainer.backtest.gridding import on_grid
 from trainer.backtest.series import Series, SourceError
-from trainer.backtest.tables import Reading, read_table
+from trainer.backtest.tables import Reading, read_tables
 
 INDEX = "index.json"
 # UCR Anomaly Archive: the loudest position counts as found within this many slots of the anomaly.
@@ -47,7 +49,7 @@ def items_of(path: Path, reading: Reading, only: Sequence[str] = ()) -> list[Ite
     if path.is_dir():
         items = _folder(path)
     elif path.suffix.lower() in (".csv", ".parquet"):
-        items = [Item(s.name, len(s.values_SC), made=s) for s in read_table(path, reading)]
+        items = [_item(on_grid(table, reading).checked()) for table in read_tables(path, reading)]
     elif not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     else:
@@ -56,6 +58,10 @@ def items_of(path: Path, reading: Reading, only: Sequence[str] = ()) -> list[Ite
     if not chosen:
         raise SourceError(f"{path}: none of its {len(items)} series is named like {', '.join(only) or 'anything'}")
     return chosen
+
+
+def _item(series: Series) -> Item:
+    return Item(series.name, len(series.values_SC), made=series)
 
 
 def _folder(path: Path) -> list[Item]:
@@ -84,8 +90,7 @@ def _told(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _twice(names: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def _npz(file: Path, entry: dict[str, Any]) -> Series:

@@ -28,9 +28,9 @@ def volumes(labels_N: np.ndarray, score_N: np.ndarray, window: int) -> tuple[flo
     for width in range(window + 1):
         half = width // 2
         near = np.searchsorted(distance_M, half, side="right")
-        weight_X = np.bincount(
-            slot_M[:near], np.sqrt(1 - distance_M[:near] / max(width, 1)), minlength=len(at_X)
-        ).clip(max=1.0)
+        weight_X = np.bincount(slot_M[:near], np.sqrt(1 - distance_M[:near] / max(width, 1)), minlength=len(at_X)).clip(
+            max=1.0
+        )
         near_T = np.bincount(bin_N[at_X], weight_X, minlength=THRESHOLDS)
         true_T = np.cumsum(inside_T + near_T)
         size_T = positives + np.cumsum(near_T) / 2  # mean of the hard labels and the buffered ones seen so far

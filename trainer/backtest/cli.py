@@ -52,22 +52,23 @@ def register(app: typer.Typer) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from trainer.backtest.report import summarise, tables, write_json
-        from trainer.backtest.runner import Row, run
-        from trainer.backtest.sources import Item, items_of
+        from trainer.backtest.runner import Row, longest_first, run
+        from trainer.backtest.sources import items_of
         from trainer.backtest.tables import Reading
         from trainer.backtest.task import ROOMS, ROOT, Task, code_digest
 
         items = items_of(path, Reading(time_column, label_column, interval_s, train), only or [])
         task = Task(settings, code_digest(ROOT / room for room in ROOMS), slots, fit_share, int(latency), seed, plot)
-        total = sum(max(item.slots, 1) for item in items)
+        order = longest_first(items)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=err, transient=True) as bar:
-            todo = bar.add_task("slots", total=total)
+            todo = bar.add_task("slots", total=sum(max(item.slots, 1) for item in items))
 
-            def tell(item: Item, row: Row) -> None:
-                bar.update(todo, advance=max(item.slots, 1), description=f"slots ({item.name})")
+            def tell(at: int, row: Row) -> None:
+                bar.update(todo, advance=max(order[at].slots, 1), description=f"slots ({row['name']})")
 
-            rows = run(items, task, jobs, tell)
+            done = {row["name"]: row for row in run([(item, task) for item in order], jobs, tell)}
+        rows = [done[item.name] for item in items]
         summary = summarise(rows, int(latency))
         out.print(tables(rows, summary))
         if json_file is not None:

@@ -16,7 +16,7 @@ from trainer.backtest.metrics import LATENCIES, precision_recall
 Row = dict[str, Any]
 # Beyond this many series only the summary is shown, and the series with an error.
 MAX_SHOWN = 40
-MAX_NAME, MIN_NAME = 40, 17  # characters: the table then fits 80 columns
+MAX_NAME, MIN_NAME = 24, 14  # characters: the table then fits 80 columns
 _AREAS = ("found", "vus_pr", "vus_roc", "auc_pr", "auc_roc")
 
 
@@ -91,7 +91,7 @@ def _series_table(rows: Sequence[Row], latency: int) -> Table:
     )
     table.add_column("series", no_wrap=True, overflow="ellipsis", min_width=MIN_NAME)
     for name in ("found", "VUS-PR", "F1", "hits", "alerts", "false/10k", "delay", "points/s", "fit s"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 4))
     for row in rows:
         if "error" in row:
             continue

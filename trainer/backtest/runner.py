@@ -50,26 +50,24 @@ class Work(Protocol):
         ...
 
 
-def run(items: Sequence[Item], work: Work, jobs: int, tell: Callable[[Item, Row], None]) -> list[Row]:
-    """Replay all items; returns a row a series, in the order of `items`. `tell` hears of each when it is done.
+def run(pairs: Sequence[tuple[Item, Work]], jobs: int, tell: Callable[[int, Row], None]) -> list[Row]:
+    """Do all pairs, begun in this order; returns their rows in it. `tell` hears of each (by index) when it is done.
 
     A series that fails has a row with `error` and no figures. Raises BacktestError when a process dies.
     """
-    # The longest first: two processes then finish at about the same time.
-    order = sorted(range(len(items)), key=lambda i: -items[i].slots)
     rows: dict[int, Row] = {}
     if jobs == 1:
-        for i in order:
-            rows[i] = row_of(items[i], work)
-            tell(items[i], rows[i])
-        return [rows[i] for i in range(len(items))]
+        for i, (item, work) in enumerate(pairs):
+            rows[i] = row_of(item, work)
+            tell(i, rows[i])
+        return [rows[i] for i in range(len(pairs))]
     with _one_thread(), ProcessPoolExecutor(jobs, get_context("spawn"), _quiet) as pool:
-        futures: dict[Future[Row], int] = {pool.submit(row_of, items[i], work): i for i in order}
+        futures: dict[Future[Row], int] = {pool.submit(row_of, *pair): i for i, pair in enumerate(pairs)}
         try:
             for future in as_completed(futures):
                 i = futures[future]
                 rows[i] = future.result()
-                tell(items[i], rows[i])
+                tell(i, rows[i])
         except BrokenProcessPool:
             raise BacktestError(
                 "a process of the backtest died, probably out of memory: run the same command again with fewer "
@@ -78,7 +76,12 @@ def run(items: Sequence[Item], work: Work, jobs: int, tell: Callable[[Item, Row]
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [rows[i] for i in range(len(items))]
+    return [rows[i] for i in range(len(pairs))]
+
+
+def longest_first(items: Sequence[Item]) -> list[Item]:
+    """An order in which several processes finish at about the same time."""
+    return sorted(items, key=lambda item: -item.slots)
 
 
 @contextmanager

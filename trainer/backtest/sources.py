@@ -28,6 +28,7 @@ class Item:
     file: Path | None = None  # .npz of a folder …
     entry: tuple[tuple[str, Any], ...] = ()  # … and what the index says of it
     made: Series | None = None
+    domain: str = ""  # for grouping figures; the replay does not know it
 
     def load(self) -> Series:
         """The series. Raises SourceError when its file cannot be read."""
@@ -69,7 +70,14 @@ def _folder(path: Path) -> list[Item]:
         index = json.loads((path / INDEX).read_text())
         entries: list[dict[str, Any]] = index["series"]
         items = [
-            Item(str(e["name"]), int(e.get("length", 0)), path / e["file"], tuple(sorted(_told(e).items())))
+            Item(
+                str(e["name"]),
+                int(e.get("length", 0)),
+                path / e["file"],
+                tuple(sorted(_told(e).items())),
+                None,
+                str(e.get("domain", e.get("anomalyllm_class", ""))),
+            )
             for e in entries
         ]
     except FileNotFoundError:

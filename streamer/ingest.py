@@ -251,7 +251,9 @@ class _Job:
         _extend(live.waiting, *new)
         if len(seen) > DIFFERENCES and taken == need:
             grid = infer_grid(np.array(live.waiting.ts, np.int64))
-            self._enter_grid(grid, live.waiting.channel, counting_channels(live.waiting, self.owner._of(self.stream).kind))
+            self._enter_grid(
+                grid, live.waiting.channel, counting_channels(live.waiting, self.owner._of(self.stream).kind)
+            )
             return taken
         for i in np.unique(record_M[taken:]):
             self.plan.refused[int(i)] = (

@@ -43,11 +43,11 @@ def main() -> None:
     os.environ["NUMBA_NUM_THREADS"] = "1"
     configure_logs(level="warning")
     begun = time.monotonic()
-    done = _run(steps, arguments.jobs)
+    done = carry_out(steps, arguments.jobs)
     write(arguments.page, Rows(done), time.monotonic() - begun)
 
 
-def _run(steps: Sequence[Step], jobs: int) -> list[tuple[Step, list[Row]]]:
+def carry_out(steps: Sequence[Step], jobs: int) -> list[tuple[Step, list[Row]]]:
     """One pool of processes for all steps; says of each when it is done."""
     console = Console(stderr=True)
     pairs = [(at, item) for at, step in enumerate(steps) for item in longest_first(step.items)]

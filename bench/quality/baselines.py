@@ -43,8 +43,7 @@ def fused(baseline: Baseline, training_NC: np.ndarray, test_KC: np.ndarray, seed
     spread_C = np.where(spread_C > 0, spread_C, 1.0)
     score_KC, lag = baseline.score((training - centre_C) / spread_C, (test - centre_C) / spread_C, window, seed)
     top = -(-score_KC.shape[1] // 8)
-    fused_K: np.ndarray = np.sort(score_KC, 1)[:, -top:].mean(1)
-    return fused_K, lag
+    return np.asarray(np.sort(score_KC, 1)[:, -top:].mean(1)), lag
 
 
 def window_of(training_NC: np.ndarray) -> int:
@@ -72,7 +71,7 @@ def moving_variance(training_NC: np.ndarray, test_KC: np.ndarray, window: int, s
     """Variance of the newest 32 slots."""
     joined_SC = _joined(training_NC, test_KC, VARIANCE_WINDOW - 1)
     windows = np.lib.stride_tricks.sliding_window_view(joined_SC, VARIANCE_WINDOW, 0)
-    return windows.var(-1), VARIANCE_WINDOW // 2
+    return np.asarray(windows.var(-1)), VARIANCE_WINDOW // 2
 
 
 def squared_difference(training_NC: np.ndarray, test_KC: np.ndarray, window: int, seed: int) -> tuple[np.ndarray, int]:
@@ -102,17 +101,17 @@ def _shapes(x_S: np.ndarray, window: int) -> np.ndarray:
     sums = total_S[begin_W[:, None] + edges[None, 1:]] - total_S[begin_W[:, None] + edges[None, :-1]]
     mean_WT = sums / np.diff(edges)
     mean_WT -= mean_WT.mean(1, keepdims=True)
-    return (mean_WT / (mean_WT.std(1, keepdims=True) + FLAT)).astype(np.float32)
+    return np.asarray(mean_WT / (mean_WT.std(1, keepdims=True) + FLAT), np.float32)
 
 
 def _nearest(query_WT: np.ndarray, known_WT: np.ndarray) -> np.ndarray:
     known = torch.from_numpy(known_WT)
     square = (known**2).sum(1)
     parts = []
-    for query in torch.from_numpy(query_WT).split(1024):
+    for query in torch.split(torch.from_numpy(query_WT), 1024):
         found = torch.addmm(square, query, known.T, alpha=-2.0).amin(1) + (query**2).sum(1)
         parts.append(found.clamp_min(0).sqrt())
-    return torch.cat(parts).numpy()
+    return np.asarray(torch.cat(parts))
 
 
 def matrix_profile(training_NC: np.ndarray, test_KC: np.ndarray, window: int, seed: int) -> tuple[np.ndarray, int]:
@@ -162,12 +161,12 @@ def auto_encoder(training_NC: np.ndarray, test_KC: np.ndarray, window: int, seed
             # a channel's loss is its own: the sum trains each as if it were alone
             loss = ((rebuilt(batch) - batch) ** 2).mean((1, 2)).sum()
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
     joined_SC = _joined(training_NC, test_KC, size - 1).clip(-10, 10).astype(np.float32)
     windows_CWT = torch.from_numpy(joined_SC.T.copy()).unfold(1, size, 1)
     with torch.no_grad():
-        parts = [((rebuilt(part) - part) ** 2).mean(2) for part in windows_CWT.split(4096, 1)]
+        parts = [((rebuilt(part) - part) ** 2).mean(2) for part in torch.split(windows_CWT, 4096, 1)]
     return torch.cat(parts, 1).T.double().numpy(), size // 2
 
 

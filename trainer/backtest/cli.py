@@ -9,14 +9,14 @@ from streamer.cli.options import with_settings
 from streamer.cli.running import err, out
 from streamer.errors import ConfigError
 from streamer.logs import configure_logs
-from trainer.backtest.settings import OF_SERVERS, BacktestSettings
+from trainer.backtest.settings import LEFT_OUT, BacktestSettings
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("backtest")
-    @with_settings(BacktestSettings, leave_out=OF_SERVERS)
+    @with_settings(BacktestSettings, leave_out=LEFT_OUT)
     def backtest(
         settings: BacktestSettings,
         path: Annotated[Path, typer.Argument(help="Folder with index.json, a .csv or a .parquet.")],

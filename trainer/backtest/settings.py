@@ -5,11 +5,11 @@ from pydantic import Field
 from detector.workersettings import WorkerSettings
 from trainer.settings import TrainerSettings
 
-# What only servers need: a backtest talks to none.
-OF_SERVERS = (
+# What only servers need (a backtest talks to none), and threads: each of its processes has one.
+LEFT_OUT = (
     "assignment", "batch_ms", "batch_requests", "batch_wait_ms", "bootstrap", "min_history", "namespace",
     "no_data_min_s", "partitioner", "partitions", "pending_s", "redis_url", "refit_slots", "replication", "store",
-    "topic_prefix", "update_slots", "worker_name",
+    "threads", "topic_prefix", "update_slots", "worker_name",
 )  # fmt: skip
 
 

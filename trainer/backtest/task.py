@@ -16,12 +16,12 @@ from detector.teacher import Teacher, load_teacher
 from trainer.backtest.metrics import LATENCIES, areas, buffer_of, events, rounded
 from trainer.backtest.replay import learnt, replay
 from trainer.backtest.series import Series
-from trainer.backtest.settings import OF_SERVERS, BacktestSettings
+from trainer.backtest.settings import LEFT_OUT, BacktestSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("streamer", "detector", "trainer")
-# What does not change a result, beside what only servers need.
-_NO_MATTER = {*OF_SERVERS, "state_dir", "log_format", "log_level", "threads"}
+# What does not change a result.
+_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level"}
 
 
 def code_digest(paths: Iterable[Path]) -> str:

@@ -37,7 +37,7 @@ class Baseline:
 def fused(baseline: Baseline, training_NC: np.ndarray, test_KC: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
     """Scores of a series (K,) and the lag: channels standardised, then the mean over the top ⌈C/8⌉ of them."""
     window = window_of(training_NC)
-    filled_SC = _filled(np.concatenate([training_NC, test_KC]).astype(np.float64))
+    filled_SC = _filled(np.concatenate([training_NC, test_KC]).astype(np.float64), len(training_NC))
     training, test = filled_SC[: len(training_NC)], filled_SC[len(training_NC) :]
     centre_C, spread_C = np.median(training, 0), training.std(0)
     spread_C = np.where(spread_C > 0, spread_C, 1.0)
@@ -51,13 +51,13 @@ def window_of(training_NC: np.ndarray) -> int:
     return int(max(8, min(np.clip(period_of(training_NC[:, 0]), 16, 256), len(training_NC) // 4)))
 
 
-def _filled(values_SC: np.ndarray) -> np.ndarray:
-    """The last value stands in for what is missing; before the first one, the first."""
+def _filled(values_SC: np.ndarray, known: int) -> np.ndarray:
+    """The last value stands in for what is missing; before the first one, the training part's first, else 0."""
     at_SC = np.where(np.isfinite(values_SC), np.arange(len(values_SC))[:, None], -1)
     np.maximum.accumulate(at_SC, 0, out=at_SC)
-    first_C = np.isfinite(values_SC).argmax(0)
-    out_SC: np.ndarray = np.take_along_axis(values_SC, np.where(at_SC < 0, first_C, at_SC), 0)
-    return np.nan_to_num(out_SC)
+    first_C = np.isfinite(values_SC[:known]).argmax(0)
+    start_C = np.nan_to_num(values_SC[first_C, np.arange(values_SC.shape[1])])
+    return np.asarray(np.where(at_SC < 0, start_C, np.take_along_axis(values_SC, at_SC.clip(0), 0)))
 
 
 def _joined(training: np.ndarray, test: np.ndarray, before: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`anomalyllm backtest`."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +47,8 @@ def register(app: typer.Typer) -> None:
         """Replay recorded series through the detector's own code and score it against their labels."""
         if fit_share <= 0:
             raise ConfigError("--fit-share must be above 0: something has to be learnt from")
+        if plot is not None and find_spec("matplotlib") is None:  # said before an hour's work, not after it
+            raise ConfigError("--plot needs matplotlib: pip install 'anomalyllm[backtest]'")
         slots = _slots(history)
         configure_logs(settings.log_format, "warning", settings.worker_name)
 

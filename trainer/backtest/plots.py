@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from streamer.errors import ConfigError
 from trainer.backtest.replay import Replayed
 from trainer.backtest.series import Series
 from trainer.backtest.vus import ranges
@@ -21,12 +20,10 @@ _LABEL, _ALERT, _VALUE, _BAND, _SCORE = "#f2b8b5", "#b3261e", "#1f2937", "#9dc3e
 
 
 def plot(series: Series, made: Replayed, file: Path) -> None:
-    """Write a PNG. Raises ConfigError when matplotlib is not installed."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ConfigError("--plot needs matplotlib: pip install 'anomalyllm[backtest]'") from None
+    """Write a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     channels = _channels(made, series.values_SC.shape[1])
     rows = len(channels) + 1
     figure = Figure(figsize=(14, 1.2 + 2.2 * rows), layout="constrained")

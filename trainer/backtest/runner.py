@@ -1,6 +1,7 @@
 """All series of a path: processes, progress, and results that a second run finds again."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -61,7 +62,7 @@ def run(pairs: Sequence[tuple[Item, Work]], jobs: int, tell: Callable[[int, Row]
             rows[i] = row_of(item, work)
             tell(i, rows[i])
         return [rows[i] for i in range(len(pairs))]
-    with _one_thread(), ProcessPoolExecutor(jobs, get_context("spawn"), _quiet) as pool:
+    with _one_thread(), ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
         futures: dict[Future[Row], int] = {pool.submit(row_of, *pair): i for i, pair in enumerate(pairs)}
         try:
             for future in as_completed(futures):
@@ -98,7 +99,9 @@ def _one_thread() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _quiet() -> None:
+def _begin() -> None:
+    """Of a process: say little, and end at Ctrl-C without a traceback of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     configure_logs(level="warning")
 
 

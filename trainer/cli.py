@@ -1,4 +1,4 @@
-"""`anomalyllm trainer`, `train` and `models`. torch takes seconds to import: nothing here does it before it must."""
+"""`anomalyllm trainer`, `train`, `models` and `backtest`. torch takes seconds to import: nothing here does it before it must."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -9,6 +9,7 @@ from streamer.cli.options import with_settings
 from streamer.cli.running import out, run_until_stopped
 from streamer.errors import ConfigError
 from streamer.settings import CommonSettings
+from trainer.backtest.cli import register as register_backtest
 from trainer.settings import TrainerSettings
 
 Streams = Annotated[
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
         if done is False:
             raise typer.Exit(1)
 
+    register_backtest(app)
     models = typer.Typer(help="List and show models, roll one back.", no_args_is_help=True)
     app.add_typer(models, name="models")
 

@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -36,15 +36,21 @@ def flag_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def with_settings(settings: type[BaseSettings]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def with_settings(
+    settings: type[BaseSettings], leave_out: Collection[str] = ()
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Decorates a typer command with a parameter `settings`: it is filled from options, one a field.
 
     Use it under `@app.command()`. The command's own parameters stay; a field whose name one of them
-    bears gets no option (the command sets it). Raises ConfigError when a value does not pass the
+    bears gets no option (the command sets it), nor do those in `leave_out`. Raises ConfigError when a value does not pass the
     settings' validation, naming flag and variable.
     """
     return _from_options(
-        settings, "settings", "Settings (each is an environment variable too)", lambda given: load(settings, given)
+        settings,
+        "settings",
+        "Settings (each is an environment variable too)",
+        lambda given: load(settings, given),
+        leave_out,
     )
 
 
@@ -54,7 +60,11 @@ def with_fields(model: type[BaseModel], panel: str) -> Callable[[Callable[..., R
 
 
 def _from_options(
-    model: type[BaseModel], target: str, panel: str, build: Callable[[dict[str, Any]], Any]
+    model: type[BaseModel],
+    target: str,
+    panel: str,
+    build: Callable[[dict[str, Any]], Any],
+    leave_out: Collection[str] = (),
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         signature = inspect.signature(command)
@@ -64,7 +74,7 @@ def _from_options(
             for name, parameter in signature.parameters.items()
             if name != target
         ]
-        taken = {parameter.name for parameter in own}
+        taken = {parameter.name for parameter in own} | set(leave_out)
         fields = {name: info for name, info in model.model_fields.items() if name not in taken}
         options = [_option(model, name, info, panel) for name, info in fields.items()]
 

@@ -20,7 +20,7 @@ from streamer.errors import AnomalyLLMError
 # A room adds its verbs by an entry point of this group: a function `register(app: typer.Typer) -> None`.
 GROUP = "anomalyllm.commands"
 # What a room would have brought, shown with the way to install it when the room cannot be loaded.
-VERBS_OF_ROOM = {"detector": ("detector",), "trainer": ("trainer", "train", "models")}
+VERBS_OF_ROOM = {"detector": ("detector",), "trainer": ("trainer", "train", "models", "backtest")}
 
 _NO_PARSING = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 

@@ -1,0 +1,1 @@
+"""The quality benchmark: our default beside baselines and ablations, written to docs/benchmarks.md."""

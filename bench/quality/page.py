@@ -1,0 +1,182 @@
+"""Rows of all steps → tables in Markdown → docs/benchmarks.md."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from string import Template
+from typing import Any
+
+import psutil
+
+from bench.quality.baselines import BASELINES
+from bench.quality.plan import EVERY, LIVE_HISTORY, Step
+from trainer.backtest.report import summarise
+from trainer.backtest.runner import Row
+
+# The set whose series have the UCR rule; the others are compared by VUS-PR.
+FOUND = "ucr"
+NONE = "–"
+Cell = float | None
+
+
+class Rows:
+    """Results by table, name and data set."""
+
+    def __init__(self, done: Sequence[tuple[Step, list[Row]]]) -> None:
+        self.done = done
+        self.sets = list(dict.fromkeys(step.data_set for step, _ in done))
+
+    def names(self, table: str) -> list[str]:
+        """Names of a table's rows, in order."""
+        return list(dict.fromkeys(step.name for step, _ in self.done if step.table == table))
+
+    def of(self, table: str, name: str, data_set: str) -> list[Row]:
+        """The series' rows, those that failed left out."""
+        return [
+            row
+            for step, rows in self.done
+            if (step.table, step.name, step.data_set) == (table, name, data_set)
+            for row in rows
+            if "error" not in row
+        ]
+
+    def mean(self, table: str, name: str, data_set: str, latency: int, figure: str) -> Cell:
+        """Mean over the series that have the figure."""
+        values = [row[f"latency_{latency}"][figure] for row in self.of(table, name, data_set)]
+        known = [float(value) for value in values if value is not None]
+        return fmean(known) if known else None
+
+
+def write(page: Path, rows: Rows, seconds: float) -> None:
+    """Fill the template."""
+    text = Template(Path(__file__).with_name("template.md").read_text()).substitute(
+        machine=_machine(),
+        date=datetime.now(UTC).date().isoformat(),
+        revision=_revision(),
+        minutes=f"{seconds / 60:.0f}",
+        main_8=_main(rows, 8),
+        main_0=_main(rows, 0),
+        alerts=_alerts(rows),
+        domains=_domains(rows),
+        some=", ".join(f"every {_nth(n)} series of {name}" for name, n in EVERY.items() if name in rows.sets) or "all",
+        cold=_sweep(rows, "cold", "learnt from"),
+        ablation=_sweep(rows, "ablation", "changed"),
+    )
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text)
+
+
+def _main(rows: Rows, latency: int) -> str:
+    """A line a data set, ours first; the best of a line is bold."""
+    columns = [("main", "train", "ours"), ("main", str(LIVE_HISTORY), f"ours, {LIVE_HISTORY} slots")]
+    columns += [("baseline", b.name, b.title) for b in BASELINES]
+    lines, sums = [], []
+    for name in rows.sets:
+        figure = "found" if name == FOUND else "vus_pr"
+        cells = [rows.mean(table, row, name, latency, figure) for table, row, _ in columns]
+        if name != FOUND:
+            sums.append(cells)
+        count = len(rows.of("main", "train", name)) or len(rows.of("baseline", BASELINES[0].name, name))
+        lines.append([f"{name}, {'found' if name == FOUND else 'VUS-PR'}", str(count), *_best(cells)])
+    if sums:
+        lines.append(["**mean VUS-PR**", str(len(sums)), *_best([_mean(column) for column in zip(*sums, strict=True)])])
+    return _table(["set", "series", *(title for *_, title in columns)], lines)
+
+
+def _alerts(rows: Rows) -> str:
+    lines = []
+    for name in rows.sets:
+        for row in rows.names("main"):
+            mine = rows.of("main", row, name)
+            if not mine:
+                continue
+            s: dict[str, Any] = summarise(mine, 8)
+            lines.append([
+                name, row, _figure(s["event_f1"]), _figure(s["event_precision"]), _figure(s["event_recall"]),
+                f"{s['hits']}/{s['events']}", str(s["alerts"]), _figure(s["false_alerts_per_10k"], 2),
+                _figure(s["delay_points"], 0), f"{s['points_per_s']:,}" if s["points_per_s"] else NONE,
+                _figure(s["fit_s"], 2), _figure(s["student_bytes"], 0),
+            ])  # fmt: skip
+    head = ("set", "history", "event F1", "precision", "recall", "hit/events", "alerts", "false/10k", "delay")
+    return _table([*head, "points/s", "fit, s", "student, bytes"], lines)
+
+
+def _domains(rows: Rows) -> str:
+    """Sets whose index names a class a series, by class."""
+    lines = []
+    for name in rows.sets:
+        groups: dict[str, list[Row]] = {}
+        for step, done in rows.done:
+            if (step.table, step.name, step.data_set) == ("main", "train", name):
+                for item, row in zip(step.items, done, strict=True):
+                    if item.domain and "error" not in row:
+                        groups.setdefault(item.domain, []).append(row)
+        for domain, mine in sorted(groups.items()):
+            s = summarise(mine, 8)
+            lines.append([
+                f"{name}, {domain}", str(len(mine)), _figure(s["found"]), _figure(s["vus_pr"]),
+                _figure(s["event_f1"]), _figure(s["false_alerts_per_10k"], 2),
+            ])  # fmt: skip
+    return _table(["domain", "series", "found", "VUS-PR, 8 late", "event F1", "false/10k"], lines)
+
+
+def _sweep(rows: Rows, table: str, title: str) -> str:
+    """A line a change: found of the UCR series, VUS-PR of each other set and their mean, 8 late and at once."""
+    others = [name for name in rows.sets if name != FOUND]
+    lines = []
+    for name in rows.names(table):
+        late = [rows.mean(table, name, s, 8, "vus_pr") for s in others]
+        now = [rows.mean(table, name, s, 0, "vus_pr") for s in others]
+        found = rows.mean(table, name, FOUND, 8, "found")
+        lines.append([name, *map(_figure, (found, _mean(late), _mean(now), *late))])
+    return _table([title, "found", "VUS-PR, 8 late", "at once", *others], lines)
+
+
+def _mean(cells: Sequence[Cell]) -> Cell:
+    known = [cell for cell in cells if cell is not None]
+    return fmean(known) if known else None
+
+
+def _best(cells: Sequence[Cell]) -> list[str]:
+    top = max((cell for cell in cells if cell is not None), default=None)
+    return [f"**{_figure(cell)}**" if cell is not None and cell == top else _figure(cell) for cell in cells]
+
+
+def _figure(value: Cell, digits: int = 3) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    if not lines:
+        return "Not run."
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
+
+
+def _nth(n: int) -> str:
+    return {2: "2nd", 3: "3rd"}.get(n, f"{n}th")
+
+
+def _machine() -> str:
+    name = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{os.cpu_count()} cores of {name}, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+
+
+def _revision() -> str:
+    ask: Callable[..., str] = subprocess.check_output
+    try:
+        dirty = ask(["git", "status", "--porcelain", "--untracked-files=no"], text=True).strip()
+        return ask(["git", "rev-parse", "--short", "HEAD"], text=True).strip() + (" with changes" if dirty else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,63 @@
+"""Which work is done on which series."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.quality.ablations import ABLATIONS, COLD_STARTS
+from bench.quality.baselines import BASELINES
+from bench.quality.work import CODE, BaselineWork
+from trainer.backtest.runner import Work
+from trainer.backtest.settings import BacktestSettings
+from trainer.backtest.sources import Item, items_of
+from trainer.backtest.tables import Reading
+from trainer.backtest.task import ROOMS, ROOT, Task, code_digest
+
+LIVE_HISTORY = 8192
+# Ablations and cold starts are run on every so many-th series of the larger sets: enough to tell, short enough to run.
+EVERY = {"ucr": 4, "smap": 6, "msl": 4, "wsd": 4, "smd": 3, "asd": 3, "tods": 2, "aiops": 2}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of one table, for one data set."""
+
+    table: str  # "main", "baseline", "ablation", "cold"
+    name: str
+    data_set: str
+    work: Work
+    items: Sequence[Item]
+
+
+def data_sets(root: Path) -> dict[str, list[Item]]:
+    """Every folder that has an index."""
+    found = {p.parent.name: items_of(p.parent, Reading()) for p in sorted(root.glob("*/index.json"))}
+    return dict(sorted(found.items(), key=lambda pair: (pair[0] != "ucr", pair[0])))
+
+
+def plan(sets: dict[str, list[Item]], state_dir: Path, tables: Sequence[str]) -> list[Step]:
+    """All steps of the wanted tables, what matters most first."""
+    code = code_digest(ROOT / room for room in ROOMS)
+    own = code_digest(Path(file) for file in CODE)
+    default = BacktestSettings(state_dir=state_dir)
+    steps: list[Step] = []
+    for name, items in sets.items():
+        steps.append(Step("main", "train", name, Task(default, code), items))
+    for name, items in sets.items():
+        steps.append(Step("main", str(LIVE_HISTORY), name, Task(default, code, LIVE_HISTORY), items))
+    for baseline in BASELINES:
+        for name, items in sets.items():
+            steps.append(Step("baseline", baseline.name, name, BaselineWork(baseline.name, state_dir, own), items))
+    for share in COLD_STARTS:
+        for name, items in sets.items():
+            steps.append(Step("cold", f"{share:.0%}", name, Task(default, code, share=share), some(name, items)))
+    for ablation in ABLATIONS:
+        settings = BacktestSettings.model_validate({"state_dir": state_dir, **ablation.overrides})
+        for name, items in sets.items():
+            steps.append(Step("ablation", ablation.name, name, Task(settings, code), some(name, items)))
+    return [step for step in steps if step.table in tables]
+
+
+def some(data_set: str, items: Sequence[Item]) -> list[Item]:
+    """The part of a set that ablations and cold starts are run on."""
+    return list(items[:: EVERY.get(data_set, 1)])

@@ -1,0 +1,95 @@
+"""A replay is the live detector: causal, the same in any pieces, deterministic."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trainer.backtest.replay as module
+from tests.trainer.backtest.made import BURST, TEST, TRAIN, settings_of, waves
+from trainer.backtest.replay import Replayed, learnt, replay
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Replayed:
+    return replay(waves(), settings_of(tmp_path_factory.mktemp("replay")), bands=True)
+
+
+def test_a_burst_is_alerted_on_and_told(made: Replayed) -> None:
+    assert len(made.surprise_K) == TEST
+    begin = BURST.start - TRAIN
+    assert made.gate == "passed"
+    [alert] = [alert for alert in made.alerts if alert.spans(begin, begin + 20)]
+    assert begin <= alert.onset <= alert.opened <= begin + 5
+    assert alert.peak >= made.threshold
+    assert alert.severity in ("info", "warning", "critical")
+    assert "rose to" in alert.reason
+    assert made.student_bytes > 1000
+    assert made.fit_s > 0
+    assert made.score_s > 0
+
+
+def test_what_was_expected_is_kept_for_plots(made: Replayed) -> None:
+    assert made.bands is not None
+    assert made.bands.low_KC.shape == (TEST, 1)
+    quiet = slice(0, BURST.start - TRAIN)
+    assert (made.bands.low_KC[quiet] <= made.bands.high_KC[quiet]).all()
+
+
+def test_the_lag_is_at_most_half_the_context(made: Replayed) -> None:
+    assert (made.lag_K >= 0).all()
+    assert made.lag_K.max() <= 256
+
+
+def test_nothing_looks_ahead(made: Replayed, tmp_path: Path) -> None:
+    series = waves()
+    cut = TRAIN + 150
+    changed_SC = series.values_SC.copy()
+    changed_SC[cut:] = -50.0
+    other = replay(replace(series, values_SC=changed_SC, labels_S=None), settings_of(tmp_path))
+    np.testing.assert_array_equal(other.surprise_K[:150], made.surprise_K[:150])
+    assert not np.array_equal(other.surprise_K[150:], made.surprise_K[150:])
+
+
+def test_pieces_leave_no_trace(made: Replayed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOTS_A_CHANGE", 17)
+    cut = replay(waves(), settings_of(tmp_path))
+    np.testing.assert_allclose(cut.surprise_K, made.surprise_K, rtol=1e-4, atol=1e-4)
+    assert [(a.opened, a.onset, a.end) for a in cut.alerts] == [(a.opened, a.onset, a.end) for a in made.alerts]
+
+
+def test_the_same_seed_gives_the_same(made: Replayed, tmp_path: Path) -> None:
+    again = replay(waves(), settings_of(tmp_path))
+    np.testing.assert_array_equal(again.surprise_K, made.surprise_K)
+    assert again.alerts == made.alerts
+
+
+def test_slots_without_data_are_no_evidence(tmp_path: Path) -> None:
+    series = waves()
+    gappy_SC = series.values_SC.copy()
+    gappy_SC[BURST] = np.nan
+    made = replay(replace(series, values_SC=gappy_SC), settings_of(tmp_path))
+    assert np.isnan(made.surprise_K[BURST.start - TRAIN : BURST.stop - TRAIN]).all()
+    assert np.isfinite(made.surprise_K[: BURST.start - TRAIN]).all()
+
+
+def test_only_the_asked_part_is_learnt_from(tmp_path: Path) -> None:
+    series = waves()
+    assert learnt(series, None, 1.0) == slice(0, TRAIN)
+    assert learnt(series, None, 0.25) == slice(TRAIN - 150, TRAIN)
+    assert learnt(series, 100, 0.5) == slice(TRAIN - 100, TRAIN)
+    spoilt_SC = series.values_SC.copy()
+    spoilt_SC[: TRAIN // 2] = 1e6
+    settings = settings_of(tmp_path)
+    half = replay(series, settings, share=0.5)
+    assert half.history == TRAIN // 2
+    spoilt = replay(replace(series, values_SC=spoilt_SC), settings, history=TRAIN // 2)
+    np.testing.assert_array_equal(half.surprise_K[-50:], spoilt.surprise_K[-50:])
+
+
+def test_channels_have_their_say(tmp_path: Path) -> None:
+    made = replay(waves(channels=3), settings_of(tmp_path), bands=True)
+    burst = slice(BURST.start - TRAIN + 2, BURST.stop - TRAIN)
+    assert (made.loudest_K[burst] == 0).mean() > 0.9
+    assert made.alerts

@@ -1,0 +1,57 @@
+"""Folders of series."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainer.backtest.made import waves, write_folder
+from trainer.backtest.series import SourceError
+from trainer.backtest.sources import items_of
+from trainer.backtest.tables import Reading
+
+
+def test_a_folder_gives_back_what_is_in_it(tmp_path: Path) -> None:
+    made = [waves(0), waves(1, channels=3, burst=False)]
+    items = items_of(write_folder(tmp_path / "set", made), Reading())
+    assert [(item.name, item.slots) for item in items] == [("wave-0", 1000), ("wave-1", 1000)]
+    for item, wanted in zip(items, made, strict=True):
+        series = item.load()
+        np.testing.assert_array_equal(series.values_SC, wanted.values_SC)
+        assert (series.train_end, series.channels) == (wanted.train_end, wanted.channels)
+        assert series.found_within == wanted.found_within
+
+
+def test_only_some_of_them(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", [waves(n) for n in range(12)])
+    names = [item.name for item in items_of(folder, Reading(), ["wave-1*", "wave-3"])]
+    assert names == ["wave-1", "wave-3", "wave-10", "wave-11"]
+    with pytest.raises(SourceError, match="none of its 12 series is named like sine"):
+        items_of(folder, Reading(), ["sine"])
+
+
+def test_errors_say_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"nowhere: no such file or folder"):
+        items_of(tmp_path / "nowhere", Reading())
+    with pytest.raises(SourceError, match=r"no index.json in this folder"):
+        items_of(tmp_path, Reading())
+    (tmp_path / "index.json").write_text('{"series": [{"name": "a"}]}')
+    with pytest.raises(SourceError, match=r"KeyError: 'file'"):
+        items_of(tmp_path, Reading())
+    (tmp_path / "index.json").write_text('{"series": [{"name": "a", "file": "a.npz"}, {"name": "a", "file": "b.npz"}]}')
+    with pytest.raises(SourceError, match=r"two series are named 'a'"):
+        items_of(tmp_path, Reading())
+    (tmp_path / "index.json").write_text('{"series": [{"name": "a", "file": "a.npz"}]}')
+    with pytest.raises(SourceError, match=r"a series is an .npz with values"):
+        items_of(tmp_path, Reading())[0].load()
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(SourceError, match=r"expected a folder with index.json, a .csv or a .parquet"):
+        items_of(tmp_path / "notes.txt", Reading())
+
+
+def test_a_digest_sees_everything() -> None:
+    one = waves(0)
+    assert one.digest() == waves(0).digest()
+    other = waves(0)
+    other.values_SC[999, 0] += 1
+    assert one.digest() != other.digest()

@@ -1,0 +1,1 @@
+"""Replays recorded series through the detector's own code and says how well it did."""

@@ -1,0 +1,88 @@
+"""`anomalyllm backtest`."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from streamer.cli.options import with_settings
+from streamer.cli.running import err, out
+from streamer.errors import ConfigError
+from streamer.logs import configure_logs
+from trainer.backtest.settings import LEFT_OUT, BacktestSettings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("backtest")
+    @with_settings(BacktestSettings, leave_out=LEFT_OUT)
+    def backtest(
+        settings: BacktestSettings,
+        path: Annotated[Path, typer.Argument(help="Folder with index.json, a .csv or a .parquet.")],
+        history: Annotated[
+            str, typer.Option(help="Slots to learn from: 'train' (the whole training part) or a number; live: 8192.")
+        ] = "train",
+        fit_share: Annotated[
+            float, typer.Option(min=0.0, max=1.0, help="Learn from this last share of the training part only.")
+        ] = 1.0,
+        latency: Annotated[
+            Literal["0", "8"], typer.Option(help="Slots a value waits: 8 is the mean of the next 8 scores.")
+        ] = "8",
+        train: Annotated[
+            float, typer.Option(min=0.0, help="CSV, Parquet: training part, as a share below 1 or in slots.")
+        ] = 0.5,
+        time_column: Annotated[str | None, typer.Option(help="CSV, Parquet: name of the time column.")] = None,
+        label_column: Annotated[str | None, typer.Option(help="CSV, Parquet: name of the label column.")] = None,
+        interval_s: Annotated[
+            float | None, typer.Option(min=0.0, help="CSV, Parquet: seconds a slot; default: inferred.")
+        ] = None,
+        only: Annotated[list[str] | None, typer.Option(help="Names or patterns of series; repeat for several.")] = None,
+        jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+        seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+        json_file: Annotated[Path | None, typer.Option("--json", help="Write summary and series here.")] = None,
+        plot: Annotated[Path | None, typer.Option(help="Folder for a picture a series.")] = None,
+    ) -> None:
+        """Replay recorded series through the detector's own code and score it against their labels."""
+        if fit_share <= 0:
+            raise ConfigError("--fit-share must be above 0: something has to be learnt from")
+        if plot is not None and find_spec("matplotlib") is None:  # said before an hour's work, not after it
+            raise ConfigError("--plot needs matplotlib: pip install 'anomalyllm[backtest]'")
+        slots = _slots(history)
+        configure_logs(settings.log_format, "warning", settings.worker_name)
+
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from trainer.backtest.report import summarise, tables, write_json
+        from trainer.backtest.runner import Row, longest_first, run
+        from trainer.backtest.sources import items_of
+        from trainer.backtest.tables import Reading
+        from trainer.backtest.task import ROOMS, ROOT, Task, code_digest
+
+        items = items_of(path, Reading(time_column, label_column, interval_s, train), only or [])
+        task = Task(settings, code_digest(ROOT / room for room in ROOMS), slots, fit_share, int(latency), seed, plot)
+        order = longest_first(items)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=err, transient=True) as bar:
+            todo = bar.add_task("slots", total=sum(max(item.slots, 1) for item in items))
+
+            def tell(at: int, row: Row) -> None:
+                bar.update(todo, advance=max(order[at].slots, 1), description=f"slots ({row['name']})")
+
+            done = {row["name"]: row for row in run([(item, task) for item in order], jobs, tell)}
+        rows = [done[item.name] for item in items]
+        summary = summarise(rows, int(latency))
+        out.print(tables(rows, summary))
+        if json_file is not None:
+            write_json(json_file, summary, rows)
+        if summary["failed"]:
+            raise typer.Exit(1)
+
+
+def _slots(history: str) -> int | None:
+    if history == "train":
+        return None
+    if not history.isdigit() or int(history) < 1:
+        raise ConfigError(f"--history: expected 'train' or a number of slots, got {history!r}")
+    return int(history)

@@ -1,0 +1,229 @@
+"""One series through the detector's own code: history → fit → artefact → bank, then slot by slot through the judge.
+
+Nothing here scores or opens incidents: `train`, `StudentBank`, `Entry` and `Judge` are those of the workers, and the
+test part reaches them as the changes that the streamer would have announced. Shapes: K slots of the test part, C
+channels.
+"""
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detector import wording
+from detector.artefact import SUFFIX, ArtefactStore
+from detector.bank import StudentBank
+from detector.cache import Change, Entry
+from detector.incidents import Transition
+from detector.judge import Job, Judge
+from detector.teacher import Teacher
+from detector.verdicts import Verdict
+from detector.views import SegmentScore
+from streamer.headers import StreamHeader
+from streamer.rings import StreamWindow
+from streamer.timestamps import NS
+from trainer.backtest.series import Series
+from trainer.backtest.settings import BacktestSettings
+from trainer.histories import History
+from trainer.train import train
+
+# Slots announced at a time. Scores do not depend on it; it bounds the memory of one call.
+SLOTS_A_CHANGE = 4096
+GRID_VERSION = 1
+
+
+@dataclass
+class Alert:
+    """An incident as a subscriber saw it last. Slots are rows of the test part."""
+
+    opened: int  # the slot at which it was decided
+    onset: int  # first surprising slot (may lie before the opening)
+    end: int  # last surprising slot
+    peak: float
+    severity: str
+    baseline: bool  # it ended as a new baseline: too long to be an anomaly
+    reason: str
+
+    def spans(self, first: int, last: int) -> bool:
+        """Whether it overlaps slots first..last."""
+        return self.onset <= last and self.end >= first
+
+
+@dataclass
+class Bands:
+    """What was expected, for plots: (K, C), NaN where nothing was scored."""
+
+    expected_KC: np.ndarray
+    low_KC: np.ndarray
+    high_KC: np.ndarray
+
+
+@dataclass
+class Replayed:
+    """What the detector made of a test part."""
+
+    surprise_K: np.ndarray  # at decision time, NaN where nothing could be scored
+    lag_K: np.ndarray  # slots from the centre of the window that fired to the deciding slot
+    loudest_K: np.ndarray  # channel
+    alerts: list[Alert]
+    threshold: float
+    history: int  # slots that were learnt from
+    gate: str  # what the trainer's gate says of the student
+    student_bytes: int
+    fit_s: float  # CPU seconds
+    score_s: float
+    bands: Bands | None = None
+
+
+@dataclass
+class _Recorder:
+    """Collects scores and events while the judge works."""
+
+    first: int  # slot of the test part's first row
+    alerts: dict[int, Alert] = field(default_factory=dict)
+
+    def tell(self, entry: Entry, verdict: Verdict, transition: Transition) -> None:
+        """One event, as it would be published."""
+        episode = transition.episode
+        known = self.alerts.get(episode.anchor)
+        self.alerts[episode.anchor] = Alert(
+            opened=transition.slot - self.first if known is None else known.opened,
+            onset=episode.onset - self.first,
+            end=episode.last() - self.first,
+            peak=round(episode.peak, 3),
+            severity=episode.severity,
+            baseline=transition.baseline,
+            reason=wording.anomaly(entry.stream, transition, verdict.interval_ns / NS),
+        )
+
+
+def learnt(series: Series, history: int | None, share: float) -> slice:
+    """Rows of the training part that are learnt from: its last `share`, of that the last `history` slots."""
+    slots = max(1, round(series.train_end * share))
+    if history is not None:
+        slots = min(slots, history)
+    return slice(series.train_end - slots, series.train_end)
+
+
+def replay(
+    series: Series,
+    settings: BacktestSettings,
+    teacher: Teacher | None = None,
+    *,
+    history: int | None = None,
+    share: float = 1.0,
+    seed: int = 0,
+    bands: bool = False,
+) -> Replayed:
+    """Fit on the training part, judge the test part.
+
+    Args:
+        history: at most so many slots are learnt from; None: the whole training part.
+        share: last share (0 to 1] of the training part that is learnt from.
+        bands: keep what was expected of every channel.
+
+    A series with fewer slots of data than `settings.min_slots` is not fitted, as in the trainer: nothing is scored.
+    """
+    torch.manual_seed(seed)
+    bank = StudentBank(teacher, settings)
+    rows = learnt(series, history, share)
+    begin = time.process_time()
+    gate, size = _fit(bank, series, rows, teacher, settings)
+    fit_s = time.process_time() - begin
+    judge = Judge(bank, settings, {})
+    entry = _entry(series, bank.context + settings.slack)
+    verdict = Verdict(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
+    count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
+    made = Replayed(
+        np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
+        judge.rules_of(judge.settings_of(series.name)).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
+        Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
+    )  # fmt: skip
+    recorder = _Recorder(series.first_slot + series.train_end)
+    for seq, at in enumerate(range(series.train_end, len(series.values_SC), SLOTS_A_CHANGE), 2):
+        begin = time.process_time()
+        entry.take(_change(series, seq, at, min(at + SLOTS_A_CHANGE, len(series.values_SC)), entry.interval_ns))
+        job = judge.job(entry, verdict)
+        if job is not None:
+            judge.run([job], recorder.tell)
+        made.score_s += time.process_time() - begin
+        if job is not None:
+            _record(made, recorder, job)
+    incident = verdict.state.incident
+    if incident is not None:  # still open: its newest revision may be some slots old
+        recorder.alerts[incident.anchor].end = incident.last() - recorder.first
+    made.alerts = [recorder.alerts[anchor] for anchor in sorted(recorder.alerts)]
+    return made
+
+
+def _fit(
+    bank: StudentBank, series: Series, rows: slice, teacher: Teacher | None, settings: BacktestSettings
+) -> tuple[str, int]:
+    """Train one student and put it into force as a detector would: out of its artefact. Returns gate and bytes."""
+    history = History(
+        series.name, series.channels, series.values_SC[rows], series.first_slot + rows.start, GRID_VERSION
+    )
+    if history.points < settings.min_slots:
+        return f"not fitted: {history.points} slots with data are fewer than {settings.min_slots}", 0
+    trained = train([history], teacher, settings)
+    data = trained.data()
+    with tempfile.TemporaryDirectory() as folder:
+        store = ArtefactStore(folder, Path(folder) / "cache")
+        uri, sha256 = store.write(trained.header.version + SUFFIX, data)
+        ref = trained.refs(uri, sha256)[series.name]
+        [student] = store.read(uri, sha256, [ref.row])
+        bank.put([(ref, student)])
+    return trained.verdicts[0].reason, len(data)
+
+
+def _entry(series: Series, keep: int) -> Entry:
+    """The stream's window when the test part begins: judged up to there."""
+    hi = series.first_slot + series.train_end - 1
+    tail_SC = series.values_SC[max(0, series.train_end - keep) : series.train_end]
+    channels = list(series.channels)
+    header = StreamHeader(
+        state="grid", grid_version=GRID_VERSION, interval_ns=series.interval_ns, phase_ns=series.phase_ns,
+        capacity=max(keep, len(series.values_SC)), channels=channels, counters=[False] * len(channels),
+        lo=hi - len(tail_SC) + 1, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(tail_SC).sum()),
+    )  # fmt: skip
+    return Entry(series.name, StreamWindow(header, tail_SC), keep, hi)
+
+
+def _change(series: Series, seq: int, start: int, stop: int, interval_ns: int) -> Change:
+    """Rows start..stop of the series, as the streamer announces them."""
+    values_NC = series.values_SC[start:stop]
+    data = int(np.isfinite(values_NC).any(1).sum())
+    first = series.first_slot + start
+    return Change(seq, GRID_VERSION, first, values_NC, interval_ns, series.phase_ns, (start, stop - 1), 0, 0, data)
+
+
+def _record(made: Replayed, recorder: _Recorder, job: Job) -> None:
+    for piece in job.pieces:
+        score = piece.score
+        if score is None or not score.views:
+            continue
+        at = np.asarray(piece.slots) - recorder.first
+        # as in the judge: a slot without data is no evidence
+        there_K = job.entry.present(piece.slots[0], piece.slots[-1])[:: piece.slots.step]
+        made.surprise_K[at] = np.where(there_K, score.surprise_K, np.nan)
+        loudest_K = np.nan_to_num(score.channel_KC, nan=-1.0).argmax(1)
+        made.loudest_K[at] = loudest_K
+        made.lag_K[at] = _lag(score, loudest_K)
+        if made.bands is not None:
+            made.bands.expected_KC[at] = score.expected_KC
+            made.bands.low_KC[at] = score.low_KC
+            made.bands.high_KC[at] = score.high_KC
+
+
+def _lag(score: SegmentScore, loudest_K: np.ndarray) -> np.ndarray:
+    """Slots back to the centre of the window that fired: half the scale of the loudest channel's loudest view."""
+    own: np.ndarray | None = getattr(score, "lag_K", None)
+    if own is not None:
+        return own
+    scale_W = np.array([view.scale for view in score.views])
+    view_K = score.view_KC[np.arange(len(loudest_K)), loudest_K]
+    lag_K: np.ndarray = scale_W[np.clip(view_K, 0, None)] // 2
+    return lag_K

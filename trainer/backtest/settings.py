@@ -1,0 +1,22 @@
+"""Settings of a backtest: those of trainer and detector worker in one, so that a replay is what both would do."""
+
+from pydantic import Field
+
+from detector.workersettings import WorkerSettings
+from trainer.settings import TrainerSettings
+
+# What only servers need (a backtest talks to none), and threads: each of its processes has one.
+LEFT_OUT = (
+    "assignment", "batch_ms", "batch_requests", "batch_wait_ms", "bootstrap", "min_history", "namespace",
+    "no_data_min_s", "partitioner", "partitions", "pending_s", "redis_url", "refit_slots", "replication", "store",
+    "threads", "topic_prefix", "update_slots", "worker_name",
+)  # fmt: skip
+
+
+class BacktestSettings(TrainerSettings, WorkerSettings):
+    """Everything that fits, scores and opens incidents."""
+
+    teacher: str = Field(
+        "none",
+        description="frozen LLM: 'none', 'smollm2' (offline package), a Hugging Face folder or id, or 'random'",
+    )

@@ -1,0 +1,123 @@
+"""What `anomalyllm backtest PATH` can read: a folder with index.json, a CSV, a Parquet."""
+
+import fnmatch
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.backtest.gridding import on_grid
+from trainer.backtest.series import Series, SourceError
+from trainer.backtest.tables import Reading, read_tables
+
+INDEX = "index.json"
+# UCR Anomaly Archive: the loudest position counts as found within this many slots of the anomaly.
+UCR_MARGIN = 100
+
+
+@dataclass(frozen=True)
+class Item:
+    """A series that is not necessarily in memory yet."""
+
+    name: str
+    slots: int
+    file: Path | None = None  # .npz of a folder …
+    entry: tuple[tuple[str, Any], ...] = ()  # … and what the index says of it
+    made: Series | None = None
+    domain: str = ""  # for grouping figures; the replay does not know it
+
+    def load(self) -> Series:
+        """The series. Raises SourceError when its file cannot be read."""
+        if self.made is not None:
+            return self.made
+        assert self.file is not None
+        return _npz(self.file, dict(self.entry)).checked()
+
+
+def items_of(path: Path, reading: Reading, only: Sequence[str] = ()) -> list[Item]:
+    """All series of a path, in the order of the data.
+
+    Args:
+        only: names or shell patterns; none: all.
+
+    Raises:
+        SourceError: when the path is of no known form, or nothing is left of it.
+    """
+    if path.is_dir():
+        items = _folder(path)
+    elif path.suffix.lower() in (".csv", ".parquet"):
+        items = [_item(on_grid(table, reading).checked()) for table in read_tables(path, reading)]
+    elif not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    else:
+        raise SourceError(f"{path}: expected a folder with {INDEX}, a .csv or a .parquet")
+    chosen = [item for item in items if not only or any(fnmatch.fnmatchcase(item.name, p) for p in only)]
+    if not chosen:
+        raise SourceError(f"{path}: none of its {len(items)} series is named like {', '.join(only) or 'anything'}")
+    return chosen
+
+
+def _item(series: Series) -> Item:
+    return Item(series.name, len(series.values_SC), made=series)
+
+
+def _folder(path: Path) -> list[Item]:
+    try:
+        index = json.loads((path / INDEX).read_text())
+        entries: list[dict[str, Any]] = index["series"]
+        items = [
+            Item(
+                str(e["name"]),
+                int(e.get("length", 0)),
+                path / e["file"],
+                tuple(sorted(_told(e).items())),
+                None,
+                str(e.get("domain", e.get("anomalyllm_class", ""))),
+            )
+            for e in entries
+        ]
+    except FileNotFoundError:
+        raise SourceError(f"{path}: no {INDEX} in this folder; it lists the series and their .npz files") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(
+            f"{path / INDEX}: {type(error).__name__}: {error}; "
+            'expected {"series": [{"name", "file"}, …]} as described in docs/backtest.md'
+        ) from error
+    for name in _twice(item.name for item in items):
+        raise SourceError(f"{path / INDEX}: two series are named {name!r}")
+    return items
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    """What a replay may know of an index entry: its name, and the span of the UCR rule for the verdict."""
+    return {key: entry[key] for key in ("name", "anomaly_begin_name", "anomaly_end_name") if key in entry}
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]
+
+
+def _npz(file: Path, entry: dict[str, Any]) -> Series:
+    try:
+        with np.load(file) as z:
+            values, labels, train_end = z["values"], z["labels"], int(z["train_end"])
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(
+            f"{file}: {error}; a series is an .npz with values (time, channels), labels (time,) and train_end"
+        ) from error
+    values_SC = np.asarray(values if values.ndim == 2 else values[:, None], np.float32)
+    series = Series(
+        str(entry["name"]),
+        np.where(np.isfinite(values_SC), values_SC, np.nan).astype(np.float32),
+        train_end,
+        labels.astype(bool),
+        tuple(f"c{c}" for c in range(values_SC.shape[1])) if values_SC.shape[1] > 1 else ("value",),
+    )
+    if "anomaly_begin_name" not in entry:
+        return series
+    begin, end = int(entry["anomaly_begin_name"]), int(entry["anomaly_end_name"])
+    return replace(series, found_within=(begin - UCR_MARGIN, end + UCR_MARGIN))

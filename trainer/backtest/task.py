@@ -1,0 +1,129 @@
+"""What a backtest asks of every series: replay it through the detector and take its figures."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import orjson
+import torch
+
+from detector.teacher import Teacher, load_teacher
+from trainer.backtest.metrics import LATENCIES, areas, buffer_of, events, rounded
+from trainer.backtest.replay import learnt, replay
+from trainer.backtest.series import Series
+from trainer.backtest.settings import LEFT_OUT, BacktestSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("streamer", "detector", "trainer")
+# What does not change a result.
+_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level"}
+
+
+def code_digest(paths: Iterable[Path]) -> str:
+    """Changes with any line of these files, and of all .py and .lua files of these folders."""
+    said = hashlib.sha256()
+    files = [f for path in paths for f in (path.rglob("*") if path.is_dir() else [path])]
+    for file in sorted(f for f in files if f.suffix in (".py", ".lua")):
+        said.update(file.relative_to(ROOT).as_posix().encode())
+        said.update(file.read_bytes())
+    return said.hexdigest()
+
+
+@dataclass(frozen=True)
+class Task:
+    """How every series is replayed. `code` must be taken when the run begins: an edit during it changes no key."""
+
+    settings: BacktestSettings
+    code: str
+    history: int | None = None
+    share: float = 1.0
+    latency: int = 8
+    seed: int = 0
+    plots: Path | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """Folder of the results."""
+        return self.settings.state_dir
+
+    @cached_property
+    def _said(self) -> str:
+        return self.settings.model_dump_json(exclude=_NO_MATTER)
+
+    def key(self, series: Series) -> str:
+        """Names the result: equal for equal settings, data and code."""
+        # where the history begins, not how it was asked for: most series are shorter than a live history
+        begin = learnt(series, self.history, self.share).start
+        said = orjson.dumps([self._said, begin, self.seed, series.digest(), self.code])
+        return hashlib.sha256(said).hexdigest()[:32]
+
+    def complete(self, name: str) -> bool:
+        """Whether there is a picture where one is asked for."""
+        return self.plots is None or self._picture(self.plots, name).exists()
+
+    def make(self, series: Series) -> dict[str, Any]:
+        """Replay, figures, picture."""
+        torch.set_num_threads(1)
+        begun = time.perf_counter()
+        made = replay(
+            series, self.settings, _teacher(self.settings), history=self.history, share=self.share, seed=self.seed,
+            bands=self.plots is not None,
+        )  # fmt: skip
+        count, start = len(made.surprise_K), series.train_end
+        buffer = buffer_of(series.values_SC[:start])
+        told = events(made.alerts, series.test_labels_K, count)
+        row: dict[str, Any] = {
+            "slots": count,
+            "channels": series.values_SC.shape[1],
+            "history": made.history,
+            "gate": made.gate,
+            "threshold": made.threshold,
+            "student_bytes": made.student_bytes,
+            "fit_s": round(made.fit_s, 4),
+            "score_s": round(made.score_s, 4),
+            "points_per_s": round(count / made.score_s) if made.score_s else None,
+            "wall_s": round(time.perf_counter() - begun, 3),
+            "unscored": int((made.surprise_K != made.surprise_K).sum()),
+            "vus_buffer": buffer,
+            **{f"event_{name}": getattr(told, name) for name in ("precision", "recall", "f1")},
+            "events": told.events,
+            "hits": told.hits,
+            "alerts": told.alerts,
+            "false_alerts": told.false_alerts,
+            "false_alerts_per_10k": round(told.false_alerts_per_10k, 4),
+            "delays": told.delays,
+            "delay_points": float(median(told.delays)) if told.delays else None,
+            "alert_list": [asdict(alert) for alert in made.alerts],
+        }
+        for latency in LATENCIES:
+            figures = areas(
+                made.surprise_K, made.lag_K, series.test_labels_K, series.test_found_within, buffer, latency
+            )
+            row[f"latency_{latency}"] = rounded(figures)
+        if self.plots is not None:
+            from trainer.backtest.plots import plot
+
+            self.plots.mkdir(parents=True, exist_ok=True)
+            plot(series, made, self._picture(self.plots, series.name))
+        return row
+
+    @staticmethod
+    def _picture(folder: Path, name: str) -> Path:
+        return folder / f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in name)}.png"
+
+
+_TEACHERS: dict[str, Teacher | None] = {}
+
+
+def _teacher(settings: BacktestSettings) -> Teacher | None:
+    """The frozen LLM, loaded once a process."""
+    said = settings.model_dump_json(include={n for n in type(settings).model_fields if n.startswith("teacher")})
+    if said not in _TEACHERS:
+        _TEACHERS.clear()
+        _TEACHERS[said] = load_teacher(settings)
+    return _TEACHERS[said]

@@ -4,6 +4,7 @@ python bench/demo_picture.py docs/demo.svg
 """
 
 import asyncio
+import io
 import sys
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def main(path: Path) -> None:
     keep = Keep()
     outcome = asyncio.run(Demo(CommonSettings(), keep).run())
     assert keep.view is not None
-    console = Console(record=True, width=WIDTH, force_terminal=True, file=Path("/dev/null").open("w"))
+    console = Console(record=True, width=WIDTH, force_terminal=True, file=io.StringIO())
     console.print(render(keep.view))
     console.save_svg(str(path), title="make demo")
     print(outcome.as_json())

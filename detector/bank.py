@@ -307,8 +307,10 @@ class StudentBank:
         shape_XK = calibration.surprise(found.fused_RK, memories["shape.cal"][:, None])
         blend_X = rows["blend"][with_X]
         row_RK = plain_RK.clone()
-        row_RK[with_X] = blended(plain_RK[with_X], shape_XK, blend_X)
-        share_RK[with_X] = torch.nan_to_num(blend_X[:, None] * shape_XK / row_RK[with_X].clamp_min(1e-6))
+        mixed_XK = blended(plain_RK[with_X], shape_XK, blend_X)
+        both_XK = calibration.surprise(mixed_XK, memories["shape.mix"][:, None])
+        row_RK[with_X] = torch.where(torch.isfinite(both_XK), both_XK, plain_RK[with_X])
+        share_RK[with_X] = torch.nan_to_num(blend_X[:, None] * shape_XK / mixed_XK.clamp_min(1e-6))
         width_RK[with_X] = found.width_RK
         return row_RK, share_RK, width_RK
 

@@ -21,7 +21,7 @@ PERIOD_MIN = 16
 PERIOD_MAX = 1440  # a day of minutes; two of them are the context that such a row needs
 _PERIOD_FROM = 16384  # newest slots that the period is looked for in
 _PEAK = 0.1  # smallest autocorrelation of a period
-_STRONG = 0.3  # share of the variance that the periodic median must explain
+_STRONG = 0.3  # share of the variance that the periodic mean must explain
 _TIMES = 4  # periods in the history
 SHAPE_PERIOD_MIN, SHAPE_PERIOD_MAX = 10, 1000
 SHAPE_PERIOD = 100.0
@@ -136,7 +136,7 @@ def find_period(x_RL: Tensor) -> Tensor:
     """Slots of each row's season (R), 0 where it has none that explains enough.
 
     Highest peak of the autocorrelation between PERIOD_MIN and PERIOD_MAX slots, taken when the history holds it four
-    times and the value a period ago explains 30 % of the variance.
+    times and the mean of its phases explains 30 % of the variance.
     """
     x_RL = x_RL[:, -_PERIOD_FROM:]
     height_RX = _peaks(x_RL, PERIOD_MIN, min(PERIOD_MAX, x_RL.shape[1] // _TIMES))
@@ -182,14 +182,19 @@ def _peaks(x_RL: Tensor, low: int, high: int) -> Tensor:
 
 
 def _strength(x_RL: Tensor, period_R: Tensor) -> Tensor:
-    """1 − (robust variance of what the value a period ago does not tell) / variance; (R), 0 without a period."""
-    length = x_RL.shape[1]
-    at_RL = torch.arange(length, device=x_RL.device) - period_R[:, None]
-    before_RL = torch.where(at_RL >= 0, x_RL.gather(1, at_RL.clamp_min(0)), torch.nan)
-    # Both ends of the difference carry noise, the median over the phases would carry one.
-    spread_R = (x_RL - before_RL).abs().nanmedian(1).values * 1.4826 / 2**0.5
+    """1 − (robust variance around the mean of each phase) / variance (R), 0 without a period.
+
+    Not the value a period ago: a slow series resembles itself after any few slots.
+    """
+    there_RL = torch.isfinite(x_RL)
     low_R1, high_R1 = (torch.nanquantile(x_RL, q, dim=1, keepdim=True) for q in (0.01, 0.99))
     clipped_RL = torch.minimum(torch.maximum(x_RL, low_R1), high_R1)
-    mean_R1 = clipped_RL.nanmean(1, keepdim=True)
-    variance_R = (clipped_RL - mean_R1).square().nanmean(1).clamp_min(1e-12)
+    phase_RL = torch.arange(x_RL.shape[1], device=x_RL.device) % period_R.clamp_min(1)[:, None]
+    value_RL = torch.where(there_RL, clipped_RL, 0.0)
+    zero_RX = torch.zeros(len(x_RL), PERIOD_MAX + 1, dtype=x_RL.dtype, device=x_RL.device)
+    many_RX = zero_RX.scatter_add(1, phase_RL, there_RL.to(x_RL.dtype)).clamp_min(1.0)
+    mean_RX = zero_RX.scatter_add(1, phase_RL, value_RL) / many_RX
+    off_RL = (x_RL - mean_RX.gather(1, phase_RL)).abs()
+    spread_R = off_RL.nanmedian(1).values * 1.4826
+    variance_R = (clipped_RL - clipped_RL.nanmean(1, keepdim=True)).square().nanmean(1).clamp_min(1e-12)
     return torch.where(period_R > 0, 1 - spread_R.square() / variance_R, 0.0).nan_to_num(nan=0.0)

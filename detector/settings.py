@@ -32,7 +32,7 @@ class DetectorSettings(CommonSettings):
         description="share of a stream's normal windows that may reach the LLM; only the most surprising ones do",
     )
     scales: list[int] = Field([8, 16, 64], description="window lengths of the prototype views, in slots")
-    prototypes: int = Field(64, ge=2, le=1024, description="normal windows kept a stream, channel and scale")
+    prototypes: int = Field(32, ge=2, le=1024, description="normal windows kept a stream, channel and scale")
     shapes: int = Field(12, ge=1, le=36, description="shape views kept a stream and channel, by their evidence")
     medoids: int = Field(256, ge=8, le=4096, description="windows of its history that a shape view remembers")
     threads: int = Field(1, ge=1, description="threads of one worker process; start more processes to use more cores")

@@ -110,7 +110,8 @@ class Layout:
         found: dict[str, tuple[int, ...]] = {f"shape.{name}": () for name in ("mean", "std", "step")}
         found |= {f"shape.{name}": (self.shapes,) for name in ("width", "kind", "weight", "centre", "unit")}
         found |= {f"shape.{name}": (self.shapes, self.medoids) for name in ("ends", "own")}
-        return found | {"shape.cal": (calibration.WIDTH,)}
+        # Of the shapes' fused score, and of its mixture with the rest of the row.
+        return found | {"shape.cal": (calibration.WIDTH,), "shape.mix": (calibration.WIDTH,)}
 
     def stream_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name → shape without the leading S of everything a stream has."""
@@ -190,9 +191,8 @@ def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
 
 
 def blended(row_RK: Tensor, shape_RK: Tensor, blend_R: Tensor) -> Tensor:
-    """Surprise of rows with their shapes; where no shape can be judged, without."""
-    both_RK = torch.lerp(row_RK, shape_RK, blend_R[:, None])
-    return torch.where(torch.isfinite(shape_RK), torch.where(torch.isfinite(both_RK), both_RK, shape_RK), row_RK)
+    """Surprise of rows mixed with that of their shapes, not yet calibrated; NaN where one of them is."""
+    return torch.lerp(row_RK, shape_RK, blend_R[:, None])
 
 
 def novelty(values_RK: Tensor, rows: Rows) -> Tensor:

@@ -15,11 +15,11 @@ from detector.looks import Look
 from detector.memories import Memories
 from detector.pooling import fill, pool, standardise
 from detector.rowtypes import Rows
-from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, prototypes
+from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, blended, prototypes
 from detector.teacher import Teacher
 from trainer.distil import Distillation, Shallow, distil
 from trainer.histories import History, Stack
-from trainer.levels import Levels, learn
+from trainer.levels import ROW_FLOOR, Levels, learn
 from trainer.prototypes import Prototypes, choose, kmeans
 from trainer.scaling import Scaling, robust
 from trainer.shapefit import FROM, FULL, SHAPE_SHARE, fit_shapes
@@ -27,6 +27,7 @@ from trainer.shapefit import FROM, FULL, SHAPE_SHARE, fit_shapes
 # With more channels than this a memory's share is too small to pay for it. Shapes of 19 channels (asd) told in full
 # took .30 off a VUS-PR of .69.
 SHAPED_CHANNELS = 4
+LEAST_BLEND = 0.1  # a memory with less to say is not kept
 # A scale is used when the history holds it four times over: both halves see it twice.
 TIMES = 4
 # What held-back windows are farther than a model's own stretches the tail: 256 slots of white noise have 1.5, so up
@@ -88,7 +89,7 @@ def fit_stack(
 
     levels = learnt(torch.ones_like(first_RN))
     rows |= {"view_cal": levels.view_cal, "row_cal": levels.row_cal, "widen": widen_R}
-    memories = _remember(x_RL, rows, scaling, layout, stack)
+    memories = _remember(x_RL, rows, levels.row(held_RNV), scaling, layout, stack)
     if teacher is not None and how is not None:
         shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), levels.row(held_RNV))
         rows |= distil(teacher, layout, rows, shallow, how)
@@ -125,10 +126,10 @@ def _look(look: Look, x_RL: Tensor, rows: Rows, halves: Halves) -> Tensor:
     return torch.where(first_RL, scored(of_second), scored(of_first))
 
 
-def _remember(x_RL: Tensor, rows: Rows, scaling: Scaling, layout: Layout, stack: Stack) -> Memories:
+def _remember(x_RL: Tensor, rows: Rows, row_RL: Tensor, scaling: Scaling, layout: Layout, stack: Stack) -> Memories:
     """Shape memories of the rows whose evidence asks for one; sets `blend` and `lag` of all rows.
 
-    The channels of a stream that may have shapes share the say: each of them is one more chance to fire.
+    `row_RL` is the rows' held-back surprise without shapes. The channels of a stream that may have shapes share the say: each of them is one more chance to fire.
     """
     rows["blend"] = torch.zeros(len(x_RL), device=x_RL.device)
     rows["lag"] = torch.zeros(len(x_RL), device=x_RL.device)
@@ -141,16 +142,20 @@ def _remember(x_RL: Tensor, rows: Rows, scaling: Scaling, layout: Layout, stack:
         return Memories()
     found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids)
     evidence_X = found.evidence_R[found.fitted_X]
-    [with_X] = (evidence_X > FROM).nonzero(as_tuple=True)
+    blend_X = ((evidence_X - FROM) / (FULL - FROM)).clamp(0.0, 1.0) * SHAPE_SHARE / many_R[able_X[found.fitted_X]]
+    [with_X] = (blend_X > LEAST_BLEND).nonzero(as_tuple=True)
     if not len(with_X):
         return Memories()
-    kept_X, own = able_X[found.fitted_X[with_X]], {name: value[with_X] for name, value in found.rows.items()}
-    share_X = SHAPE_SHARE / many_R[kept_X]
-    blend_X = ((evidence_X[with_X] - FROM) / (FULL - FROM)).clamp(0.0, 1.0) * share_X
+    blend_X, kept_X = blend_X[with_X], able_X[found.fitted_X[with_X]]
+    own = {name: value[with_X] for name, value in found.rows.items()}
     rows["blend"][kept_X] = blend_X
     lag_X = (own["shape.weight"] * own["shape.width"]).sum(1) / 2 + shapes.SMOOTH / 2
     rows["lag"][kept_X] = lag_X.float()
-    own["shape.cal"] = calibration.cap(own["shape.cal"], scaling.cap_R[kept_X])
+    end_XM, fused_XM, whole_XM = (value[with_X] for value in found.sample)
+    shape_XM = calibration.surprise(fused_XM, own["shape.cal"][:, None])
+    mixed_XM = blended(row_RL[kept_X].gather(1, end_XM), shape_XM, blend_X)
+    mix = calibration.fit(mixed_XM, whole_XM & torch.isfinite(mixed_XM), ROW_FLOOR, shape=calibration.FUSED_SHAPE)
+    own["shape.mix"] = calibration.cap(mix, scaling.cap_R[kept_X])
     histories = []
     for i, row in enumerate(kept_X.tolist()):
         first = int(torch.isfinite(x_RL[row]).long().argmax())

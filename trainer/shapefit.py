@@ -38,12 +38,21 @@ _UNIT_FLOOR = 1e-3  # distances differ by rounding alone in a history that repea
 MIN_SLOTS = 256
 
 
+class Sample(NamedTuple):
+    """Fused scores of normal slots, M of each row."""
+
+    end_XM: Tensor  # which slots
+    fused_XM: Tensor
+    whole_XM: Tensor  # False where a window had a gap
+
+
 @dataclass(frozen=True)
 class ShapeFit:
     """The shape memory of those rows that have evidence for one."""
 
     fitted_X: Tensor  # which rows
     rows: Rows  # their "shape.…" tables (X, …)
+    sample: Sample
     evidence_R: Tensor  # mean rate over all views, of all rows that were asked for
 
 
@@ -65,9 +74,16 @@ def fit_shapes(x_RL: Tensor, keep: int, medoids: int) -> ShapeFit:
     parts = [_fit(x_RL[at : at + ROWS_A_PASS], keep, medoids) for at in range(0, len(x_RL), ROWS_A_PASS)]
     full = [part.rows for part in parts if len(part.fitted_X)]
     rows = {name: torch.cat([part[name] for part in full]) for name in full[0]} if full else {}
+    sizes = max(part.sample.end_XM.shape[1] for part in parts)
+    samples = [
+        Sample(*(torch.nn.functional.pad(value, (0, sizes - value.shape[1])) for value in part.sample))
+        for part in parts
+        if len(part.fitted_X)
+    ]
     return ShapeFit(
         torch.cat([part.fitted_X + at * ROWS_A_PASS for at, part in enumerate(parts)]),
         rows,
+        Sample(*(torch.cat(values) for values in zip(*samples, strict=True))) if samples else parts[0].sample,
         torch.cat([part.evidence_R for part in parts]),
     )
 
@@ -111,7 +127,8 @@ def _fit(x_RL: Tensor, keep: int, medoids: int) -> ShapeFit:
     evidence_R = torch.where(enough_R, rate_RV.clamp_min(0).mean(1), 0.0)
     [fitted_X] = (evidence_R > TRIED_FROM).nonzero(as_tuple=True)
     if not len(fitted_X):
-        return ShapeFit(fitted_X, {}, torch.zeros_like(evidence_R))
+        none_X0 = torch.zeros(0, 0, device=x_RL.device)
+        return ShapeFit(fitted_X, {}, Sample(none_X0.long(), none_X0, none_X0 > 0), torch.zeros_like(evidence_R))
     ground, width_XV, kind_XV = ground.of(fitted_X), width_RV[fitted_X], kind_RV[fitted_X]
     every = [_view(ground, width_XV[:, v], kind_XV[:, v], CANDIDATES, medoids) for v in range(width_XV.shape[1])]
     rate_XV = torch.stack([view.rate_R for view in every], 1)
@@ -133,9 +150,10 @@ def _fit(x_RL: Tensor, keep: int, medoids: int) -> ShapeFit:
     }
     weight_XV = torch.where(rate_XV >= 0, (rate_XV.clamp_min(0) + _EPSILON) ** SHARPNESS, 0.0)
     rows["shape.weight"] = weight_XV / weight_XV.sum(1, keepdim=True).clamp_min(1e-12)
-    rows["shape.cal"] = _calibrate(ground, rows)
+    sample = _sample(ground, rows)
+    rows["shape.cal"] = calibration.fit(sample.fused_XM, sample.whole_XM, _TAIL_FLOOR)
     evidence_R[fitted_X] *= torch.isfinite(rows["shape.cal"]).all(-1)
-    return ShapeFit(fitted_X, rows, evidence_R)
+    return ShapeFit(fitted_X, rows, sample, evidence_R)
 
 
 def _ground(x_RL: Tensor, period_R: Tensor) -> _Ground:
@@ -258,8 +276,8 @@ def _rate(
     return (score_RAX.amax(-1) > top_R[:, None]).float().mean(1)
 
 
-def _calibrate(ground: _Ground, rows: Rows) -> Tensor:
-    """Calibrator of the fused score (R, WIDTH) on the row's own history, each window without its neighbours."""
+def _sample(ground: _Ground, rows: Rows) -> Sample:
+    """The fused score on the row's own history, each window judged without its neighbours in time."""
     signals = ground.signals
     length = signals.gap_RX.shape[1] - 1
     whole_RL = _whole(signals, rows["shape.width"].amax(1))
@@ -278,7 +296,7 @@ def _calibrate(ground: _Ground, rows: Rows) -> Tensor:
         unit.append(torch.where(whole_RX, unit_RX, torch.nan))
     mean_RX, there_RX = shapes.weighted(torch.stack(unit, 1), rows["shape.weight"])
     blocks = (len(mean_RX), -1, len(back_X))
-    return calibration.fit(mean_RX.reshape(blocks).mean(-1).float(), there_RX.reshape(blocks).all(-1), _TAIL_FLOOR)
+    return Sample(end_RM, mean_RX.reshape(blocks).mean(-1).float(), there_RX.reshape(blocks).all(-1))
 
 
 def _pick(of_RNX: Tensor, index_RM: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def test_reasons_are_in_the_data_s_own_unit(tmp_path: Path) -> None:
     assert np.abs(score.expected_KC[:20, 0] - values[-40:-20, 0]).mean() < 25
     assert (score.low_KC < score.high_KC).all()
     assert 300 < score.deviation_KC[-1, 0] < 700
-    assert score.views[score.view_KC[-1, 0]].scale in (8, 16, 64)
+    assert 0 < score.scale_KC[-1, 0] <= 512
     assert 0 <= score.nearest_KC.min() <= score.nearest_KC.max() < 64
 
 
@@ -88,7 +88,9 @@ def test_a_constant_that_moves_is_told_in_full(tmp_path: Path) -> None:
 
 def test_the_channel_that_left_is_the_one_that_is_named(tmp_path: Path) -> None:
     _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
-    both = np.concatenate([simulate("wave", 7, SLOTS), simulate("white", 8, SLOTS)], 1)[-(bank.context_of("two") + 19) :]
+    both = np.concatenate([simulate("wave", 7, SLOTS), simulate("white", 8, SLOTS)], 1)[
+        -(bank.context_of("two") + 19) :
+    ]
     both[-8:, 1] += 12.0
     [score] = bank.score([Segment("two", both)])
     assert score.surprise_K[-1] > 4

@@ -15,6 +15,7 @@ from trainer.shapefit import fit_shapes
 
 SLOTS = 3000
 SCALE = 16
+SEASON_MAX = 200
 
 
 class Seen(Protocol):
@@ -39,7 +40,7 @@ class OfLook:
         self.reach = self.look.reach
 
     def learn(self, x_RL: Tensor) -> Rows:
-        rows = {"period": torch.where(find_period(x_RL) < 200, find_period(x_RL), 0.0)}
+        rows = {"period": torch.where(find_period(x_RL) < SEASON_MAX, find_period(x_RL), 0.0)}
         return rows | self.look.fit(x_RL, torch.ones_like(x_RL, dtype=torch.bool), rows)
 
     def see(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
@@ -108,7 +109,7 @@ def test_rows_of_a_stack_do_not_influence_each_other(view: Seen) -> None:
 def test_a_score_looks_back_as_far_as_it_says_and_never_ahead(view: Seen) -> None:
     x_RL = _waves()
     rows = view.learn(x_RL)
-    reach = max(view.reach, 2 * 52 + 1)
+    reach = max(view.reach, 2 * SEASON_MAX + 1)
     whole = view.see(x_RL, rows, 100)
     cut = view.see(x_RL[:, -(reach + 40 + 49) : -40], rows, 50)
     torch.testing.assert_close(whole[:, 10:60], cut, atol=1e-4, rtol=1e-3)

@@ -11,6 +11,12 @@ class TrainerSettings(DetectorSettings):
     batch_requests: int = Field(512, ge=1, description="training requests fitted together in one run")
     batch_wait_ms: int = Field(300, ge=0, description="how long a run waits for more requests after the first")
     min_slots: int = Field(128, ge=64, description="slots with data below which a stream is not fitted")
+    shape_share: float = Field(
+        0.75, ge=0, le=1, description="say of the shape memory in a stream that is all shapes; 0: no shape memory"
+    )
+    shape_sharpness: int = Field(
+        3, ge=0, le=8, description="exponent of the evidence that weighs shape views; 0: all kept views alike"
+    )
     fit_windows: int = Field(2048, ge=256, description="training windows a stream and scale, at most")
     distil_windows: int = Field(64, ge=48, description="windows a stream's channel that the LLM sees in a full fit")
     gate_windows: int = Field(48, ge=24, description="further windows it sees to calibrate what passes the budget gate")

@@ -19,15 +19,12 @@ from trainer.anomalies import Injected, inject
 
 CANDIDATES = 4096  # windows of the history that medoids are chosen from: a longer history is thinned evenly
 PROBES = 12  # windows over an injected anomaly that are looked at
-SHARPNESS = 3  # exponent of evidence: views that see little must not outvote by number the few that see much
 _EPSILON = 1e-3
 # A window's neighbours in time are no evidence that it is normal: a twentieth of the history, or its own width.
 _ZONE, _ZONE_MAX = 20, 4
 # Mean rate over all views: below the first the row has no shapes to remember (90 % of the web KPIs), above the
 # second it has (90 % of the UCR archive).
 FROM, FULL = 0.03, 0.10
-# Full evidence still leaves the looks a quarter: without them contaminated cycles (tods) lose .10 of their VUS-PR.
-SHAPE_SHARE = 0.75
 # Whether a row has shapes at all is seen on few windows. Which views to keep is not: chosen on 64 medoids they find
 # 80 % of the UCR shapes, chosen on all 256 they find 86 %.
 TRIED_CANDIDATES, TRIED_MEDOIDS, TRIED_FROM = 1024, 64, 0.02
@@ -66,12 +63,14 @@ class _View(NamedTuple):
     rate_R: Tensor
 
 
-def fit_shapes(x_RL: Tensor, keep: int, medoids: int) -> ShapeFit:
-    """Fit rows (NaN = gap) of any number, `keep` views each.
+def fit_shapes(x_RL: Tensor, keep: int, medoids: int, sharpness: int = 3) -> ShapeFit:
+    """Fit rows (NaN = gap) of any number, `keep` views each, weighed by the power `sharpness` of their evidence.
+
+    Views that see little must not outvote by number the few that see much.
 
     All widths and kinds are tried on few windows first: a row without any evidence there is not fitted in full.
     """
-    parts = [_fit(x_RL[at : at + ROWS_A_PASS], keep, medoids) for at in range(0, len(x_RL), ROWS_A_PASS)]
+    parts = [_fit(x_RL[at : at + ROWS_A_PASS], keep, medoids, sharpness) for at in range(0, len(x_RL), ROWS_A_PASS)]
     full = [part.rows for part in parts if len(part.fitted_X)]
     rows = {name: torch.cat([part[name] for part in full]) for name in full[0]} if full else {}
     sizes = max(part.sample.end_XM.shape[1] for part in parts)
@@ -111,7 +110,7 @@ class _Ground:
         )
 
 
-def _fit(x_RL: Tensor, keep: int, medoids: int) -> ShapeFit:
+def _fit(x_RL: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
     period_R = shape_period(x_RL)
     ground = _ground(x_RL, period_R)
     width_RS = shapes.widths(period_R, ground.slots_R)
@@ -148,7 +147,7 @@ def _fit(x_RL: Tensor, keep: int, medoids: int) -> ShapeFit:
         "shape.centre": kept(view.centre_R for view in every),
         "shape.unit": kept(view.unit_R for view in every),
     }
-    weight_XV = torch.where(rate_XV >= 0, (rate_XV.clamp_min(0) + _EPSILON) ** SHARPNESS, 0.0)
+    weight_XV = torch.where(rate_XV >= 0, (rate_XV.clamp_min(0) + _EPSILON) ** sharpness, 0.0)
     rows["shape.weight"] = weight_XV / weight_XV.sum(1, keepdim=True).clamp_min(1e-12)
     sample = _sample(ground, rows)
     rows["shape.cal"] = calibration.fit(sample.fused_XM, sample.whole_XM, _TAIL_FLOOR)

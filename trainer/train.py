@@ -81,7 +81,7 @@ def train(histories: Sequence[History], teacher: Teacher | None, settings: Train
         how = Distillation(settings.distil_windows, settings.gate_windows, settings.teacher_budget)
     device = teacher.device if teacher is not None else torch.device("cpu")
     with torch.inference_mode():
-        fitted = [fit_stack(s, layout, settings.fit_windows, teacher, how) for s in stacks(histories, device)]
+        fitted = [fit_stack(s, layout, settings, teacher, how) for s in stacks(histories, device)]
     trained = assemble(fitted, settings, teacher, {"job": "full"})
     log.info("students fitted", streams=len(histories), rows=len(trained.rows["centre"]), s=_since(begin))
     return trained

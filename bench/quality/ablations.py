@@ -12,10 +12,16 @@ class Ablation(NamedTuple):
 
 ABLATIONS: tuple[Ablation, ...] = (
     Ablation("default", {}),
+    Ablation("looks alone, no shapes", {"shape_share": 0.0}),
+    Ablation("shapes alone where there is evidence", {"shape_share": 1.0}),
+    Ablation("evidence weights off", {"shape_sharpness": 0, "shapes": 36}),
+    Ablation("all 36 shape views", {"shapes": 36}),
+    Ablation("8 shape views", {"shapes": 8}),
+    Ablation("4 shape views", {"shapes": 4}),
+    Ablation("64 medoids", {"medoids": 64}),
+    Ablation("1024 medoids", {"medoids": 1024}),
     Ablation("16 prototypes", {"prototypes": 16}),
     Ablation("128 prototypes", {"prototypes": 128}),
-    Ablation("no scale beyond 64", {"scales": [4, 16, 64]}),
-    Ablation("one scale, 64", {"scales": [64], "teacher_scales": [64]}),
 )
 # Shares of the training part that are learnt from.
 COLD_STARTS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)

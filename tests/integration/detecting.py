@@ -25,6 +25,7 @@ from streamer.settings import CommonSettings
 from tests.integration.test_streamer import producing, read_all, running, until
 from trainer.fit import fit_stack
 from trainer.histories import History, stacks
+from trainer.settings import TrainerSettings
 
 STEP_MS = 100
 FIT_WINDOWS = 512
@@ -90,10 +91,11 @@ async def announce(
         for name, window in sorted(windows.items())
     ]
     layout = layout_of(settings, None)
+    fitting = TrainerSettings(fit_windows=FIT_WINDOWS, state_dir=settings.state_dir)
     version = new_version()
     store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
     for number, stack in enumerate(stacks(histories, torch.device("cpu"))):
-        fitted = await asyncio.to_thread(fit_stack, stack, layout, FIT_WINDOWS)
+        fitted = await asyncio.to_thread(fit_stack, stack, layout, fitting)
         members, start = [], 0
         for history in fitted.histories:
             span = (history.lo, history.hi)

@@ -21,7 +21,6 @@ from detector.incidents import Transition
 from detector.judge import Job, Judge
 from detector.teacher import Teacher
 from detector.verdicts import Verdict
-from detector.views import SegmentScore
 from streamer.headers import StreamHeader
 from streamer.rings import StreamWindow
 from streamer.timestamps import NS
@@ -211,19 +210,8 @@ def _record(made: Replayed, recorder: _Recorder, job: Job) -> None:
         made.surprise_K[at] = np.where(there_K, score.surprise_K, np.nan)
         loudest_K = np.nan_to_num(score.channel_KC, nan=-1.0).argmax(1)
         made.loudest_K[at] = loudest_K
-        made.lag_K[at] = _lag(score, loudest_K)
+        made.lag_K[at] = score.lag_K
         if made.bands is not None:
             made.bands.expected_KC[at] = score.expected_KC
             made.bands.low_KC[at] = score.low_KC
             made.bands.high_KC[at] = score.high_KC
-
-
-def _lag(score: SegmentScore, loudest_K: np.ndarray) -> np.ndarray:
-    """Slots back to the centre of the window that fired: half the scale of the loudest channel's loudest view."""
-    own: np.ndarray | None = getattr(score, "lag_K", None)
-    if own is not None:
-        return own
-    scale_W = np.array([view.scale for view in score.views])
-    view_K = score.view_KC[np.arange(len(loudest_K)), loudest_K]
-    lag_K: np.ndarray = scale_W[np.clip(view_K, 0, None)] // 2
-    return lag_K

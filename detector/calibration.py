@@ -31,7 +31,7 @@ _MIN_SAMPLES = 24  # fewer make no 95 % quantile worth the name
 
 
 def fit(
-    score_BN: Tensor, valid_BN: Tensor, floor_B: Tensor | float, memory: float = 1.0, shape: float = RAW_SHAPE
+    score_BN: Tensor, valid_BN: Tensor, floor_B: Tensor | float, memory: Tensor | float = 1.0, shape: float = RAW_SHAPE
 ) -> Tensor:
     """Calibrators (B, WIDTH) of scores on normal data; NaN where fewer than 24 are valid.
 
@@ -54,7 +54,7 @@ def fit(
     # likelihood): exact on clean data, and an anomaly that nobody has marked does not make the tail wide.
     censor_B = _quantiles(sorted_BN, count_B, torch.tensor([1.0 - CENSORED], device=score_BN.device))[..., 0] - start_B
     ended_B = (many_B - (excess_BN > censor_B[..., None]).sum(-1)).clamp_min(1.0)
-    trusted_B = many_B / max(1.0, memory)
+    trusted_B = many_B / torch.as_tensor(memory, device=score_BN.device).clamp_min(1.0)
     prior_B = _SCALE_PRIOR * (start_B - middle_B)
     total_B = torch.minimum(excess_BN, censor_B[..., None].clamp_min(0.0)).sum(-1)
     mean_B = (trusted_B * total_B / ended_B + _SCALE_WEIGHT * prior_B) / (trusted_B + _SCALE_WEIGHT)

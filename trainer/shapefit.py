@@ -16,6 +16,7 @@ from detector.forecast import shape_period
 from detector.looks import choose_ends
 from detector.rowtypes import Rows
 from trainer.anomalies import Injected, inject
+from trainer.levels import OVERLAP
 
 CANDIDATES = 4096  # windows of the history that medoids are chosen from: a longer history is thinned evenly
 PROBES = 12  # windows over an injected anomaly that are looked at
@@ -150,7 +151,9 @@ def _fit(x_RL: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
     weight_XV = torch.where(rate_XV >= 0, (rate_XV.clamp_min(0) + _EPSILON) ** sharpness, 0.0)
     rows["shape.weight"] = weight_XV / weight_XV.sum(1, keepdim=True).clamp_min(1e-12)
     sample = _sample(ground, rows)
-    rows["shape.cal"] = calibration.fit(sample.fused_XM, sample.whole_XM, _TAIL_FLOOR)
+    # Wide windows overlap: few of the samples are independent, and a tail must not trust more than those.
+    alike_X = (rows["shape.weight"] * rows["shape.width"]).sum(1) * OVERLAP * sample.end_XM.shape[1] / ground.slots_R
+    rows["shape.cal"] = calibration.fit(sample.fused_XM, sample.whole_XM, _TAIL_FLOOR, alike_X)
     evidence_R[fitted_X] *= torch.isfinite(rows["shape.cal"]).all(-1)
     return ShapeFit(fitted_X, rows, sample, evidence_R)
 

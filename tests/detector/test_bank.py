@@ -51,9 +51,9 @@ def test_scores_do_not_depend_on_how_a_batch_is_cut(tmp_path: Path, teacher: boo
 def test_teacher_sees_the_share_of_windows_that_the_budget_allows(tmp_path: Path) -> None:
     for budget, low, high in ((0.05, 0.01, 0.12), (0.3, 0.15, 0.45), (1.0, 1.0, 1.0)):
         settings = quick_settings(tmp_path, teacher="random", teacher_budget=budget)
-        _, bank = fitted_bank([history("white", simulate("white", 0, 4096))], settings, with_teacher=True)
-        values = simulate("white", 1, 4000 + bank.context_of("white") - 1)
-        [score] = bank.score([Segment("white", values)])
+        _, bank = fitted_bank([history("heavy", simulate("heavy", 0, 4096))], settings, with_teacher=True)
+        values = simulate("heavy", 1, 4000 + bank.context_of("heavy") - 1)
+        [score] = bank.score([Segment("heavy", values)])
         assert low <= score.teacher_K.mean() <= high
         # No seam: what passed the gate and what did not are one distribution.
         assert 0.002 < (score.surprise_K >= 2).mean() < 0.03

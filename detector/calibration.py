@@ -21,8 +21,9 @@ _PAST_CAP = 0.5  # decades a tenfold excess past the cap is worth
 
 # Tail shapes of the priors. Distances of bursty streams are mildly heavy-tailed; what has been calibrated once and is
 # calibrated again is nearly exponential.
-RAW_SHAPE = 0.1
-FUSED_SHAPE = 0.1
+RAW_SHAPE = 0.25
+FUSED_SHAPE = 0.2
+_SHAPE_WEIGHT = 40.0  # excesses that halve the distance to an exponential tail, which most streams have
 CENSORED = 0.005  # share of the scores whose size is not believed
 # A normal body followed by an exponential tail has mean excess 0.25 (q95 - q50), an exponential one 0.43.
 _SCALE_PRIOR = 0.45
@@ -60,7 +61,8 @@ def fit(
     mean_B = (trusted_B * total_B / ended_B + _SCALE_WEIGHT * prior_B) / (trusted_B + _SCALE_WEIGHT)
     # A sample whose few excesses happen to be small does not make the tail thin.
     mean_B = torch.maximum(mean_B, 0.5 * prior_B)
-    shape_B = torch.full_like(mean_B, shape)
+    # A short history may be that of a heavy-tailed stream that has not shown it yet.
+    shape_B = shape * (0.4 + 0.6 * _SHAPE_WEIGHT / (_SHAPE_WEIGHT + trusted_B))
     floor_B = torch.as_tensor(floor_B, device=score_BN.device, dtype=torch.float32).expand_as(mean_B)
     scale_B = torch.maximum(mean_B * (1.0 - shape_B), floor_B)
     cap_B = torch.full_like(scale_B, CAP)

@@ -21,8 +21,8 @@ _PAST_CAP = 0.5  # decades a tenfold excess past the cap is worth
 
 # Tail shapes of the priors. Distances of bursty streams are mildly heavy-tailed; what has been calibrated once and is
 # calibrated again is nearly exponential.
-RAW_SHAPE = 0.25
-FUSED_SHAPE = 0.2
+RAW_SHAPE = 0.2
+FUSED_SHAPE = 0.1
 _SHAPE_WEIGHT = 40.0  # excesses that halve the distance to an exponential tail, which most streams have
 CENSORED = 0.005  # share of the scores whose size is not believed
 # A normal body followed by an exponential tail has mean excess 0.25 (q95 - q50), an exponential one 0.43.

@@ -139,10 +139,13 @@ def whole(x_RL: Tensor, window: int) -> Tensor:
 
 
 def choose_ends(valid_RL: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Evenly spaced valid positions (R, M ≤ most) of each row, and whether a row has any (R)."""
+    """Evenly spaced valid positions (R, M ≤ most) of each row, and whether a row has any (R).
+
+    M does not depend on how many are valid, or rows of a stack would influence each other: some are repeated.
+    """
     rank_RL = valid_RL.long().cumsum(-1)
     many_R = rank_RL[:, -1]
-    count = max(1, min(most, int(many_R.max())))
+    count = max(1, min(most, valid_RL.shape[1]))
     step_M = (torch.arange(count, device=valid_RL.device) + 0.5) / count
     wanted_RM = (step_M * many_R[:, None]).floor().long() + 1
     return torch.searchsorted(rank_RL, wanted_RM).clamp_max(valid_RL.shape[1] - 1), many_R > 0

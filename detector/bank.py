@@ -23,6 +23,7 @@ from detector.student import (
     BAND_POINTS,
     CONTEXT,
     Layout,
+    at_once,
     beyond,
     blended,
     finish,
@@ -309,7 +310,7 @@ class StudentBank:
         row_RK = plain_RK.clone()
         mixed_XK = blended(plain_RK[with_X], shape_XK, blend_X)
         both_XK = calibration.surprise(mixed_XK, memories["shape.mix"][:, None])
-        row_RK[with_X] = torch.where(torch.isfinite(both_XK), both_XK, plain_RK[with_X])
+        row_RK[with_X] = at_once(both_XK, plain_RK[with_X])
         share_RK[with_X] = torch.nan_to_num(blend_X[:, None] * shape_XK / mixed_XK.clamp_min(1e-6))
         width_RK[with_X] = found.width_RK
         return row_RK, share_RK, width_RK

@@ -24,6 +24,7 @@ TAIL_FLOOR = 0.05  # smallest tail scale of a view, in its own unit
 FEW = 8  # this many distinct values or fewer: states, flags, small counts
 BAND_POINTS = 4  # newest points of the window whose deviation is reported
 
+PLAIN_MAX = 4.5  # half a decade above the default threshold
 _SAME = 1e-6  # float32 resolves 1e-7
 
 # Each sees what the others miss; together they beat any one of them and any learnt mixture on KPIs and telemetry.
@@ -193,6 +194,16 @@ def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
 def blended(row_RK: Tensor, shape_RK: Tensor, blend_R: Tensor) -> Tensor:
     """Surprise of rows mixed with that of their shapes, not yet calibrated; NaN where one of them is."""
     return torch.lerp(row_RK, shape_RK, blend_R[:, None])
+
+
+def at_once(both_RK: Tensor, plain_RK: Tensor) -> Tensor:
+    """Surprise of rows with shapes, where what is plain to see need not wait until a shape is complete.
+
+    A decade is taken off, for it is one more chance to fire, and it is enough to alert but not to be the largest of
+    a stream whose shapes say otherwise. Where shapes cannot be judged: without them.
+    """
+    seen_RK = torch.maximum(both_RK, (plain_RK - 1.0).clamp_max(PLAIN_MAX))
+    return torch.where(torch.isfinite(both_RK), seen_RK, plain_RK)
 
 
 def novelty(values_RK: Tensor, rows: Rows) -> Tensor:

@@ -91,7 +91,8 @@ async def announce(
         for name, window in sorted(windows.items())
     ]
     layout = layout_of(settings, None)
-    fitting = TrainerSettings(fit_windows=FIT_WINDOWS, state_dir=settings.state_dir)
+    # A shape memory would keep an incident open until its widest window has passed; what is tested is the worker.
+    fitting = TrainerSettings(fit_windows=FIT_WINDOWS, shape_share=0.0, state_dir=settings.state_dir)
     version = new_version()
     store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
     for number, stack in enumerate(stacks(histories, torch.device("cpu"))):

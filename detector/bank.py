@@ -44,12 +44,13 @@ __all__ = ["Segment", "SegmentScore", "StudentBank", "View"]
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Known:
     ref: ModelRef
     place: Place
     memories: list[Place]  # of the channels that have a shape memory
     reach: int  # slots that its scores depend on
+    judged: int | None = None  # newest slot that its memories' trails reach up to
 
 
 class _Group(NamedTuple):
@@ -63,6 +64,7 @@ class _Group(NamedTuple):
     place_S: Tensor  # stream in the tables
     counts: list[int]
     width: int  # K
+    follows: bool  # on what the bank has scored last: the memories' trails hold
 
 
 @dataclass
@@ -89,6 +91,17 @@ _BAND_FLOOR = 0.05  # of the row's scale
 _REACHES = (144, shapes.REACH + FILL, CONTEXT)
 
 
+_FOLLOW_MAX = 64  # slots: of more, the few before them are soon worked out again
+
+
+def _taken(tables: Rows, index_R: Tensor) -> Rows:
+    """Rows of tables by index; without a copy where they stand one after another."""
+    first, count = int(index_R[0]), len(index_R)
+    if int(index_R[-1]) - first + 1 == count and bool((index_R.diff() == 1).all()):
+        return {name: table[first : first + count] for name, table in tables.items()}
+    return {name: table[index_R] for name, table in tables.items()}
+
+
 def layout_of(settings: DetectorSettings, teacher: Teacher | None) -> Layout:
     """The layout that settings and teacher make."""
     own = (tuple(settings.scales), settings.prototypes, settings.shapes, settings.medoids)
@@ -110,7 +123,11 @@ class StudentBank:
         self.layout = layout = layout_of(settings, teacher)
         self.device = teacher.device if teacher is not None else torch.device("cpu")
         self._tables = Tables({**layout.row_shapes(), "memory": ()}, layout.stream_shapes(), self.device)
-        unpacked = {"shape.medoid": (layout.shapes, layout.medoids, shapes.POINTS)}
+        unpacked: dict[str, tuple[int, ...]] = {
+            "shape.medoid": (layout.shapes, layout.medoids, shapes.POINTS),
+            "shape.norm": (layout.shapes, layout.medoids),
+            "trail": (shapes.SMOOTH - 1,),
+        }
         stored = {name: shape for name, shape in layout.shape_shapes().items() if name != "shape.ends"}
         self._memories = Tables({**stored, **unpacked}, {}, self.device)
         self._shallow_names = [*layout.shallow_shapes(), "memory"]
@@ -187,6 +204,8 @@ class StudentBank:
         for i, (channel, history_L) in enumerate(student.memories):
             own = {name: value[i : i + 1] for name, value in student.memories.rows.items()}
             own["shape.medoid"] = shapes.memory(history_L[None], own)
+            own["shape.norm"] = own["shape.medoid"].square().sum(-1)
+            own["trail"] = torch.full((1, shapes.SMOOTH - 1), torch.nan)
             memories.append(self._memories.add({n: own[n] for n in self._memories.rows}, {}))
             at_C[channel] = memories[-1].start
         place = self._tables.add({**rows, "memory": at_C}, student.stream)
@@ -231,7 +250,8 @@ class StudentBank:
         return [score for score in out if score is not None]
 
     def _gather(self, segments: Sequence[Segment], out: list[SegmentScore | None]) -> list[_Group]:
-        buckets: dict[tuple[int, int], list[tuple[int, _Known, int]]] = {}
+        buckets: dict[tuple[int, int, bool], list[tuple[int, _Known, int]]] = {}
+        here: set[str] = set()
         for index, segment in enumerate(segments):
             slots, channels = segment.values_SC.shape
             known = self._known.get(segment.stream)
@@ -240,11 +260,27 @@ class StudentBank:
             if known is None or known.place.channels != channels or count == 0:
                 out[index] = unscored(segment.stream, count, channels, known.ref.version if known else None)
             else:
-                buckets.setdefault((1 << (count - 1).bit_length(), reach), []).append((index, known, count))
-        return [self._group(width, reach, members, segments) for (width, reach), members in sorted(buckets.items())]
+                # A trail ends where the new slots begin, so that these must be all there are.
+                first = segment.last - count + 1 if segment.last is not None else None
+                again = segment.stream in here  # several pieces in one call: none can wait for another
+                follows = first is not None and known.judged == first - 1 and count <= _FOLLOW_MAX and not again
+                width = count if follows else 1 << (count - 1).bit_length()
+                buckets.setdefault((width, reach, follows), []).append((index, known, count))
+                known.judged = None if again else segment.last
+                here.add(segment.stream)
+        # In the order of the tables: where neighbours come together, their rows are a view and not a copy.
+        return [
+            self._group(width, reach, follows, sorted(members, key=lambda member: member[1].place.start), segments)
+            for (width, reach, follows), members in sorted(buckets.items())
+        ]
 
     def _group(
-        self, width: int, reach: int, members: list[tuple[int, _Known, int]], segments: Sequence[Segment]
+        self,
+        width: int,
+        reach: int,
+        follows: bool,
+        members: list[tuple[int, _Known, int]],
+        segments: Sequence[Segment],
     ) -> _Group:
         length = reach + width - 1
         sizes = np.array([known.place.channels for _, known, _ in members])
@@ -269,15 +305,16 @@ class StudentBank:
             there(np.array([known.place.seat for _, known, _ in members])),
             [count for _, _, count in members],
             width,
+            follows,
         )
 
     def _shallow(self, group: _Group) -> _Part:
         """Depth 0: everything that needs no teacher."""
-        rows = {name: self._tables.rows[name][group.row_R] for name in self._shallow_names}
+        rows = _taken({name: self._tables.rows[name] for name in self._shallow_names}, group.row_R)
         x_RL = prepare(group.values_RL, rows)
         measures = measure(x_RL, rows, self.layout.scales, group.width)
         view_RKV, plain_RK = judge(measures.distance_RKV, rows)
-        row_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK)
+        row_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK, group.follows)
         few_R1 = rows["novel"][:, None] > 0
         if bool(few_R1.any()):
             row_RK = torch.where(few_R1, novelty(group.values_RL[:, -group.width :], rows), row_RK)
@@ -295,7 +332,7 @@ class StudentBank:
             torch.zeros_like(padding_RK),
         )
 
-    def _remember(self, x_RL: Tensor, rows: Rows, plain_RK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _remember(self, x_RL: Tensor, rows: Rows, plain_RK: Tensor, follows: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Rows' surprise with the shape memories of those that have one; its share in it, and its loudest width."""
         share_RK = torch.zeros_like(plain_RK)
         width_RK = torch.zeros_like(plain_RK, dtype=torch.long)
@@ -303,8 +340,9 @@ class StudentBank:
         if not len(with_X):
             return plain_RK, share_RK, width_RK
         at_X = rows["memory"][with_X].long()
-        memories = {name: table[at_X] for name, table in self._memories.rows.items()}
-        found = shapes.score(x_RL[with_X], memories, plain_RK.shape[1])
+        memories = _taken(self._memories.rows, at_X)
+        found = shapes.score(x_RL[with_X], memories, plain_RK.shape[1], memories["trail"] if follows else None)
+        self._memories.rows["trail"][at_X] = found.trail_RX.float()
         shape_XK = calibration.surprise(found.fused_RK, memories["shape.cal"][:, None])
         blend_X = rows["blend"][with_X]
         row_RK = plain_RK.clone()

@@ -168,7 +168,7 @@ class Judge:
         context = self._bank.context_of(entry.stream)
         first, last = job.start, entry.hi
         if first == last and stride == 1:  # by far the most frequent case
-            segment = Segment(entry.stream, entry.segment(first, last, context), 1)
+            segment = Segment(entry.stream, entry.segment(first, last, context), 1, last)
             return [(_Piece(range(first, last + 1)), segment)]
         if last - first >= PIECE:
             present = np.flatnonzero(entry.present(first, last))
@@ -183,7 +183,7 @@ class Judge:
             runs = [range(at, min(at + PIECE, last + 1)) for at in range(first, last + 1, PIECE)]
         for run in runs:
             rows_SC = entry.segment(run[0], run[-1], context)
-            made.append((_Piece(run), Segment(entry.stream, rows_SC, len(run))))
+            made.append((_Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1])))
         return made
 
     def _score(self, segments: list[Segment], pieces: list[_Piece]) -> None:

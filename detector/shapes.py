@@ -99,9 +99,9 @@ def memory(history_RL: Tensor, rows: Rows) -> Tensor:
     return feature_RXT.reshape(*shape, POINTS)
 
 
-def nearest(feature_BKT: Tensor, medoid_BPT: Tensor, own_BP: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance (B, K) to the nearest medoid less its own, and which it is."""
-    off_BKP = torch.baddbmm((medoid_BPT**2).sum(-1)[:, None], feature_BKT, medoid_BPT.mT, alpha=-2.0)
+def nearest(feature_BKT: Tensor, medoid_BPT: Tensor, norm_BP: Tensor, own_BP: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance (B, K) to the nearest medoid less its own, and which it is; `norm_BP` are the medoids' squares."""
+    off_BKP = torch.baddbmm(norm_BP[:, None], feature_BKT, medoid_BPT.mT, alpha=-2.0)
     index_BK = off_BKP.argmin(-1)
     mine_BKT = medoid_BPT.gather(1, index_BK[..., None].expand(-1, -1, POINTS))
     distance_BK = (feature_BKT - mine_BKT).square().sum(-1).sqrt()
@@ -114,11 +114,15 @@ class ShapeScore(NamedTuple):
     fused_RK: Tensor  # weighted, averaged over SMOOTH slots; NaN where no window is whole
     view_RK: Tensor  # index of the view that contributes most
     width_RK: Tensor  # its width
+    trail_RX: Tensor  # (R, SMOOTH − 1) weighted means of the newest slots, not yet averaged: what the next call needs
 
 
-def score(x_RL: Tensor, rows: Rows, count: int) -> ShapeScore:
-    """Fused score of the last `count` slots; a view's score is 0 at its training median and 1 at its 99 % quantile."""
-    many = count + SMOOTH - 1
+def score(x_RL: Tensor, rows: Rows, count: int, trail_RX: Tensor | None = None) -> ShapeScore:
+    """Fused score of the last `count` slots; a view's score is 0 at its training median and 1 at its 99 % quantile.
+
+    `trail_RX` is that of a call which ended just before these slots; without it, they are worked out again.
+    """
+    many = count + SMOOTH - 1 if trail_RX is None else count
     x_RL = x_RL[:, -(many + WIDTH_MAX) :]
     length = x_RL.shape[1]
     views = rows["shape.width"].shape[1]
@@ -127,20 +131,26 @@ def score(x_RL: Tensor, rows: Rows, count: int) -> ShapeScore:
     width_RX, kind_RX = (rows[f"shape.{n}"].long()[..., None].expand(shape).flatten(1) for n in ("width", "kind"))
     feature_RXT, whole_RX = windows(signals(x_RL, rows), end_K.expand(shape).flatten(1), width_RX, kind_RX)
     raw_BK, _ = nearest(
-        feature_RXT.reshape(-1, many, POINTS), rows["shape.medoid"].flatten(0, 1), rows["shape.own"].flatten(0, 1)
+        feature_RXT.reshape(-1, many, POINTS),
+        *(rows[f"shape.{name}"].flatten(0, 1) for name in ("medoid", "norm", "own")),
     )
     unit_RV = ((raw_BK.reshape(shape) - rows["shape.centre"][..., None]) / rows["shape.unit"][..., None]).float()
-    return fuse(torch.where(whole_RX.reshape(shape), unit_RV, torch.nan), rows, count)
+    return fuse(torch.where(whole_RX.reshape(shape), unit_RV, torch.nan), rows, count, trail_RX)
 
 
-def fuse(unit_RVX: Tensor, rows: Rows, count: int) -> ShapeScore:
+def fuse(unit_RVX: Tensor, rows: Rows, count: int, trail_RX: Tensor | None) -> ShapeScore:
     """Weighted mean over the views that are there, then over the newest SMOOTH slots."""
     mean_RX, there_RX = weighted(unit_RVX, rows["shape.weight"])
-    many_RK = moving_mean(there_RX.double(), SMOOTH)
-    fused_RK = torch.where(many_RK > 0, moving_mean(mean_RX.double(), SMOOTH) / many_RK.clamp_min(1e-9), torch.nan)
+    mean_RX = torch.where(there_RX, mean_RX, torch.nan)
+    if trail_RX is not None:
+        mean_RX = torch.cat([trail_RX, mean_RX], 1)
+    many_RK = moving_mean(torch.isfinite(mean_RX).double(), SMOOTH)
+    sum_RK = moving_mean(mean_RX.nan_to_num(nan=0.0).double(), SMOOTH)
+    fused_RK = torch.where(many_RK > 0, sum_RK / many_RK.clamp_min(1e-9), torch.nan)
     part_RVK = unit_RVX[..., -count:].nan_to_num(nan=0.0) * rows["shape.weight"][..., None]
     view_RK = part_RVK.argmax(1)
-    return ShapeScore(fused_RK.float(), view_RK, rows["shape.width"].long().gather(1, view_RK))
+    width_RK = rows["shape.width"].long().gather(1, view_RK)
+    return ShapeScore(fused_RK.float(), view_RK, width_RK, mean_RX[:, -(SMOOTH - 1) :])
 
 
 def weighted(unit_RVX: Tensor, weight_RV: Tensor) -> tuple[Tensor, Tensor]:

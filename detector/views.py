@@ -31,6 +31,7 @@ class Segment:
     stream: str
     values_SC: Float
     count: int | None = None
+    last: int | None = None  # number of the newest slot: calls that follow each other need not begin anew
 
 
 @dataclass(frozen=True)

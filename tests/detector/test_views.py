@@ -70,7 +70,8 @@ class OfShapes:
     def learn(self, x_RL: Tensor) -> Rows:
         found = fit_shapes(x_RL, 4, 32)
         assert found.fitted_X.tolist() == list(range(len(x_RL)))
-        return found.rows | {"shape.medoid": shapes.memory(x_RL, found.rows)}
+        medoid_RVPT = shapes.memory(x_RL, found.rows)
+        return found.rows | {"shape.medoid": medoid_RVPT, "shape.norm": medoid_RVPT.square().sum(-1)}
 
     def see(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
         return shapes.score(x_RL, rows, count).fused_RK

@@ -25,6 +25,7 @@ FEW = 8  # this many distinct values or fewer: states, flags, small counts
 BAND_POINTS = 4  # newest points of the window whose deviation is reported
 
 PLAIN_MAX = 4.5  # half a decade above the default threshold
+PLAIN_LESS = 2.0  # decades taken off: with one, eight of eight power demands (UCR) lost their place to a holiday
 _SAME = 1e-6  # float32 resolves 1e-7
 
 # Each sees what the others miss; together they beat any one of them and any learnt mixture on KPIs and telemetry.
@@ -199,10 +200,10 @@ def blended(row_RK: Tensor, shape_RK: Tensor, blend_R: Tensor) -> Tensor:
 def at_once(both_RK: Tensor, plain_RK: Tensor) -> Tensor:
     """Surprise of rows with shapes, where what is plain to see need not wait until a shape is complete.
 
-    A decade is taken off, for it is one more chance to fire, and it is enough to alert but not to be the largest of
+    Two decades are taken off, for it is one more chance to fire, and it is enough to alert but not to be the largest of
     a stream whose shapes say otherwise. Where shapes cannot be judged: without them.
     """
-    seen_RK = torch.maximum(both_RK, (plain_RK - 1.0).clamp_max(PLAIN_MAX))
+    seen_RK = torch.maximum(both_RK, (plain_RK - PLAIN_LESS).clamp_max(PLAIN_MAX))
     return torch.where(torch.isfinite(both_RK), seen_RK, plain_RK)
 
 

@@ -11,6 +11,8 @@ from bench.quality.page import Rows, write
 from bench.quality.plan import data_sets, plan
 from tests.trainer.backtest.made import BURST, TRAIN, waves, write_folder
 
+# The matrix profile is compiled at its first use: a minute on an idle core, several on a busy one.
+pytestmark = pytest.mark.timeout(900)
 by_name = pytest.mark.parametrize("baseline", BASELINES, ids=lambda b: b.name)
 
 

@@ -33,7 +33,7 @@ async def test_redis_and_then_the_broker_are_killed_and_come_back(tmp_path: Path
             (opened,) = await events(settings, "a")
 
             stack.kill_redis()
-            await run.live("a", PAST + 60, normal(PAST + 60, 60))
+            await run.live("a", PAST + 60, normal(PAST + 60, 150))  # the widest look holds it for 64 slots
             await stack.start_redis()
             await until(lambda: said("open", "resolved"), 60)
             assert opened.data.incident_id in {event.data.incident_id for event in await events(settings, "a")}
@@ -41,9 +41,9 @@ async def test_redis_and_then_the_broker_are_killed_and_come_back(tmp_path: Path
             stack.kill_broker()  # the embedded broker forgets everything; Redis and the student do not
             await stack.start_broker()
             await until(lambda: _provisioned(settings), 60)
-            again = normal(PAST + 120, 60)
+            again = normal(PAST + 210, 60)
             again[50:] += 30.0
-            await run.live("a", PAST + 120, again)
+            await run.live("a", PAST + 210, again)
             await until(lambda: said("open"), 60)
             anomalies = {e.data.incident_id for e in await events(settings, "a") if e.data.kind == "anomaly"}
             assert opened.data.incident_id not in anomalies

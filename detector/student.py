@@ -25,7 +25,7 @@ FEW = 8  # this many distinct values or fewer: states, flags, small counts
 BAND_POINTS = 4  # newest points of the window whose deviation is reported
 
 PLAIN_MAX = 4.5  # half a decade above the default threshold
-PLAIN_LESS = 2.0  # decades taken off: with one, eight of eight power demands (UCR) lost their place to a holiday
+PLAIN_LESS = 2.0  # decades taken off: with one, none of the eight power demands (UCR) was found, with two 2
 _SAME = 1e-6  # float32 resolves 1e-7
 
 # Each sees what the others miss; together they beat any one of them and any learnt mixture on KPIs and telemetry.
@@ -49,7 +49,7 @@ class Layout:
 
     scales: tuple[int, ...]
     prototypes: int
-    shapes: int  # shape views kept a row; 0: none
+    shapes: int  # shape views kept a row
     medoids: int
     teacher: str = ""  # identity of the teacher, "" without one
     depths: tuple[int, ...] = ()

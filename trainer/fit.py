@@ -15,7 +15,7 @@ from detector.looks import Look
 from detector.memories import Memories
 from detector.pooling import fill, pool, standardise
 from detector.rowtypes import Rows
-from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, blended, prototypes
+from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, blended, pick, prototypes
 from detector.teacher import Teacher
 from trainer.distil import Distillation, Shallow, distil
 from trainer.histories import History, Stack
@@ -219,7 +219,7 @@ def _prototypes(x_RL: Tensor, rows: Rows, halves: Halves, points_R: Tensor, layo
         spans = [complete_RN & first_RN, complete_RN & second_RN, complete_RN]
         many = min(count, windows_max)
         sizes = (max(1, many // 2), max(1, many // 2), many)
-        part_RMT = [_take(windows.value_RKT, choose(span, n)) for span, n in zip(spans, sizes, strict=True)]
+        part_RMT = [pick(windows.value_RKT, choose(span, n)) for span, n in zip(spans, sizes, strict=True)]
         both = kmeans(torch.cat(part_RMT[:2]), layout.prototypes, BAND_POINTS)
         whole = kmeans(part_RMT[2], layout.prototypes, BAND_POINTS)
         _store(rows, scale, whole)
@@ -245,10 +245,6 @@ def _excess(held_RNV: Tensor, first_RN: Tensor, learnt: Callable[[Tensor], Level
         many_S += torch.isfinite(unseen_SN).sum(-1)
     share_S: Tensor = over_S / many_S.clamp_min(1.0)
     return share_S * HELD_BACK_SLOTS
-
-
-def _take(window_RNT: Tensor, index_RM: Tensor) -> Tensor:
-    return window_RNT[torch.arange(len(index_RM), device=index_RM.device)[:, None], index_RM]
 
 
 def _store(rows: Rows, scale: int, found: Prototypes) -> None:

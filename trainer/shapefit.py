@@ -15,6 +15,7 @@ from detector import calibration, shapes
 from detector.forecast import shape_period
 from detector.looks import choose_ends
 from detector.rowtypes import Rows
+from detector.student import pick
 from trainer.anomalies import Injected, inject
 from trainer.levels import OVERLAP
 
@@ -137,7 +138,7 @@ def _fit(x_RL: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
     best_XV = rate_XV.topk(min(keep, rate_XV.shape[1]), dim=1).indices
 
     def kept(values: Iterable[Tensor]) -> Tensor:
-        return _pick(torch.stack(list(values), 1), best_XV)
+        return pick(torch.stack(list(values), 1), best_XV)
 
     rate_XV = rate_XV.gather(1, best_XV)
     rows = ground.rows | {
@@ -197,7 +198,7 @@ def _view(ground: _Ground, width_R: Tensor, kind_R: Tensor, candidates: int, med
     end_RN, able_R = choose_ends(_whole(ground.signals, width_R), candidates)
     feature_RNT, _ = shapes.windows(ground.signals, end_RN, *_each(end_RN, width_R, kind_R))
     chosen_RP = k_center(feature_RNT, medoids)
-    medoid_RPT = _pick(feature_RNT, chosen_RP)
+    medoid_RPT = pick(feature_RNT, chosen_RP)
     ends_RP = end_RN.gather(1, chosen_RP)
     away_RNP = _away(feature_RNT, end_RN, medoid_RPT, ends_RP, zone_R)
     own_RP = _nearest_away(medoid_RPT, ends_RP, feature_RNT, end_RN, zone_R)
@@ -299,7 +300,3 @@ def _sample(ground: _Ground, rows: Rows) -> Sample:
     mean_RX, there_RX = shapes.weighted(torch.stack(unit, 1), rows["shape.weight"])
     blocks = (len(mean_RX), -1, len(back_X))
     return Sample(end_RM, mean_RX.reshape(blocks).mean(-1).float(), there_RX.reshape(blocks).all(-1))
-
-
-def _pick(of_RNX: Tensor, index_RM: Tensor) -> Tensor:
-    return of_RNX[torch.arange(len(index_RM), device=index_RM.device)[:, None], index_RM]

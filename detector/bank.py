@@ -4,25 +4,21 @@ Shapes: R rows (stream, channel), S streams, L slots, K scored slots, V depth-0 
 X rows with a shape memory, N windows for the teacher, D depths, O numbers of the teacher's tokens, C channels.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import structlog
 import torch
 from torch import Tensor
 
 from detector import calibration, shapes
-from detector.artefact import ArtefactError, ArtefactStore, Student
+from detector.forecast import SEASON_AFTER, SEASON_SPAN
 from detector.pooling import FILL, Windows, moving_mean, points_of
 from detector.rowtypes import Rows
-from detector.settings import DetectorSettings
+from detector.shelf import Known, Shelf
 from detector.student import (
     BAND_POINTS,
-    CONTEXT,
-    Layout,
     at_once,
     beyond,
     blended,
@@ -34,23 +30,10 @@ from detector.student import (
     pick,
     prepare,
 )
-from detector.tables import Place, Tables
 from detector.teacher import Teacher, discrepancy
-from detector.views import Segment, SegmentScore, View, unscored, views_of
-from streamer.contracts import ModelRecord, ModelRef
-from streamer.errors import AnomalyLLMError
+from detector.views import Segment, SegmentScore, View, unscored
 
 __all__ = ["Segment", "SegmentScore", "StudentBank", "View"]
-log = structlog.get_logger(__name__)
-
-
-@dataclass
-class _Known:
-    ref: ModelRef
-    place: Place
-    memories: list[Place]  # of the channels that have a shape memory
-    reach: int  # slots that its scores depend on
-    judged: int | None = None  # newest slot that its memories' trails reach up to
 
 
 class _Group(NamedTuple):
@@ -58,6 +41,8 @@ class _Group(NamedTuple):
 
     segments: list[int]
     values_RL: Tensor
+    once_RX: Tensor | None  # values around one season before, when any row has one; and two seasons before
+    twice_RX: Tensor | None
     row_R: Tensor  # row in the tables
     stream_R: Tensor  # index into `segments`
     channel_R: Tensor
@@ -79,6 +64,7 @@ class _Part:
     shape_RK: Tensor  # share of the shape memory in the row's surprise
     width_RK: Tensor  # of the shape view that contributes most
     row_RK: Tensor
+    early_RK: Tensor  # surprise that alerts before a shape is complete, 0 in rows without shapes
     teacher_RK: Tensor
 
 
@@ -87,156 +73,20 @@ BAND_WIDTH = 3.0
 _BAND_FLOOR = 0.05  # of the row's scale
 
 
-# Rows are scored with others that look back as far: a season costs thousands of slots, most rows have none.
-_REACHES = (144, shapes.REACH + FILL, CONTEXT)
-
-
 _FOLLOW_MAX = 64  # slots: of more, the few before them are soon worked out again
 
 
-def _taken(tables: Rows, index_R: Tensor) -> Rows:
-    """Rows of tables by index; without a copy where they stand one after another."""
-    first, count = int(index_R[0]), len(index_R)
-    if int(index_R[-1]) - first + 1 == count and bool((index_R.diff() == 1).all()):
-        return {name: table[first : first + count] for name, table in tables.items()}
-    return {name: table[index_R] for name, table in tables.items()}
+def _put_last(out_X: np.ndarray, value_S: np.ndarray, stop: int) -> None:
+    """Values before `stop` into the end of `out_X`; what is missing stays."""
+    piece = value_S[max(0, stop - len(out_X)) : max(0, stop)]
+    out_X[len(out_X) - len(piece) :] = piece
 
 
-def layout_of(settings: DetectorSettings, teacher: Teacher | None) -> Layout:
-    """The layout that settings and teacher make."""
-    own = (tuple(settings.scales), settings.prototypes, settings.shapes, settings.medoids)
-    if teacher is None:
-        return Layout(*own)
-    return Layout(*own, teacher.identity, teacher.depths, tuple(settings.teacher_scales), teacher.outputs)
-
-
-class StudentBank:
+class StudentBank(Shelf):
     """Scores windows of any number of streams against their students.
 
     `install` and `remove` may be called from another thread than `score`: each call sees all of a swap or nothing.
     """
-
-    def __init__(self, teacher: Teacher | None, settings: DetectorSettings) -> None:
-        self.teacher = teacher
-        self.settings = settings
-        self.context = CONTEXT
-        self.layout = layout = layout_of(settings, teacher)
-        self.device = teacher.device if teacher is not None else torch.device("cpu")
-        self._tables = Tables({**layout.row_shapes(), "memory": ()}, layout.stream_shapes(), self.device)
-        unpacked: dict[str, tuple[int, ...]] = {
-            "shape.medoid": (layout.shapes, layout.medoids, shapes.POINTS),
-            "shape.norm": (layout.shapes, layout.medoids),
-            "trail": (shapes.SMOOTH - 1,),
-        }
-        stored = {name: shape for name, shape in layout.shape_shapes().items() if name != "shape.ends"}
-        self._memories = Tables({**stored, **unpacked}, {}, self.device)
-        self._shallow_names = [*layout.shallow_shapes(), "memory"]
-        self._views = views_of(layout)
-        self._known: dict[str, _Known] = {}
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        """Streams that have a student."""
-        return len(self._known)
-
-    def context_of(self, stream: str) -> int:
-        """Slots, up to and including the scored one, that the stream's scores depend on."""
-        known = self._known.get(stream)
-        return known.reach if known else self.context
-
-    def model_of(self, stream: str) -> ModelRef | None:
-        """The student in force."""
-        known = self._known.get(stream)
-        return known.ref if known else None
-
-    def install(self, records: Sequence[ModelRecord], store: ArtefactStore) -> dict[str, AnomalyLLMError]:
-        """Load the promoted students of records; those without one are removed.
-
-        Returns the streams whose student could not be loaded, with the reason (`retriable` when the store is away);
-        they keep the student they had. All others are in force when this returns.
-        """
-        failed: dict[str, AnomalyLLMError] = {}
-        by_file: dict[tuple[str, str], list[ModelRecord]] = {}
-        gone = []
-        for record in {r.stream: r for r in records}.values():
-            if record.promoted is None:
-                gone.append(record.stream)
-            else:
-                by_file.setdefault((record.promoted.uri, record.promoted.sha256), []).append(record)
-        loaded: list[tuple[ModelRef, Student]] = []
-        for (uri, sha256), wanted in by_file.items():
-            refs = [r.promoted for r in wanted if r.promoted is not None]
-            try:
-                students = store.read(uri, sha256, [ref.row for ref in refs])
-            except AnomalyLLMError as error:
-                failed |= {record.stream: error for record in wanted}
-                log.warning("students not installed", artefact=uri, streams=len(wanted), error=str(error))
-                continue
-            for record, ref, student in zip(wanted, refs, students, strict=True):
-                try:
-                    self._check(record.stream, student, uri)
-                    loaded.append((ref, student))
-                except ArtefactError as error:
-                    failed[record.stream] = error
-                    log.warning("student not installed", stream=record.stream, error=str(error))
-        self.put(loaded)
-        for stream in gone:
-            self.remove(stream)
-        return failed
-
-    def put(self, students: Sequence[tuple[ModelRef, Student]]) -> None:
-        """Bring students that are in memory into force, all at once."""
-        with self._lock:
-            for ref, student in students:
-                self._drop(student.member.stream)
-                self._known[student.member.stream] = self._place(ref, student)
-
-    def _place(self, ref: ModelRef, student: Student) -> _Known:
-        # Another teacher's tokens mean nothing to this one: such a student is scored at depth 0.
-        names = (
-            self.layout.shallow_shapes().keys()
-            if student.layout.teacher != self.layout.teacher
-            else student.rows.keys()
-        )
-        rows = {name: student.rows[name] for name in names}
-        at_C = torch.full((len(rows["centre"]),), -1.0)
-        memories = []
-        for i, (channel, history_L) in enumerate(student.memories):
-            own = {name: value[i : i + 1] for name, value in student.memories.rows.items()}
-            own["shape.medoid"] = shapes.memory(history_L[None], own)
-            own["shape.norm"] = own["shape.medoid"].square().sum(-1)
-            own["trail"] = torch.full((1, shapes.SMOOTH - 1), torch.nan)
-            memories.append(self._memories.add({n: own[n] for n in self._memories.rows}, {}))
-            at_C[channel] = memories[-1].start
-        place = self._tables.add({**rows, "memory": at_C}, student.stream)
-        needed = [max(int(2 * rows["period"].max()) + 1 + FILL, _REACHES[0])]
-        if memories:
-            needed.append(_REACHES[1])
-        reach = next(reach for reach in _REACHES if reach >= max(needed))
-        return _Known(ref, place, memories, reach)
-
-    def _drop(self, stream: str) -> None:
-        known = self._known.pop(stream, None)
-        if known is not None:
-            self._tables.free(known.place)
-            for place in known.memories:
-                self._memories.free(place)
-
-    def remove(self, stream: str) -> None:
-        """Forget a stream's student."""
-        with self._lock:
-            self._drop(stream)
-
-    def _check(self, stream: str, student: Student, uri: str) -> None:
-        if student.member.stream != stream:
-            raise ArtefactError(f"artefact {uri} holds {student.member.stream} where {stream} was announced: fit again")
-        mine, theirs = self.layout, student.layout
-        if mine.shallow_shapes() != theirs.shallow_shapes() or mine.shape_shapes() != theirs.shape_shapes():
-            raise ArtefactError(
-                f"artefact {uri} was fitted with scales {list(theirs.scales)}, {theirs.prototypes} prototypes and "
-                f"{theirs.shapes} shapes of {theirs.medoids} medoids, this detector runs {list(mine.scales)}, "
-                f"{mine.prototypes}, {mine.shapes} and {mine.medoids}: fit again or change the settings"
-            )
 
     def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:
         """Scores of all segments, in order; NaN for streams without a student or with other channels than it knows."""
@@ -250,7 +100,7 @@ class StudentBank:
         return [score for score in out if score is not None]
 
     def _gather(self, segments: Sequence[Segment], out: list[SegmentScore | None]) -> list[_Group]:
-        buckets: dict[tuple[int, int, bool], list[tuple[int, _Known, int]]] = {}
+        buckets: dict[tuple[int, int, bool], list[tuple[int, Known, int]]] = {}
         here: set[str] = set()
         for index, segment in enumerate(segments):
             slots, channels = segment.values_SC.shape
@@ -265,30 +115,38 @@ class StudentBank:
                 again = segment.stream in here  # several pieces in one call: none can wait for another
                 follows = first is not None and known.judged == first - 1 and count <= _FOLLOW_MAX and not again
                 width = count if follows else 1 << (count - 1).bit_length()
-                buckets.setdefault((width, reach, follows), []).append((index, known, count))
+                buckets.setdefault((width, known.near, follows), []).append((index, known, count))
                 known.judged = None if again else segment.last
                 here.add(segment.stream)
         # In the order of the tables: where neighbours come together, their rows are a view and not a copy.
         return [
-            self._group(width, reach, follows, sorted(members, key=lambda member: member[1].place.start), segments)
-            for (width, reach, follows), members in sorted(buckets.items())
+            self._group(width, near, follows, sorted(members, key=lambda member: member[1].place.start), segments)
+            for (width, near, follows), members in sorted(buckets.items())
         ]
 
     def _group(
         self,
         width: int,
-        reach: int,
+        near: int,
         follows: bool,
-        members: list[tuple[int, _Known, int]],
+        members: list[tuple[int, Known, int]],
         segments: Sequence[Segment],
     ) -> _Group:
-        length = reach + width - 1
+        length = near + width - 1
         sizes = np.array([known.place.channels for _, known, _ in members])
         values_RL = np.full((int(sizes.sum()), length), np.nan, np.float32)
+        seasonal = any(any(known.periods) for _, known, _ in members)
+        once_RX = np.full((len(values_RL), width + SEASON_SPAN + FILL if seasonal else 0), np.nan, np.float32)
+        twice_RX = np.full((len(values_RL), width + FILL if seasonal else 0), np.nan, np.float32)
         row = 0
         for index, known, _ in members:
-            newest_SC = segments[index].values_SC[-length:]
+            values_SC = segments[index].values_SC
+            newest_SC = values_SC[-length:]
             values_RL[row : row + known.place.channels, length - len(newest_SC) :] = newest_SC.T
+            for c, period in enumerate(known.periods):
+                if period:
+                    _put_last(once_RX[row + c], values_SC[:, c], len(values_SC) - period + SEASON_AFTER)
+                    _put_last(twice_RX[row + c], values_SC[:, c], len(values_SC) - 2 * period)
             row += known.place.channels
         starts = np.array([known.place.start for _, known, _ in members])
         channel_R = np.arange(row) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -299,6 +157,8 @@ class StudentBank:
         return _Group(
             [index for index, _, _ in members],
             there(values_RL),
+            there(once_RX) if seasonal else None,
+            there(twice_RX) if seasonal else None,
             there(np.repeat(starts, sizes) + channel_R),
             there(np.repeat(np.arange(len(members)), sizes)),
             there(channel_R),
@@ -310,11 +170,15 @@ class StudentBank:
 
     def _shallow(self, group: _Group) -> _Part:
         """Depth 0: everything that needs no teacher."""
-        rows = _taken({name: self._tables.rows[name] for name in self._shallow_names}, group.row_R)
+        rows = {name: self._tables.rows[name][group.row_R] for name in self._shallow_names}
         x_RL = prepare(group.values_RL, rows)
+        for name, values_RX in (("once", group.once_RX), ("twice", group.twice_RX)):
+            size = group.width + (SEASON_SPAN if name == "once" else 0)
+            given = values_RX is not None
+            rows[f"season.{name}"] = prepare(values_RX, rows)[:, FILL:] if given else x_RL.new_zeros(len(x_RL), size)
         measures = measure(x_RL, rows, self.layout.scales, group.width)
         view_RKV, plain_RK = judge(measures.distance_RKV, rows)
-        row_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK, group.follows)
+        row_RK, early_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK, group.follows)
         few_R1 = rows["novel"][:, None] > 0
         if bool(few_R1.any()):
             row_RK = torch.where(few_R1, novelty(group.values_RL[:, -group.width :], rows), row_RK)
@@ -329,29 +193,35 @@ class StudentBank:
             shape_RK,
             width_RK,
             torch.where(padding_RK, torch.nan, row_RK),
+            early_RK,
             torch.zeros_like(padding_RK),
         )
 
-    def _remember(self, x_RL: Tensor, rows: Rows, plain_RK: Tensor, follows: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows' surprise with the shape memories of those that have one; its share in it, and its loudest width."""
+    def _remember(
+        self, x_RL: Tensor, rows: Rows, plain_RK: Tensor, follows: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rows' surprise with the shape memories of those that have one; what alerts before; share and loudest width."""
         share_RK = torch.zeros_like(plain_RK)
+        early_RK = torch.zeros_like(plain_RK)
         width_RK = torch.zeros_like(plain_RK, dtype=torch.long)
         [with_X] = (rows["memory"] >= 0).nonzero(as_tuple=True)
         if not len(with_X):
-            return plain_RK, share_RK, width_RK
+            return plain_RK, early_RK, share_RK, width_RK
         at_X = rows["memory"][with_X].long()
-        memories = _taken(self._memories.rows, at_X)
-        found = shapes.score(x_RL[with_X], memories, plain_RK.shape[1], memories["trail"] if follows else None)
-        self._memories.rows["trail"][at_X] = found.trail_RX.float()
-        shape_XK = calibration.surprise(found.fused_RK, memories["shape.cal"][:, None])
+        memories = self._memories.rows
+        found = shapes.score(x_RL[with_X], memories, at_X, plain_RK.shape[1], follows)
+        memories["trail"][at_X] = found.trail_RX.float()
+        shape_XK = calibration.surprise(found.fused_RK, memories["shape.cal"][at_X, None])
         blend_X = rows["blend"][with_X]
         row_RK = plain_RK.clone()
         mixed_XK = blended(plain_RK[with_X], shape_XK, blend_X)
-        both_XK = calibration.surprise(mixed_XK, memories["shape.mix"][:, None])
-        row_RK[with_X] = at_once(both_XK, plain_RK[with_X])
+        both_XK = calibration.surprise(mixed_XK, memories["shape.mix"][at_X, None])
+        # Where shapes cannot be judged: without them.
+        row_RK[with_X] = torch.where(torch.isfinite(both_XK), both_XK, plain_RK[with_X])
+        early_RK[with_X] = at_once(plain_RK[with_X])
         share_RK[with_X] = torch.nan_to_num(blend_X[:, None] * shape_XK / mixed_XK.clamp_min(1e-6))
         width_RK[with_X] = found.width_RK
-        return row_RK, share_RK, width_RK
+        return row_RK, early_RK, share_RK, width_RK
 
     def _ask_teacher(self, groups: list[_Group], parts: list[_Part]) -> None:
         """Windows past the gate of all groups go to the teacher in one call a scale."""
@@ -410,20 +280,25 @@ class StudentBank:
     def _finish(self, group: _Group, part: _Part, segments: Sequence[Segment], out: list[SegmentScore | None]) -> None:
         """Fuse channels, add what a person wants to know, cut into segments."""
         channels = int(group.channel_R.max()) + 1
+        scored_RK = torch.isfinite(part.row_RK)
         row_SCK = torch.full((len(group.segments), channels, group.width), torch.nan, device=self.device)
         row_SCK[group.stream_R, group.channel_R] = part.row_RK
         few_SC = torch.zeros(row_SCK.shape[:2], dtype=torch.bool, device=self.device)
         few_SC[group.stream_R, group.channel_R] = part.rows["novel"] > 0
         stream_cal_SC = self._tables.streams["stream_cal"][group.place_S]
-        surprise_SK = finish(row_SCK, few_SC, stream_cal_SC).float().cpu().numpy()
+        rank_SK = finish(row_SCK, few_SC, stream_cal_SC)
+        alert_RK = torch.fmax(part.row_RK, part.early_RK).where(scored_RK, torch.nan)
+        row_SCK[group.stream_R, group.channel_R] = alert_RK
+        surprise_SK = finish(row_SCK, few_SC, stream_cal_SC)
         told = self._tell(part)
-        scored_RK = torch.isfinite(part.row_RK)
         view_RK, scale_RK, nearest_RK = (torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in told[:3])
         expected_RK, low_RK, high_RK, deviation_RK = (
             torch.where(scored_RK, value, torch.nan).float().cpu().numpy() for value in told[3:]
         )
         lag_R = part.rows["lag"].round().to(torch.int16).cpu().numpy()
-        row_RK = part.row_RK.float().cpu().numpy()
+        rank_RK, alert_RK, surprise_SK, rank_SK = (
+            v.float().cpu().numpy() for v in (part.row_RK, alert_RK, surprise_SK, rank_SK)
+        )
         teacher_RK = part.teacher_RK.cpu().numpy()
         row = 0
         for s, index in enumerate(group.segments):
@@ -435,7 +310,8 @@ class StudentBank:
                 version=self._known[stream].ref.version,
                 views=self._views,
                 surprise_K=surprise_SK[s, newest],
-                channel_KC=row_RK[mine, newest].T,
+                rank_K=rank_SK[s, newest],
+                channel_KC=alert_RK[mine, newest].T,
                 view_KC=view_RK[mine, newest].T,
                 scale_KC=scale_RK[mine, newest].T,
                 nearest_KC=nearest_RK[mine, newest].T,
@@ -444,7 +320,7 @@ class StudentBank:
                 high_KC=high_RK[mine, newest].T,
                 deviation_KC=deviation_RK[mine, newest].T,
                 teacher_K=np.asarray(teacher_RK[mine, newest].any(0)),
-                lag_K=lag_R[mine][np.nan_to_num(row_RK[mine, newest], nan=-1.0).argmax(0)],
+                lag_K=lag_R[mine][np.nan_to_num(rank_RK[mine, newest], nan=-1.0).argmax(0)],
             )
             row += size
 

@@ -18,6 +18,8 @@ _RIDGE = 1e-3  # of the number of samples: standardised features have a mean squ
 # Later slots know the present better; 16 384 of them determine 25 coefficients well.
 _SLOTS = 16384
 PERIOD_MIN = 16
+# Of the slots around one season before a slot: so many after it, and so many in all beside those being scored.
+SEASON_AFTER, SEASON_SPAN = _AHEAD, 15
 PERIOD_MAX = 1440  # a day of minutes; two of them are the context that such a row needs
 _PERIOD_FROM = 16384  # newest slots that the period is looked for in
 _PEAK = 0.1  # smallest autocorrelation of a period
@@ -46,7 +48,7 @@ class Forecast:
     def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
         """Three rounds, the later ones without the slots that were forecast worst."""
         count = min(x_RL.shape[1] - 1, _SLOTS)
-        feature_RNF, there_RN = self._features(x_RL, rows["period"], count)
+        feature_RNF, there_RN = self._features(x_RL, rows, count)
         target_RN = x_RL[:, -count:].float()
         valid_RN = there_RN & torch.isfinite(target_RN) & within_RL[:, -count:]
         target_RN = torch.where(valid_RN, target_RN, 0.0)
@@ -70,66 +72,76 @@ class Forecast:
 
     def expect(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
         """The forecast (R, K), standardised like the rows."""
-        feature_RKF, there_RK = self._features(x_RL, rows["period"], count)
+        feature_RKF, there_RK = self._features(x_RL, rows, count)
         forecast_RK = (feature_RKF @ rows[f"{self.name}.coefficient"][..., None])[..., 0]
         return torch.where(there_RK, forecast_RK, torch.nan)
 
-    def _features(self, x_RL: Tensor, period_R: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def _features(self, x_RL: Tensor, rows: Rows, count: int) -> tuple[Tensor, Tensor]:
         """Features (R, K, F) of the last `count` slots, and whether all of a slot's features are there (R, K)."""
-        length = x_RL.shape[1]
         gap_RL = torch.isnan(x_RL)
-        x_RL = torch.where(gap_RL, 0.0, x_RL)
+        whole = not bool(gap_RL.any())
+        length = x_RL.shape[1]
+        there_RL = x_RL if whole else torch.where(gap_RL, 0.0, x_RL)
         past = self.ahead + self.lags - 1
         padded_RX = torch.nn.functional.pad(
-            x_RL[:, max(0, length - count - past) :], (max(0, count + past - length), 0)
+            there_RL[:, max(0, length - count - past) :], (max(0, count + past - length), 0)
         )
         columns = [padded_RX[:, : count + self.lags - 1].float().unfold(1, self.lags, 1)]
-        smooth_RL = _mean_before(x_RL, _SMOOTH)
-        for slots in MEANS:
-            mean_RL = _mean_before(x_RL, slots)
-            columns.append(_shift(mean_RL, self.ahead, count)[..., None])
-        seasonal_R = period_R > 0
-        p_R = torch.where(seasonal_R, period_R, PERIOD_MIN).long()
-        ends_K = torch.arange(length - count, length, device=x_RL.device)
-        for source_RL, back_R in (
-            (x_RL, p_R - 1),
-            (x_RL, p_R),
-            (x_RL, p_R + 1),
-            (smooth_RL, (p_R - _AHEAD).clamp_min(self.ahead)),
-            (smooth_RL, (p_R - _AHEAD + self.ahead).clamp_min(self.ahead)),
-            (x_RL, 2 * p_R),
-        ):
-            at_RK = (ends_K - back_R[:, None]).clamp_min(0)
-            value_RK = source_RL.gather(1, at_RK).float() * seasonal_R[:, None]
-            columns.append(value_RK[..., None])
+        columns += [_mean_before(there_RL, slots, self.ahead, count)[..., None] for slots in MEANS]
+        before_RX, twice_RK, from_R = season(there_RL, rows, count)
+        mean_RX = moving_mean(before_RX, _SMOOTH).float()
+        seasonal_R1 = (rows["period"] > 0)[:, None]
+        near = SEASON_SPAN - SEASON_AFTER  # where the value one season ago begins
+        seasonal_6RK = (
+            before_RX[:, near + 1 : near + 1 + count],
+            before_RX[:, near : near + count],
+            before_RX[:, near - 1 : near - 1 + count],
+            mean_RX[:, _SMOOTH : _SMOOTH + count],
+            mean_RX[:, _SMOOTH - self.ahead : _SMOOTH - self.ahead + count],
+            twice_RK,
+        )
+        columns += [(value_RK.float() * seasonal_R1)[..., None] for value_RK in seasonal_6RK]
         columns.append(torch.ones_like(columns[-1]))
-        reach_R = torch.where(seasonal_R, 2 * p_R, past)
-        there_RK = (ends_K >= reach_R.clamp_min(past)[:, None]) & ~self._gaps(gap_RL, count, p_R, seasonal_R)
-        return torch.cat(columns, -1), there_RK
+        ends_K = torch.arange(length - count, length, device=x_RL.device)
+        there_RK = ends_K >= from_R.clamp_min(past)[:, None]
+        return torch.cat(columns, -1), there_RK if whole else there_RK & ~self._gaps(gap_RL, count)
 
-    def _gaps(self, gap_RL: Tensor, count: int, p_R: Tensor, seasonal_R: Tensor) -> Tensor:
+    def _gaps(self, gap_RL: Tensor, count: int) -> Tensor:
         """True at slots (R, K) whose lags have a gap. A gap a season ago counts as the centre."""
-        if not bool(gap_RL.any()):
-            return torch.zeros(gap_RL.shape[0], count, dtype=torch.bool, device=gap_RL.device)
         past = self.ahead + self.lags - 1
         gaps_RX = torch.nn.functional.pad(gap_RL.double(), (past, 0), value=1.0)
         length = gap_RL.shape[1]
         return moving_mean(gaps_RX, self.lags)[:, length - count : length] > 0.5 / self.lags
 
 
-def _mean_before(x_RL: Tensor, slots: int) -> Tensor:
-    """Moving mean (R, L) over `slots` slots up to each; at the start over those there are."""
-    total_RL = x_RL.double().cumsum(1)
-    total_RL = total_RL - torch.nn.functional.pad(total_RL, (slots, 0))[:, : x_RL.shape[1]]
-    many_L = torch.arange(1, x_RL.shape[1] + 1, device=x_RL.device).clamp_max(slots)
-    return total_RL / many_L
+def season(x_RL: Tensor, rows: Rows, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Values around one season before the last `count` slots (R, K + SEASON_SPAN), two seasons before them (R, K), and
+    the first slot (R) that has both.
+
+    `rows` may bring them ("season.once", "season.twice"; gaps are the centre): then the rows need not be as long.
+    """
+    if "season.once" in rows:
+        once_RX, twice_RK = (rows[f"season.{name}"].nan_to_num(nan=0.0) for name in ("once", "twice"))
+        return once_RX, twice_RK, torch.zeros_like(rows["period"])
+    length = x_RL.shape[1]
+    p_R = torch.where(rows["period"] > 0, rows["period"], PERIOD_MIN).long()
+    once_X = torch.arange(length - count - SEASON_SPAN + SEASON_AFTER, length + SEASON_AFTER, device=x_RL.device)
+    twice_K = torch.arange(length - count, length, device=x_RL.device)
+    once_RX = x_RL.gather(1, (once_X - p_R[:, None]).clamp(0, length - 1))
+    return once_RX, x_RL.gather(1, (twice_K - 2 * p_R[:, None]).clamp_min(0)), 2.0 * rows["period"]
 
 
-def _shift(value_RL: Tensor, back: int, count: int) -> Tensor:
-    """Values `back` slots before each of the last `count` (R, K); before the first: the first."""
-    length = value_RL.shape[1]
-    at_K = torch.arange(length - count - back, length - back, device=value_RL.device).clamp_min(0)
-    return value_RL[:, at_K].float()
+def _mean_before(x_RL: Tensor, slots: int, back: int, count: int) -> Tensor:
+    """Moving mean over `slots` slots up to `back` slots before each of the last `count` (R, K).
+
+    At the start over those there are; before the first slot: the first.
+    """
+    length = x_RL.shape[1]
+    first = max(0, length - count - back - slots)
+    total_RX = torch.nn.functional.pad(x_RL[:, first:].double().cumsum(1), (1, 0))
+    end_K = torch.arange(length - count - back, length - back, device=x_RL.device).clamp_min(0) - first + 1
+    begin_K = (end_K - slots).clamp_min(0)
+    return ((total_RX[:, end_K] - total_RX[:, begin_K]) / (end_K - begin_K)).float()
 
 
 def find_period(x_RL: Tensor) -> Tensor:

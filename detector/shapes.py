@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detector.pooling import moving_mean
 from detector.rowtypes import Rows
 
 POINTS = 24  # points a window is averaged to: more gained nothing on the shapes of the UCR archive
@@ -22,7 +21,9 @@ _SOFT = {SHAPE: 0.5, FORM: 0.05}
 CLIP = 20.0  # standard deviations of the training part
 _CHANGE_CLIP = 30.0  # mean changes of the training part
 OWN = 0.625  # share of the medoid's own distance that is taken off
-SMOOTH = 24  # slots the fused score is averaged over: 8 find 83 % of the UCR shapes, 24 find 85 %, 40 find 87 %, later
+# Slots the fused score is averaged over: a share of the windows' mean width. Short shapes pass soon; of wide ones 8 slots
+# find 83 % of the UCR archive, 24 find 85 %, 40 find 87 %.
+SMOOTH_SHARE, SMOOTH_MIN, SMOOTH = 0.25, 8, 40
 WIDTH_MAX = 512  # slots of the widest window: 1 600 found no more, and cost context, delay and memory
 FIXED = (16, 32, 64, 128, 256)
 PERIODS = ((0.5, 8, 200), (1.0, 16, 400), (2.0, 32, WIDTH_MAX), (4.0, 64, WIDTH_MAX))
@@ -36,6 +37,11 @@ def widths(period_R: Tensor, slots_R: Tensor) -> Tensor:
     own_RS = torch.stack([(period_R * m).long().clamp(low, high) for m, low, high in PERIODS], 1)
     quarter_R1 = (slots_R // 4).clamp_min(4).long()[:, None]
     return torch.minimum(torch.cat([fixed_RS, own_RS], 1), quarter_R1)
+
+
+_LARGE = ("shape.medoid", "shape.norm", "shape.own", "shape.ends")
+# Rows matched at a time: their medoids (295 KB a row) stay in the cache between being fetched and being multiplied.
+_CHUNK = 16
 
 
 class Signals(NamedTuple):
@@ -99,30 +105,62 @@ def memory(history_RL: Tensor, rows: Rows) -> Tensor:
     return feature_RXT.reshape(*shape, POINTS)
 
 
-def nearest(feature_BKT: Tensor, medoid_BPT: Tensor, norm_BP: Tensor, own_BP: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance (B, K) to the nearest medoid less its own, and which it is; `norm_BP` are the medoids' squares."""
+def nearest(feature_RVKT: Tensor, tables: Rows, at_R: Tensor) -> Tensor:
+    """Distance (R, V, K) to the nearest medoid, less its own, of rows that stand at `at_R` of the tables."""
+    medoid_BPT, norm_BP, own_BP = (
+        _rows_at(tables[f"shape.{name}"], at_R).flatten(0, 1) for name in ("medoid", "norm", "own")
+    )
+    feature_BKT = feature_RVKT.flatten(0, 1)
     off_BKP = torch.baddbmm(norm_BP[:, None], feature_BKT, medoid_BPT.mT, alpha=-2.0)
     index_BK = off_BKP.argmin(-1)
     mine_BKT = medoid_BPT.gather(1, index_BK[..., None].expand(-1, -1, POINTS))
-    distance_BK = (feature_BKT - mine_BKT).square().sum(-1).sqrt()
-    return distance_BK - OWN * own_BP.gather(1, index_BK), index_BK
+    distance_BK = (feature_BKT - mine_BKT).square().sum(-1).sqrt() - OWN * own_BP.gather(1, index_BK)
+    return distance_BK.reshape(feature_RVKT.shape[:3])
+
+
+def _rows_at(table: Tensor, at_R: Tensor) -> Tensor:
+    """Rows of a table; without a copy where they stand one after another."""
+    first = int(at_R[0])
+    if bool((at_R == torch.arange(first, first + len(at_R), device=at_R.device)).all()):
+        return table[first : first + len(at_R)]
+    return table[at_R]
+
+
+def smoothing(rows: Rows) -> Tensor:
+    """Slots (R) that a row's fused score is averaged over."""
+    return ((mean_width(rows) * SMOOTH_SHARE).round().clamp(SMOOTH_MIN, SMOOTH)).long()
+
+
+def mean_width(rows: Rows) -> Tensor:
+    """Weighted mean width (R) of a row's views."""
+    return (rows["shape.weight"] * rows["shape.width"]).sum(1)
 
 
 class ShapeScore(NamedTuple):
     """What the shape memory says of the newest slots."""
 
-    fused_RK: Tensor  # weighted, averaged over SMOOTH slots; NaN where no window is whole
+    fused_RK: Tensor  # weighted, averaged over `smoothing` slots; NaN where no window is whole
     view_RK: Tensor  # index of the view that contributes most
     width_RK: Tensor  # its width
     trail_RX: Tensor  # (R, SMOOTH − 1) weighted means of the newest slots, not yet averaged: what the next call needs
 
 
-def score(x_RL: Tensor, rows: Rows, count: int, trail_RX: Tensor | None = None) -> ShapeScore:
+def score(x_RL: Tensor, tables: Rows, at_R: Tensor, count: int, follows: bool = False) -> ShapeScore:
     """Fused score of the last `count` slots; a view's score is 0 at its training median and 1 at its 99 % quantile.
 
-    `trail_RX` is that of a call which ended just before these slots; without it, they are worked out again.
+    Row r stands at `at_R[r]` of the tables. With `follows` their "trail" is that of a call which ended just before
+    these slots; without it, the slots before are worked out again.
     """
-    many = count + SMOOTH - 1 if trail_RX is None else count
+    parts = [
+        _score(x_RL[at : at + _CHUNK], tables, at_R[at : at + _CHUNK], count, follows)
+        for at in range(0, len(x_RL), _CHUNK)
+    ]
+    return parts[0] if len(parts) == 1 else ShapeScore(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _score(x_RL: Tensor, tables: Rows, at_R: Tensor, count: int, follows: bool) -> ShapeScore:
+    rows = {name: table[at_R] for name, table in tables.items() if name not in _LARGE}
+    many = count if follows else count + SMOOTH - 1
     x_RL = x_RL[:, -(many + WIDTH_MAX) :]
     length = x_RL.shape[1]
     views = rows["shape.width"].shape[1]
@@ -130,23 +168,25 @@ def score(x_RL: Tensor, rows: Rows, count: int, trail_RX: Tensor | None = None) 
     shape = (len(x_RL), views, many)
     width_RX, kind_RX = (rows[f"shape.{n}"].long()[..., None].expand(shape).flatten(1) for n in ("width", "kind"))
     feature_RXT, whole_RX = windows(signals(x_RL, rows), end_K.expand(shape).flatten(1), width_RX, kind_RX)
-    raw_BK, _ = nearest(
-        feature_RXT.reshape(-1, many, POINTS),
-        *(rows[f"shape.{name}"].flatten(0, 1) for name in ("medoid", "norm", "own")),
-    )
-    unit_RV = ((raw_BK.reshape(shape) - rows["shape.centre"][..., None]) / rows["shape.unit"][..., None]).float()
-    return fuse(torch.where(whole_RX.reshape(shape), unit_RV, torch.nan), rows, count, trail_RX)
+    raw_RVK = nearest(feature_RXT.reshape(*shape, POINTS), tables, at_R)
+    unit_RVK = ((raw_RVK - rows["shape.centre"][..., None]) / rows["shape.unit"][..., None]).float()
+    unit_RVK = torch.where(whole_RX.reshape(shape), unit_RVK, torch.nan)
+    return fuse(unit_RVK, rows, count, rows["trail"] if follows else None)
 
 
 def fuse(unit_RVX: Tensor, rows: Rows, count: int, trail_RX: Tensor | None) -> ShapeScore:
-    """Weighted mean over the views that are there, then over the newest SMOOTH slots."""
+    """Weighted mean over the views that are there, then over the newest slots."""
     mean_RX, there_RX = weighted(unit_RVX, rows["shape.weight"])
     mean_RX = torch.where(there_RX, mean_RX, torch.nan)
     if trail_RX is not None:
         mean_RX = torch.cat([trail_RX, mean_RX], 1)
-    many_RK = moving_mean(torch.isfinite(mean_RX).double(), SMOOTH)
-    sum_RK = moving_mean(mean_RX.nan_to_num(nan=0.0).double(), SMOOTH)
-    fused_RK = torch.where(many_RK > 0, sum_RK / many_RK.clamp_min(1e-9), torch.nan)
+    there_RX = torch.isfinite(mean_RX)
+    sums_2RX = torch.stack([mean_RX.nan_to_num(nan=0.0), there_RX.to(mean_RX.dtype)]).double().cumsum(-1)
+    sums_2RX = torch.nn.functional.pad(sums_2RX, (1, 0))
+    end_K = torch.arange(mean_RX.shape[1] - count + 1, mean_RX.shape[1] + 1, device=mean_RX.device)
+    begin_RK = (end_K - smoothing(rows)[:, None]).clamp_min(0)
+    sum_RK, many_RK = sums_2RX[..., -count:] - sums_2RX.gather(2, begin_RK.expand(2, -1, -1))
+    fused_RK = torch.where(many_RK > 0, sum_RK / many_RK.clamp_min(1.0), torch.nan)
     part_RVK = unit_RVX[..., -count:].nan_to_num(nan=0.0) * rows["shape.weight"][..., None]
     view_RK = part_RVK.argmax(1)
     width_RK = rows["shape.width"].long().gather(1, view_RK)

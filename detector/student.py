@@ -25,7 +25,7 @@ FEW = 8  # this many distinct values or fewer: states, flags, small counts
 BAND_POINTS = 4  # newest points of the window whose deviation is reported
 
 PLAIN_MAX = 4.5  # half a decade above the default threshold
-PLAIN_LESS = 2.0  # decades taken off: with one, none of the eight power demands (UCR) was found, with two 2
+PLAIN_LESS = 2.0  # decades taken off: it is one more chance to fire
 _SAME = 1e-6  # float32 resolves 1e-7
 
 # Each sees what the others miss; together they beat any one of them and any learnt mixture on KPIs and telemetry.
@@ -197,14 +197,12 @@ def blended(row_RK: Tensor, shape_RK: Tensor, blend_R: Tensor) -> Tensor:
     return torch.lerp(row_RK, shape_RK, blend_R[:, None])
 
 
-def at_once(both_RK: Tensor, plain_RK: Tensor) -> Tensor:
-    """Surprise of rows with shapes, where what is plain to see need not wait until a shape is complete.
+def at_once(plain_RK: Tensor) -> Tensor:
+    """What rows with shapes alert by before a shape is complete: their surprise without shapes, two decades less.
 
-    Two decades are taken off, for it is one more chance to fire, and it is enough to alert but not to be the largest of
-    a stream whose shapes say otherwise. Where shapes cannot be judged: without them.
+    It is one more chance to fire, and enough to alert; where the worst of a stream is, its shapes say.
     """
-    seen_RK = torch.maximum(both_RK, (plain_RK - PLAIN_LESS).clamp_max(PLAIN_MAX))
-    return torch.where(torch.isfinite(both_RK), seen_RK, plain_RK)
+    return (plain_RK - PLAIN_LESS).clamp(0.0, PLAIN_MAX)
 
 
 def novelty(values_RK: Tensor, rows: Rows) -> Tensor:

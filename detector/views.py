@@ -41,7 +41,8 @@ class SegmentScore:
     stream: str
     version: str | None  # of the student, None when the stream has none
     views: list[View]
-    surprise_K: Float  # P(surprise ≥ s) ≈ 10^-s a slot on normal data
+    surprise_K: Float  # what alerts: P(surprise ≥ s) ≈ 10^-s a slot on normal data
+    rank_K: Float  # the same without what alerts before a shape is complete: says where the worst of a stream is
     channel_KC: Float  # the same a channel
     view_KC: npt.NDArray[np.int16]  # index into `views`: the loudest
     scale_KC: npt.NDArray[np.int16]  # slots of that view's window
@@ -72,6 +73,7 @@ def unscored(stream: str, count: int, channels: int, version: str | None = None)
         stream,
         version,
         [],
+        np.full(count, np.nan, np.float32),
         np.full(count, np.nan, np.float32),
         nothing(),
         np.full((count, channels), -1, np.int16),

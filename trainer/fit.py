@@ -160,7 +160,7 @@ def _remember(
     blend_X, kept_X = blend_X[with_X], able_X[found.fitted_X[with_X]]
     own = {name: value[with_X] for name, value in found.rows.items()}
     rows["blend"][kept_X] = blend_X
-    lag_X = (own["shape.weight"] * own["shape.width"]).sum(1) / 2 + shapes.SMOOTH / 2
+    lag_X = (shapes.mean_width(own) + shapes.smoothing(own)) / 2
     rows["lag"][kept_X] = lag_X.float()
     end_XM, fused_XM, whole_XM = (value[with_X] for value in found.sample)
     shape_XM = calibration.surprise(fused_XM, own["shape.cal"][:, None])

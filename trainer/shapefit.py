@@ -153,7 +153,7 @@ def _fit(x_RL: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
     rows["shape.weight"] = weight_XV / weight_XV.sum(1, keepdim=True).clamp_min(1e-12)
     sample = _sample(ground, rows)
     # Wide windows overlap: few of the samples are independent, and a tail must not trust more than those.
-    alike_X = (rows["shape.weight"] * rows["shape.width"]).sum(1) * OVERLAP * sample.end_XM.shape[1] / ground.slots_R
+    alike_X = shapes.mean_width(rows) * OVERLAP * sample.end_XM.shape[1] / ground.slots_R
     rows["shape.cal"] = calibration.fit(sample.fused_XM, sample.whole_XM, _TAIL_FLOOR, alike_X)
     evidence_R[fitted_X] *= torch.isfinite(rows["shape.cal"]).all(-1)
     return ShapeFit(fitted_X, rows, sample, evidence_R)
@@ -285,8 +285,8 @@ def _sample(ground: _Ground, rows: Rows) -> Sample:
     length = signals.gap_RX.shape[1] - 1
     whole_RL = _whole(signals, rows["shape.width"].amax(1))
     end_RM, _ = choose_ends(whole_RL, max(1, min(_BLOCKS, length // _SPARSE)))
-    # Of the SMOOTH slots that a score averages every fourth is looked at: neighbours say the same.
-    back_X = torch.arange(shapes.SMOOTH - 1, -1, -_SPARSE, device=end_RM.device)
+    # Of the slots that a score averages every fourth is looked at: neighbours say the same.
+    back_X = torch.arange(0, shapes.SMOOTH, _SPARSE, device=end_RM.device)
     end_RX = (end_RM[..., None] - back_X).clamp_min(0).flatten(1)
     unit = []
     for v in range(rows["shape.width"].shape[1]):
@@ -299,4 +299,6 @@ def _sample(ground: _Ground, rows: Rows) -> Sample:
         unit.append(torch.where(whole_RX, unit_RX, torch.nan))
     mean_RX, there_RX = shapes.weighted(torch.stack(unit, 1), rows["shape.weight"])
     blocks = (len(mean_RX), -1, len(back_X))
-    return Sample(end_RM, mean_RX.reshape(blocks).mean(-1).float(), there_RX.reshape(blocks).all(-1))
+    within_R1X = (back_X < shapes.smoothing(rows)[:, None])[:, None]
+    fused_RM = (mean_RX.reshape(blocks) * within_R1X).sum(-1) / within_R1X.sum(-1)
+    return Sample(end_RM, fused_RM.float(), (there_RX.reshape(blocks) | ~within_R1X).all(-1))

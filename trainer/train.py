@@ -13,9 +13,10 @@ import structlog
 import torch
 
 from detector.artefact import Header, Member, Student, dump, new_version
-from detector.bank import StudentBank, layout_of
+from detector.bank import StudentBank
 from detector.memories import Memories
 from detector.rowtypes import Rows
+from detector.shelf import layout_of
 from detector.teacher import Teacher
 from detector.views import Segment
 from streamer.contracts import ModelRef

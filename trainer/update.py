@@ -12,10 +12,10 @@ from torch import Tensor
 
 from detector import calibration
 from detector.artefact import Student
-from detector.bank import layout_of
 from detector.memories import Memories
 from detector.pooling import pool
 from detector.rowtypes import Rows
+from detector.shelf import layout_of
 from detector.student import BAND_POINTS, CONTEXT, Layout, judge, measure, prepare, prototypes
 from detector.teacher import Teacher
 from streamer.errors import AnomalyLLMError

@@ -74,7 +74,7 @@ class OfShapes:
         return found.rows | {"shape.medoid": medoid_RVPT, "shape.norm": medoid_RVPT.square().sum(-1)}
 
     def see(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
-        return shapes.score(x_RL, rows, count).fused_RK
+        return shapes.score(x_RL, rows, torch.arange(len(x_RL)), count).fused_RK
 
 
 VIEWS: dict[str, Seen] = {look.name: OfLook(i) for i, look in enumerate(LOOKS)}

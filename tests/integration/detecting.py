@@ -14,7 +14,8 @@ import torch
 from aiokafka import AIOKafkaProducer
 
 from detector.artefact import ArtefactStore, Header, Member, dump, new_version
-from detector.bank import StudentBank, layout_of
+from detector.bank import StudentBank
+from detector.shelf import layout_of
 from detector.worker import DetectorWorker
 from detector.workersettings import WorkerSettings
 from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef, TrainingRequest

@@ -77,7 +77,7 @@ def test_a_missing_beat_stands_out() -> None:
     medoid_RVPT = shapes.memory(x_RL[:, :4000], found.rows)
     rows = found.rows | {"shape.medoid": medoid_RVPT, "shape.norm": medoid_RVPT.square().sum(-1)}
     x_RL[:, 5000:5040] = x_RL[:, 5000:5040].mean()
-    score_K = shapes.score(x_RL, rows, 1900).fused_RK[0]
+    score_K = shapes.score(x_RL, rows, torch.arange(len(x_RL)), 1900).fused_RK[0]
     peak = 6000 - 1900 + int(score_K.argmax())
     assert 5000 <= peak <= 5040 + shapes.REACH
     assert score_K.max() > 3 * score_K[:500].max()

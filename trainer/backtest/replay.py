@@ -64,7 +64,8 @@ class Bands:
 class Replayed:
     """What the detector made of a test part."""
 
-    surprise_K: np.ndarray  # at decision time, NaN where nothing could be scored
+    surprise_K: np.ndarray  # what alerts, at decision time, NaN where nothing could be scored
+    rank_K: np.ndarray  # the same without what alerts ahead of shapes: what ranks slots
     lag_K: np.ndarray  # slots from the centre of the window that fired to the deciding slot
     loudest_K: np.ndarray  # channel
     alerts: list[Alert]
@@ -137,7 +138,7 @@ def replay(
     verdict = Verdict(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
-        np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
+        *np.full((2, count), np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
         judge.rules_of(judge.settings_of(series.name)).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
         Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
     )  # fmt: skip
@@ -208,6 +209,7 @@ def _record(made: Replayed, recorder: _Recorder, job: Job) -> None:
         # as in the judge: a slot without data is no evidence
         there_K = job.entry.present(piece.slots[0], piece.slots[-1])[:: piece.slots.step]
         made.surprise_K[at] = np.where(there_K, score.surprise_K, np.nan)
+        made.rank_K[at] = np.where(there_K, score.rank_K, np.nan)
         loudest_K = np.nan_to_num(score.channel_KC, nan=-1.0).argmax(1)
         made.loudest_K[at] = loudest_K
         made.lag_K[at] = score.lag_K

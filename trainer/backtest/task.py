@@ -101,9 +101,7 @@ class Task:
             "alert_list": [asdict(alert) for alert in made.alerts],
         }
         for latency in LATENCIES:
-            figures = areas(
-                made.surprise_K, made.lag_K, series.test_labels_K, series.test_found_within, buffer, latency
-            )
+            figures = areas(made.rank_K, made.lag_K, series.test_labels_K, series.test_found_within, buffer, latency)
             row[f"latency_{latency}"] = rounded(figures)
         if self.plots is not None:
             from trainer.backtest.plots import plot

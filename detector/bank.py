@@ -41,8 +41,7 @@ class _Group(NamedTuple):
 
     segments: list[int]
     values_RL: Tensor
-    once_RX: Tensor | None  # values around one season before, when any row has one; and two seasons before
-    twice_RX: Tensor | None
+    season: tuple[Tensor, Tensor] | None  # values around one season before, and two before, when any row has one
     row_R: Tensor  # row in the tables
     stream_R: Tensor  # index into `segments`
     channel_R: Tensor
@@ -157,8 +156,7 @@ class StudentBank(Shelf):
         return _Group(
             [index for index, _, _ in members],
             there(values_RL),
-            there(once_RX) if seasonal else None,
-            there(twice_RX) if seasonal else None,
+            (there(once_RX), there(twice_RX)) if seasonal else None,
             there(np.repeat(starts, sizes) + channel_R),
             there(np.repeat(np.arange(len(members)), sizes)),
             there(channel_R),
@@ -172,10 +170,8 @@ class StudentBank(Shelf):
         """Depth 0: everything that needs no teacher."""
         rows = {name: self._tables.rows[name][group.row_R] for name in self._shallow_names}
         x_RL = prepare(group.values_RL, rows)
-        for name, values_RX in (("once", group.once_RX), ("twice", group.twice_RX)):
-            size = group.width + (SEASON_SPAN if name == "once" else 0)
-            given = values_RX is not None
-            rows[f"season.{name}"] = prepare(values_RX, rows)[:, FILL:] if given else x_RL.new_zeros(len(x_RL), size)
+        if group.season is not None:
+            rows["season.once"], rows["season.twice"] = (prepare(x_RX, rows)[:, FILL:] for x_RX in group.season)
         measures = measure(x_RL, rows, self.layout.scales, group.width)
         view_RKV, plain_RK = judge(measures.distance_RKV, rows)
         row_RK, early_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK, group.follows)
@@ -296,8 +292,8 @@ class StudentBank(Shelf):
             torch.where(scored_RK, value, torch.nan).float().cpu().numpy() for value in told[3:]
         )
         lag_R = part.rows["lag"].round().to(torch.int16).cpu().numpy()
-        rank_RK, alert_RK, surprise_SK, rank_SK = (
-            v.float().cpu().numpy() for v in (part.row_RK, alert_RK, surprise_SK, rank_SK)
+        ranked_RK, channel_RK, alert_SK, ranked_SK = (
+            value.float().cpu().numpy() for value in (part.row_RK, alert_RK, surprise_SK, rank_SK)
         )
         teacher_RK = part.teacher_RK.cpu().numpy()
         row = 0
@@ -309,9 +305,9 @@ class StudentBank(Shelf):
                 stream=stream,
                 version=self._known[stream].ref.version,
                 views=self._views,
-                surprise_K=surprise_SK[s, newest],
-                rank_K=rank_SK[s, newest],
-                channel_KC=alert_RK[mine, newest].T,
+                surprise_K=alert_SK[s, newest],
+                rank_K=ranked_SK[s, newest],
+                channel_KC=channel_RK[mine, newest].T,
                 view_KC=view_RK[mine, newest].T,
                 scale_KC=scale_RK[mine, newest].T,
                 nearest_KC=nearest_RK[mine, newest].T,
@@ -320,7 +316,7 @@ class StudentBank(Shelf):
                 high_KC=high_RK[mine, newest].T,
                 deviation_KC=deviation_RK[mine, newest].T,
                 teacher_K=np.asarray(teacher_RK[mine, newest].any(0)),
-                lag_K=lag_R[mine][np.nan_to_num(rank_RK[mine, newest], nan=-1.0).argmax(0)],
+                lag_K=lag_R[mine][np.nan_to_num(ranked_RK[mine, newest], nan=-1.0).argmax(0)],
             )
             row += size
 

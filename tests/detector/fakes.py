@@ -53,7 +53,8 @@ def score_of(stream: str, values_KC: np.ndarray) -> SegmentScore:
     channel_KC = np.minimum(np.abs(deviation_KC), 12.0)
     shape = values_KC.shape
     return SegmentScore(
-        stream, "v1", [View("prototype", 0, 4), View("teacher", 2, 64)], channel_KC.max(1), channel_KC,
+        stream, "v1", [View("prototype", 0, 4), View("teacher", 2, 64)], channel_KC.max(1), channel_KC.max(1),
+        channel_KC,
         np.zeros(shape, np.int16), np.full(shape, 4, np.int16), np.full(shape, 7, np.int16),
         np.full(shape, 10.0, np.float32),
         np.full(shape, 9.0, np.float32), np.full(shape, 11.0, np.float32), deviation_KC,

@@ -138,7 +138,7 @@ def replay(
     verdict = Verdict(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
-        *np.full((2, count), np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
+        np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
         judge.rules_of(judge.settings_of(series.name)).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
         Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
     )  # fmt: skip

@@ -208,14 +208,14 @@ class StudentBank(Shelf):
         found = shapes.score(x_RL[with_X], memories, at_X, plain_RK.shape[1], follows)
         memories["trail"][at_X] = found.trail_RX.float()
         shape_XK = calibration.surprise(found.fused_RK, memories["shape.cal"][at_X, None])
-        blend_X = rows["blend"][with_X]
+        own = {name: rows[name][with_X] for name in ("blend", "rest")}
         row_RK = plain_RK.clone()
-        mixed_XK = blended(plain_RK[with_X], shape_XK, blend_X)
+        mixed_XK = blended(plain_RK[with_X], shape_XK, own)
         both_XK = calibration.surprise(mixed_XK, memories["shape.mix"][at_X, None])
         # Where shapes cannot be judged: without them.
         row_RK[with_X] = torch.where(torch.isfinite(both_XK), both_XK, plain_RK[with_X])
         early_RK[with_X] = at_once(plain_RK[with_X])
-        share_RK[with_X] = torch.nan_to_num(blend_X[:, None] * shape_XK / mixed_XK.clamp_min(1e-6))
+        share_RK[with_X] = torch.nan_to_num((own["blend"][:, None] * shape_XK / mixed_XK.clamp_min(1e-6)).square())
         width_RK[with_X] = found.width_RK
         return row_RK, early_RK, share_RK, width_RK
 

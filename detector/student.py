@@ -77,7 +77,8 @@ class Layout:
             "scale": (),
             "period": (),
             "widen": (),
-            "blend": (),  # how much the shape memory has to say: 0 not at all, 1 it alone
+            "blend": (),  # weight of the shape memory's surprise: 0 there is none, 1 full
+            "rest": (),  # up to where surprise without shapes counts beside it
             # Surprise of a value never seen, of rows with few values beside other channels; 0: all other rows.
             "novel": (),
             "levels": (FEW,),  # the values they have shown
@@ -192,9 +193,13 @@ def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     return view_RKV, widened(row_RK, rows["widen"][:, None])
 
 
-def blended(row_RK: Tensor, shape_RK: Tensor, blend_R: Tensor) -> Tensor:
-    """Surprise of rows mixed with that of their shapes, not yet calibrated; NaN where one of them is."""
-    return torch.lerp(row_RK, shape_RK, blend_R[:, None])
+def blended(row_RK: Tensor, shape_RK: Tensor, rows: Rows) -> Tensor:
+    """Surprise of rows mixed with that of their shapes, not yet calibrated; NaN where one of them is.
+
+    Root of the sum of squares: the louder of the two decides, and what is not shape is heard up to a limit. Of a row
+    that is all shapes the rarest values, steps and spreads are no news; below that they rank what shapes do not see.
+    """
+    return torch.hypot(torch.minimum(row_RK, rows["rest"][:, None]), rows["blend"][:, None] * shape_RK)
 
 
 def at_once(plain_RK: Tensor) -> Tensor:

@@ -134,13 +134,12 @@ def _look(look: Look, x_RL: Tensor, rows: Rows, halves: Halves) -> Tensor:
 def _remember(
     x_RL: Tensor, rows: Rows, row_RL: Tensor, scaling: Scaling, layout: Layout, stack: Stack, settings: TrainerSettings
 ) -> Memories:
-    """Shape memories of the rows whose evidence asks for one; sets `blend` and `lag` of all rows.
+    """Shape memories of the rows whose evidence asks for one; sets `blend`, `rest` and `lag` of all rows.
 
     `row_RL` is the rows' held-back surprise without shapes. The channels of a stream that may have shapes share the
     say: each of them is one more chance to fire.
     """
-    rows["blend"] = torch.zeros(len(x_RL), device=x_RL.device)
-    rows["lag"] = torch.zeros(len(x_RL), device=x_RL.device)
+    rows |= {name: torch.zeros(len(x_RL), device=x_RL.device) for name in ("blend", "rest", "lag")}
     many_S = torch.zeros(len(stack.histories), device=x_RL.device).index_add_(
         0, stack.stream_R, (~scaling.few_R).float()
     )
@@ -148,23 +147,23 @@ def _remember(
     [able_X] = (~scaling.few_R & (many_R <= SHAPED_CHANNELS)).nonzero(as_tuple=True)
     if not len(able_X) or settings.shape_share == 0:
         return Memories()
-    # Full evidence leaves the looks a quarter: without them contaminated cycles (tods) lose .10 of their VUS-PR.
     found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness)
-    evidence_X = found.evidence_R[found.fitted_X]
-    blend_X = (
-        ((evidence_X - FROM) / (FULL - FROM)).clamp(0.0, 1.0) * settings.shape_share / many_R[able_X[found.fitted_X]]
-    )
+    sure_X = ((found.evidence_R[found.fitted_X] - FROM) / (FULL - FROM)).clamp(0.0, 1.0)
+    blend_X = settings.shape_share * sure_X / many_R[able_X[found.fitted_X]]
     [with_X] = (blend_X > LEAST_BLEND).nonzero(as_tuple=True)
     if not len(with_X):
         return Memories()
     blend_X, kept_X = blend_X[with_X], able_X[found.fitted_X[with_X]]
     own = {name: value[with_X] for name, value in found.rows.items()}
-    rows["blend"][kept_X] = blend_X
+    # The less there is to say for shapes, the more the rest may say.
+    say = {"blend": blend_X, "rest": settings.shape_rest / blend_X}
+    for name, value_X in say.items():
+        rows[name][kept_X] = value_X
     lag_X = (shapes.mean_width(own) + shapes.smoothing(own)) / 2
     rows["lag"][kept_X] = lag_X.float()
     end_XM, fused_XM, whole_XM = (value[with_X] for value in found.sample)
     shape_XM = calibration.surprise(fused_XM, own["shape.cal"][:, None])
-    mixed_XM = blended(row_RL[kept_X].gather(1, end_XM), shape_XM, blend_X)
+    mixed_XM = blended(row_RL[kept_X].gather(1, end_XM), shape_XM, say)
     mix = calibration.fit(mixed_XM, whole_XM & torch.isfinite(mixed_XM), ROW_FLOOR, shape=calibration.FUSED_SHAPE)
     own["shape.mix"] = calibration.cap(mix, scaling.cap_R[kept_X])
     histories = []

@@ -12,7 +12,10 @@ class TrainerSettings(DetectorSettings):
     batch_wait_ms: int = Field(300, ge=0, description="how long a run waits for more requests after the first")
     min_slots: int = Field(128, ge=64, description="slots with data below which a stream is not fitted")
     shape_share: float = Field(
-        0.75, ge=0, le=1, description="say of the shape memory in a stream that is all shapes; 0: no shape memory"
+        1.0, ge=0, le=1, description="weight of the shape memory in a stream that is all shapes; 0: no shape memory"
+    )
+    shape_rest: float = Field(
+        2.0, ge=0, le=12, description="surprise beside it, without shapes, that still counts in such a stream"
     )
     shape_sharpness: int = Field(
         3, ge=0, le=8, description="exponent of the evidence that weighs shape views; 0: all kept views alike"

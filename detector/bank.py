@@ -29,6 +29,7 @@ from detector.student import (
     novelty,
     pick,
     prepare,
+    ranked,
 )
 from detector.teacher import Teacher, discrepancy
 from detector.views import Segment, SegmentScore, View, unscored
@@ -250,7 +251,8 @@ class StudentBank(Shelf):
             part.view_RKW[r_N, k_N, -deep:] = deep_W
         rows = {name: self._tables.rows[name][row_N] for name in ("gate", "gate_cal", "widen")}
         shallow_N = torch.cat([p.row_RK[at[:, 0], at[:, 1]] for p, at in zip(parts, places, strict=True)])
-        judged_N = gated(calibration.upper_half(torch.cat([shallow_N[:, None], deep_NW], -1)), rows)
+        told_NW = torch.cat([shallow_N[:, None], deep_NW], -1)
+        judged_N = gated(calibration.loudest(told_NW, (told_NW.shape[1] + 1) // 2), rows)
         for part, place, judged in zip(parts, places, torch.split(judged_N, sizes), strict=True):
             part.row_RK[place[:, 0], place[:, 1]] = judged
 
@@ -282,7 +284,7 @@ class StudentBank(Shelf):
         few_SC = torch.zeros(row_SCK.shape[:2], dtype=torch.bool, device=self.device)
         few_SC[group.stream_R, group.channel_R] = part.rows["novel"] > 0
         stream_cal_SC = self._tables.streams["stream_cal"][group.place_S]
-        rank_SK = finish(row_SCK, few_SC, stream_cal_SC)
+        rank_SK = ranked(row_SCK, few_SC)
         alert_RK = torch.fmax(part.row_RK, part.early_RK).where(scored_RK, torch.nan)
         row_SCK[group.stream_R, group.channel_R] = alert_RK
         surprise_SK = finish(row_SCK, few_SC, stream_cal_SC)

@@ -61,8 +61,8 @@ def fit(
     mean_B = (trusted_B * total_B / ended_B + _SCALE_WEIGHT * prior_B) / (trusted_B + _SCALE_WEIGHT)
     # A sample whose few excesses happen to be small does not make the tail thin.
     mean_B = torch.maximum(mean_B, 0.5 * prior_B)
-    # A short history may be that of a heavy-tailed stream that has not shown it yet.
-    shape_B = shape * (0.4 + 0.6 * _SHAPE_WEIGHT / (_SHAPE_WEIGHT + trusted_B))
+    # A short history may be that of a heavy-tailed stream that has not shown it yet; a long one has told its scale.
+    shape_B = shape * _SHAPE_WEIGHT / (_SHAPE_WEIGHT + trusted_B)
     floor_B = torch.as_tensor(floor_B, device=score_BN.device, dtype=torch.float32).expand_as(mean_B)
     scale_B = torch.maximum(mean_B * (1.0 - shape_B), floor_B)
     cap_B = torch.full_like(scale_B, CAP)
@@ -115,14 +115,16 @@ def cap(cal_BC: Tensor, cap_B: Tensor) -> Tensor:
     return out
 
 
-def upper_half(surprise_BV: Tensor) -> Tensor:
-    """Mean over the larger half of the views that are there (NaN = absent); NaN where none is."""
+def loudest(surprise_BV: Tensor, most: int) -> Tensor:
+    """Mean over the `most` largest of the views that are there (NaN = absent); NaN where none is.
+
+    No view says more than CAP here: several that agree weigh more than one that is beside itself.
+    """
     there_BV = torch.isfinite(surprise_BV)
     many_B = there_BV.sum(-1)
-    ranked_BV = torch.where(there_BV, surprise_BV, -1.0).sort(-1, descending=True).values.clamp_min(0.0)
-    half_B = (many_B + 1) // 2
-    index_V = torch.arange(surprise_BV.shape[-1], device=surprise_BV.device)
-    mean_B = torch.where(index_V < half_B[..., None], ranked_BV, 0.0).sum(-1) / half_B.clamp_min(1)
+    top_BM = torch.where(there_BV, surprise_BV, 0.0).clamp(0.0, CAP).topk(min(most, surprise_BV.shape[-1]), -1).values
+    # what is not there is 0 and adds nothing
+    mean_B = top_BM.sum(-1) / many_B.clamp(1, most)
     return torch.where(many_B > 0, mean_B, torch.nan)
 
 

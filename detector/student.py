@@ -24,6 +24,9 @@ TAIL_FLOOR = 0.05  # smallest tail scale of a view, in its own unit
 FEW = 8  # this many distinct values or fewer: states, flags, small counts
 BAND_POINTS = 4  # newest points of the window whose deviation is reported
 
+# The mean of the four loudest of looks and prototypes, of which the least surprised scale is left out: mean VUS-PR of
+# eight sets .634. The louder half of all: .622, the loudest scale alone: .636 with .03 less on web KPIs.
+HEARD = 4
 PLAIN_MAX = 4.5  # half a decade above the default threshold
 PLAIN_LESS = 2.0  # decades taken off: it is one more chance to fire
 _SAME = 1e-6  # float32 resolves 1e-7
@@ -186,10 +189,19 @@ def measure(x_RL: Tensor, rows: Rows, scales: tuple[int, ...], count: int) -> Me
     return Measures(torch.stack(distances, -1), torch.stack(indices, -1), windows)
 
 
+def fuse_views(view_RKV: Tensor) -> Tensor:
+    """What the views of depth 0 say together (R, K), not yet calibrated; NaN where there is none."""
+    proto_RKQ = view_RKV[..., len(LOOKS) :]
+    if proto_RKQ.shape[-1] > 1:
+        proto_RKQ = proto_RKQ.nan_to_num(nan=-1.0).sort(-1, descending=True).values[..., :-1]
+        proto_RKQ = torch.where(proto_RKQ < 0, torch.nan, proto_RKQ)
+    return calibration.loudest(torch.cat([view_RKV[..., : len(LOOKS)], proto_RKQ], -1), HEARD)
+
+
 def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """Surprise of each view (R, K, V) and of the row without its shapes (R, K), both calibrated."""
     view_RKV = calibration.surprise(distance_RKV, rows["view_cal"][:, None])
-    row_RK = calibration.surprise(calibration.upper_half(view_RKV), rows["row_cal"][:, None])
+    row_RK = calibration.surprise(fuse_views(view_RKV), rows["row_cal"][:, None])
     return view_RKV, widened(row_RK, rows["widen"][:, None])
 
 
@@ -242,6 +254,17 @@ def fuse_channels(row_SCK: Tensor) -> Tensor:
     index_C = torch.arange(row_SCK.shape[1], device=row_SCK.device)
     mean_SK = torch.where(index_C[None, :, None] < top_SK[:, None], ranked_SCK, 0.0).sum(1) / top_SK.clamp_min(1)
     return torch.where(many_SK > 0, mean_SK, torch.nan)
+
+
+def ranked(row_SCK: Tensor, few_SC: Tensor) -> Tensor:
+    """What slots of a stream are ranked by (S, K): its loudest channels (S, C, K) together, not calibrated.
+
+    Channels with few values (`few_SC`) have their say apart: an unseen value adds its own surprise once.
+    """
+    there_SCK = torch.isfinite(row_SCK)
+    novel_SK = torch.where(there_SCK & few_SC[..., None], row_SCK, 0.0).amax(1)
+    fused_SK = fuse_channels(torch.where(few_SC[..., None], torch.nan, row_SCK))
+    return torch.where(there_SCK.any(1), torch.nan_to_num(fused_SK, nan=0.0) + novel_SK, torch.nan)
 
 
 def finish(row_SCK: Tensor, few_SC: Tensor, stream_cal_SC: Tensor) -> Tensor:

@@ -75,7 +75,8 @@ def distil(teacher: Teacher, layout: Layout, rows: Rows, shallow: Shallow, how: 
         deep_RGD = found.pop("gated")
         view_RGW.append(calibration.surprise(deep_RGD, found[f"teacher_cal.{scale}"][:, None]))
         out |= found
-    fused_RG = calibration.upper_half(torch.cat(view_RGW, -1))
+    told_RGW = torch.cat(view_RGW, -1)
+    fused_RG = calibration.loudest(told_RGW, (told_RGW.shape[-1] + 1) // 2)
     few_cal = calibration.exponential(fused_RG, real_RG, _START, _MEAN, _WEIGHT)
     gate_cal = calibration.fit(fused_RG, real_RG, _GATE_FLOOR, shape=calibration.FUSED_SHAPE)
     gate_cal = torch.where((many_R >= _ENOUGH)[:, None], gate_cal, few_cal)

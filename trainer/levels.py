@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detector import calibration
-from detector.student import TAIL_FLOOR, finish, fuse_channels, widened
+from detector.student import TAIL_FLOOR, finish, fuse_channels, fuse_views, widened
 from trainer.histories import Stack
 
 # Overlapping windows tell the same story: a tail learns from about one window in scale / 4 slots.
@@ -33,7 +33,7 @@ class Levels:
 
     def row(self, distance_RNV: Tensor) -> Tensor:
         """Surprise a row (R, N)."""
-        fused_RN = calibration.upper_half(self.view(distance_RNV))
+        fused_RN = fuse_views(self.view(distance_RNV))
         return widened(calibration.surprise(fused_RN, self.row_cal[:, None]), self.widen_R[:, None])
 
     def stream(self, row_RN: Tensor, stack: Stack) -> Tensor:
@@ -56,7 +56,7 @@ def learn(
         cal_RC = calibration.fit(distance_RN, valid_RN, TAIL_FLOOR, memory=max(1.0, span * OVERLAP))
         views.append(cal_RC)
     view_cal = torch.stack(views, 1)
-    fused_RN = calibration.upper_half(calibration.surprise(distance_RNV, view_cal[:, None]))
+    fused_RN = fuse_views(calibration.surprise(distance_RNV, view_cal[:, None]))
     memory = max(1.0, OVERLAP * sorted(spans)[len(spans) // 2])
     row_cal = calibration.fit(
         fused_RN, torch.isfinite(fused_RN) & within_RN, ROW_FLOOR, memory, calibration.FUSED_SHAPE

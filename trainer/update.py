@@ -16,7 +16,7 @@ from detector.memories import Memories
 from detector.pooling import pool
 from detector.rowtypes import Rows
 from detector.shelf import layout_of
-from detector.student import BAND_POINTS, CONTEXT, Layout, judge, measure, prepare, prototypes
+from detector.student import BAND_POINTS, CONTEXT, Layout, fuse_views, judge, measure, prepare, prototypes
 from detector.teacher import Teacher
 from streamer.errors import AnomalyLLMError
 from trainer.fit import HELD_BACK_LEVEL, HELD_BACK_SLOTS, Fitted
@@ -167,7 +167,7 @@ def _recalibrate(
     weight_S = torch.nan_to_num(stack.by_stream(weight_R[:, None])[..., 0], nan=0.0).amax(1)
     rows["view_cal"] = _blend(rows["view_cal"], new.view_cal, weight_R[:, None, None])
     view_RKV = calibration.surprise(held_RKV, rows["view_cal"][:, None])
-    fused_RK = calibration.upper_half(view_RKV)
+    fused_RK = fuse_views(view_RKV)
     row_cal = calibration.fit(fused_RK, within_RK & torch.isfinite(fused_RK), ROW_FLOOR, shape=calibration.FUSED_SHAPE)
     rows["row_cal"] = _blend(rows["row_cal"], calibration.cap(row_cal, cap_R), weight_R[:, None])
     streams["stream_cal"] = _blend(streams["stream_cal"], new.stream_cal, weight_S[:, None])

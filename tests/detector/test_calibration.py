@@ -59,13 +59,13 @@ def test_too_few_samples_make_no_calibrator() -> None:
     assert torch.isnan(calibration.surprise(torch.tensor([1.0]), cal)).all()
 
 
-def test_upper_half_leaves_absent_views_out() -> None:
+def test_the_loudest_leave_absent_views_out_and_none_shouts_the_others_down() -> None:
     nan = torch.nan
-    views = torch.tensor([[4.0, 1.0, nan, 2.0], [3.0, nan, nan, nan], [nan, nan, nan, nan]])
-    out = calibration.upper_half(views)
-    assert out[0] == 3.0  # the larger two of three
-    assert out[1] == 3.0
+    views = torch.tensor([[4.0, 1.0, nan, 2.0], [3.0, nan, nan, nan], [nan, nan, nan, nan], [90.0, 2.0, 1.0, nan]])
+    out = calibration.loudest(views, 2)
+    assert out[:2].tolist() == [3.0, 3.0]
     assert torch.isnan(out[2])
+    assert out[3] == (calibration.CAP + 2.0) / 2
 
 
 def test_exponential_with_no_samples_is_its_prior() -> None:

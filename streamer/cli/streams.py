@@ -76,6 +76,9 @@ async def _present(settings: CommonSettings) -> dict[str, StreamSettings]:
 
 async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], replace: bool) -> StreamSettings:
     before = {} if replace else (await _present(settings)).get(name, StreamSettings()).model_dump(exclude_unset=True)
+    for dial, other in (("alert_budget", "alerts_per_week"), ("alerts_per_week", "alert_budget")):
+        if fields.get(dial) is not None and other not in fields:
+            before.pop(other, None)  # one dial, two scales: the newer word counts
     try:
         made = StreamSettings.model_validate({**before, **fields})
     except ValidationError as error:

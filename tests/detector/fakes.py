@@ -27,7 +27,7 @@ class FakeBank:
         self.broken: set[str] = set()
         self.calls: list[int] = []
 
-    def context_of(self, stream: str) -> int:
+    def context_of(self, stream: str, cold: bool = False) -> int:
         """The same for all."""
         return self.context
 

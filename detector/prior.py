@@ -61,7 +61,7 @@ def judge(x_RL: Tensor, count: int) -> _Judged:
     """Judge the last `count` slots of rows (R, REACH + count − 1), NaN = gap. Each depends on its own context only."""
     now_RK = x_RL[:, -count:]
     near_RKN = x_RL[:, -(NEAR + count) : -1].unfold(1, NEAR, 1)
-    block_RKBW = near_RKN.unflatten(-1, (BLOCKS + 1, BLOCK))
+    block_RKBW = _blocks(near_RKN)
     median_RKB = _median(block_RKBW)
     level_RK = _median(median_RKB[..., :-1])
 
@@ -73,6 +73,7 @@ def judge(x_RL: Tensor, count: int) -> _Judged:
     far_RK = torch.maximum(high_RK - level_RK, level_RK - low_RK)
     change_RL = x_RL.diff(dim=1).abs()
     smallest_RL = torch.where(change_RL > _SAME * x_RL[:, 1:].abs(), change_RL, torch.inf)
+    # Of rounded values and counts: one step up or down is as little news as none.
     quantum_RK = smallest_RL[:, : -(BLOCK + 1)].unfold(1, REACH - BLOCK - 2, 1).amin(-1).nan_to_num(0.0, 0.0, 0.0)
     floor_RK = torch.maximum(quantum_RK, _SAME * level_RK.abs()).clamp_min(1e-12)
 
@@ -83,7 +84,7 @@ def judge(x_RL: Tensor, count: int) -> _Judged:
     moved_RKH = (block_RKBW[..., 1:-1, :] - median_RKB[..., :-2, None]).abs().flatten(-2)
     step = _surprise((now_RK - before_RK).abs(), moved_RKH, floor_RK)
     rough_RK = _median(change_RL[:, -(_ROUGH + count - 1) :].unfold(1, _ROUGH, 1))
-    rough_RKB = _median(change_RL[:, -(NEAR + count) : -(BLOCK + 1)].unfold(1, _HISTORY, 1).unflatten(-1, (-1, BLOCK)))
+    rough_RKB = _median(_blocks(change_RL[:, -(NEAR + count) : -(BLOCK + 1)].unfold(1, _HISTORY, 1)))
     spread = _surprise(rough_RK, rough_RKB, floor_RK)
 
     view_RKV = torch.stack([level.surprise_RK, step.surprise_RK, spread.surprise_RK], -1)
@@ -102,6 +103,11 @@ def judge(x_RL: Tensor, count: int) -> _Judged:
         torch.maximum(half_RK, floor_RK),
         now_RK - expected_RK,
     )
+
+
+def _blocks(x_RKN: Tensor) -> Tensor:
+    """(R, K, B · W) → (R, K, B, W)."""
+    return x_RKN.reshape(*x_RKN.shape[:2], -1, BLOCK)
 
 
 def _median(x_XN: Tensor) -> Tensor:

@@ -36,9 +36,9 @@ class Verdict:
     no_data: NoData | None = None
     model: str | None = None  # version in force …
     model_since: int = 0  # … from this slot
-    warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
     exclude: list[tuple[int, int]] = field(default_factory=list)  # slots never to learn from, inclusive
     asked: Asked | None = None
+    warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
 
     @property
     def judged(self) -> bool:

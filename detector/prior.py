@@ -65,16 +65,17 @@ def judge(x_RL: Tensor, count: int) -> _Judged:
     median_RKB = _median(block_RKBW)
     level_RK = _median(median_RKB[..., :-1])
 
-    past_RKX = x_RL[:, : -(BLOCK + 1)].unfold(1, REACH - BLOCK - 1, 1)
-    there_RKX = torch.isfinite(past_RKX)
-    many_RK = there_RKX.sum(-1)
-    high_RK = torch.where(there_RKX, past_RKX, -torch.inf).amax(-1)
-    low_RK = torch.where(there_RKX, past_RKX, torch.inf).amin(-1)
+    past_RL, span = x_RL[:, : -(BLOCK + 1)], REACH - BLOCK - 1
+    there_RL = torch.isfinite(past_RL)
+    total_RL = torch.nn.functional.pad(there_RL.long().cumsum(1), (1, 0))
+    many_RK = total_RL[:, span:] - total_RL[:, :-span]
+    high_RK = torch.where(there_RL, past_RL, -torch.inf).unfold(1, span, 1).amax(-1)
+    low_RK = torch.where(there_RL, past_RL, torch.inf).unfold(1, span, 1).amin(-1)
     far_RK = torch.maximum(high_RK - level_RK, level_RK - low_RK)
     change_RL = x_RL.diff(dim=1).abs()
     smallest_RL = torch.where(change_RL > _SAME * x_RL[:, 1:].abs(), change_RL, torch.inf)
     # Of rounded values and counts: one step up or down is as little news as none.
-    quantum_RK = smallest_RL[:, : -(BLOCK + 1)].unfold(1, REACH - BLOCK - 2, 1).amin(-1).nan_to_num(0.0, 0.0, 0.0)
+    quantum_RK = smallest_RL[:, : -(BLOCK + 1)].unfold(1, span - 1, 1).amin(-1).nan_to_num(0.0, 0.0, 0.0)
     floor_RK = torch.maximum(quantum_RK, _SAME * level_RK.abs()).clamp_min(1e-12)
 
     level = _surprise(

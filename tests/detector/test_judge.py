@@ -193,7 +193,7 @@ def test_an_incident_of_a_warming_stream_goes_on_with_its_first_student() -> Non
     judge, entry.stream = Judge(FakeBank(), SETTINGS, {}), "fitted since"
     entry.take(change_of(3, 1032, [21, 10, 10, 10, 10, 10]))
     run(judge, told, entry, verdict)
-    assert [event[1:4] for event in told.events] == [("open", 31, 0), ("update", 31, 1), ("resolved", 31, 2)]
+    assert [event[1:4] for event in told.events] == [("open", 30, 0), ("update", 30, 1), ("resolved", 30, 2)]
     assert [(evidence["model"], evidence["warming"]) for evidence in told.evidence] == [
         (None, True), ("v1", False), ("v1", False),
     ]  # fmt: skip

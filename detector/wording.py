@@ -62,7 +62,9 @@ def _sentence(stream: str, transition: Transition, interval_s: float) -> str:
     if transition.state == "resolved" and episode.verdict == "false_alarm":
         return f"{happened}, for {lasted}; closed: a person called it a false alarm"
     if transition.state == "resolved":
-        return f"{happened}, for {lasted}; back to normal. {why}"
+        # The prior soon takes for normal what lasts: it cannot tell whether that is over.
+        over = "no longer unusual" if evidence.get("warming") else "back to normal"
+        return f"{happened}, for {lasted}; {over}. {why}"
     return f"{happened}, for {lasted}; {why}"
 
 

@@ -129,7 +129,8 @@ class Judge:
         version, warming = (None, True) if ref is None else (ref.version, False)
         if (verdict.model, verdict.warming) != (version, warming):
             verdict.model, verdict.warming, verdict.model_since = version, warming, entry.scored + 1
-            verdict.state.muted, verdict.state.calm = None, 0
+            if not warming:  # a student may know the new baseline, the prior is no reason to ask
+                verdict.state.muted, verdict.state.calm = None, 0
         return True
 
     def job(self, entry: Entry, verdict: Verdict) -> Job | None:

@@ -210,6 +210,17 @@ def test_a_student_of_another_grid_leaves_the_stream_to_the_prior() -> None:
     assert (verdict.model, verdict.warming) == (None, True)
 
 
+def test_what_is_muted_stays_so_when_a_student_is_taken_away() -> None:
+    judge, told = Judge(FakeBank(), SETTINGS, {}), Told()
+    entry = entry_of("cold", column(NORMAL))
+    verdict = verdict_of(entry)  # it has had one
+    verdict.state.muted = 11.5
+    entry.take(change_of(2, 1030, [20, 20]))
+    run(judge, told, entry, verdict)
+    assert (verdict.model, verdict.warming, verdict.state.muted) == (None, True, 11.5)
+    assert told.events == []
+
+
 def test_late_data_of_a_young_stream_are_judged_again() -> None:
     judge, told = Judge(FakeBank(), SETTINGS, {}), Told()
     entry = entry_of("cold", column([]).reshape(0, 1), lo=1000)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector import calibration, shapes
+from detector import calibration, prior, shapes
 from detector.forecast import SEASON_AFTER, SEASON_SPAN
 from detector.pooling import FILL, Windows, moving_mean, points_of
 from detector.rowtypes import Rows
@@ -89,9 +89,12 @@ class StudentBank(Shelf):
     """
 
     def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:
-        """Scores of all segments, in order; NaN for streams without a student or with other channels than it knows."""
+        """Scores of all segments, in order: by the generic prior where there is no student, NaN where it knows other channels."""
         out: list[SegmentScore | None] = [None] * len(segments)
         with self._lock, torch.inference_mode():
+            cold = [i for i, segment in enumerate(segments) if segment.cold or segment.stream not in self._known]
+            for i, score in zip(cold, prior.score([segments[i] for i in cold], self.device), strict=True):
+                out[i] = score
             groups = self._gather(segments, out)
             parts = [self._shallow(group) for group in groups]
             self._ask_teacher(groups, parts)
@@ -103,12 +106,13 @@ class StudentBank(Shelf):
         buckets: dict[tuple[int, int, bool], list[tuple[int, Known, int]]] = {}
         here: set[str] = set()
         for index, segment in enumerate(segments):
+            if out[index] is not None:
+                continue
             slots, channels = segment.values_SC.shape
-            known = self._known.get(segment.stream)
-            reach = known.reach if known else self.context
-            count = max(0, slots - reach + 1) if segment.count is None else segment.count
-            if known is None or known.place.channels != channels or count == 0:
-                out[index] = unscored(segment.stream, count, channels, known.ref.version if known else None)
+            known = self._known[segment.stream]
+            count = max(0, slots - known.reach + 1) if segment.count is None else segment.count
+            if known.place.channels != channels or count == 0:
+                out[index] = unscored(segment.stream, count, channels, known.ref.version)
             else:
                 # A trail ends where the new slots begin, so that these must be all there are.
                 first = segment.last - count + 1 if segment.last is not None else None

@@ -115,8 +115,8 @@ class Book:
         entry = self.entries.get(stream)
         if entry is None:
             first = own[0].first if own else header.hi + 1
-            # Without a student nothing has been judged yet, whatever lies in Redis.
-            scored = first - 1 if verdict is None or verdict.model is None else verdict.scored
+            # What has never been judged begins with the news, whatever lies in Redis.
+            scored = verdict.scored if verdict is not None and verdict.judged else first - 1
             entry = self.entries[stream] = Entry(stream, window, self._keep, scored)
         else:
             entry.load(window)
@@ -137,7 +137,7 @@ class Book:
         behind = []
         for stream, (header, _) in windows.items():
             verdict, entry = self.verdicts.get(stream), self.entries.get(stream)
-            scored = entry.scored if entry else verdict.scored if verdict and verdict.model else header.hi
+            scored = entry.scored if entry else verdict.scored if verdict and verdict.judged else header.hi
             if scored < header.hi - settings.slack and header.hi - header.lo + 1 >= keep:
                 behind.append(stream)
         windows |= await read_windows(self._client, self._keys, behind, settings.partitioner)
@@ -161,7 +161,7 @@ class Book:
                 verdict = Verdict(header.grid_version, header.interval_ns, header.phase_ns, header.hi)
                 self.verdicts[stream] = verdict
             if verdict.grid_version == header.grid_version:  # else the next change closes what the old grid left open
-                scored = verdict.scored if verdict.model else header.hi
+                scored = verdict.scored if verdict.judged else header.hi
                 self.entries[stream] = Entry(stream, window, self._keep, scored)
         return [stream for stream in streams if stream in self.entries]
 

@@ -160,6 +160,11 @@ class Entry:
             slot = low + int(differs_N.argmax())
             self.late_from = slot if self.late_from is None else min(slot, self.late_from)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all that the stream has ever sent is in memory: nothing was dropped, left in Redis or overwritten."""
+        return self.hi - self.base + 1 < min(self.keep, self.capacity)
+
     def lowest(self, context: int) -> int:
         """Earliest slot whose whole context is in memory."""
         return self.base + context - 1

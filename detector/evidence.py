@@ -71,7 +71,8 @@ def evidence_at(
         "depth": int(view.depth),
         "nearest": nearest if nearest >= 0 else None,
         "teacher": bool(score.teacher_K[k]),
-        "model": model,
+        "model": None if score.warming else model,
+        "warming": score.warming,
         "offsets": [offset for offset in offsets if offset >= 0],
     }
 

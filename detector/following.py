@@ -68,8 +68,13 @@ class Models:
         self.known.pop(stream, None)
 
     async def rewind(self) -> None:
-        """Read everything again: other streams are wanted, or the broker is a new one."""
+        """Read everything again: the broker is a new one."""
         await self._table.rewind()
+
+    async def again(self) -> dict[str, ModelRecord | None]:
+        """Read everything again, up to the end: other streams are wanted; returns what `poll` would."""
+        await self._table.rewind()
+        return self._take(await self._table.catch_up())
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from streamer.contracts import IncidentState, Severity
+from streamer.contracts import IncidentState, Severity, StreamSettings
 
 # Any fixed value does; it makes ids of this project differ from other uuid5 ids of the same text.
 NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
+WEEK_NS = 7 * 86_400 * 10**9
+# Below, surprises are no tail any more (1 slot in 30), above they hardly grow (their cap is 12): nothing would alert.
+LOWEST, HIGHEST = 1.5, 11.0
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 HYSTERESIS = 1.0  # an incident holds until slots are ten times as likely as the threshold
 DECADE = 1.0
@@ -23,9 +26,20 @@ SILENCED = 99.0  # a mute level that no surprise exceeds: a person has called it
 SEVERITIES: tuple[tuple[float, Severity], ...] = ((8.0, "critical"), (6.0, "warning"))
 
 
+def budget_of(settings: StreamSettings, interval_ns: int) -> float:
+    """Expected false alerts in 10 000 slots of a stream with so many ns a slot, however the dial was set."""
+    if settings.alerts_per_week is None:
+        return settings.alert_budget
+    return settings.alerts_per_week * 10_000 * interval_ns / WEEK_NS
+
+
 def threshold_of(alert_budget: float) -> float:
-    """Surprise whose expected number of false alerts in 10 000 slots is `alert_budget`: 4.0 for 1."""
-    return -math.log10(alert_budget / 10_000)
+    """Surprise whose expected number of false alerts in 10 000 slots is `alert_budget`: 4.0 for 1.
+
+    Within LOWEST and HIGHEST, whatever the dial says: one alert a week at 1 000 Hz, or 100 a week of daily values,
+    ask for more than surprises can tell.
+    """
+    return min(max(-math.log10(alert_budget / 10_000), LOWEST), HIGHEST)
 
 
 def severity_of(surprise: float) -> Severity:

@@ -16,6 +16,7 @@ from detector.incidents import (
     Rules,
     Scored,
     Transition,
+    budget_of,
     forget_before,
     rejudge,
     rejudge_from,
@@ -40,8 +41,8 @@ class Bank(Protocol):
 
     context: int  # of any stream, at most
 
-    def context_of(self, stream: str) -> int:
-        """Slots that the stream's scores depend on."""
+    def context_of(self, stream: str, cold: bool = False) -> int:
+        """Slots that the stream's scores depend on: with `cold` those of the generic prior."""
         ...
 
     def model_of(self, stream: str) -> ModelRef | None:
@@ -70,6 +71,7 @@ class Job:
     rules: Rules
     settings: StreamSettings
     start: int
+    context: int  # slots that a score depends on
     pieces: list[_Piece] = field(default_factory=list)
 
     def find(self, slot: int) -> tuple[SegmentScore, int] | None:
@@ -88,7 +90,7 @@ class Judge:
         self._settings = settings
         self._of_stream = of_stream
         self._failing: set[str] = set()
-        self._rules: dict[float, Rules] = {}  # by alert budget: most streams share one
+        self._rules: dict[float, Rules] = {}  # by threshold: most streams share one
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
 
@@ -96,13 +98,14 @@ class Judge:
         """The stream's settings, or the defaults."""
         return self._of_stream.get(stream, _NO_SETTINGS)
 
-    def rules_of(self, settings: StreamSettings) -> Rules:
-        """Incident rules of a stream."""
-        rules = self._rules.get(settings.alert_budget)
+    def rules_of(self, settings: StreamSettings, interval_ns: int) -> Rules:
+        """Incident rules of a stream with so many ns a slot."""
+        threshold = threshold_of(budget_of(settings, interval_ns))
+        rules = self._rules.get(threshold)
         if rules is None:
             own = self._settings
-            rules = self._rules[settings.alert_budget] = Rules(
-                threshold=threshold_of(settings.alert_budget),
+            rules = self._rules[threshold] = Rules(
+                threshold=threshold,
                 open_hits=own.open_hits,
                 open_window=own.open_window,
                 quiet=own.quiet,
@@ -113,31 +116,41 @@ class Judge:
         return rules
 
     def in_force(self, entry: Entry, verdict: Verdict) -> bool:
-        """Whether the stream has a student for its grid; notes a new one from the next slot on."""
+        """Whether anything judges the stream: a student for its grid, or the generic prior.
+
+        Notes a change from one to the other, or to another student, from the next slot on.
+        """
         ref = self._bank.model_of(entry.stream)
-        if ref is None or ref.grid_version != entry.grid_version or entry.state != "grid":
+        if ref is not None and ref.grid_version != entry.grid_version:
+            ref = None
+        if entry.state != "grid" or (ref is None and not self._settings.warming):
+            verdict.warming = False
             return False
-        if verdict.model != ref.version:
-            verdict.model, verdict.model_since = ref.version, entry.scored + 1
-            verdict.state.muted, verdict.state.calm = None, 0
+        version, warming = (None, True) if ref is None else (ref.version, False)
+        if (verdict.model, verdict.warming) != (version, warming):
+            verdict.model, verdict.warming, verdict.model_since = version, warming, entry.scored + 1
+            if not warming:  # a student may know the new baseline, the prior is no reason to ask
+                verdict.state.muted, verdict.state.calm = None, 0
         return True
 
     def job(self, entry: Entry, verdict: Verdict) -> Job | None:
-        """What there is to do for a stream; None (and nothing is left to do) when it has no student."""
+        """What there is to do for a stream; None (and nothing is left to do) when nothing judges it."""
         if not self.in_force(entry, verdict):
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
             return None
         settings = self.settings_of(entry.stream)
-        rules = self.rules_of(settings)
+        rules = self.rules_of(settings, entry.interval_ns)
+        context = self._bank.context_of(entry.stream, verdict.warming)
         start = max(entry.scored + 1, entry.base)
         if entry.late_from is not None:
             stride = rules.stride
-            lowest = entry.lowest(self._bank.context_of(entry.stream))
+            # A young stream's context is whole from its first slot on: there is nothing before it.
+            lowest = entry.base if verdict.warming and entry.whole else entry.lowest(context)
             lowest = max(lowest, entry.history_hi + 1, verdict.model_since)
             again = rejudge_from(verdict.state, rules, -(-entry.late_from // stride) * stride, lowest)
             if again is not None and again <= entry.scored:
                 start = min(start, again)
-        return Job(entry, verdict, rules, settings, start)
+        return Job(entry, verdict, rules, settings, start, context)
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> None:
         """Judge all jobs; `tell` is called once an event, while its episode is as the event says."""
@@ -164,11 +177,10 @@ class Judge:
 
     def _segments(self, job: Job) -> list[tuple[_Piece, Segment]]:
         """Runs of slots to be scored. A slot without data is no evidence: a long hole is not even looked at."""
-        entry, stride = job.entry, job.rules.stride
-        context = self._bank.context_of(entry.stream)
+        entry, stride, context, cold = job.entry, job.rules.stride, job.context, job.verdict.warming
         first, last = job.start, entry.hi
         if first == last and stride == 1:  # by far the most frequent case
-            segment = Segment(entry.stream, entry.segment(first, last, context), 1, last)
+            segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold)
             return [(_Piece(range(first, last + 1)), segment)]
         if last - first >= PIECE:
             present = np.flatnonzero(entry.present(first, last))
@@ -183,7 +195,7 @@ class Judge:
             runs = [range(at, min(at + PIECE, last + 1)) for at in range(first, last + 1, PIECE)]
         for run in runs:
             rows_SC = entry.segment(run[0], run[-1], context)
-            made.append((_Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1])))
+            made.append((_Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold)))
         return made
 
     def _score(self, segments: list[Segment], pieces: list[_Piece]) -> None:

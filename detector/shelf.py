@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-from detector import shapes
+from detector import prior, shapes
 from detector.artefact import ArtefactError, ArtefactStore, Student
 from detector.pooling import FILL
 from detector.settings import DetectorSettings
@@ -76,10 +76,10 @@ class Shelf:
         """Streams that have a student."""
         return len(self._known)
 
-    def context_of(self, stream: str) -> int:
-        """Slots, up to and including the scored one, that the stream's scores depend on."""
-        known = self._known.get(stream)
-        return known.reach if known else self.context
+    def context_of(self, stream: str, cold: bool = False) -> int:
+        """Slots, up to and including the scored one, that the stream's scores depend on; `cold`: those of the prior."""
+        known = None if cold else self._known.get(stream)
+        return known.reach if known else prior.REACH
 
     def model_of(self, stream: str) -> ModelRef | None:
         """The student in force."""

@@ -31,13 +31,19 @@ class Verdict:
     grid_version: int
     interval_ns: int
     phase_ns: int
-    scored: int  # newest slot judged (or passed over: history, no model)
+    scored: int  # newest slot judged (or passed over: history, or no student and `warming` switched off)
     state: State = field(default_factory=State)
     no_data: NoData | None = None
     model: str | None = None  # version in force …
     model_since: int = 0  # … from this slot
     exclude: list[tuple[int, int]] = field(default_factory=list)  # slots never to learn from, inclusive
     asked: Asked | None = None
+    warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
+
+    @property
+    def judged(self) -> bool:
+        """Whether `scored` says what was judged: until then slots were only passed over."""
+        return self.model is not None or self.warming
 
     def slot_ns(self, slot: int) -> int:
         """The slot's centre in ns since 1970."""

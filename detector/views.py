@@ -32,6 +32,7 @@ class Segment:
     values_SC: Float
     count: int | None = None
     last: int | None = None  # number of the newest slot: calls that follow each other need not begin anew
+    cold: bool = False  # judge by the generic prior even if there is a student: it is that of another grid
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class SegmentScore:
     deviation_KC: Float  # root mean square over the window's newest points, with the sign of their mean; data's unit
     teacher_K: npt.NDArray[np.bool_]  # the LLM was asked
     lag_K: npt.NDArray[np.int16]  # slots from the middle of the windows that fired to the slot
+    warming: bool = False  # the stream has no student: these are the generic prior's
 
 
 def views_of(layout: Layout) -> list[View]:

@@ -12,7 +12,8 @@ NEGLIGIBLE = 1e-4
 
 
 # What a view looks at, in a word; prototypes, shapes and the teacher look at shapes.
-_WORDS = {"mahalanobis": "pattern", "forecast": "forecast", "spread": "spread", "step": "step"}
+_WORDS = {"mahalanobis": "pattern", "forecast": "forecast", "spread": "spread", "step": "step", "level": "level"}
+WARMING = "(warming: no student yet, judged by a generic prior)"
 
 
 def number(value: float) -> str:
@@ -41,7 +42,12 @@ def rarity(surprise: float) -> str:
 
 
 def anomaly(stream: str, transition: Transition, interval_s: float) -> str:
-    """What happened, how far off, for how long, and how rare."""
+    """What happened, how far off, for how long, and how rare; and by what it was judged when by no student."""
+    sentence = _sentence(stream, transition, interval_s)
+    return f"{sentence} {WARMING}" if transition.episode.evidence.get("warming") else sentence
+
+
+def _sentence(stream: str, transition: Transition, interval_s: float) -> str:
     episode = transition.episode
     evidence = episode.evidence
     first = evidence["channels"][0]
@@ -56,7 +62,9 @@ def anomaly(stream: str, transition: Transition, interval_s: float) -> str:
     if transition.state == "resolved" and episode.verdict == "false_alarm":
         return f"{happened}, for {lasted}; closed: a person called it a false alarm"
     if transition.state == "resolved":
-        return f"{happened}, for {lasted}; back to normal. {why}"
+        # The prior soon takes for normal what lasts: it cannot tell whether that is over.
+        over = "no longer unusual" if evidence.get("warming") else "back to normal"
+        return f"{happened}, for {lasted}; {over}. {why}"
     return f"{happened}, for {lasted}; {why}"
 
 

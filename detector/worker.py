@@ -148,7 +148,8 @@ class DetectorWorker:
         for partition in sorted(self._gained & self.owner.owned):
             await patiently("Redis", partial(self._start_partition, partition), REDIS_ERRORS)
         self._gained.clear()
-        await self.models.rewind()
+        # Before anything is judged: what has a student is not to be left to the prior because we have not heard of it.
+        await self._install(await self.models.again())
         await self.feedback.rewind()
 
     async def _start_partition(self, partition: int) -> None:

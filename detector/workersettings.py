@@ -17,6 +17,7 @@ class WorkerSettings(DetectorSettings):
     open_hits: int = Field(2, ge=1, description="an incident opens on so many surprising slots …")
     open_window: int = Field(3, ge=1, description="… among so many scored ones")
     quiet: int = Field(10, ge=1, description="scored slots below the closing threshold that end an incident")
+    warming: bool = Field(True, description="streams without a student alert, too: a generic prior judges them")
     update_every: int = Field(64, ge=1, description="scored slots until an open incident is told again, then doubled")
     max_slots: int = Field(1024, ge=16, description="an incident that lasts longer is a new baseline")
     no_data_min_s: float = Field(5.0, ge=0.1, description="a shorter silence is never an incident")

@@ -75,12 +75,27 @@ class StreamSettings(Contract):
     )
     floor_rel: float = Field(0.0, ge=0, description="the same, as a share of the expected value")
     alert_budget: float = Field(1.0, gt=0, le=1000, description="expected false alerts in 10 000 slots of the stream")
+    alerts_per_week: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="the same in time: expected false alerts a week of the stream, converted by its interval; "
+        "none: alert_budget counts",
+    )
     capacity: int | None = Field(
         None, ge=64, le=1 << 20, description="slots of window and training history; default 8192"
     )
     no_data_after: float | None = Field(None, gt=1, description="a stop alerts after this many intervals; default 30")
     ttl_s: float | None = Field(None, gt=0, description="forget the stream after this long without a point")
     paused: bool = Field(False, description="keep the window, do not alert (maintenance)")
+
+    @model_validator(mode="after")
+    def _one_dial(self) -> "StreamSettings":
+        if self.alerts_per_week is not None and "alert_budget" in self.model_fields_set:
+            raise ValueError(
+                "alert_budget and alerts_per_week set the same dial: drop alert_budget, or alerts_per_week"
+            )
+        return self
 
 
 class WindowsHeader(Contract):
@@ -137,6 +152,7 @@ class Incident(Contract):
     nearest_prototype: int | None = None
     teacher_used: bool = False
     model_version: str | None = None
+    warming: bool = Field(False, description="the stream had no student yet: a generic prior has judged it")
     source_offsets: list[int] = Field(
         default=[], max_length=2, description="first and last offset in `metrics` of the fired change"
     )

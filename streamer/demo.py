@@ -41,7 +41,9 @@ BURN_S = 8.0
 ANOMALY_SLOTS = 48
 # After both were found, so that the alerts that come along are seen as well.
 AFTERGLOW_S = 2.0
-POINTS_OF_READY = 1024  # a student fitted on fewer slots is warming
+# Of students: one fitted on fewer slots is warming; a stream without one is cold, and judged by the generic prior
+# (what that alerts on is marked `warming`, and its false alerts count as all do).
+POINTS_OF_READY = 1024
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def line(event: "AnomalyEvent") -> str:
         for share in incident.channels[:3]
     )
     facts = f"score {incident.score:.1f} of {incident.threshold:.1f}, p={incident.tail_probability:.1g}"
-    view = f"{incident.view}, {incident.scale} slots, model {incident.model_version or 'none'}"
+    view = f"{incident.view}, {incident.scale} slots, model {incident.model_version or ('none yet (warming)' if incident.warming else 'none')}"
     historic = " · historic" if incident.historic else ""
     return (
         f"[dim]{escape(incident.updated_at)}[/] [{style}]{incident.state:<9}[/] [bold]{escape(incident.stream)}[/] "

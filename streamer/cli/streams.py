@@ -76,10 +76,15 @@ async def _present(settings: CommonSettings) -> dict[str, StreamSettings]:
 
 async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], replace: bool) -> StreamSettings:
     before = {} if replace else (await _present(settings)).get(name, StreamSettings()).model_dump(exclude_unset=True)
+    for dial, other in (("alert_budget", "alerts_per_week"), ("alerts_per_week", "alert_budget")):
+        if fields.get(dial) is not None and other not in fields:
+            before.pop(other, None)  # one dial, two scales: the newer word counts
     try:
         made = StreamSettings.model_validate({**before, **fields})
     except ValidationError as error:
-        lines = [f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in error.errors()]
+        # A rule between two settings has no place of its own: its message names them.
+        places = [".".join(map(str, e["loc"])).replace("_", "-") for e in error.errors()]
+        lines = [f"--{at}: {e['msg']}" if at else e["msg"] for at, e in zip(places, error.errors(), strict=True)]
         raise ConfigError("\n".join(lines)) from error
     await _write(settings, name, made.model_dump_json(exclude_unset=True).encode())
     return made

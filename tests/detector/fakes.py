@@ -1,6 +1,7 @@
 """A bank whose surprise is a simple function of the values: what is tested is what is made of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class FakeBank:
         self.broken: set[str] = set()
         self.calls: list[int] = []
 
-    def context_of(self, stream: str) -> int:
+    def context_of(self, stream: str, cold: bool = False) -> int:
         """The same for all."""
         return self.context
 
@@ -44,7 +45,12 @@ class FakeBank:
         self.calls.append(len(segments))
         if self.broken & {segment.stream for segment in segments}:
             raise RuntimeError("broken")
-        return [score_of(segment.stream, segment.values_SC[-(segment.count or 1) :]) for segment in segments]
+        made = []
+        for segment in segments:
+            cold = segment.cold or segment.stream.startswith("cold")
+            score = score_of(segment.stream, segment.values_SC[-(segment.count or 1) :])
+            made.append(replace(score, version=None, warming=True) if cold else score)
+        return made
 
 
 def score_of(stream: str, values_KC: np.ndarray) -> SegmentScore:

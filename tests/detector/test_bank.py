@@ -113,21 +113,24 @@ def test_gaps_short_ones_are_bridged_long_ones_are_not_judged(tmp_path: Path) ->
     assert np.isnan(score.surprise_K).all()
 
 
-def test_strangers_are_not_scored(tmp_path: Path) -> None:
+def test_strangers_are_left_to_the_prior(tmp_path: Path) -> None:
     _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
     stranger, wrong, good, empty = bank.score(
         [
-            Segment("nobody", np.zeros((bank.context + 2, 1), np.float32)),
+            Segment("nobody", np.zeros((bank.context_of("nobody") + 2, 1), np.float32)),
             Segment("two", np.zeros((bank.context, 1), np.float32)),
             Segment("white", _fresh(bank, "white", 3)),
             Segment("white", np.zeros((3, 1), np.float32)),
         ]
     )
     assert stranger.surprise_K.shape == (3,)
-    assert np.isnan(stranger.surprise_K).all()
-    assert stranger.version is None
+    assert (stranger.surprise_K == 0).all()
+    assert (stranger.version, stranger.warming) == (None, True)
     assert np.isnan(wrong.surprise_K).all()
     assert np.isfinite(good.surprise_K).all()
+    assert (good.warming, wrong.warming) == (False, False)
+    [other] = bank.score([Segment("white", _fresh(bank, "white", 3), 3, cold=True)])
+    assert other.warming
     assert empty.surprise_K.shape == (0,)
     [few] = bank.score([Segment("white", _fresh(bank, "white", 1)[-100:], 5)])
     assert np.isfinite(few.surprise_K).all()
@@ -162,7 +165,7 @@ def test_install_swap_and_remove(tmp_path: Path) -> None:
     assert ref.uri == uri
     bank.install([ModelRecord(stream="wave", announced_at="now")], store)
     assert bank.model_of("wave") is None
-    assert np.isnan(bank.score(segments)[0].surprise_K).all()
+    assert [score.warming for score in bank.score(segments)] == [True, False]
     assert bank.install([_record(trained, "wave", uri, sha256)], store) == {}
     np.testing.assert_allclose(bank.score(segments)[0].surprise_K, memory.score(segments)[0].surprise_K, atol=0.05)
 

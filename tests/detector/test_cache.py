@@ -115,3 +115,13 @@ def test_a_message_becomes_changes() -> None:
     assert (a, b) == ("a", "b")
     assert (first.first, first.last, first.data) == (2, 4, 2)
     assert (second.values_NC.shape, second.data) == ((1, 2), 0)
+
+
+def test_a_window_is_whole_until_something_lies_before_it() -> None:
+    entry = entry_of("a", column(np.zeros(30)), keep=72)
+    assert entry.whole
+    entry.take(change_of(2, 1030, [0.0] * 41))
+    assert entry.whole
+    entry.take(change_of(3, 1071, [0.0]))
+    assert not entry.whole
+    assert not entry_of("a", column(np.zeros(64)), keep=72, capacity=64).whole  # the ring has overwritten what was

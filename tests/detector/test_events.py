@@ -47,6 +47,15 @@ def test_an_event_carries_the_whole_reason() -> None:
     assert AnomalyEvent.model_validate_json(event.model_dump_json()) == event
 
 
+def test_what_the_prior_said_is_marked() -> None:
+    event = told(Transition("open", episode(), 1020), model=None, warming=True, view="level", nearest=None, scale=144)
+    assert (event.data.model_version, event.data.warming) == (None, True)
+    assert event.data.reason.endswith("(144-slot level) (warming: no student yet, judged by a generic prior)")
+    over = told(Transition("resolved", episode(ended=1020), 1030), warming=True).data.reason
+    assert "no longer unusual" in over
+    assert not told(Transition("open", episode(), 1020)).data.warming
+
+
 def test_old_events_are_historic() -> None:
     late = Context("s", 0, StreamSettings(), (102 + 3601) * 10**9)
     assert anomaly_event("host", VERDICT, Transition("open", episode(), 1020), late).data.historic

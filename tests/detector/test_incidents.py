@@ -4,6 +4,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from detector.incidents import (
     Scored,
     State,
     Transition,
+    budget_of,
     closing,
     incident_id,
     rejudge,
@@ -21,6 +23,7 @@ from detector.incidents import (
     step,
     threshold_of,
 )
+from streamer.contracts import StreamSettings
 
 RULES = Rules(threshold=4.0, quiet=5, max_slots=60, update_every=8)
 SURPRISES = st.lists(st.one_of(st.floats(0, 3), st.floats(3, 12), st.just(float("nan"))), min_size=1, max_size=200)
@@ -48,8 +51,18 @@ def no_evidence(slot: int) -> dict[str, Any]:
 def test_threshold_follows_the_budget() -> None:
     assert threshold_of(1.0) == 4.0
     assert threshold_of(10.0) == 3.0
+    assert (threshold_of(1000.0), threshold_of(1e-12)) == (1.5, 11.0)
     assert closing(4.0) == 3.0
     assert closing(1.0) == 0.5
+
+
+def test_a_dial_in_time_is_converted_by_the_interval() -> None:
+    weekly, second = StreamSettings(alerts_per_week=1.0), 10**9
+    assert threshold_of(budget_of(weekly, second)) == pytest.approx(5.7817, abs=1e-4)  # 604 800 slots a week
+    assert threshold_of(budget_of(weekly, 60 * second)) == pytest.approx(4.0034, abs=1e-4)  # 10 080
+    assert threshold_of(budget_of(weekly, 86_400 * second)) == 1.5  # 7: no tail says so little
+    assert budget_of(StreamSettings(alert_budget=3.0), second) == 3.0
+    assert budget_of(StreamSettings(), second) == 1.0
 
 
 def test_severity_follows_the_tail() -> None:

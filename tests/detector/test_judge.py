@@ -11,6 +11,7 @@ from detector.incidents import State, Transition
 from detector.judge import Judge
 from detector.verdicts import Verdict
 from streamer.contracts import StreamSettings
+from streamer.wire import FLAG_HISTORY
 from tests.detector.fakes import SETTINGS, FakeBank, change_of, column, entry_of, verdict_of
 
 NORMAL = [10.0] * 30
@@ -56,6 +57,23 @@ VALUES = st.lists(
 
 
 @settings(deadline=None)
+@given(VALUES, st.lists(st.integers(1, 60), min_size=1, max_size=60))
+def test_any_batching_of_a_cold_stream_tells_the_same(values: list[float], cuts: list[int]) -> None:
+    def told(cuts: list[int]) -> list[tuple[Any, ...]]:
+        entry = entry_of("cold", column(NORMAL))
+        verdict, told, at, seq = verdict_of(entry, model=None), Told(), 0, 2
+        judge = Judge(FakeBank(), SETTINGS, {})
+        for size in [*cuts, len(values)]:
+            if at < len(values):
+                entry.take(change_of(seq, 1030 + at, values[at : at + size]))
+                run(judge, told, entry, verdict)
+                at, seq = at + size, seq + 1
+        return told.events
+
+    assert told(cuts) == told([1] * len(values))
+
+
+@settings(deadline=None)
 @given(VALUES, st.lists(st.integers(1, 60), min_size=1, max_size=60), st.sampled_from([1, 3]))
 def test_any_batching_tells_the_same(values: list[float], cuts: list[int], stride: int) -> None:
     one_by_one, entry, verdict = feed(values, stride=stride)
@@ -72,7 +90,7 @@ def test_an_event_has_its_reason() -> None:
     assert channel == {"channel": "value", "share": 1.0, "value": 20.0, "expected": 10.0, "low": 9.0, "high": 11.0}
     assert told.evidence[0] == {
         "deviation": 10.0, "view": "prototype", "scale": 4, "depth": 0, "nearest": 7, "teacher": False,
-        "model": "v1", "offsets": [5, 6],
+        "model": "v1", "warming": False, "offsets": [5, 6],
     }  # fmt: skip
 
 
@@ -99,6 +117,9 @@ def test_direction_floors_and_pause() -> None:
 def test_a_larger_budget_opens_earlier() -> None:
     assert not feed([13.5] * 3)[0].events
     assert feed([13.5] * 3, given=StreamSettings(alert_budget=10))[0].events
+    # At 10 Hz a week has 6 048 000 slots: 6 048 alerts in them are 10 in 10 000 slots.
+    assert feed([13.5] * 3, given=StreamSettings(alerts_per_week=6048))[0].events
+    assert not feed([14.5] * 3, given=StreamSettings(alerts_per_week=10))[0].events
 
 
 def test_late_data_retract_and_open() -> None:
@@ -130,12 +151,85 @@ def test_a_long_hole_is_quiet() -> None:
     assert entry.scored == 1030 + 2002
 
 
-def test_streams_without_a_student_are_passed_over() -> None:
+def test_streams_without_a_student_are_judged_by_the_prior() -> None:
+    judge, told = Judge(FakeBank(), SETTINGS, {}), Told()
     entry = entry_of("cold", column(NORMAL))
     verdict = verdict_of(entry, model=None)
     entry.take(change_of(2, 1030, [99, 99]))
-    assert Judge(FakeBank(), SETTINGS, {}).job(entry, verdict) is None
+    run(judge, told, entry, verdict)
+    assert [event[:2] for event in told.events] == [("cold", "open")]
+    assert (told.evidence[0]["model"], told.evidence[0]["warming"]) == (None, True)
+    assert (verdict.model, verdict.warming, verdict.model_since, verdict.judged) == (None, True, 1030, True)
     assert entry.scored == 1031
+
+
+def test_warming_streams_are_passed_over_when_that_is_switched_off() -> None:
+    entry = entry_of("cold", column(NORMAL))
+    verdict = verdict_of(entry, model=None)
+    entry.take(change_of(2, 1030, [99, 99]))
+    assert Judge(FakeBank(), SETTINGS.model_copy(update={"warming": False}), {}).job(entry, verdict) is None
+    assert entry.scored == 1031
+    assert not verdict.judged
+
+
+def test_history_of_a_cold_stream_does_not_alert() -> None:
+    judge, told = Judge(FakeBank(), SETTINGS, {}), Told()
+    entry = entry_of("cold", column(NORMAL))
+    verdict = verdict_of(entry, model=None)
+    entry.take(change_of(2, 1030, [99, 99, 99], flags=FLAG_HISTORY))
+    run(judge, told, entry, verdict)
+    assert told.events == []
+    entry.take(change_of(3, 1010, [99, 99, 99]))  # late, and of the history's time
+    run(judge, told, entry, verdict)
+    assert told.events == []
+
+
+def test_an_incident_of_a_warming_stream_goes_on_with_its_first_student() -> None:
+    judge, told = Judge(FakeBank(), SETTINGS, {}), Told()
+    entry = entry_of("cold", column(NORMAL))
+    verdict = verdict_of(entry, model=None)
+    entry.take(change_of(2, 1030, [20, 20]))
+    run(judge, told, entry, verdict)
+    judge, entry.stream = Judge(FakeBank(), SETTINGS, {}), "fitted since"
+    entry.take(change_of(3, 1032, [21, 10, 10, 10, 10, 10]))
+    run(judge, told, entry, verdict)
+    assert [event[1:4] for event in told.events] == [("open", 30, 0), ("update", 30, 1), ("resolved", 30, 2)]
+    assert [(evidence["model"], evidence["warming"]) for evidence in told.evidence] == [
+        (None, True), ("v1", False), ("v1", False),
+    ]  # fmt: skip
+    assert (verdict.model, verdict.warming, verdict.model_since) == ("v1", False, 1032)
+
+
+def test_a_student_of_another_grid_leaves_the_stream_to_the_prior() -> None:
+    judge, told = Judge(FakeBank(), SETTINGS, {}), Told()
+    entry = entry_of("a", column(NORMAL), grid_version=2)
+    verdict = verdict_of(entry, grid_version=2)
+    entry.take(change_of(2, 1030, [20, 20], grid_version=2))
+    run(judge, told, entry, verdict)
+    assert told.evidence[0]["warming"]
+    assert (verdict.model, verdict.warming) == (None, True)
+
+
+def test_what_is_muted_stays_so_when_a_student_is_taken_away() -> None:
+    judge, told = Judge(FakeBank(), SETTINGS, {}), Told()
+    entry = entry_of("cold", column(NORMAL))
+    verdict = verdict_of(entry)  # it has had one
+    verdict.state.muted = 11.5
+    entry.take(change_of(2, 1030, [20, 20]))
+    run(judge, told, entry, verdict)
+    assert (verdict.model, verdict.warming, verdict.state.muted) == (None, True, 11.5)
+    assert told.events == []
+
+
+def test_late_data_of_a_young_stream_are_judged_again() -> None:
+    judge, told = Judge(FakeBank(), SETTINGS, {}), Told()
+    entry = entry_of("cold", column([]).reshape(0, 1), lo=1000)
+    verdict = verdict_of(entry, model=None)
+    entry.take(change_of(2, 1000, [10, 10, 10, 20, 20, 10]))
+    run(judge, told, entry, verdict)
+    entry.take(change_of(3, 1003, [10, 10]))
+    run(judge, told, entry, verdict)
+    assert [event[1] for event in told.events] == ["open", "retracted"]
 
 
 def test_a_new_student_is_in_force_from_the_next_slot() -> None:

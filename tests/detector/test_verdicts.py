@@ -1,5 +1,7 @@
 """What is kept of a stream in Redis."""
 
+from dataclasses import replace
+
 from detector.incidents import Episode, State, incident_id
 from detector.requests import Asked
 from detector.verdicts import MAX_EXCLUDED, NoData, Verdict
@@ -10,11 +12,14 @@ def test_a_verdict_comes_back_as_it_was() -> None:
     ended = Episode(anchor=1, onset=1, threshold=4.0, peak=5.0, peak_slot=1, hot=2, ended=2, verdict="true")
     verdict = Verdict(
         3, 10**8, 7, 99, State([98, 99], episode, [ended], 5.5, 2), NoData(7, 8, 1), "v1", 12, [(1, 2), (5, 9)],
-        Asked(1, 2, "due", "full", "t", 3, 4),
+        Asked(1, 2, "due", "full", "t", 3, 4), True,
     )  # fmt: skip
     assert Verdict.loads(verdict.dumps()) == verdict
     plain = Verdict(1, 1, 0, 0)
     assert Verdict.loads(plain.dumps()) == plain
+    # as stored before there was a prior
+    assert Verdict.loads(plain.dumps().replace(b',"warming":false', b"")) == plain
+    assert (plain.judged, replace(plain, model="v").judged, replace(plain, warming=True).judged) == (False, True, True)
 
 
 def test_excluded_ranges_are_merged_and_bounded() -> None:

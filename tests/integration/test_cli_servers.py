@@ -102,6 +102,22 @@ async def test_a_refused_stream_setting_names_its_flag(settings: CommonSettings)
     assert "--interval-s: Input should be greater than 0" in err
 
 
+async def test_the_alert_dial_is_set_in_slots_or_in_time(settings: CommonSettings) -> None:
+    async def now() -> dict[str, object]:
+        value: dict[str, object] = orjson.loads((await _records(settings, "streams"))[-1].value)
+        return value
+
+    await _run(settings, "streams", "set", "s", "--alert-budget", "2", "--floor-abs", "5")
+    assert await now() == {"alert_budget": 2, "floor_abs": 5}
+    code, _, err = await _run(settings, "streams", "set", "s", "--alerts-per-week", "1")
+    assert (code, err) == (0, "")
+    assert await now() == {"alerts_per_week": 1, "floor_abs": 5}
+    code, _, err = await _run(settings, "streams", "set", "s", "--alerts-per-week", "1", "--alert-budget", "2")
+    assert code == 1
+    assert "drop alert_budget, or alerts_per_week" in err
+    assert "--:" not in err
+
+
 async def test_topics_are_provisioned_once_and_described(settings: CommonSettings) -> None:
     other = settings.model_copy(update={"topic_prefix": settings.topic_prefix + "b."})
     assert (await _run(other, "topics", "provision"))[1].count("created") == 8

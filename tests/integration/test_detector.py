@@ -15,16 +15,20 @@ from streamer.settings import CommonSettings
 from streamer.stats import read_stats
 from tests.integration.detecting import (
     PAST,
+    STEP_MS,
     Ready,
     announce,
     detecting,
+    detector_settings,
     events,
     in_force,
     normal,
     ready,
+    send,
+    start_of,
     states,
 )
-from tests.integration.test_streamer import read_all, until
+from tests.integration.test_streamer import producing, read_all, running, until
 
 pytestmark = pytest.mark.kafka
 STREAMS = ["a", "b", "c"]
@@ -113,6 +117,29 @@ async def test_an_open_incident_survives_a_restart(settings: CommonSettings, red
         assert gapless(told)
         assert run.slot(told[0].data.anchor_slot) < PAST + 60
         assert told[-1].data.slots >= 30
+
+
+async def test_a_stream_without_a_student_alerts_as_warming_and_survives_a_restart(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    made = detector_settings(settings, min_history=8192)
+    start = start_of(300)
+    async with producing(settings) as producer, running(settings):
+        body = orjson.dumps({"interval_s": STEP_MS / 1000})
+        await producer.send_and_wait(settings.topic("streams"), body, key=b"cold")
+        async with detecting(made):
+            for at in range(0, 200, 20):
+                await send(producer, settings, "cold", start, at, risen(20, 192 - at, first=at))
+            await until(lambda: _last(settings, "cold", "open"))
+        await send(producer, settings, "cold", start, 200, risen(100, 0, 10, first=200))
+        async with detecting(made):
+            await until(lambda: _last(settings, "cold", "resolved"))
+    told = await events(settings, "cold")
+    assert gapless(told)
+    assert len({event.data.incident_id for event in told}) == 1
+    assert all(event.data.warming and event.data.model_version is None for event in told)
+    assert 192 <= told[0].data.slot - start // STEP_MS <= 194
+    assert "no student yet" in told[0].data.reason
 
 
 async def test_late_data_retract_an_incident(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:

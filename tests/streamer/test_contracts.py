@@ -34,6 +34,9 @@ def test_stream_settings_name_the_field_that_is_wrong() -> None:
         parse_settings(b'{"intervall_s": 1}')
     with pytest.raises(ContractError, match="interval_s"):
         parse_settings(b'{"interval_s": -1}')
+    assert parse_settings(b'{"alerts_per_week": 2}').alerts_per_week == 2
+    with pytest.raises(ContractError, match="drop alert_budget, or alerts_per_week"):
+        parse_settings(b'{"alerts_per_week": 2, "alert_budget": 1}')
     with pytest.raises(ContractError, match="not JSON"):
         parse_settings(b"nope")
 

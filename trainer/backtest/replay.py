@@ -125,7 +125,8 @@ def replay(
         share: last share (0 to 1] of the training part that is learnt from.
         bands: keep what was expected of every channel.
 
-    A series with fewer slots of data than `settings.min_slots` is not fitted, as in the trainer: nothing is scored.
+    A series with fewer slots of data than `settings.min_slots` is not fitted, as in the trainer: the generic prior
+    scores it, as it does a stream that has no student yet (nothing does with `settings.warming` off).
     """
     torch.manual_seed(seed)
     bank = StudentBank(teacher, settings)
@@ -139,7 +140,7 @@ def replay(
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
         np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
-        judge.rules_of(judge.settings_of(series.name)).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
+        judge.rules_of(judge.settings_of(series.name), entry.interval_ns).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
         Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
     )  # fmt: skip
     recorder = _Recorder(series.first_slot + series.train_end)
@@ -167,7 +168,8 @@ def _fit(
         series.name, series.channels, series.values_SC[rows], series.first_slot + rows.start, GRID_VERSION
     )
     if history.points < settings.min_slots:
-        return f"not fitted: {history.points} slots with data are fewer than {settings.min_slots}", 0
+        by = "scored by the generic prior" if settings.warming else "not scored"
+        return f"not fitted, {by}: {history.points} slots with data are fewer than {settings.min_slots}", 0
     trained = train([history], teacher, settings)
     data = trained.data()
     with tempfile.TemporaryDirectory() as folder:

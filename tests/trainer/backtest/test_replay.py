@@ -93,3 +93,23 @@ def test_channels_have_their_say(tmp_path: Path) -> None:
     burst = slice(BURST.start - TRAIN + 2, BURST.stop - TRAIN)
     assert (made.loudest_K[burst] == 0).mean() > 0.9
     assert made.alerts
+
+
+def test_too_little_to_learn_from_is_left_to_the_prior(tmp_path: Path) -> None:
+    series = waves()
+    short = replace(
+        series,
+        values_SC=series.values_SC[TRAIN - 60 :] + np.where(np.arange(TEST + 60) >= 300, 20, 0)[:, None],
+        labels_S=None,
+        train_end=60,
+    )
+    made = replay(short, settings_of(tmp_path), bands=True)
+    assert made.gate.startswith("not fitted, scored by the generic prior: 60 slots")
+    assert np.isfinite(made.surprise_K).all()
+    [alert] = [alert for alert in made.alerts if alert.spans(240, 250)]
+    assert alert.reason.endswith("(warming: no student yet, judged by a generic prior)")
+    assert made.bands is not None
+    assert np.isfinite(made.bands.expected_KC[-20:]).all()
+    silent = replay(short, settings_of(tmp_path, warming=False))
+    assert np.isnan(silent.surprise_K).all()
+    assert silent.gate.startswith("not fitted, not scored")

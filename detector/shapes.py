@@ -23,7 +23,7 @@ _CHANGE_CLIP = 30.0  # mean changes of the training part
 OWN = 0.625  # share of the medoid's own distance that is taken off
 # Slots the fused score is averaged over: a share of the windows' mean width. Short shapes pass soon; of wide ones an
 # average over 8 slots finds 83 % of the UCR archive, over 24 85 %, over 40 87 %.
-SMOOTH_SHARE, SMOOTH_MIN, SMOOTH = 0.4, 8, 40
+SMOOTH_SHARE, SMOOTH_MIN, SMOOTH = 0.5, 8, 40
 WIDTH_MAX = 512  # slots of the widest window: 1 600 found no more, and cost context, delay and memory
 FIXED = (16, 32, 64, 128, 256)
 PERIODS = ((0.5, 8, 200), (1.0, 16, 400), (2.0, 32, WIDTH_MAX), (4.0, 64, WIDTH_MAX))

@@ -26,7 +26,7 @@ _EPSILON = 1e-3
 _ZONE, _ZONE_MAX = 20, 4
 # Mean rate over all views: below the first the row has no shapes to remember (90 % of the web KPIs), above the
 # second it has (90 % of the UCR archive).
-FROM, FULL = 0.03, 0.10
+FROM, FULL = 0.03, 0.06
 # Whether a row has shapes at all is seen on few windows. Which views to keep is not: chosen on 64 medoids they find
 # 80 % of the UCR shapes, chosen on all 256 they find 86 %.
 TRIED_CANDIDATES, TRIED_MEDOIDS, TRIED_FROM = 1024, 64, 0.02

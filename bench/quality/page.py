@@ -11,15 +11,17 @@ from string import Template
 from typing import Any
 
 import psutil
+from scipy.stats import chi2
 
 from bench.quality.baselines import BASELINES
-from bench.quality.plan import EVERY, LIVE_HISTORY, Step
+from bench.quality.plan import EVERY, LEFT_OUT, LIVE_HISTORY, Step
 from trainer.backtest.report import summarise
 from trainer.backtest.runner import Row
 
 # The set whose series have the UCR rule; the others are compared by VUS-PR.
 FOUND = "ucr"
 NONE = "–"
+PASSED = "passed"  # what the trainer's gate says of a student that is put into force
 Cell = float | None
 
 
@@ -61,8 +63,10 @@ def write(page: Path, rows: Rows, seconds: float) -> None:
         main_8=_main(rows, 8),
         main_0=_main(rows, 0),
         alerts=_alerts(rows),
+        dial=_dial(rows),
         domains=_domains(rows),
         some=", ".join(f"every {_nth(n)} series of {name}" for name, n in EVERY.items() if name in rows.sets) or "all",
+        left_out=f"{' and '.join(LEFT_OUT)} left out",
         cold=_sweep(rows, "cold", "learnt from"),
         ablation=_sweep(rows, "ablation", "changed"),
     )
@@ -105,6 +109,30 @@ def _alerts(rows: Rows) -> str:
     return _table([*head, "points/s", "fit, s", "student, bytes"], lines)
 
 
+def _dial(rows: Rows) -> str:
+    """False alerts expected by the default dial beside those measured outside labelled ranges; of students in force."""
+    lines = []
+    for name in rows.sets:
+        every = rows.of("main", "train", name)
+        mine = [row for row in every if row["gate"] == PASSED]
+        if not mine:
+            continue
+        # every series has the default threshold: 10^-threshold false alerts a slot
+        expected = sum(row["slots"] * 10.0 ** -row["threshold"] for row in mine)
+        seen = sum(row["false_alerts"] for row in mine)
+        low, high = (bound / expected for bound in poisson(seen))
+        lines.append([
+            name, f"{len(mine)}/{len(every)}", str(sum(row["slots"] for row in mine)), _figure(expected, 1), str(seen), _figure(seen / expected, 2),
+            f"{low:.2f} – {high:.2f}",
+        ])  # fmt: skip
+    return _table(["set", "series", "slots", "expected", "measured", "times the dial", "95 % interval"], lines)
+
+
+def poisson(seen: int) -> tuple[float, float]:
+    """Exact 95 % interval of the mean of a Poisson count (Garwood 1936)."""
+    return (float(chi2.ppf(0.025, 2 * seen)) / 2 if seen else 0.0), float(chi2.ppf(0.975, 2 * seen + 2)) / 2
+
+
 def _domains(rows: Rows) -> str:
     """Sets whose index names a class a series, by class."""
     lines = []
@@ -126,7 +154,7 @@ def _domains(rows: Rows) -> str:
 
 def _sweep(rows: Rows, table: str, title: str) -> str:
     """A line a change: found of the UCR series, VUS-PR of each other set and their mean, 8 late and at once."""
-    others = [name for name in rows.sets if name != FOUND]
+    others = [name for name in rows.sets if name not in (FOUND, *LEFT_OUT)]
     lines = []
     for name in rows.names(table):
         late = [rows.mean(table, name, s, 8, "vus_pr") for s in others]

@@ -122,7 +122,7 @@ class StudentBank(Shelf):
                 buckets.setdefault((width, known.near, follows), []).append((index, known, count))
                 known.judged = None if again else segment.last
                 here.add(segment.stream)
-        # In the order of the tables: where neighbours come together, their rows are a view and not a copy.
+        # In the order of the tables: the memories of neighbours are then matched without a copy.
         return [
             self._group(width, near, follows, sorted(members, key=lambda member: member[1].place.start), segments)
             for (width, near, follows), members in sorted(buckets.items())
@@ -220,7 +220,8 @@ class StudentBank(Shelf):
         # Where shapes cannot be judged: without them.
         row_RK[with_X] = torch.where(torch.isfinite(both_XK), both_XK, plain_RK[with_X])
         early_RK[with_X] = at_once(plain_RK[with_X])
-        share_RK[with_X] = torch.nan_to_num((own["blend"][:, None] * shape_XK / mixed_XK.clamp_min(1e-6)).square())
+        share_XK = torch.nan_to_num((own["blend"][:, None] * shape_XK / mixed_XK.clamp_min(1e-6)).square())
+        share_RK[with_X] = torch.where(early_RK[with_X] > row_RK[with_X], 0.0, share_XK)
         width_RK[with_X] = found.width_RK
         return row_RK, early_RK, share_RK, width_RK
 

@@ -28,7 +28,7 @@ BAND_POINTS = 4  # newest points of the window whose deviation is reported
 # eight sets .634. The louder half of all: .622, the loudest scale alone: .636 with .03 less on web KPIs.
 HEARD = 4
 PLAIN_MAX = 4.5  # half a decade above the default threshold
-PLAIN_LESS = 1.0  # decade taken off: it is one more chance to fire
+PLAIN_LESS = 0.3  # decades taken off: of two chances to fire each has half
 _SAME = 1e-6  # float32 resolves 1e-7
 
 # Each sees what the others miss; together they beat any one of them and any learnt mixture on KPIs and telemetry.
@@ -215,7 +215,7 @@ def blended(row_RK: Tensor, shape_RK: Tensor, rows: Rows) -> Tensor:
 
 
 def at_once(plain_RK: Tensor) -> Tensor:
-    """What rows with shapes alert by before a shape is complete: their surprise without shapes, a decade less.
+    """What rows with shapes alert by before a shape is complete: their surprise without shapes, less a chance of two.
 
     It is one more chance to fire, and enough to alert; where the worst of a stream is, its shapes say.
     """

@@ -98,6 +98,16 @@ def test_the_channel_that_left_is_the_one_that_is_named(tmp_path: Path) -> None:
     assert score.channel_KC[-1, 1] > score.channel_KC[-1, 0] + 1
 
 
+def test_what_is_plain_alerts_before_a_shape_is_complete_and_is_told_by_its_look(tmp_path: Path) -> None:
+    _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
+    values = _fresh(bank, "white", 30)
+    values[-2:] += 8.0
+    [score] = bank.score([Segment("white", values)])
+    assert score.surprise_K[-1] > 4
+    assert score.views[score.view_KC[-1, 0]].name != "shape"
+    assert score.rank_K[-1] < score.surprise_K[-1]  # where the worst of a stream is, its shapes say
+
+
 def test_gaps_short_ones_are_bridged_long_ones_are_not_judged(tmp_path: Path) -> None:
     _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
     values = _fresh(bank, "white", 60)

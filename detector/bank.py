@@ -25,6 +25,7 @@ from detector.student import (
     finish,
     gated,
     judge,
+    leaning,
     measure,
     novelty,
     pick,
@@ -292,7 +293,8 @@ class StudentBank(Shelf):
         rank_SK = ranked(row_SCK, few_SC)
         alert_RK = torch.fmax(part.row_RK, part.early_RK).where(scored_RK, torch.nan)
         row_SCK[group.stream_R, group.channel_R] = alert_RK
-        surprise_SK = finish(row_SCK, few_SC, stream_cal_SC)
+        lean_S = self._tables.streams["lean"][group.place_S]
+        surprise_SK = leaning(finish(row_SCK, few_SC, stream_cal_SC), lean_S)
         told = self._tell(part)
         view_RK, scale_RK, nearest_RK = (torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in told[:3])
         expected_RK, low_RK, high_RK, deviation_RK = (

@@ -121,7 +121,8 @@ class Layout:
 
     def stream_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name → shape without the leading S of everything a stream has."""
-        return {"stream_cal": (calibration.WIDTH,)}
+        # `lean`: decades by which alerts of its held-back history come more often than surprises promise.
+        return {"stream_cal": (calibration.WIDTH,), "lean": ()}
 
 
 class Measures(NamedTuple):
@@ -265,6 +266,15 @@ def ranked(row_SCK: Tensor, few_SC: Tensor) -> Tensor:
     novel_SK = torch.where(there_SCK & few_SC[..., None], row_SCK, 0.0).amax(1)
     fused_SK = fuse_channels(torch.where(few_SC[..., None], torch.nan, row_SCK))
     return torch.where(there_SCK.any(1), torch.nan_to_num(fused_SK, nan=0.0) + novel_SK, torch.nan)
+
+
+LEAN_LEVEL = 2.5  # surprise up to where a lean is taken in proportion: the level at which alerts are counted
+
+
+def leaning(surprise_SK: Tensor, lean_S: Tensor) -> Tensor:
+    """Surprises corrected by what alerts the stream's held-back history gave, in full from LEAN_LEVEL on."""
+    part_SK = (surprise_SK / LEAN_LEVEL).clamp(0.0, 1.0)
+    return (surprise_SK - lean_S[:, None] * part_SK).clamp_min(0.0)
 
 
 def finish(row_SCK: Tensor, few_SC: Tensor, stream_cal_SC: Tensor) -> Tensor:

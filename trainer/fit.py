@@ -19,6 +19,7 @@ from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, blended, pi
 from detector.teacher import Teacher
 from trainer.distil import Distillation, Shallow, distil
 from trainer.histories import History, Stack
+from trainer.leaning import lean
 from trainer.levels import ROW_FLOOR, Levels, learn
 from trainer.prototypes import Prototypes, choose, kmeans
 from trainer.scaling import Scaling, robust
@@ -98,8 +99,12 @@ def fit_stack(
     if teacher is not None and how is not None:
         shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), levels.row(held_RNV))
         rows |= distil(teacher, layout, rows, shallow, how)
-    excess_S = _excess(held_RNV, first_RN, learnt, stack)
-    streams = {"stream_cal": levels.stream_cal}
+    unseen_SN = _unseen(held_RNV, first_RN, learnt, stack)
+    over_S = (unseen_SN >= HELD_BACK_LEVEL).sum(-1) / torch.isfinite(unseen_SN).sum(-1).clamp_min(1)
+    shaped_R = (rows["blend"] > 0).float()
+    shaped_S = torch.zeros(len(stack.histories), device=x_RL.device).index_add_(0, stack.stream_R, shaped_R) > 0
+    streams = {"stream_cal": levels.stream_cal, "lean": lean(unseen_SN, shaped_S)}
+    excess_S = over_S * HELD_BACK_SLOTS
     return Fitted(stack.histories, stack.stream_R, rows, streams, memories, excess_S)
 
 
@@ -232,18 +237,15 @@ def _prototypes(x_RL: Tensor, rows: Rows, halves: Halves, points_R: Tensor, layo
     return held_RLQ
 
 
-def _excess(held_RNV: Tensor, first_RN: Tensor, learnt: Callable[[Tensor], Levels], stack: Stack) -> Tensor:
-    """False alarms where neither prototypes nor calibration have seen the half, in multiples of the promise."""
-    over_S = torch.zeros(len(stack.histories), device=held_RNV.device)
-    many_S = torch.zeros_like(over_S)
+def _unseen(held_RNV: Tensor, first_RN: Tensor, learnt: Callable[[Tensor], Levels], stack: Stack) -> Tensor:
+    """Surprise (S, N) of the history where neither prototypes nor calibration have seen the half."""
+    unseen_SN = torch.full((len(stack.histories), held_RNV.shape[1]), torch.nan, device=held_RNV.device)
     for within_RN in (first_RN, ~first_RN):
         levels = learnt(within_RN)
         row_RN = torch.where(within_RN, torch.nan, levels.row(held_RNV))
-        unseen_SN = levels.stream(row_RN, stack)
-        over_S += (unseen_SN >= HELD_BACK_LEVEL).sum(-1)
-        many_S += torch.isfinite(unseen_SN).sum(-1)
-    share_S: Tensor = over_S / many_S.clamp_min(1.0)
-    return share_S * HELD_BACK_SLOTS
+        here_SN = levels.stream(row_RN, stack)
+        unseen_SN = torch.where(torch.isfinite(here_SN), here_SN, unseen_SN)
+    return unseen_SN
 
 
 def _store(rows: Rows, scale: int, found: Prototypes) -> None:

@@ -16,11 +16,9 @@ ABLATIONS: tuple[Ablation, ...] = (
     Ablation("shapes alone where there is evidence", {"shape_rest": 0.0}),
     Ablation("evidence weights off", {"shape_sharpness": 0, "shapes": 36}),
     Ablation("all 36 shape views", {"shapes": 36}),
-    Ablation("8 shape views", {"shapes": 8}),
     Ablation("4 shape views", {"shapes": 4}),
     Ablation("64 medoids", {"medoids": 64}),
     Ablation("1024 medoids", {"medoids": 1024}),
-    Ablation("16 prototypes", {"prototypes": 16}),
     Ablation("128 prototypes", {"prototypes": 128}),
 )
 # Shares of the training part that are learnt from.

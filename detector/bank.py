@@ -174,7 +174,7 @@ class StudentBank(Shelf):
 
     def _shallow(self, group: _Group) -> _Part:
         """Depth 0: everything that needs no teacher."""
-        rows = {name: self._tables.rows[name][group.row_R] for name in self._shallow_names}
+        rows = {name: shapes.rows_at(self._tables.rows[name], group.row_R) for name in self._shallow_names}
         x_RL = prepare(group.values_RL, rows)
         if group.season is not None:
             rows["season.once"], rows["season.twice"] = (prepare(x_RX, rows)[:, FILL:] for x_RX in group.season)
@@ -305,6 +305,7 @@ class StudentBank(Shelf):
             value.float().cpu().numpy() for value in (part.row_RK, alert_RK, surprise_SK, rank_SK)
         )
         teacher_RK = part.teacher_RK.cpu().numpy()
+        loud_RK = np.nan_to_num(ranked_RK, nan=-1.0)
         row = 0
         for s, index in enumerate(group.segments):
             stream, size = segments[index].stream, segments[index].values_SC.shape[1]
@@ -325,7 +326,7 @@ class StudentBank(Shelf):
                 high_KC=high_RK[mine, newest].T,
                 deviation_KC=deviation_RK[mine, newest].T,
                 teacher_K=np.asarray(teacher_RK[mine, newest].any(0)),
-                lag_K=lag_R[mine][np.nan_to_num(ranked_RK[mine, newest], nan=-1.0).argmax(0)],
+                lag_K=lag_R[mine][loud_RK[mine, newest].argmax(0)],
             )
             row += size
 

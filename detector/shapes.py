@@ -97,28 +97,28 @@ def normalised(mean_RXT: Tensor, kind_RX: Tensor) -> Tensor:
 
 
 def memory(history_RL: Tensor, rows: Rows) -> Tensor:
-    """Features (R, V, P, T) of the medoids of stored histories (R, L): what a student is unpacked to when it loads."""
+    """Features (R, V, T, P) of the medoids of stored histories (R, L): what a student is unpacked to when it loads."""
     end_RVP = rows["shape.ends"].long()
     shape = end_RVP.shape
     width_RX, kind_RX = (rows[f"shape.{n}"].long()[..., None].expand(shape).flatten(1) for n in ("width", "kind"))
     feature_RXT, _ = windows(signals(history_RL, rows), end_RVP.flatten(1), width_RX, kind_RX)
-    return feature_RXT.reshape(*shape, POINTS)
+    return feature_RXT.reshape(*shape, POINTS).mT.contiguous()
 
 
 def nearest(feature_RVKT: Tensor, tables: Rows, at_R: Tensor) -> Tensor:
     """Distance (R, V, K) to the nearest medoid, less its own, of rows that stand at `at_R` of the tables."""
-    medoid_BPT, norm_BP, own_BP = (
-        _rows_at(tables[f"shape.{name}"], at_R).flatten(0, 1) for name in ("medoid", "norm", "own")
+    medoid_BTP, norm_BP, own_BP = (
+        rows_at(tables[f"shape.{name}"], at_R).flatten(0, 1) for name in ("medoid", "norm", "own")
     )
     feature_BKT = feature_RVKT.flatten(0, 1)
-    off_BKP = torch.baddbmm(norm_BP[:, None], feature_BKT, medoid_BPT.mT, alpha=-2.0)
+    off_BKP = torch.baddbmm(norm_BP[:, None], feature_BKT, medoid_BTP, alpha=-2.0)
     index_BK = off_BKP.argmin(-1)
-    mine_BKT = medoid_BPT.gather(1, index_BK[..., None].expand(-1, -1, POINTS))
-    distance_BK = (feature_BKT - mine_BKT).square().sum(-1).sqrt() - OWN * own_BP.gather(1, index_BK)
+    mine_BTK = medoid_BTP.gather(2, index_BK[:, None].expand(-1, POINTS, -1))
+    distance_BK = (feature_BKT - mine_BTK.mT).square().sum(-1).sqrt() - OWN * own_BP.gather(1, index_BK)
     return distance_BK.reshape(feature_RVKT.shape[:3])
 
 
-def _rows_at(table: Tensor, at_R: Tensor) -> Tensor:
+def rows_at(table: Tensor, at_R: Tensor) -> Tensor:
     """Rows of a table; without a copy where they stand one after another."""
     first = int(at_R[0])
     if bool((at_R == torch.arange(first, first + len(at_R), device=at_R.device)).all()):

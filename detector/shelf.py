@@ -61,7 +61,7 @@ class Shelf:
         self.device = teacher.device if teacher is not None else torch.device("cpu")
         self._tables = Tables({**layout.row_shapes(), "memory": ()}, layout.stream_shapes(), self.device)
         unpacked: dict[str, tuple[int, ...]] = {
-            "shape.medoid": (layout.shapes, layout.medoids, shapes.POINTS),
+            "shape.medoid": (layout.shapes, shapes.POINTS, layout.medoids),
             "shape.norm": (layout.shapes, layout.medoids),
             "trail": (shapes.SMOOTH - 1,),
         }
@@ -141,7 +141,7 @@ class Shelf:
         for i, (channel, history_L) in enumerate(student.memories):
             own = {name: value[i : i + 1] for name, value in student.memories.rows.items()}
             own["shape.medoid"] = shapes.memory(history_L[None], own)
-            own["shape.norm"] = own["shape.medoid"].square().sum(-1)
+            own["shape.norm"] = own["shape.medoid"].square().sum(-2)
             own["trail"] = torch.full((1, shapes.SMOOTH - 1), torch.nan)
             memories.append(self._memories.add({n: own[n] for n in self._memories.rows}, {}))
             at_C[channel] = memories[-1].start

@@ -70,8 +70,8 @@ class OfShapes:
     def learn(self, x_RL: Tensor) -> Rows:
         found = fit_shapes(x_RL, 4, 32)
         assert found.fitted_X.tolist() == list(range(len(x_RL)))
-        medoid_RVPT = shapes.memory(x_RL, found.rows)
-        return found.rows | {"shape.medoid": medoid_RVPT, "shape.norm": medoid_RVPT.square().sum(-1)}
+        medoid_RVTP = shapes.memory(x_RL, found.rows)
+        return found.rows | {"shape.medoid": medoid_RVTP, "shape.norm": medoid_RVTP.square().sum(-2)}
 
     def see(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
         return shapes.score(x_RL, rows, torch.arange(len(x_RL)), count).fused_RK

@@ -76,8 +76,8 @@ def test_a_short_or_empty_history_has_no_memory() -> None:
 def test_a_missing_beat_stands_out() -> None:
     x_RL = _ecg(6000)
     found = fit_shapes(x_RL[:, :4000], 12, 128)
-    medoid_RVPT = shapes.memory(x_RL[:, :4000], found.rows)
-    rows = found.rows | {"shape.medoid": medoid_RVPT, "shape.norm": medoid_RVPT.square().sum(-1)}
+    medoid_RVTP = shapes.memory(x_RL[:, :4000], found.rows)
+    rows = found.rows | {"shape.medoid": medoid_RVTP, "shape.norm": medoid_RVTP.square().sum(-2)}
     x_RL[:, 5000:5040] = x_RL[:, 5000:5040].mean()
     score_K = shapes.score(x_RL, rows, torch.arange(len(x_RL)), 1900).fused_RK[0]
     peak = 6000 - 1900 + int(score_K.argmax())

@@ -17,6 +17,7 @@ MAX_CHANNELS = 4
 MAX_POINTS = 3000
 LEFT_OF_TEST = 0.15  # of the picture's width at most shows the end of the training part
 _LABEL, _ALERT, _VALUE, _BAND, _SCORE = "#f2b8b5", "#b3261e", "#1f2937", "#9dc3e6", "#2f5d8a"
+_RANK = "#d97706"
 
 
 def plot(series: Series, made: Replayed, file: Path) -> None:
@@ -83,8 +84,13 @@ def _draw_channel(axis: Any, series: Series, made: Replayed, channel: int, befor
 def _draw_score(axis: Any, made: Replayed) -> None:
     at_P, _, high_P = _extremes(made.surprise_K)
     axis.plot(at_P, high_P, color=_SCORE, lw=0.8, label="surprise")
+    if not np.array_equal(made.rank_K, made.surprise_K, equal_nan=True):
+        # "found" and the areas go by the rank, which leaves out what alerts before a shape is complete
+        _, _, rank_P = _extremes(made.rank_K)
+        axis.plot(at_P, rank_P, color=_RANK, lw=1.1, label="rank")
     axis.axhline(made.threshold, color=_ALERT, lw=0.9, ls="--", label="threshold")
-    axis.set_ylim(0, 1.05 * max(float(np.nanmax(made.surprise_K, initial=0.0)), made.threshold + 1))
+    highest = float(np.nanmax([made.surprise_K, made.rank_K], initial=0.0))
+    axis.set_ylim(0, 1.05 * max(highest, made.threshold + 1))
     axis.set_ylabel("surprise,\n−log10 p")
 
 

@@ -1,9 +1,9 @@
 """Slots a second through the student bank, in micro-batches, on one core; and seconds and bytes of a fit.
 
-  python bench/scoring.py [--streams 1000] [--slots 4] [--history 8192]
+  python bench/scoring.py [--streams 1000] [--slots 4] [--history 8192] [--teacher none]
 
 Two sorts of streams, each fitted a few times and put into the bank under many names: cycles, which keep a shape
-memory, and noise with a level that wanders, which keeps none. No teacher.
+memory, and noise with a level that wanders, which keeps none. A teacher takes part in the fit and in what is stored; scored is depth 0.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from detector.bank import StudentBank
+from detector.teacher import load_teacher
 from detector.views import Segment
 from tests.simulation import history, students_of
 from trainer.settings import TrainerSettings
@@ -36,12 +37,13 @@ def values_of(sort: str, seed: int, slots: int) -> np.ndarray:
     return (5 + rng.gamma(2.0, 1.0, slots) + bursts).astype(np.float32)[:, None]
 
 
-def measure(sort: str, streams: int, slots: int, past: int, folder: Path) -> dict[str, float | str]:
+def measure(sort: str, streams: int, slots: int, past: int, folder: Path, named: str) -> dict[str, float | str]:
     """Fit, fill a bank, score micro-batches for five seconds."""
-    settings = TrainerSettings(teacher="none", state_dir=folder)
+    settings = TrainerSettings(teacher=named, state_dir=folder)
     series = [values_of(sort, seed, past + 2048) for seed in range(FITTED)]
+    teacher = load_teacher(settings)
     begun = time.process_time()
-    trained = train([history(f"{seed}", x[:past]) for seed, x in enumerate(series)], None, settings)
+    trained = train([history(f"{seed}", x[:past]) for seed, x in enumerate(series)], teacher, settings)
     fit_s = (time.process_time() - begun) / FITTED
     refs, students = trained.refs("memory", "0" * 64), students_of(trained)
     bank = StudentBank(None, settings)
@@ -78,11 +80,18 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--history", type=int, default=8192)
+    parser.add_argument("--teacher", default="none", help="e.g. smollm2")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for sort in ("cycles", "bursts"):
-            print(json.dumps(measure(sort, arguments.streams, arguments.slots, arguments.history, Path(folder))))
+            print(
+                json.dumps(
+                    measure(
+                        sort, arguments.streams, arguments.slots, arguments.history, Path(folder), arguments.teacher
+                    )
+                )
+            )
 
 
 if __name__ == "__main__":

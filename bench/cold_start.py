@@ -18,10 +18,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from detector import prior
-from detector.incidents import Rules, State, step
+from detector.incidents import Rules
 from detector.views import Segment
 from streamer.controls import Control
-from tests.simulation import KINDS, Array, autoregressive, simulate
+from tests.simulation import KINDS, Array, autoregressive, openings, simulate
 
 RULES = Rules(threshold=4.0)
 
@@ -81,16 +81,6 @@ def surprises(values: Array) -> Array:
     return found.surprise_K.astype(np.float64)
 
 
-def opened(surprise: Array) -> list[int]:
-    """Slots at which incidents open."""
-    state, slots = State(), []
-    for slot, value in enumerate(surprise.tolist()):
-        told = step(state, RULES, slot, value, True)
-        if told is not None and told.state == "open":
-            slots.append(slot)
-    return slots
-
-
 def found_of(name: str, after: int, streams: int) -> float:
     """Share of streams in which an anomaly that begins after so many slots alerts within 12 slots, and not before."""
     hits = 0
@@ -106,7 +96,7 @@ def found_of(name: str, after: int, streams: int) -> float:
         elif name == "wave, 5 x range":
             values = np.sin(np.arange(after + 40) / 5) + 0.1 * values
             values[after:] += 5
-        hits += any(after <= slot < after + 12 for slot in opened(surprises(values)))
+        hits += any(after <= slot < after + 12 for slot in openings(surprises(values), RULES))
     return hits / streams
 
 
@@ -135,7 +125,7 @@ def main() -> None:
         alerts = early = high = 0
         for seed in range(given.streams):
             surprise = surprises(series(kind, seed, given.slots))
-            slots = opened(surprise)
+            slots = openings(surprise, RULES)
             alerts, early = alerts + len(slots), early + sum(slot < given.warm for slot in slots)
             high += int((surprise >= RULES.threshold).sum())
         many = given.streams * given.slots

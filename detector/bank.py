@@ -109,9 +109,9 @@ class StudentBank(Shelf):
         for index, segment in enumerate(segments):
             if out[index] is not None:
                 continue
-            slots, channels = segment.values_SC.shape
+            channels = segment.values_SC.shape[1]
             known = self._known[segment.stream]
-            count = max(0, slots - known.reach + 1) if segment.count is None else segment.count
+            count = segment.scored(known.reach)
             if known.place.channels != channels or count == 0:
                 out[index] = unscored(segment.stream, count, channels, known.ref.version)
             else:
@@ -174,7 +174,8 @@ class StudentBank(Shelf):
 
     def _shallow(self, group: _Group) -> _Part:
         """Depth 0: everything that needs no teacher."""
-        rows = {name: shapes.rows_at(self._tables.rows[name], group.row_R) for name in self._shallow_names}
+        at = shapes.together(group.row_R)
+        rows = {name: self._tables.rows[name][at] for name in self._shallow_names}
         x_RL = prepare(group.values_RL, rows)
         if group.season is not None:
             rows["season.once"], rows["season.twice"] = (prepare(x_RX, rows)[:, FILL:] for x_RX in group.season)

@@ -45,7 +45,7 @@ def anomaly_event(stream: str, verdict: Verdict, transition: Transition, context
         nearest_prototype=evidence["nearest"],
         teacher_used=evidence["teacher"],
         model_version=evidence["model"],
-        warming=evidence.get("warming", False),  # episodes stored before there was a prior do not say
+        warming=evidence["warming"],
         source_offsets=evidence["offsets"],
         reason=wording.anomaly(stream, transition, interval_s),
     )  # fmt: skip

@@ -156,16 +156,11 @@ def score(segments: Sequence[Segment], device: torch.device) -> list[SegmentScor
     """Scores of segments in order, their rows in as few calls as differing lengths allow."""
     widths: dict[int, list[int]] = {}
     for index, segment in enumerate(segments):
-        widths.setdefault(1 << max(count_of(segment) - 1, 0).bit_length(), []).append(index)
+        widths.setdefault(1 << max(segment.scored(REACH) - 1, 0).bit_length(), []).append(index)
     out: dict[int, SegmentScore] = {}
     for width, members in sorted(widths.items()):
         out |= zip(members, _together([segments[i] for i in members], width, device), strict=True)
     return [out[index] for index in range(len(segments))]
-
-
-def count_of(segment: Segment) -> int:
-    """Slots to score."""
-    return max(0, len(segment.values_SC) - REACH + 1) if segment.count is None else segment.count
 
 
 def _together(segments: Sequence[Segment], width: int, device: torch.device) -> list[SegmentScore]:
@@ -189,7 +184,7 @@ def _together(segments: Sequence[Segment], width: int, device: torch.device) -> 
     scales_V = np.array([view.scale for view in VIEWS], np.int16)
     made, row = [], 0
     for s, (segment, size) in enumerate(zip(segments, sizes, strict=True)):
-        newest = slice(width - count_of(segment), None)
+        newest = slice(width - segment.scored(REACH), None)
         mine = (slice(row, row + size), newest)
         expected_KC, half_KC, view_KC = expected_RK[mine].T, half_RK[mine].T, loudest_RK[mine].T
         made.append(

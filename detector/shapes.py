@@ -107,9 +107,8 @@ def memory(history_RL: Tensor, rows: Rows) -> Tensor:
 
 def nearest(feature_RVKT: Tensor, tables: Rows, at_R: Tensor) -> Tensor:
     """Distance (R, V, K) to the nearest medoid, less its own, of rows that stand at `at_R` of the tables."""
-    medoid_BTP, norm_BP, own_BP = (
-        rows_at(tables[f"shape.{name}"], at_R).flatten(0, 1) for name in ("medoid", "norm", "own")
-    )
+    at = together(at_R)
+    medoid_BTP, norm_BP, own_BP = (tables[f"shape.{name}"][at].flatten(0, 1) for name in ("medoid", "norm", "own"))
     feature_BKT = feature_RVKT.flatten(0, 1)
     off_BKP = torch.baddbmm(norm_BP[:, None], feature_BKT, medoid_BTP, alpha=-2.0)
     index_BK = off_BKP.argmin(-1)
@@ -118,12 +117,11 @@ def nearest(feature_RVKT: Tensor, tables: Rows, at_R: Tensor) -> Tensor:
     return distance_BK.reshape(feature_RVKT.shape[:3])
 
 
-def rows_at(table: Tensor, at_R: Tensor) -> Tensor:
-    """Rows of a table; without a copy where they stand one after another."""
-    first = int(at_R[0])
-    if bool((at_R == torch.arange(first, first + len(at_R), device=at_R.device)).all()):
-        return table[first : first + len(at_R)]
-    return table[at_R]
+def together(at_R: Tensor) -> Tensor | slice:
+    """The same index, as a slice where rows stand one after another: tables are then not copied."""
+    first, many = int(at_R[0]), len(at_R)
+    one_by_one = bool((at_R == torch.arange(first, first + many, device=at_R.device)).all())
+    return slice(first, first + many) if one_by_one else at_R
 
 
 def smoothing(rows: Rows) -> Tensor:

@@ -262,9 +262,13 @@ def ranked(row_SCK: Tensor, few_SC: Tensor) -> Tensor:
 
     Channels with few values (`few_SC`) have their say apart: an unseen value adds its own surprise once.
     """
+    return _with_novelty(fuse_channels(torch.where(few_SC[..., None], torch.nan, row_SCK)), row_SCK, few_SC)
+
+
+def _with_novelty(fused_SK: Tensor, row_SCK: Tensor, few_SC: Tensor) -> Tensor:
+    """What the other channels say together, and on top what those with few values do; NaN where no channel is there."""
     there_SCK = torch.isfinite(row_SCK)
     novel_SK = torch.where(there_SCK & few_SC[..., None], row_SCK, 0.0).amax(1)
-    fused_SK = fuse_channels(torch.where(few_SC[..., None], torch.nan, row_SCK))
     return torch.where(there_SCK.any(1), torch.nan_to_num(fused_SK, nan=0.0) + novel_SK, torch.nan)
 
 
@@ -284,13 +288,11 @@ def finish(row_SCK: Tensor, few_SC: Tensor, stream_cal_SC: Tensor) -> Tensor:
     The fusion of several channels is calibrated once more. It never says less than the loudest channel does among
     as many (Bonferroni: C channels have C times the chance), which holds however the channels hang together.
     """
-    there_SCK = torch.isfinite(row_SCK)
-    novel_SK = torch.where(there_SCK & few_SC[..., None], row_SCK, 0.0).amax(1)
-    row_SCK = torch.where(few_SC[..., None], torch.nan, row_SCK)
-    fused_SK = fuse_channels(row_SCK)
-    channels_SK = torch.isfinite(row_SCK).sum(1)
-    loudest_SK = torch.nan_to_num(row_SCK, nan=-1.0).amax(1)
+    rich_SCK = torch.where(few_SC[..., None], torch.nan, row_SCK)
+    fused_SK = fuse_channels(rich_SCK)
+    channels_SK = torch.isfinite(rich_SCK).sum(1)
+    loudest_SK = torch.nan_to_num(rich_SCK, nan=-1.0).amax(1)
     bound_SK = loudest_SK - channels_SK.clamp_min(1).log10()
     several_SK = torch.maximum(calibration.surprise(fused_SK, stream_cal_SC[:, None]), bound_SK)
     whole_SK = torch.where(channels_SK > 1, several_SK, fused_SK)
-    return torch.where(there_SCK.any(1), torch.nan_to_num(whole_SK, nan=0.0) + novel_SK, torch.nan)
+    return _with_novelty(whole_SK, row_SCK, few_SC)

@@ -34,6 +34,10 @@ class Segment:
     last: int | None = None  # number of the newest slot: calls that follow each other need not begin anew
     cold: bool = False  # judge by the generic prior even if there is a student: it is that of another grid
 
+    def scored(self, reach: int) -> int:
+        """Slots to be scored when a score looks at `reach` of them."""
+        return max(0, len(self.values_SC) - reach + 1) if self.count is None else self.count
+
 
 @dataclass(frozen=True)
 class SegmentScore:

@@ -9,6 +9,7 @@ import torch
 
 from detector.artefact import Student
 from detector.bank import StudentBank
+from detector.incidents import Rules, State, step
 from detector.settings import DetectorSettings
 from detector.teacher import Teacher, load_teacher
 from trainer.histories import History
@@ -16,6 +17,16 @@ from trainer.settings import TrainerSettings
 from trainer.train import Trained, train
 
 Array = npt.NDArray[np.float64]
+
+
+def openings(surprise_K: npt.NDArray[np.floating], rules: Rules) -> list[int]:
+    """Slots at which the incident machine opens, every slot counting."""
+    state, slots = State(), []
+    for slot, surprise in enumerate(surprise_K.tolist()):
+        told = step(state, rules, slot, surprise, True)
+        if told is not None and told.state == "open":
+            slots.append(slot)
+    return slots
 
 
 def autoregressive(rng: np.random.Generator, count: int, keep: float) -> Array:

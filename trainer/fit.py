@@ -101,8 +101,7 @@ def fit_stack(
         rows |= distil(teacher, layout, rows, shallow, how)
     unseen_SN = _unseen(held_RNV, first_RN, learnt, stack)
     over_S = (unseen_SN >= HELD_BACK_LEVEL).sum(-1) / torch.isfinite(unseen_SN).sum(-1).clamp_min(1)
-    shaped_R = (rows["blend"] > 0).float()
-    shaped_S = torch.zeros(len(stack.histories), device=x_RL.device).index_add_(0, stack.stream_R, shaped_R) > 0
+    shaped_S = (stack.by_stream(rows["blend"][:, None]) > 0).flatten(1).any(1)
     streams = {"stream_cal": levels.stream_cal, "lean": lean(unseen_SN, shaped_S)}
     excess_S = over_S * HELD_BACK_SLOTS
     return Fitted(stack.histories, stack.stream_R, rows, streams, memories, excess_S)

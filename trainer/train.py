@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 ALERT = 4.0  # the default threshold: one false alarm in 10 000 slots
 # Below this many slots a student is "warming": it is put into force even when it is still nearly blind.
 RECALL_FROM_SLOTS = 1024
+PASSED = "passed"  # the reason of a student that may be put into force
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _verdict(history: History, excess: float, recall: float, settings: TrainerSe
     if history.points >= RECALL_FROM_SLOTS and recall < settings.gate_min_recall:
         reason = f"sees {recall:.0%} of the injected anomalies, {settings.gate_min_recall:.0%} are asked for"
         return Verdict(False, excess, recall, reason)
-    return Verdict(True, excess, recall, "passed")
+    return Verdict(True, excess, recall, PASSED)
 
 
 def _since(begin: float) -> float:

@@ -17,11 +17,11 @@ from bench.quality.baselines import BASELINES
 from bench.quality.plan import EVERY, LEFT_OUT, LIVE_HISTORY, Step
 from trainer.backtest.report import summarise
 from trainer.backtest.runner import Row
+from trainer.train import PASSED
 
 # The set whose series have the UCR rule; the others are compared by VUS-PR.
 FOUND = "ucr"
 NONE = "–"
-PASSED = "passed"  # what the trainer's gate says of a student that is put into force
 Cell = float | None
 
 

@@ -12,7 +12,7 @@ from streamer.contracts import AnomalyEvent, StreamSettings
 
 EVIDENCE: dict[str, Any] = {
     "channels": [{"channel": "cpu.0", "share": 0.8, "value": 97.3, "expected": 7.0, "low": 3.0, "high": 12.0}],
-    "view": "prototype", "scale": 64, "depth": 0, "nearest": 7, "teacher": False, "model": "v1", "offsets": [3, 9],
+    "view": "prototype", "scale": 64, "depth": 0, "nearest": 7, "teacher": False, "model": "v1", "warming": False, "offsets": [3, 9],
 }  # fmt: skip
 VERDICT = Verdict(2, 100_000_000, 0, 1100)
 CONTEXT = Context("anomalyllm/al", 3, StreamSettings(tenant="t", labels={"a": "b"}), 200 * 10**9)

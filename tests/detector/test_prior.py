@@ -9,9 +9,9 @@ import torch
 from detector import prior
 from detector.bank import StudentBank
 from detector.evidence import evidence_at
-from detector.incidents import Rules, State, step
+from detector.incidents import Rules
 from detector.views import Segment, SegmentScore
-from tests.simulation import KINDS, quick_settings, simulate
+from tests.simulation import KINDS, openings, quick_settings, simulate
 
 RULES = Rules(threshold=4.0)  # one false alert expected in 10 000 slots
 SLOTS = 2500
@@ -26,12 +26,7 @@ def _score(values: np.ndarray, count: int | None = None) -> SegmentScore:
 
 
 def _alerts(surprise_K: np.ndarray) -> list[int]:
-    state, slots = State(), []
-    for slot, surprise in enumerate(surprise_K.tolist()):
-        told = step(state, RULES, slot, surprise, True)
-        if told is not None and told.state == "open":
-            slots.append(slot)
-    return slots
+    return openings(surprise_K, RULES)
 
 
 def _noise(count: int, seed: int = 0) -> np.ndarray:

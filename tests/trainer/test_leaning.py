@@ -7,19 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.incidents import Rules, State, step
+from detector.incidents import Rules
 from detector.student import LEAN_LEVEL, leaning
+from tests.simulation import openings
 from trainer.leaning import count, lean
 
 
 @given(st.lists(st.floats(0, 8, width=32), min_size=1, max_size=120))
 def test_incidents_are_counted_as_the_machine_opens_them(surprises: list[float]) -> None:
-    rules = Rules(threshold=LEAN_LEVEL)
-    state, opened = State(), 0
-    for slot, surprise in enumerate(surprises):
-        told = step(state, rules, slot, surprise, counts=True)
-        opened += told is not None and told.state == "open"
-    assert int(count(torch.tensor([surprises]), LEAN_LEVEL)) == opened
+    opened = openings(np.array(surprises), Rules(threshold=LEAN_LEVEL))
+    assert int(count(torch.tensor([surprises]), LEAN_LEVEL)) == len(opened)
 
 
 def test_a_history_that_keeps_its_promise_needs_no_correction_and_clusters_make_it_bolder() -> None:

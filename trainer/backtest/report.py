@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.backtest.metrics import LATENCIES, precision_recall
+from trainer.train import PASSED
 
 Row = dict[str, Any]
 # Beyond this many series only the summary is shown, and the series with an error.
@@ -54,7 +55,7 @@ def summarise(rows: Sequence[Row], latency: int) -> dict[str, Any]:
         "alerts": sum(row["alerts"] for row in good),
         "false_alerts": everything,
         "slots": slots,
-        "gate_passed": sum(row["gate"] == "passed" for row in good),
+        "gate_passed": sum(row["gate"] == PASSED for row in good),
         "student_bytes": _mean([row["student_bytes"] for row in good if row["student_bytes"]]),
         **by_latency,
     }

@@ -42,6 +42,8 @@ def widths(period_R: Tensor, slots_R: Tensor) -> Tensor:
 _LARGE = ("shape.medoid", "shape.norm", "shape.own", "shape.ends")
 # Rows matched at a time: their medoids (295 KB a row) stay in the cache between being fetched and being multiplied.
 _CHUNK = 16
+# Windows whose features are made at a time, 1.5 MB: fewer cost calls, more fall out of the cache.
+_PASS = 8192
 
 
 class Signals(NamedTuple):
@@ -149,9 +151,10 @@ def score(x_RL: Tensor, tables: Rows, at_R: Tensor, count: int, follows: bool = 
     Row r stands at `at_R[r]` of the tables. With `follows` their "trail" is that of a call which ended just before
     these slots; without it, the slots before are worked out again.
     """
+    slots = count if follows else count + SMOOTH - 1
+    many = max(1, _PASS // (tables["shape.width"].shape[1] * slots))
     parts = [
-        _score(x_RL[at : at + _CHUNK], tables, at_R[at : at + _CHUNK], count, follows)
-        for at in range(0, len(x_RL), _CHUNK)
+        _score(x_RL[at : at + many], tables, at_R[at : at + many], count, follows) for at in range(0, len(x_RL), many)
     ]
     return parts[0] if len(parts) == 1 else ShapeScore(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
@@ -166,7 +169,9 @@ def _score(x_RL: Tensor, tables: Rows, at_R: Tensor, count: int, follows: bool) 
     shape = (len(x_RL), views, many)
     width_RX, kind_RX = (rows[f"shape.{n}"].long()[..., None].expand(shape).flatten(1) for n in ("width", "kind"))
     feature_RXT, whole_RX = windows(signals(x_RL, rows), end_K.expand(shape).flatten(1), width_RX, kind_RX)
-    raw_RVK = nearest(feature_RXT.reshape(*shape, POINTS), tables, at_R)
+    feature_RVKT = feature_RXT.reshape(*shape, POINTS)
+    chunks = zip(feature_RVKT.split(_CHUNK), at_R.split(_CHUNK), strict=True)
+    raw_RVK = torch.cat([nearest(feature, tables, at) for feature, at in chunks])
     unit_RVK = ((raw_RVK - rows["shape.centre"][..., None]) / rows["shape.unit"][..., None]).float()
     unit_RVK = torch.where(whole_RX.reshape(shape), unit_RVK, torch.nan)
     return fuse(unit_RVK, rows, count, rows["trail"] if follows else None)

@@ -37,7 +37,7 @@ def anomaly_event(stream: str, verdict: Verdict, transition: Transition, context
         slots=episode.last() - episode.onset + 1,
         score=round(episode.peak, 3),
         tail_probability=10.0**-episode.peak,
-        threshold=round(episode.threshold, 3),
+        threshold=round(episode.threshold + episode.stricter, 3),
         channels=[ChannelShare(**channel) for channel in evidence["channels"]],
         view=evidence["view"],
         scale=evidence["scale"],

@@ -21,6 +21,10 @@ LOWEST, HIGHEST = 1.5, 11.0
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 HYSTERESIS = 1.0  # an incident holds until slots are ten times as likely as the threshold
 DECADE = 1.0
+# A stream that alerts far more often than its dial allows is judged more strictly until it is calmer: openings are
+# remembered for as long as this many false ones are expected, and twice that and more raise what opens the next one.
+EXPECTED, PATIENCE = 2.0, 3.0
+REMEMBERED = 128  # openings at most: 1.4 decades
 SILENCED = 99.0  # a mute level that no surprise exceeds: a person has called it a false alarm
 # Tail probability a slot on normal data: 1e-8 is one false alert in 4 months at 10 Hz, 1e-6 one in 28 hours.
 SEVERITIES: tuple[tuple[float, Severity], ...] = ((8.0, "critical"), (6.0, "warning"))
@@ -64,6 +68,12 @@ class Rules:
     update_every: int = 64
     max_slots: int = 1024
     stride: int = 1
+    fatigue: bool = True
+
+    @property
+    def memory(self) -> float:
+        """Slots in which EXPECTED false alerts are expected."""
+        return EXPECTED * math.pow(10.0, self.threshold)
 
 
 def closing(threshold: float) -> float:
@@ -77,10 +87,11 @@ class Episode:
 
     anchor: int
     onset: int  # first surprising slot
-    threshold: float
+    threshold: float  # of the dial …
     peak: float
     peak_slot: int
     hot: int  # newest slot at or above the closing threshold
+    stricter: float = 0.0  # … and how many decades more it took
     revision: int = 0
     told_peak: float = 0.0  # peak at the newest revision
     length: int = 1  # scored slots since the opening
@@ -111,11 +122,23 @@ class State:
     # peak of a new baseline (or SILENCED): nothing opens until quiet, a new model, or a surprise a decade above it
     muted: float | None = None
     calm: int = 0  # quiet slots in a row while muted
+    openings: list[int] = field(default_factory=list)  # anchors of the newest incidents, within `Rules.memory`
 
     @property
     def idle(self) -> bool:
         """Nothing is going on: a slot below the threshold changes nothing."""
         return self.incident is None and not self.hits and self.muted is None
+
+
+def strictness(state: State, rules: Rules, slot: int) -> float:
+    """Decades by which surprises must exceed the threshold: none up to two openings where two are expected.
+
+    It is what a rate of alerts above the dial's says of the tail, drawn towards the dial while alerts are few.
+    """
+    if not rules.fatigue or len(state.openings) <= EXPECTED:
+        return 0.0
+    recent = sum(slot - opened < rules.memory for opened in state.openings)
+    return max(0.0, math.log10((recent + PATIENCE) / (EXPECTED + PATIENCE)))
 
 
 class Transition(NamedTuple):
@@ -137,7 +160,8 @@ def step(state: State, rules: Rules, slot: int, surprise: float, counts: bool) -
     value = surprise if counts and surprise == surprise else 0.0
     if state.incident is not None:
         return _during(state, state.incident, rules, slot, value)
-    threshold = rules.threshold
+    stricter = strictness(state, rules, slot)
+    threshold = rules.threshold + stricter
     if state.muted is not None:
         state.calm = state.calm + 1 if value < closing(threshold) else 0
         if state.calm >= rules.quiet:
@@ -152,8 +176,9 @@ def step(state: State, rules: Rules, slot: int, surprise: float, counts: bool) -
         return None
     episode = Episode(
         anchor=slot, onset=state.hits[0], threshold=rules.threshold, peak=value, peak_slot=slot, hot=slot,
-        told_peak=value, tell_at=rules.update_every,
+        stricter=stricter, told_peak=value, tell_at=rules.update_every,
     )  # fmt: skip
+    state.openings = [*(at for at in state.openings if slot - at < rules.memory), slot][-REMEMBERED:]
     state.incident, state.hits, state.muted, state.calm = episode, [], None, 0
     return Transition("open", episode, slot)
 
@@ -163,7 +188,7 @@ def _during(state: State, episode: Episode, rules: Rules, slot: int, value: floa
     episode.length += 1
     if value > episode.peak:
         episode.peak, episode.peak_slot = value, slot
-    if value >= closing(episode.threshold):
+    if value >= closing(episode.threshold + episode.stricter):
         episode.hot, episode.calm = slot, 0
     else:
         episode.calm += 1
@@ -248,7 +273,7 @@ def rejudge(
     known = [e for e in [*state.recent, *([state.incident] if state.incident else [])] if e.onset >= start]
     if state.incident is not None:
         rules = replace(rules, threshold=state.incident.threshold)
-    trial = State()
+    trial = State(openings=[at for at in state.openings if at < start])
     for row in rows:
         step(trial, rules, *row)
     found = [*trial.recent, *([trial.incident] if trial.incident else [])]
@@ -277,6 +302,8 @@ def rejudge(
     state.recent = [e for e in result if e.ended is not None]
     state.incident = next((e for e in result if e.ended is None), None)
     state.hits = trial.hits
+    again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
+    state.openings = [*(at for at in state.openings if at < start), *again][-REMEMBERED:]
     return told
 
 
@@ -308,4 +335,5 @@ def _adopt(old: Episode, new: Episode, evidence: Callable[[int], dict[str, Any]]
         old.evidence = evidence(new.peak_slot)
     old.onset, old.peak, old.peak_slot, old.hot = new.onset, new.peak, new.peak_slot, new.hot
     old.length, old.tell_at, old.calm, old.ended = new.length, new.tell_at, new.calm, new.ended
+    old.stricter = new.stricter
     old.retracted = False

@@ -112,6 +112,7 @@ class Judge:
                 update_every=own.update_every,
                 max_slots=own.max_slots,
                 stride=own.stride,
+                fatigue=own.fatigue,
             )
         return rules
 

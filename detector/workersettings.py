@@ -18,6 +18,9 @@ class WorkerSettings(DetectorSettings):
     open_window: int = Field(3, ge=1, description="… among so many scored ones")
     quiet: int = Field(10, ge=1, description="scored slots below the closing threshold that end an incident")
     warming: bool = Field(True, description="streams without a student alert, too: a generic prior judges them")
+    fatigue: bool = Field(
+        True, description="a stream that alerts far more often than its dial allows is judged more strictly"
+    )
     update_every: int = Field(64, ge=1, description="scored slots until an open incident is told again, then doubled")
     max_slots: int = Field(1024, ge=16, description="an incident that lasts longer is a new baseline")
     no_data_min_s: float = Field(5.0, ge=0.1, description="a shorter silence is never an incident")

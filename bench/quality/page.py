@@ -46,6 +46,13 @@ class Rows:
             if "error" not in row
         ]
 
+    def work(self) -> float:
+        """CPU seconds of all results, each counted once however many tables it is in."""
+        every = {
+            (row["name"], float(row.get("cpu_s") or row.get("seconds") or 0.0)) for _, rows in self.done for row in rows
+        }
+        return sum(seconds for _, seconds in every)
+
     def mean(self, table: str, name: str, data_set: str, latency: int, figure: str) -> Cell:
         """Mean over the series that have the figure."""
         values = [row[f"latency_{latency}"][figure] for row in self.of(table, name, data_set)]
@@ -60,6 +67,7 @@ def write(page: Path, rows: Rows, seconds: float) -> None:
         date=datetime.now(UTC).date().isoformat(),
         revision=_revision(),
         minutes=f"{seconds / 60:.0f}",
+        work=f"{rows.work() / 60:.0f}",
         main_8=_main(rows, 8),
         main_0=_main(rows, 0),
         alerts=_alerts(rows),

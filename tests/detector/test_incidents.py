@@ -132,6 +132,39 @@ def test_an_open_incident_keeps_its_threshold() -> None:
     ]
 
 
+def opened(surprises: list[float], rules: Rules = RULES) -> list[Transition]:
+    state, told = State(), []
+    for slot, surprise in enumerate(surprises):
+        transition = step(state, rules, slot, surprise, True)
+        if transition and transition.state == "open":
+            told.append(transition._replace(episode=replace(transition.episode)))
+    return told
+
+
+def test_a_stream_that_alerts_too_often_is_judged_more_strictly_for_a_while() -> None:
+    storm = [*[5.0] * 2, *[0.0] * 8] * 100
+    told = opened(storm)
+    # with 48 remembered it is log10(51 / 5), more than the decade that 5.0 is above the dial
+    assert len(told) == 48
+    assert told[2].episode.stricter == 0.0
+    assert told[10].episode.stricter == pytest.approx(0.4150, abs=1e-4)
+    assert len(opened(storm, replace(RULES, fatigue=False))) == 100
+    memory = int(RULES.memory)
+    assert memory == 20_000
+    later = opened([*storm, *[0.0] * memory, 5.0, 5.0])
+    assert (len(later), later[-1].episode.stricter) == (49, 0.0)  # forgotten
+    assert len(opened([*[7.0] * 2, *[0.0] * 8] * 100)) == 100  # what is rarer still opens
+
+
+def test_two_openings_where_two_are_expected_are_as_promised() -> None:
+    assert [t.episode.stricter for t in opened([*[5.0] * 2, *[0.0] * 8] * 4)] == [
+        0.0,
+        0.0,
+        0.0,
+        pytest.approx(0.0792, abs=1e-4),
+    ]
+
+
 def test_ids_differ_by_stream_grid_anchor_and_kind() -> None:
     ids = {incident_id(*args) for args in (("a", 1, 5), ("b", 1, 5), ("a", 2, 5), ("a", 1, 6), ("a", 1, 5, "no_data"))}
     assert len(ids) == 5

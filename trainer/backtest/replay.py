@@ -24,6 +24,7 @@ from detector.verdicts import Verdict
 from streamer.headers import StreamHeader
 from streamer.rings import StreamWindow
 from streamer.timestamps import NS
+from trainer.backtest.ranking import sustained
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.histories import History
@@ -65,7 +66,7 @@ class Replayed:
     """What the detector made of a test part."""
 
     surprise_K: np.ndarray  # what alerts, at decision time, NaN where nothing could be scored
-    rank_K: np.ndarray  # the same without what alerts ahead of shapes: what ranks slots
+    rank_K: np.ndarray  # the same without what alerts ahead of shapes, or its running mean: what ranks slots
     lag_K: np.ndarray  # slots from the centre of the window that fired to the deciding slot
     loudest_K: np.ndarray  # channel
     alerts: list[Alert]
@@ -157,6 +158,7 @@ def replay(
     if incident is not None:  # still open: its newest revision may be some slots old
         recorder.alerts[incident.anchor].end = incident.last() - recorder.first
     made.alerts = [recorder.alerts[anchor] for anchor in sorted(recorder.alerts)]
+    made.rank_K = sustained(made.rank_K)
     return made
 
 

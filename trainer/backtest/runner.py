@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -112,7 +113,9 @@ def row_of(item: Item, work: Work) -> Row:
         stored = work.state_dir / "backtest" / f"{work.key(series)}.json"
         row = _stored(stored) if work.complete(item.name) else None
         if row is None:
+            begun = time.process_time()
             row = work.make(series)
+            row["cpu_s"] = round(time.process_time() - begun, 3)
             stored.parent.mkdir(parents=True, exist_ok=True)
             part = stored.with_suffix(f".{os.getpid()}")  # a reader must never see half a file
             part.write_bytes(orjson.dumps(row))

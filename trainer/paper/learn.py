@@ -73,7 +73,8 @@ def loss_of(model: PaperModel, normal_NCL: Tensor, generator: torch.Generator) -
     mimicry = gap_X[:count].square().mean()
     push = -torch.log(-torch.expm1(-gap_X[count:])).mean()
     pull = (teacher_XF[count:] - teacher_XF[:count].repeat(2, 1)).square().sum(-1).mean()
-    return mimicry + push + PULL * pull
+    loss: Tensor = mimicry + push + PULL * pull
+    return loss
 
 
 def augmented(normal_NCL: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Teacher and student of the paper (arXiv 2401.15123, section 3): two networks that map a window to unit features.
 
 Shapes: N windows, C channels, L slots, J = L / PATCH tokens, P slots of a patch, H hidden size of the LLM, D width of
-the student, M prototypes, F features.
+the student, M prototypes, F features; X rows (window, channel), Y = 2 J tokens of prototype and window.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class PaperTeacher(nn.Module):
 
     def forward(self, x_NCL: Tensor) -> Tensor:
         """Features (N, F)."""
-        patch_NJX = x_NCL.unflatten(-1, (-1, PATCH)).transpose(1, 2).flatten(2)
+        patch_NJX = x_NCL.reshape(*x_NCL.shape[:2], -1, PATCH).transpose(1, 2).flatten(2)
         token_NJH = self.embedding(patch_NJX)
         if self.positions_JH is not None:
             token_NJH = token_NJH + self.positions_JH
@@ -82,9 +82,9 @@ class PaperStudent(nn.Module):
         # The prototype is seen from the window: a window that is only louder or higher still differs from it.
         mean_NC1, spread_NC1 = x_NCL.mean(-1, keepdim=True), _spread(x_NCL)
         pair_NCX = torch.cat([(proto_NCL - mean_NC1) / spread_NC1, (x_NCL - mean_NC1) / spread_NC1], -1)
-        token_XYD = self.embedding(pair_NCX.flatten(0, 1).unflatten(-1, (-1, PATCH))) + self.position_YD
-        state_XYD = self.encoder(token_XYD)
-        own_NX = state_XYD[:, token_XYD.shape[1] // 2 :].flatten(1).unflatten(0, x_NCL.shape[:2]).flatten(1)
+        patch_XYP = pair_NCX.reshape(-1, len(self.position_YD), PATCH)
+        state_XYD = self.encoder(self.embedding(patch_XYP) + self.position_YD)
+        own_NX = state_XYD[:, len(self.position_YD) // 2 :].reshape(len(x_NCL), -1)
         features_NF: Tensor = self.head(own_NX)
         return nn.functional.normalize(features_NF, dim=-1)
 

@@ -20,8 +20,12 @@ class PaperSettings(DetectorSettings):
     # On one core three blocks take twice as long, and design finding 3 has shallow before deep.
     paper_blocks: int = Field(2, ge=1, description="paper: blocks of the LLM that are kept")
     paper_prototypes: int = Field(16, ge=1, description="paper: learnable prototypes a channel")
-    paper_steps: int = Field(120, ge=1, description="paper: optimiser steps of a fit; the last ones count, none is chosen")
-    paper_batch: int = Field(32, ge=2, description="paper: normal windows a step (fewer of many channels), each scaled and jittered besides")
+    paper_steps: int = Field(
+        120, ge=1, description="paper: optimiser steps of a fit; the last ones count, none is chosen"
+    )
+    paper_batch: int = Field(
+        32, ge=2, description="paper: normal windows a step (fewer of many channels), each scaled and jittered besides"
+    )
     # The published lineage scores every fourth window; a slot in between has the score of the window before it.
     paper_stride: int = Field(4, ge=1, le=64, description="paper: slots from one scored window to the next")
 

@@ -32,7 +32,8 @@ class Norm(NamedTuple):
 
 def standardised(values_SC: np.ndarray, norm: Norm) -> np.ndarray:
     """Rows in standard deviations, float32, gaps kept."""
-    return np.clip((values_SC - norm.mean_C) / norm.std_C, -CLIP, CLIP).astype(np.float32)
+    z_SC: np.ndarray = np.clip((values_SC - norm.mean_C) / norm.std_C, -CLIP, CLIP).astype(np.float32)
+    return z_SC
 
 
 def usable(z_SC: np.ndarray, length: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from trainer.scaling import robust
 VERSION = "paper"
 HELD_BACK = 0.2  # share of the training part in which is measured what is normal
 LEAST = 100  # windows that make a tail; where fewer are held back, those that were learnt from have to do
-MOST = 2048  # windows of which the tail is made, evenly spread
+MOST = 1024  # windows of which the tail is made, evenly spread
 CHUNK = 256  # windows a forward pass
 _FLOOR = 1e-3  # smallest tail scale of a gap that lies between 0 and 2
 

@@ -21,7 +21,7 @@ class PaperSettings(DetectorSettings):
     paper_blocks: int = Field(2, ge=1, description="paper: blocks of the LLM that are kept")
     paper_prototypes: int = Field(16, ge=1, description="paper: learnable prototypes a channel")
     paper_steps: int = Field(
-        120, ge=1, description="paper: optimiser steps of a fit; the last ones count, none is chosen"
+        100, ge=1, description="paper: optimiser steps of a fit; the last ones count, none is chosen"
     )
     paper_batch: int = Field(
         32, ge=2, description="paper: normal windows a step (fewer of many channels), each scaled and jittered besides"

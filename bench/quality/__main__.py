@@ -1,6 +1,6 @@
 """Runs the quality benchmark and writes docs/benchmarks.md.
 
-  python -m bench.quality [--data ../shared/data] [--jobs 2] [--tables main,baseline,cold,ablation] [--only ucr,wsd]
+  python -m bench.quality [--data ../shared/data] [--jobs 2] [--tables main,baseline,paper,cold,ablation] [--only ucr,wsd]
 
 Every series of every step has a result of its own under --state; a run that was cut off goes on where it stopped.
 """
@@ -20,7 +20,7 @@ from bench.quality.plan import Step, data_sets, plan
 from streamer.logs import configure_logs
 from trainer.backtest.runner import Row, longest_first, run
 
-TABLES = ("main", "baseline", "cold", "ablation")
+TABLES = ("main", "baseline", "paper", "cold", "ablation")
 
 
 def main() -> None:

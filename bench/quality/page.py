@@ -14,7 +14,7 @@ import psutil
 from scipy.stats import chi2
 
 from bench.quality.baselines import BASELINES
-from bench.quality.plan import EVERY, LEFT_OUT, LIVE_HISTORY, Step
+from bench.quality.plan import EVERY, LEFT_OUT, LIVE_HISTORY, PAPER_EVERY, PAPER_LEFT_OUT, Step
 from trainer.backtest.report import summarise
 from trainer.backtest.runner import Row
 from trainer.train import PASSED
@@ -70,13 +70,17 @@ def write(page: Path, rows: Rows, seconds: float) -> None:
         work=f"{rows.work() / 60:.0f}",
         main_8=_main(rows, 8),
         main_0=_main(rows, 0),
-        alerts=_alerts(rows),
+        alerts=_alerts(rows, "main", "history"),
         dial=_dial(rows),
         domains=_domains(rows),
-        some=", ".join(f"every {_nth(n)} series of {name}" for name, n in EVERY.items() if name in rows.sets) or "all",
+        some=_some(rows, EVERY),
         left_out=f"{' and '.join(LEFT_OUT)} left out",
-        cold=_sweep(rows, "cold", "learnt from"),
-        ablation=_sweep(rows, "ablation", "changed"),
+        cold=_sweep(rows, "cold", "learnt from", LEFT_OUT),
+        ablation=_sweep(rows, "ablation", "changed", LEFT_OUT),
+        paper_some=_some(rows, PAPER_EVERY),
+        paper_left_out=f"{' and '.join(PAPER_LEFT_OUT)} left out",
+        paper=_sweep(rows, "paper", "profile", PAPER_LEFT_OUT),
+        paper_alerts=_alerts(rows, "paper", "profile"),
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text)
@@ -99,11 +103,16 @@ def _main(rows: Rows, latency: int) -> str:
     return _table(["set", "series", *(title for *_, title in columns)], lines)
 
 
-def _alerts(rows: Rows) -> str:
+def _some(rows: Rows, every: dict[str, int]) -> str:
+    """Which series of the larger sets are taken."""
+    return ", ".join(f"every {_nth(n)} series of {name}" for name, n in every.items() if name in rows.sets) or "all"
+
+
+def _alerts(rows: Rows, table: str, title: str) -> str:
     lines = []
     for name in rows.sets:
-        for row in rows.names("main"):
-            mine = rows.of("main", row, name)
+        for row in rows.names(table):
+            mine = rows.of(table, row, name)
             if not mine:
                 continue
             s: dict[str, Any] = summarise(mine, 8)
@@ -113,7 +122,7 @@ def _alerts(rows: Rows) -> str:
                 _figure(s["delay_points"], 0), f"{s['points_per_s']:,}" if s["points_per_s"] else NONE,
                 _figure(s["fit_s"], 2), _figure(s["student_bytes"], 0),
             ])  # fmt: skip
-    head = ("set", "history", "event F1", "precision", "recall", "hit/events", "alerts", "false/10k", "delay")
+    head = ("set", title, "event F1", "precision", "recall", "hit/events", "alerts", "false/10k", "delay")
     return _table([*head, "points/s", "fit, s", "student, bytes"], lines)
 
 
@@ -160,9 +169,9 @@ def _domains(rows: Rows) -> str:
     return _table(["domain", "series", "found", "VUS-PR, 8 late", "event F1", "false/10k"], lines)
 
 
-def _sweep(rows: Rows, table: str, title: str) -> str:
+def _sweep(rows: Rows, table: str, title: str, left_out: Sequence[str]) -> str:
     """A line a change: found of the UCR series, VUS-PR of each other set and their mean, 8 late and at once."""
-    others = [name for name in rows.sets if name not in (FOUND, *LEFT_OUT)]
+    others = [name for name in rows.sets if name not in (FOUND, *left_out)]
     lines = []
     for name in rows.names(table):
         late = [rows.mean(table, name, s, 8, "vus_pr") for s in others]

@@ -17,13 +17,21 @@ LIVE_HISTORY = 8192
 # Ablations and cold starts are run on every so many-th series of the larger sets: enough to tell, short enough to run.
 LEFT_OUT = ("gecco", "smd")  # of both: a minute or more of fit a series
 EVERY = {"ucr": 4, "smap": 6, "msl": 4, "wsd": 4, "asd": 3, "tods": 2, "aiops": 2}
+# The paper profile takes about 50 s of a core a series: this many make some 12 minutes of two cores.
+PAPER_EVERY = {"ucr": 8, "smap": 27, "msl": 14, "wsd": 17, "asd": 6, "tods": 8, "aiops": 6, "smd": 7}
+PAPER_LEFT_OUT = ("gecco",)  # 140 000 test slots of its one series
+PAPER: tuple[tuple[str, dict[str, str]], ...] = (
+    ("product", {}),
+    ("paper", {"profile": "paper"}),
+    ("paper, tiny random teacher", {"profile": "paper", "teacher": "random"}),
+)
 
 
 @dataclass(frozen=True)
 class Step:
     """One row of one table, for one data set."""
 
-    table: str  # "main", "baseline", "ablation", "cold"
+    table: str  # "main", "baseline", "paper", "ablation", "cold"
     name: str
     data_set: str
     work: Work
@@ -49,6 +57,11 @@ def plan(sets: dict[str, list[Item]], state_dir: Path, tables: Sequence[str]) ->
     for baseline in BASELINES:
         for name, items in sets.items():
             steps.append(Step("baseline", baseline.name, name, BaselineWork(baseline.name, state_dir, own), items))
+    for title, overrides in PAPER:
+        settings = BacktestSettings.model_validate({"state_dir": state_dir, **overrides})
+        for name, items in sets.items():
+            mine = [] if name in PAPER_LEFT_OUT else items[:: PAPER_EVERY.get(name, 1)]
+            steps.append(Step("paper", title, name, Task(settings, code), mine))
     for share in COLD_STARTS:
         for name, items in sets.items():
             steps.append(Step("cold", f"{share:.0%}", name, Task(default, code, share=share), some(name, items)))

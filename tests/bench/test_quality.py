@@ -10,6 +10,7 @@ from bench.quality.baselines import BASELINES, Baseline, fused, matrix_profile, 
 from bench.quality.page import Rows, write
 from bench.quality.plan import data_sets, plan
 from tests.trainer.backtest.made import BURST, TRAIN, waves, write_folder
+from trainer.backtest.task import Task
 
 # The matrix profile is compiled at its first use: a minute on an idle core, several on a busy one.
 pytestmark = pytest.mark.timeout(900)
@@ -69,8 +70,8 @@ def test_the_page_has_all_tables(tmp_path: Path) -> None:
     assert list(sets) == ["ucr", "kpi"]
     steps = [
         step
-        for step in plan(sets, tmp_path / "state", ("main", "baseline", "cold"))
-        if step.name in ("train", "moving_variance", "50%")
+        for step in plan(sets, tmp_path / "state", ("main", "baseline", "paper", "cold"))
+        if step.name in ("train", "moving_variance", "product", "paper, tiny random teacher", "50%")
     ]
     page = tmp_path / "docs" / "benchmarks.md"
     write(page, Rows(carry_out(steps, 1)), 60.0)
@@ -79,4 +80,21 @@ def test_the_page_has_all_tables(tmp_path: Path) -> None:
     assert "| ucr, found | 1 | **1.000** |" in text
     assert "| kpi, VUS-PR | 2 |" in text
     assert "| 50% |" in text
+    assert "| product | 1.000 |" in text
+    assert "| paper, tiny random teacher |" in text
     assert "Not run." in text  # the ablation
+
+
+def test_the_paper_is_run_on_the_same_series_as_the_product(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_folder(root / "ucr", [waves(n) for n in range(10)])
+    write_folder(root / "gecco", [waves(0)])
+    steps = plan(data_sets(root), tmp_path / "state", ("paper",))
+    assert [(step.name, step.data_set) for step in steps] == [
+        ("product", "ucr"), ("paper", "ucr"), ("paper, tiny random teacher", "ucr"),
+    ]  # fmt: skip
+    assert all([item.name for item in step.items] == ["wave-0", "wave-8"] for step in steps)
+    works = [step.work for step in steps]
+    assert [(w.settings.profile, w.settings.teacher) for w in works if isinstance(w, Task)] == [
+        ("product", "none"), ("paper", "smollm2"), ("paper", "random"),
+    ]  # fmt: skip

@@ -8,6 +8,7 @@ channels.
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from detector.artefact import SUFFIX, ArtefactStore
 from detector.bank import StudentBank
 from detector.cache import Change, Entry
 from detector.incidents import Transition
-from detector.judge import Job, Judge
+from detector.judge import Bank, Job, Judge
 from detector.teacher import Teacher
 from detector.verdicts import Verdict
 from streamer.headers import StreamHeader
@@ -28,6 +29,8 @@ from trainer.backtest.ranking import sustained
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.histories import History
+from trainer.paper.fit import fit as fit_paper
+from trainer.paper.score import PaperBank
 from trainer.train import train
 
 # Slots announced at a time. Scores do not depend on it; it bounds the memory of one call.
@@ -130,10 +133,10 @@ def replay(
     scores it, as it does a stream that has no student yet (nothing does with `settings.warming` off).
     """
     torch.manual_seed(seed)
-    bank = StudentBank(teacher, settings)
     rows = learnt(series, history, share)
     begin = time.process_time()
-    gate, size = _fit(bank, series, rows, teacher, settings)
+    fit = partial(_fit_paper, seed=seed) if settings.profile == "paper" else partial(_fit, teacher=teacher)
+    bank, gate, size = fit(_history(series, rows), settings=settings)
     fit_s = time.process_time() - begin
     judge = Judge(bank, settings, {})
     entry = _entry(series, bank.context + settings.slack)
@@ -162,25 +165,33 @@ def replay(
     return made
 
 
-def _fit(
-    bank: StudentBank, series: Series, rows: slice, teacher: Teacher | None, settings: BacktestSettings
-) -> tuple[str, int]:
-    """Train one student and put it into force as a detector would: out of its artefact. Returns gate and bytes."""
-    history = History(
-        series.name, series.channels, series.values_SC[rows], series.first_slot + rows.start, GRID_VERSION
-    )
+def _history(series: Series, rows: slice) -> History:
+    return History(series.name, series.channels, series.values_SC[rows], series.first_slot + rows.start, GRID_VERSION)
+
+
+def _fit_paper(history: History, settings: BacktestSettings, seed: int) -> tuple[Bank, str, int]:
+    """The paper profile in the product's place: all that follows is the same."""
+    fitted = fit_paper(history, settings, seed)
+    if isinstance(fitted, str):
+        return PaperBank(None, settings), fitted, 0
+    return PaperBank(fitted, settings), "none: the paper has no gate", fitted.size
+
+
+def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None) -> tuple[Bank, str, int]:
+    """Train one student and put it into force as a detector would: out of its artefact. Returns bank, gate and bytes."""
+    bank = StudentBank(teacher, settings)
     if history.points < settings.min_slots:
         by = "scored by the generic prior" if settings.warming else "not scored"
-        return f"not fitted, {by}: {history.points} slots with data are fewer than {settings.min_slots}", 0
+        return bank, f"not fitted, {by}: {history.points} slots with data are fewer than {settings.min_slots}", 0
     trained = train([history], teacher, settings)
     data = trained.data()
     with tempfile.TemporaryDirectory() as folder:
         store = ArtefactStore(folder, Path(folder) / "cache")
         uri, sha256 = store.write(trained.header.version + SUFFIX, data)
-        ref = trained.refs(uri, sha256)[series.name]
+        ref = trained.refs(uri, sha256)[history.stream]
         [student] = store.read(uri, sha256, [ref.row])
         bank.put([(ref, student)])
-    return trained.verdicts[0].reason, len(data)
+    return bank, trained.verdicts[0].reason, len(data)
 
 
 def _entry(series: Series, keep: int) -> Entry:

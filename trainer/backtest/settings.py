@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from detector.workersettings import WorkerSettings
+from trainer.paper.settings import PaperSettings
 from trainer.settings import TrainerSettings
 
 # What only servers need (a backtest talks to none), and threads: each of its processes has one.
@@ -13,7 +14,7 @@ LEFT_OUT = (
 )  # fmt: skip
 
 
-class BacktestSettings(TrainerSettings, WorkerSettings):
+class BacktestSettings(PaperSettings, TrainerSettings, WorkerSettings):
     """Everything that fits, scores and opens incidents."""
 
     teacher: str = Field(

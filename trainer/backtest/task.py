@@ -119,7 +119,9 @@ _TEACHERS: dict[str, Teacher | None] = {}
 
 
 def _teacher(settings: BacktestSettings) -> Teacher | None:
-    """The frozen LLM, loaded once a process."""
+    """The frozen LLM, loaded once a process; the paper profile's is not frozen, and loaded where it is learnt."""
+    if settings.profile == "paper":
+        return None
     said = settings.model_dump_json(include={n for n in type(settings).model_fields if n.startswith("teacher")})
     if said not in _TEACHERS:
         _TEACHERS.clear()

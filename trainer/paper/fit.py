@@ -1,0 +1,91 @@
+"""History → fitted model with its calibrated tail. The last fifth is held back from learning, as published.
+
+Shapes: S slots, C channels, W windows.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from detector import calibration
+from streamer.contracts import ModelRef
+from trainer.histories import History
+from trainer.paper.learn import learn
+from trainer.paper.model import PaperModel, gap
+from trainer.paper.settings import PaperSettings
+from trainer.paper.trunk import load_trunk
+from trainer.paper.windows import Norm, standardised, usable, windows
+from trainer.scaling import robust
+
+VERSION = "paper"
+HELD_BACK = 0.2  # share of the training part in which is measured what is normal
+LEAST = 100  # windows that make a tail; where fewer are held back, those that were learnt from have to do
+MOST = 1024  # windows of which the tail is made, evenly spread
+CHUNK = 256  # windows a forward pass
+_FLOOR = 1e-3  # smallest tail scale of a gap that lies between 0 and 2
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All that one stream's scores need."""
+
+    model: PaperModel
+    norm: Norm
+    cal_X: Tensor  # one calibrator, see detector.calibration
+    ref: ModelRef
+    size: int  # bytes of what was learnt
+    losses: list[float]  # of every step
+
+
+def fit(history: History, settings: PaperSettings, seed: int) -> Fitted | str:
+    """Learn from a history; of one that is too short a sentence that says so.
+
+    Raises TeacherError when the teacher cannot be loaded.
+    """
+    length, values_SC = settings.paper_window, history.values_SC
+    if history.points < length + LEAST:
+        return f"not fitted, not scored: {history.points} slots with data are fewer than {length + LEAST}"
+    norm = Norm.of(values_SC)
+    z_SC = standardised(values_SC, norm)
+    start_A = usable(z_SC, length)
+    cut = round(len(z_SC) * (1 - HELD_BACK))
+    held_A = start_A[start_A >= cut]
+    learn_A = start_A[start_A <= cut - length]
+    if len(held_A) < LEAST or not len(learn_A):
+        held_A = learn_A = start_A
+    if len(start_A) < LEAST:
+        return f"not fitted, not scored: {len(start_A)} windows of {length} slots are half there, fewer than {LEAST}"
+    learnt = learn(z_SC, learn_A, load_trunk(settings), settings, seed)
+    cal_X = _calibrated(learnt.model, z_SC, held_A, length)
+    # what a history of so many slots can back at most, as for the product's rows
+    cap_R = robust(torch.from_numpy(np.ascontiguousarray(values_SC.T))).cap_R
+    cal_X = calibration.cap(cal_X, cap_R.nan_to_num(0.0).max())
+    data = save({"calibrator": cal_X, **learnt.tuned})
+    ref = ModelRef(
+        version=VERSION, uri="", row=0, sha256=hashlib.sha256(data).hexdigest(), grid_version=history.grid_version,
+        trained_slots=history.span, points=history.points,
+    )  # fmt: skip
+    return Fitted(learnt.model, norm, cal_X, ref, len(data), learnt.losses)
+
+
+@torch.inference_mode()
+def gaps(model: PaperModel, z_SC: np.ndarray, start_W: np.ndarray, length: int) -> np.ndarray:
+    """Teacher minus student (W,) of windows that begin at these rows; NaN where too little of one is there."""
+    parts = [np.zeros(0, np.float32)]
+    for at in range(0, len(start_W), CHUNK):
+        x_NCL, enough_N = windows(z_SC, start_W[at : at + CHUNK], length)
+        parts.append(torch.where(enough_N, gap(*model(x_NCL)), torch.nan).numpy())
+    return np.concatenate(parts)
+
+
+def _calibrated(model: PaperModel, z_SC: np.ndarray, start_A: np.ndarray, length: int) -> Tensor:
+    """The calibrator of normal windows, some of those that begin at these rows."""
+    start_W = start_A[np.unique(np.linspace(0, len(start_A) - 1, min(MOST, len(start_A))).round().astype(int))]
+    gap_W = torch.from_numpy(gaps(model, z_SC, start_W, length))
+    # windows that overlap say the same: so many lie within one length
+    same = max(1.0, length * len(start_W) / len(start_A))
+    return calibration.fit(gap_W[None], torch.isfinite(gap_W)[None], _FLOOR, memory=same)[0]

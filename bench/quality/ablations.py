@@ -19,6 +19,7 @@ ABLATIONS: tuple[Ablation, ...] = (
     Ablation("4 shape views", {"shapes": 4}),
     Ablation("64 medoids", {"medoids": 64}),
     Ablation("1024 medoids", {"medoids": 1024}),
+    Ablation("16 prototypes", {"prototypes": 16}),
     Ablation("128 prototypes", {"prototypes": 128}),
 )
 # Shares of the training part that are learnt from.

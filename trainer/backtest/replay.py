@@ -30,7 +30,7 @@ from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.histories import History
 from trainer.paper.fit import fit as fit_paper
-from trainer.paper.score import PaperBank
+from trainer.paper.score import PaperBank, by_windows
 from trainer.train import train
 
 # Slots announced at a time. Scores do not depend on it; it bounds the memory of one call.
@@ -138,7 +138,8 @@ def replay(
     fit = partial(_fit_paper, seed=seed) if settings.profile == "paper" else partial(_fit, teacher=teacher)
     bank, gate, size = fit(_history(series, rows), settings=settings)
     fit_s = time.process_time() - begin
-    judge = Judge(bank, settings, {})
+    rules = by_windows(settings, settings.paper_stride) if settings.profile == "paper" else settings
+    judge = Judge(bank, rules, {})
     entry = _entry(series, bank.context + settings.slack)
     verdict = Verdict(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
@@ -161,7 +162,8 @@ def replay(
     if incident is not None:  # still open: its newest revision may be some slots old
         recorder.alerts[incident.anchor].end = incident.last() - recorder.first
     made.alerts = [recorder.alerts[anchor] for anchor in sorted(recorder.alerts)]
-    made.rank_K = sustained(made.rank_K)
+    if settings.profile == "product":  # the paper ranks by its score alone
+        made.rank_K = sustained(made.rank_K)
     return made
 
 

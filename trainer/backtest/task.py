@@ -17,11 +17,14 @@ from trainer.backtest.metrics import LATENCIES, areas, buffer_of, events, rounde
 from trainer.backtest.replay import learnt, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import LEFT_OUT, BacktestSettings
+from trainer.paper.settings import PaperSettings
+from trainer.paper.trunk import load_trunk
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("streamer", "detector", "trainer")
 # What does not change a result.
 _NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level"}
+_OF_PAPER = {name for name in PaperSettings.model_fields if name.startswith("paper_")}
 
 
 def code_digest(paths: Iterable[Path]) -> str:
@@ -53,7 +56,8 @@ class Task:
 
     @cached_property
     def _said(self) -> str:
-        return self.settings.model_dump_json(exclude=_NO_MATTER)
+        other = _OF_PAPER if self.settings.profile == "product" else set()
+        return self.settings.model_dump_json(exclude=_NO_MATTER | other)
 
     def key(self, series: Series) -> str:
         """Names the result: equal for equal settings, data and code."""
@@ -119,8 +123,9 @@ _TEACHERS: dict[str, Teacher | None] = {}
 
 
 def _teacher(settings: BacktestSettings) -> Teacher | None:
-    """The frozen LLM, loaded once a process; the paper profile's is not frozen, and loaded where it is learnt."""
+    """The frozen LLM, loaded once a process; the paper profile's is not frozen and is kept by `load_trunk`."""
     if settings.profile == "paper":
+        load_trunk(settings)
         return None
     said = settings.model_dump_json(include={n for n in type(settings).model_fields if n.startswith("teacher")})
     if said not in _TEACHERS:

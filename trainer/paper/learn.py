@@ -14,11 +14,11 @@ from trainer.paper.settings import PaperSettings
 from trainer.paper.trunk import Trunk
 from trainer.paper.windows import windows
 
-# The published code's own: factors drawn around 2, noise of 0.8 standard deviations.
+# Defaults of the published code; its settings file, which may say otherwise, is not to be had.
 SCALE_MEAN, SCALE_STD = 2.0, 1.1
 JITTER_STD = 0.8
 PULL = 0.1  # weight of the teacher's own term beside the mimicry, as in the code that the paper's is built on
-# Published: 3e-4 over tens of epochs. So few steps need larger ones; weights of norms and adapter bear it.
+# That code's is 3e-4 over 50 epochs: steps so few must be larger.
 RATE = 1e-3
 BETAS = (0.9, 0.99)
 DECAY = 5e-4
@@ -49,7 +49,7 @@ def learn(z_SC: np.ndarray, start_A: np.ndarray, trunk: Trunk, settings: PaperSe
         torch.manual_seed(seed)
         model = PaperModel(trunk, _first_prototypes(z_SC, start_A, settings))
     optimiser = torch.optim.Adam(model.learnt(), RATE, BETAS, weight_decay=DECAY)
-    batch = max(min(settings.paper_batch, ROWS_A_STEP // z_SC.shape[1]), LEAST_BATCH)
+    batch = min(settings.paper_batch, max(ROWS_A_STEP // z_SC.shape[1], LEAST_BATCH))
     losses = []
     for _ in range(settings.paper_steps):
         drawn = torch.randint(len(start_A), (batch,), generator=generator).numpy()
@@ -65,7 +65,7 @@ def learn(z_SC: np.ndarray, start_A: np.ndarray, trunk: Trunk, settings: PaperSe
 
 
 def loss_of(model: PaperModel, normal_NCL: Tensor, generator: torch.Generator) -> Tensor:
-    """Mimicry + push + pull of one batch (paper, section 3.4)."""
+    """Mimicry + push + pull of one batch (paper, section 3)."""
     scaled_NCL, jittered_NCL = augmented(normal_NCL, generator)
     count = len(normal_NCL)
     teacher_XF, student_XF = model(torch.cat([normal_NCL, scaled_NCL, jittered_NCL]))

@@ -11,11 +11,18 @@ import torch
 
 from detector import calibration
 from detector.views import Segment, SegmentScore, View, unscored
+from detector.workersettings import WorkerSettings
 from streamer.contracts import ModelRef
 from trainer.paper.fit import CHUNK, VERSION, Fitted
 from trainer.paper.model import gap
 from trainer.paper.settings import PaperSettings
 from trainer.paper.windows import standardised, windows
+
+
+def by_windows(settings: WorkerSettings, held: int) -> WorkerSettings:
+    """The same rules for the opening of an incident, counted in windows: a held score is not its own second hit."""
+    hits, window = held * (settings.open_hits - 1) + 1, held * settings.open_window
+    return settings.model_copy(update={"open_hits": hits, "open_window": window})
 
 
 class PaperBank:

@@ -15,7 +15,7 @@ class PaperSettings(DetectorSettings):
     profile: Literal["product", "paper"] = Field(
         "product", description="'product': what the workers run; 'paper': AnomalyLLM as published, for comparison"
     )
-    # The published settings file is lost to us; 8 patches leave the teacher something to attend to.
+    # The published settings file is not to be had; 8 patches leave the teacher something to attend to.
     paper_window: int = Field(128, ge=32, le=1024, description="paper: slots of a window, a multiple of 16")
     # On one core three blocks take twice as long, and design finding 3 has shallow before deep.
     paper_blocks: int = Field(2, ge=1, description="paper: blocks of the LLM that are kept")

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import trainer.backtest.replay as module
+from detector.incidents import Rules, State, step
 from tests.trainer.backtest.made import BURST, TEST, TRAIN, settings_of, waves
 from trainer.backtest.replay import Replayed, replay
 from trainer.backtest.settings import BacktestSettings
+from trainer.paper.score import by_windows
 
 WINDOW, STRIDE = 32, 4
 
@@ -42,7 +44,18 @@ def test_a_score_is_held_until_the_next_window(made: Replayed) -> None:
     whole = made.surprise_K.reshape(-1, STRIDE)  # the test part begins at a multiple of the stride
     assert TRAIN % STRIDE == 0
     assert (whole == whole[:, :1]).all()
+    assert made.rank_K.tolist() == made.surprise_K.tolist()
     assert made.lag_K.tolist() == (WINDOW // 2 + slot_K % STRIDE).tolist()
+
+
+@pytest.mark.parametrize(("loud", "opens"), [([0], False), ([0, 1], True), ([0, 2], True), ([0, 3], False)])
+def test_an_incident_opens_on_two_windows_of_three(tmp_path: Path, loud: list[int], opens: bool) -> None:
+    settings = by_windows(_settings(tmp_path), STRIDE)
+    rules = Rules(4.0, settings.open_hits, settings.open_window)
+    state = State()
+    for slot in range(8 * STRIDE):
+        step(state, rules, slot, 5.0 if slot // STRIDE in loud else 0.0, True)
+    assert bool(state.incident or state.recent) == opens
 
 
 def test_nothing_looks_ahead(made: Replayed, tmp_path: Path) -> None:

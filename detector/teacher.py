@@ -1,6 +1,6 @@
 """The teacher: the first blocks of a frozen language model look at a window and say what they see.
 
-Pooled window → patches → fixed random adapter → frozen blocks, not causal → hidden states before the final norm,
+Pooled window → patches → fixed adapter (random, or that of the model's folder) → frozen blocks, not causal → hidden states before the final norm,
 standardised per (token, dimension), token 0 left out (it carries the massive activations), projected to few numbers.
 
 Shapes: N windows, T points, J tokens, H hidden size, D depths, O = (J − 1)·DIMS outputs a depth.
@@ -51,8 +51,9 @@ class Teacher:
         seed: int,
         device: torch.device,
         dtype: torch.dtype | None,
+        adapter_PH: Tensor | None = None,
     ) -> None:
-        """`dtype` None: measured. Raises TeacherError when the model has too few blocks."""
+        """`dtype` None: measured; `adapter_PH` None: random. Raises TeacherError when the model has too few blocks."""
         self.depths = tuple(depths)
         self.patch = patch
         self.device = device
@@ -61,7 +62,8 @@ class Teacher:
         self._blocks = _blocks_of(model, max(depths))
         hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         generator = torch.Generator().manual_seed(seed)
-        adapter_PH = torch.randn(patch, hidden, generator=generator) * embedding_norm / (patch * hidden) ** 0.5
+        random_PH = torch.randn(patch, hidden, generator=generator) * embedding_norm / (patch * hidden) ** 0.5
+        adapter_PH = random_PH if adapter_PH is None else adapter_PH
         directions_HO = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
         self.identity = self._identify(adapter_PH)
         self.dtype = dtype or self._measured(adapter_PH.to(device))
@@ -154,6 +156,11 @@ def discrepancy(
     (1, window − prototype, window).
     """
     predicted_NDO = anchor_NDO + (features(window_NT, proto_NT)[:, None, None] @ ridge_NDFO)[:, :, 0]
+    return apart(token_NDO, predicted_NDO, spread_NDO)
+
+
+def apart(token_NDO: Tensor, predicted_NDO: Tensor, spread_NDO: Tensor) -> Tensor:
+    """Root mean square (N, D) of what was predicted wrongly, each output in units of its own spread."""
     return (((token_NDO - predicted_NDO) / spread_NDO) ** 2).mean(-1).sqrt()
 
 
@@ -174,20 +181,26 @@ def load_teacher(settings: DetectorSettings) -> Teacher | None:
     torch.set_num_threads(settings.threads)
     if settings.teacher == "none":
         return None
-    from detector.teacher_weights import load_blocks, packaged, tiny_random
+    from detector.controls import control_of
+    from detector.teacher_weights import load_adapter, load_blocks, packaged, tiny_random
 
     deepest = max(settings.teacher_depths)
     device = _device(settings.teacher_device)
-    if settings.teacher == "random":
+    control, name = control_of(settings.teacher)
+    if name == "random":
         model, norm = tiny_random(deepest, settings.teacher_seed)
-    elif settings.teacher == PACKAGED_TEACHER:
+    elif name == PACKAGED_TEACHER:
         model, norm = load_blocks(str(packaged(settings.state_dir / "teacher", deepest)), deepest)
     else:
-        model, norm = load_blocks(settings.teacher, deepest)
+        model, norm = load_blocks(name, deepest)
+    if control is not None:
+        control(model, settings.teacher_seed)
     dtype = None if settings.teacher_dtype == "auto" else getattr(torch, settings.teacher_dtype)
     if settings.teacher == "random" and dtype is None:
         dtype = torch.float32
-    return Teacher(model, norm, settings.teacher_depths, settings.teacher_patch, settings.teacher_seed, device, dtype)
+    adapter_PH = load_adapter(name, settings.teacher_patch)
+    seed, depths = settings.teacher_seed, settings.teacher_depths
+    return Teacher(model, norm, depths, settings.teacher_patch, seed, device, dtype, adapter_PH)
 
 
 def _device(name: str) -> torch.device:

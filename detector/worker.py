@@ -366,6 +366,8 @@ class DetectorWorker:
         counts = self.stats.counts
         counts["windows_scored"] = self.judge.windows
         counts["teacher_windows"] = self.judge.teacher_windows
+        counts["teacher_share"] = round(self.judge.teacher_windows / max(1, self.judge.windows), 4)
+        counts["streams_with_teacher"] = self.bank.asking()
         stages = {"cold": 0, "warming": 0, "ready": 0}
         for stream, entry in self.book.entries.items():
             ref = self.bank.model_of(stream)

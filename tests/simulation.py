@@ -86,8 +86,10 @@ def history(stream: str, values_SC: npt.NDArray[np.float32], lo: int = 0) -> His
 
 
 def quick_settings(folder: Path, **changes: object) -> TrainerSettings:
-    """Settings of a test: no teacher unless asked for, few medoids to be quick, everything under `folder`."""
-    return TrainerSettings.model_validate({"teacher": "none", "medoids": 64, "state_dir": folder, **changes})
+    """Settings of a test: no teacher unless asked for (it is then heard), few medoids to be quick, all under `folder`."""
+    return TrainerSettings.model_validate(
+        {"teacher": "none", "teacher_evidence": False, "medoids": 64, "state_dir": folder, **changes}
+    )
 
 
 def students_of(trained: Trained) -> list[Student]:

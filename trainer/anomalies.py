@@ -169,8 +169,11 @@ KINDS: tuple[Callable[[_Draw], Tensor], ...] = (
 )  # fmt: skip
 
 
-def inject(x_RL: Tensor, period_R: Tensor, first_R: Tensor, seed: int = 0) -> Injected:
-    """All anomalies of all rows. `x_RL` (NaN = gap) begins at slots `first_R`; `period_R` is in slots."""
+def inject(x_RL: Tensor, period_R: Tensor, first_R: Tensor, seed: int = 0, each: int = EACH) -> Injected:
+    """All anomalies of all rows. `x_RL` (NaN = gap) begins at slots `first_R`; `period_R` is in slots.
+
+    Kind by kind in the order of KINDS, `each` of them.
+    """
     generator = torch.Generator().manual_seed(seed)
     gap_RL = torch.isnan(x_RL)
     x_RL = torch.where(gap_RL, 0.0, x_RL).double()
@@ -178,16 +181,16 @@ def inject(x_RL: Tensor, period_R: Tensor, first_R: Tensor, seed: int = 0) -> In
     top_R = torch.minimum(torch.maximum(1.5 * period_R.double(), torch.tensor(60.0)), slots_R / 8)
     top_R = top_R.clamp(SHORTEST, LONGEST)
     width = int(top_R.max().ceil())
-    parts = [_of_kind(kind, x_RL, gap_RL, period_R, first_R, slots_R, top_R, width, generator) for kind in KINDS]
+    parts = [_of_kind(kind, x_RL, gap_RL, period_R, first_R, slots_R, top_R, width, each, generator) for kind in KINDS]
     return Injected(*(torch.cat(part, 1) for part in zip(*parts, strict=True)))
 
 
 def _of_kind(
     kind: Callable[[_Draw], Tensor], x_RL: Tensor, gap_RL: Tensor, period_R: Tensor, first_R: Tensor,
-    slots_R: Tensor, top_R: Tensor, width: int, generator: torch.Generator,
+    slots_R: Tensor, top_R: Tensor, width: int, each: int, generator: torch.Generator,
 ) -> Injected:  # fmt: skip
-    u_DA = torch.rand(4, EACH, generator=generator, dtype=torch.float64).to(x_RL.device)
-    noise_AJ = torch.randn(EACH, LONGEST, generator=generator, dtype=torch.float64)[:, :width].to(x_RL.device)
+    u_DA = torch.rand(4, each, generator=generator, dtype=torch.float64).to(x_RL.device)
+    noise_AJ = torch.randn(each, LONGEST, generator=generator, dtype=torch.float64)[:, :width].to(x_RL.device)
     length_RA = (SHORTEST * (top_R[:, None] / SHORTEST) ** u_DA[2]).floor()
     if kind is _spike:
         longest_RA = ((period_R[:, None] / 8).clamp_min(1) * u_DA[2]).floor() + 1

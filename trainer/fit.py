@@ -17,7 +17,8 @@ from detector.pooling import fill, pool, standardise
 from detector.rowtypes import Rows
 from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, blended, pick, prototypes
 from detector.teacher import Teacher
-from trainer.distil import Distillation, Shallow, distil
+from trainer.distil import Distillation, Shallow
+from trainer.earning import deepen
 from trainer.histories import History, Stack
 from trainer.leaning import lean
 from trainer.levels import ROW_FLOOR, Levels, learn
@@ -95,10 +96,11 @@ def fit_stack(
 
     levels = learnt(torch.ones_like(first_RN))
     rows |= {"view_cal": levels.view_cal, "row_cal": levels.row_cal, "widen": widen_R}
-    memories = _remember(x_RL, rows, levels.row(held_RNV), scaling, layout, stack, settings)
+    row_RN = levels.row(held_RNV)
+    memories = _remember(x_RL, rows, row_RN, scaling, layout, stack, settings)
     if teacher is not None and how is not None:
-        shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), levels.row(held_RNV))
-        rows |= distil(teacher, layout, rows, shallow, how)
+        shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), row_RN)
+        rows |= deepen(teacher, layout, rows, memories, shallow, how)
     unseen_SN = _unseen(held_RNV, first_RN, learnt, stack)
     over_S = (unseen_SN >= HELD_BACK_LEVEL).sum(-1) / torch.isfinite(unseen_SN).sum(-1).clamp_min(1)
     shaped_S = (stack.by_stream(rows["blend"][:, None]) > 0).flatten(1).any(1)
@@ -140,7 +142,8 @@ def _remember(
 ) -> Memories:
     """Shape memories of the rows whose evidence asks for one; sets `blend`, `rest` and `lag` of all rows.
 
-    `row_RL` is the rows' held-back surprise without shapes. The channels of a stream that may have shapes share the
+    `row_RL` is the rows' held-back surprise without shapes; of the rows that get some it becomes that with them, NaN
+    but at sampled slots. The channels of a stream that may have shapes share the
     say: each of them is one more chance to fire.
     """
     rows |= {name: torch.zeros(len(x_RL), device=x_RL.device) for name in ("blend", "rest", "lag")}
@@ -170,6 +173,8 @@ def _remember(
     mixed_XM = blended(row_RL[kept_X].gather(1, end_XM), shape_XM, say)
     mix = calibration.fit(mixed_XM, whole_XM & torch.isfinite(mixed_XM), ROW_FLOOR, shape=calibration.FUSED_SHAPE)
     own["shape.mix"] = calibration.cap(mix, scaling.cap_R[kept_X])
+    both_XM = calibration.surprise(torch.where(whole_XM, mixed_XM, torch.nan), own["shape.mix"][:, None])
+    row_RL[kept_X] = torch.full_like(row_RL[kept_X], torch.nan).scatter(1, end_XM, both_XM.to(row_RL))
     histories = []
     for i, row in enumerate(kept_X.tolist()):
         first = int(torch.isfinite(x_RL[row]).long().argmax())

@@ -23,6 +23,11 @@ class TrainerSettings(DetectorSettings):
     fit_windows: int = Field(2048, ge=256, description="training windows a stream and scale, at most")
     distil_windows: int = Field(64, ge=48, description="windows a stream's channel that the LLM sees in a full fit")
     gate_windows: int = Field(48, ge=24, description="further windows it sees to calibrate what passes the budget gate")
+    teacher_evidence: bool = Field(
+        True,
+        description="the LLM's views carry weight only in streams where they find injected anomalies that the others "
+        "miss; the other streams never call it. Off: they weigh as much as the others together, always",
+    )
     gate_max_excess: float = Field(
         50.0,
         gt=1,

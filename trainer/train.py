@@ -14,6 +14,7 @@ import torch
 
 from detector.artefact import Header, Member, Student, dump, new_version
 from detector.bank import StudentBank
+from detector.deep import budget_of
 from detector.memories import Memories
 from detector.rowtypes import Rows
 from detector.shelf import layout_of
@@ -76,11 +77,12 @@ class Trained:
 def train(histories: Sequence[History], teacher: Teacher | None, settings: TrainerSettings) -> Trained:
     """Fit students for all histories. The teacher is asked only when its budget is above 0."""
     begin = time.perf_counter()
-    teacher = teacher if settings.teacher_budget > 0 else None
+    budget = budget_of(settings, teacher)
+    teacher = teacher if budget > 0 else None
     layout = layout_of(settings, teacher)
     how = None
     if teacher is not None:
-        how = Distillation(settings.distil_windows, settings.gate_windows, settings.teacher_budget)
+        how = Distillation(settings.distil_windows, settings.gate_windows, budget, settings.teacher_evidence)
     device = teacher.device if teacher is not None else torch.device("cpu")
     with torch.inference_mode():
         fitted = [fit_stack(s, layout, settings, teacher, how) for s in stacks(histories, device)]
@@ -104,9 +106,12 @@ def assemble(
     rows = {name: torch.cat([part.rows[name] for part in fitted]) for name in fitted[0].rows}
     streams = {name: torch.cat([part.streams[name] for part in fitted]) for name in fitted[0].streams}
     layout = layout_of(settings, teacher)
-    header = Header(
-        new_version(), layout, members, {**lineage, "teacher": layout.teacher}, datetime.now(UTC).isoformat()
-    )
+    lineage |= {"teacher": layout.teacher}
+    if layout.teacher and not bool(torch.isfinite(rows["gate"]).any()):
+        # None of these students asks the teacher: they carry nothing of it.
+        layout = layout_of(settings, None)
+        rows = {name: rows[name] for name in layout.row_shapes()}
+    header = Header(new_version(), layout, members, lineage, datetime.now(UTC).isoformat())
     excess = torch.cat([part.excess_S for part in fitted]).tolist()
     histories = [history for part in fitted for history in part.histories]
     memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detector import calibration
 from detector.artefact import Student
+from detector.deep import budget_of
 from detector.memories import Memories
 from detector.pooling import pool
 from detector.rowtypes import Rows
@@ -19,6 +20,7 @@ from detector.shelf import layout_of
 from detector.student import BAND_POINTS, CONTEXT, Layout, fuse_views, judge, measure, prepare, prototypes
 from detector.teacher import Teacher
 from streamer.errors import AnomalyLLMError
+from trainer.distil import without
 from trainer.fit import HELD_BACK_LEVEL, HELD_BACK_SLOTS, Fitted
 from trainer.histories import History, Learnt, Stack, stacks
 from trainer.levels import ROW_FLOOR, learn
@@ -57,7 +59,8 @@ def fresh_history(student: Student, history: History) -> History:
 
 def check(student: Student, teacher: Teacher | None, settings: TrainerSettings, history: History) -> None:
     """Raises LayoutChangedError when the student cannot be updated under these settings."""
-    if student.layout != layout_of(settings, teacher if settings.teacher_budget > 0 else None):
+    alone = layout_of(settings, None)  # of a student that earned no teacher, or had none
+    if student.layout not in (layout_of(settings, teacher if budget_of(settings, teacher) > 0 else None), alone):
         raise LayoutChangedError(f"{history.stream}: its student was fitted with other settings; a full fit is needed")
     if (tuple(student.member.channels), student.member.grid_version) != (history.channels, history.grid_version):
         raise LayoutChangedError(f"{history.stream}: channels or grid have changed; a full fit is needed")
@@ -67,7 +70,7 @@ def update(
     students: Mapping[str, Student], histories: Sequence[History], teacher: Teacher | None, settings: TrainerSettings
 ) -> Trained:
     """New rows for students (by stream) from fresh histories (`fresh_history`) of the same streams."""
-    teacher = teacher if settings.teacher_budget > 0 else None
+    teacher = teacher if budget_of(settings, teacher) > 0 else None
     layout = layout_of(settings, teacher)
     device = teacher.device if teacher is not None else torch.device("cpu")
     with torch.inference_mode():
@@ -80,7 +83,8 @@ def update(
 def _update_stack(stack: Stack, students: Mapping[str, Student], layout: Layout, teacher: Teacher | None) -> Fitted:
     mine = [students[history.stream] for history in stack.histories]
     device = stack.values_RL.device
-    rows: Rows = {n: torch.cat([s.rows[n] for s in mine]).to(device) for n in layout.row_shapes()}
+    every = [s.rows if s.layout.teacher else s.rows | without(layout, len(s.member.channels), device) for s in mine]
+    rows: Rows = {n: torch.cat([of[n] for of in every]).to(device) for n in layout.row_shapes()}
     streams = {n: torch.stack([s.stream[n] for s in mine]).to(device) for n in layout.stream_shapes()}
     # What a shape memory points into is a copy of the history it was made of: it lasts until the next full fit.
     memories = Memories.joined([s.memories for s in mine], [len(s.member.channels) for s in mine])
@@ -137,7 +141,10 @@ def _replace(x_RL: Tensor, rows: Rows, scale: int, from_RK: Tensor, teacher: Tea
     table_RPT = proto_RPT.clone()
     table_RPT[row_R1, stalest_RQ] = _either(stale_RQ, found.proto_RPT, proto_RPT[row_R1, stalest_RQ])
     rows[f"proto.{scale}"] = table_RPT
-    if teacher is not None and scale in layout.teacher_scales and bool(stale_RQ.any()):
+    if teacher is None or scale not in layout.teacher_scales:
+        return
+    stale_RQ = stale_RQ & torch.isfinite(rows["gate"])[:, None]  # nobody else asks the teacher
+    if bool(stale_RQ.any()):
         tokens_RPDO = rows[f"tokens.{scale}"].clone()
         at_N, q_N = stale_RQ.nonzero().unbind(1)
         tokens_RPDO[at_N, stalest_RQ[at_N, q_N]] = teacher.tokens(found.proto_RPT[at_N, q_N])

@@ -63,9 +63,9 @@ class Rows:
 def write(page: Path, rows: Rows, seconds: float) -> None:
     """Fill the template."""
     text = Template(Path(__file__).with_name("template.md").read_text()).substitute(
-        machine=_machine(),
+        machine=machine(),
         date=datetime.now(UTC).date().isoformat(),
-        revision=_revision(),
+        revision=revision(),
         minutes=f"{seconds / 60:.0f}",
         work=f"{rows.work() / 60:.0f}",
         main_8=_main(rows, 8),
@@ -206,7 +206,8 @@ def _nth(n: int) -> str:
     return {2: "2nd", 3: "3rd"}.get(n, f"{n}th")
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Cores, processor and memory."""
     name = next(
         (
             line.split(":", 1)[1].strip()
@@ -218,7 +219,8 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores of {name}, {psutil.virtual_memory().total / 2**30:.0f} GiB"
 
 
-def _revision() -> str:
+def revision() -> str:
+    """The commit that is checked out, and whether files differ from it."""
     ask: Callable[..., str] = subprocess.check_output
     try:
         dirty = ask(["git", "status", "--porcelain", "--untracked-files=no"], text=True).strip()

@@ -48,16 +48,33 @@ def test_scores_do_not_depend_on_how_a_batch_is_cut(tmp_path: Path, teacher: boo
         assert any(score.teacher_K.any() for score in whole.values())
 
 
-def test_teacher_sees_the_share_of_windows_that_the_budget_allows(tmp_path: Path) -> None:
-    for budget, low, high in ((0.05, 0.01, 0.12), (0.3, 0.15, 0.45), (1.0, 1.0, 1.0)):
-        settings = quick_settings(tmp_path, teacher="random", teacher_budget=budget)
-        _, bank = fitted_bank([history("heavy", simulate("heavy", 0, 4096))], settings, with_teacher=True)
-        values = simulate("heavy", 1, 4000 + bank.context_of("heavy") - 1)
-        [score] = bank.score([Segment("heavy", values)])
-        assert low <= score.teacher_K.mean() <= high
-        # No seam: what passed the gate and what did not are one distribution.
-        assert (score.surprise_K >= 1.5).mean() > 0.0003
-        assert (score.surprise_K >= 2).mean() < 0.03
+@pytest.mark.parametrize("shape_share", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("budget", "low", "high"), [(0.01, 0.001, 0.04), (0.05, 0.01, 0.12), (0.3, 0.15, 0.45), (1.0, 1.0, 1.0)]
+)
+def test_the_budget_is_kept_and_the_gate_makes_no_seam(
+    tmp_path: Path, budget: float, low: float, high: float, shape_share: float
+) -> None:
+    """What passed the gate and what did not are one distribution: about 10^-s of the slots reach a surprise of s."""
+    changes = {"teacher": "random", "teacher_budget": budget, "shape_share": shape_share}
+    settings = quick_settings(tmp_path, **changes)
+    _, bank = fitted_bank([history("heavy", simulate("heavy", 0, 4096))], settings, with_teacher=True)
+    [alone] = fitted_bank(
+        [history("heavy", simulate("heavy", 0, 4096))], quick_settings(tmp_path, shape_share=shape_share)
+    )[1:]
+    values = simulate("heavy", 1, 8000 + bank.context_of("heavy") - 1)
+    [score] = bank.score([Segment("heavy", values)])
+    [shallow] = alone.score([Segment("heavy", values)])
+    assert low <= score.teacher_K.mean() <= high
+    passed_K = score.teacher_K
+    np.testing.assert_allclose(score.rank_K[~passed_K], shallow.rank_K[~passed_K], atol=1e-4)
+    gate = -np.log10(budget)
+    assert (shallow.rank_K[passed_K] >= gate - 1e-4).all()
+    assert (score.rank_K[passed_K] >= gate - 1e-4).all()
+    for level in (gate - 0.3, gate - 0.1, gate, gate + 0.1, gate + 0.3, gate + 0.6, gate + 1.0):
+        reach, alone_reach = ((s.rank_K >= level).mean() for s in (score, shallow))
+        # What 48 windows tell of a tail is good for a factor of two or three.
+        assert alone_reach / 3 - 10 / 8000 <= reach <= 3 * alone_reach + 10 / 8000, (level, reach, alone_reach)
 
 
 def test_reasons_are_in_the_data_s_own_unit(tmp_path: Path) -> None:

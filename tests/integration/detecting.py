@@ -15,7 +15,9 @@ from aiokafka import AIOKafkaProducer
 
 from detector.artefact import ArtefactStore, Header, Member, dump, new_version
 from detector.bank import StudentBank
+from detector.deep import budget_of
 from detector.shelf import layout_of
+from detector.teacher import load_teacher
 from detector.worker import DetectorWorker
 from detector.workersettings import WorkerSettings
 from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef, TrainingRequest
@@ -24,6 +26,7 @@ from streamer.publishing import HISTORY_HEADERS
 from streamer.rings import read_headers, read_windows
 from streamer.settings import CommonSettings
 from tests.integration.test_streamer import producing, read_all, running, until
+from trainer.distil import Distillation
 from trainer.fit import fit_stack
 from trainer.histories import History, stacks
 from trainer.settings import TrainerSettings
@@ -91,13 +94,15 @@ async def announce(
         History(name, tuple(window.header.channels), window.values_SC, window.header.lo, window.header.grid_version)
         for name, window in sorted(windows.items())
     ]
-    layout = layout_of(settings, None)
+    teacher = load_teacher(settings)
+    layout = layout_of(settings, teacher)
+    how = None if teacher is None else Distillation(64, 48, budget_of(settings, teacher), evidence=False)
     # A shape memory would keep an incident open until its widest window has passed; what is tested is the worker.
     fitting = TrainerSettings(fit_windows=FIT_WINDOWS, shape_share=0.0, state_dir=settings.state_dir)
     version = new_version()
     store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
     for number, stack in enumerate(stacks(histories, torch.device("cpu"))):
-        fitted = await asyncio.to_thread(fit_stack, stack, layout, fitting)
+        fitted = await asyncio.to_thread(fit_stack, stack, layout, fitting, teacher, how)
         members, start = [], 0
         for history in fitted.histories:
             span = (history.lo, history.hi)

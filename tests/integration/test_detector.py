@@ -61,6 +61,27 @@ async def test_from_history_to_an_explained_alert(settings: CommonSettings, redi
         await until(counted)
 
 
+async def test_windows_past_the_gate_reach_the_teacher_and_are_counted(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    async with ready(settings, redis_client, "ab", teacher="random", teacher_budget=0.3) as run:
+        for stream in "ab":
+            await run.live(stream, PAST, normal(PAST, 300), piece=20)
+
+        async def counted() -> bool:
+            rows = await read_stats(redis_client, Keys(settings.namespace))
+            (stats,) = [row for row in rows if row["room"] == "detector"]
+            if stats["windows_scored"] != 600:
+                return False
+            seen = float(stats["teacher_windows"])
+            assert 0 < seen < 600
+            assert stats["teacher_share"] == round(seen / 600, 4)
+            assert stats["streams_with_teacher"] == 2
+            return True
+
+        await until(counted)
+
+
 def _check_reason(told: list[AnomalyEvent], run: Ready, settings: CommonSettings) -> None:
     assert [e.data.revision for e in told] == list(range(len(told)))
     opened, resolved = told[0].data, told[-1].data

@@ -79,6 +79,8 @@ class Replayed:
     student_bytes: int
     fit_s: float  # CPU seconds
     score_s: float
+    asks: bool = False  # the teacher carries weight in it
+    asked: int = 0  # slots that the teacher saw
     bands: Bands | None = None
 
 
@@ -146,7 +148,8 @@ def replay(
     made = Replayed(
         np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
         judge.rules_of(judge.settings_of(series.name), entry.interval_ns).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
-        Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
+        not isinstance(bank, StudentBank) or bank.asking() > 0,
+        bands=Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
     )  # fmt: skip
     recorder = _Recorder(series.first_slot + series.train_end)
     for seq, at in enumerate(range(series.train_end, len(series.values_SC), SLOTS_A_CHANGE), 2):
@@ -161,6 +164,7 @@ def replay(
     incident = verdict.state.incident
     if incident is not None:  # still open: its newest revision may be some slots old
         recorder.alerts[incident.anchor].end = incident.last() - recorder.first
+    made.asked = judge.teacher_windows
     made.alerts = [recorder.alerts[anchor] for anchor in sorted(recorder.alerts)]
     if settings.profile == "product":  # the paper ranks by its score alone
         made.rank_K = sustained(made.rank_K)

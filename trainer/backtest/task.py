@@ -75,7 +75,7 @@ class Task:
         torch.set_num_threads(1)
         begun = time.perf_counter()
         made = replay(
-            series, self.settings, _teacher(self.settings), history=self.history, share=self.share, seed=self.seed,
+            series, self.settings, teacher_of(self.settings), history=self.history, share=self.share, seed=self.seed,
             bands=self.plots is not None,
         )  # fmt: skip
         count, start = len(made.surprise_K), series.train_end
@@ -90,6 +90,8 @@ class Task:
             "student_bytes": made.student_bytes,
             "fit_s": round(made.fit_s, 4),
             "score_s": round(made.score_s, 4),
+            "teacher": made.asks,
+            "teacher_slots": made.asked,
             "points_per_s": round(count / made.score_s) if made.score_s else None,
             "wall_s": round(time.perf_counter() - begun, 3),
             "unscored": int((made.surprise_K != made.surprise_K).sum()),
@@ -122,7 +124,7 @@ class Task:
 _TEACHERS: dict[str, Teacher | None] = {}
 
 
-def _teacher(settings: BacktestSettings) -> Teacher | None:
+def teacher_of(settings: BacktestSettings) -> Teacher | None:
     """The frozen LLM, loaded once a process; the paper profile's is not frozen and is kept by `load_trunk`."""
     if settings.profile == "paper":
         load_trunk(settings)

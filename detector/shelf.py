@@ -150,7 +150,7 @@ class Shelf:
         gate_C, deep_at_C, deep = self._place_deep(student)
         rows |= {"memory": at_C, "gate": gate_C, "deep_at": deep_at_C}
         place = self._tables.add(rows, student.stream)
-        near = SHAPED if memories else PLAIN
+        near = max(SHAPED if memories else PLAIN, max(self.layout.scales) + FILL)
         periods = [int(period) for period in rows["period"].tolist()]
         return Known(ref, place, memories, near, max(near, 2 * max(periods) + 1 + FILL), periods, deep)
 

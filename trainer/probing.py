@@ -97,7 +97,7 @@ def _probe(x_RL: Tensor, rows: Rows, tables: Rows, layout: Layout) -> Probes:
         """Values (B, N) at slots `back_N` after the end, less `before_B`: the history with the anomaly in it."""
         return _at(x_RL, made, row_B, anomaly_B, (end_B - before_B)[:, None] + back_N)
 
-    near = shapes.REACH if tables else PLAIN
+    near = max(shapes.REACH if tables else PLAIN, max(layout.scales))
     none_B = torch.zeros_like(end_B)
     x_BN = values(torch.arange(1 - near, 1, device=x_RL.device), none_B)
     period_B = own["period"].long()

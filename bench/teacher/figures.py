@@ -12,6 +12,7 @@ import numpy as np
 from trainer.backtest.runner import Row
 
 RESAMPLED = 2000
+FEWEST = 10  # false alerts: a share of fewer says nothing
 DEFAULT_THRESHOLD = 4.0  # the detector's dial
 Pair = tuple[Row, Row]  # without the teacher, with it; of one series
 
@@ -71,14 +72,14 @@ def fewer_false(pairs: Sequence[Pair], threshold: float = DEFAULT_THRESHOLD) -> 
 
     As many as without it reach `threshold`. Each has the highest threshold that alerts on so many: were it the given one
     without, and the highest with it, the gap between the two would be counted as a gain. None when there is no range
-    alerted on, or no false alert to save.
+    alerted on, or too few false alerts to save.
     """
 
     def saved(index: np.ndarray) -> float:
         without, having = ([pairs[i][side] for i in index] for side in (0, 1))
         wanted = sum(peak >= threshold for row in without for peak in row["inside"])
         before, after = (_false(rows, wanted) for rows in (without, having))
-        return 1.0 - after / before if before else float("nan")
+        return 1.0 - after / before if before >= FEWEST else float("nan")
 
     middle = saved(np.arange(len(pairs)))
     if np.isnan(middle):

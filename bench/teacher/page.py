@@ -8,7 +8,7 @@ from string import Template
 from bench.quality.page import machine, revision
 from bench.teacher.adapter import BATCH, DEPTH, STEPS, Trained
 from bench.teacher.figures import Interval, Pair, difference, fewer_false, hits, mean
-from bench.teacher.plan import BUDGETS, SAVED, SHARES, TARGETS, TEACHERS, Step
+from bench.teacher.plan import BUDGETS, SAVED, SHARES, TARGETS, TEACHERS, WIDE, Step
 from trainer.backtest.runner import Row
 from trainer.earning import LEAST
 
@@ -93,7 +93,7 @@ def verdict(results: Results) -> str:
         )
     lines += [
         f"- {share:.0%} of the training part, VUS-PR against none and the controls: {_against(results, share)}"
-        for share in TARGETS
+        for share in WIDE
     ]
     return "\n".join(lines)
 
@@ -187,11 +187,11 @@ def _budgets(results: Results) -> str:
     for budget in (*BUDGETS, 1.0):
         table = f"budget {budget:.0%}"
         to = (table if budget == 1.0 else _share(1.0), WITHOUT)
-        without = results.rows(*to)
         for name in results.names(table):
             if name == WITHOUT:
                 continue
             rows, pairs = results.rows(table, name), results.pairs(table, name, to)
+            without = [row for row, _ in pairs]  # of the same series
             lines.append([
                 f"{budget:.0%}", name, str(len(rows)), _percent(rows), _shown(difference(pairs, "found")), _shown(difference(pairs, "vus_pr")),
                 f"{_rate(rows)} of {_rate(without)}", _asked(rows, without),

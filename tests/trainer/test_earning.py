@@ -48,9 +48,9 @@ def _fitted(settings: TrainerSettings, kinds: tuple[str, ...]) -> tuple[Trained,
     return train([history(k, v) for k, v in values.items()], None, settings), values
 
 
-@pytest.mark.parametrize("shape_share", [1.0, 0.0])
-def test_probes_are_judged_as_the_detector_judges(tmp_path: Path, shape_share: float) -> None:
-    settings = quick_settings(tmp_path, shape_share=shape_share)
+@pytest.mark.parametrize(("shape_share", "scales"), [(1.0, [8, 16, 64]), (0.0, [8, 16, 64]), (0.0, [8, 64, 256])])
+def test_probes_are_judged_as_the_detector_judges(tmp_path: Path, shape_share: float, scales: list[int]) -> None:
+    settings = quick_settings(tmp_path, shape_share=shape_share, scales=scales)
     trained, values = _fitted(settings, ("wave", "heavy", "bursty"))
     assert len(trained.memories) == 3 * shape_share
     bank = bank_of(trained, settings)

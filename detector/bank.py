@@ -14,6 +14,7 @@ from torch import Tensor
 
 from detector import calibration, deep, prior, shapes
 from detector.forecast import SEASON_AFTER, SEASON_SPAN
+from detector.gapview import Said, Window, ask_gap, looked_at
 from detector.pooling import FILL, Windows, moving_mean, points_of
 from detector.rowtypes import Rows
 from detector.shelf import Known, Shelf
@@ -61,9 +62,11 @@ class _Part:
     nearest_RKQ: Tensor
     windows: list[Windows]  # a scale
     view_RKW: Tensor
+    said: Said  # for the gap head
     shape_RK: Tensor  # share of the shape memory in the row's surprise
     width_RK: Tensor  # of the shape view that contributes most
     row_RK: Tensor
+    alert_RK: Tensor  # what alerts: the row's, or what the gap head makes of it
     early_RK: Tensor  # surprise that alerts before a shape is complete, 0 in rows without shapes
     teacher_RK: Tensor
 
@@ -97,6 +100,7 @@ class StudentBank(Shelf):
                 out[i] = score
             groups = self._gather(segments, out)
             parts = [self._shallow(group) for group in groups]
+            self._ask_gap(parts)
             self._ask_teacher(groups, parts)
             for group, part in zip(groups, parts, strict=True):
                 self._finish(group, part, segments, out)
@@ -180,35 +184,40 @@ class StudentBank(Shelf):
             rows["season.once"], rows["season.twice"] = (prepare(x_RX, rows)[:, FILL:] for x_RX in group.season)
         measures = measure(x_RL, rows, self.layout.scales, group.width)
         view_RKV, plain_RK = judge(measures.distance_RKV, rows)
-        row_RK, early_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK, group.follows)
+        row_RK, early_RK, shape_RK, width_RK, told_RK = self._remember(x_RL, rows, plain_RK, group.follows)
         few_R1 = rows["novel"][:, None] > 0
         if bool(few_R1.any()):
             row_RK = torch.where(few_R1, novelty(group.values_RL[:, -group.width :], rows), row_RK)
         counts_R = torch.tensor(group.counts, device=self.device)[group.stream_R]
         padding_RK = torch.arange(group.width, device=self.device) < group.width - counts_R[:, None]
+        row_RK = torch.where(padding_RK, torch.nan, row_RK)
         return _Part(
             rows,
             beyond(group.values_RL, rows),
             measures.nearest_RKQ,
             measures.windows,
             view_RKV,
+            Said(plain_RK, told_RK),
             shape_RK,
             width_RK,
-            torch.where(padding_RK, torch.nan, row_RK),
+            row_RK,
+            row_RK,
             early_RK,
             torch.zeros_like(padding_RK),
         )
 
     def _remember(
         self, x_RL: Tensor, rows: Rows, plain_RK: Tensor, follows: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rows' surprise with the shape memories of those that have one; what alerts before; share and loudest width."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Rows' surprise with the shape memories of those that have one; what alerts before; share and loudest width;
+        the shapes' own surprise."""
         share_RK = torch.zeros_like(plain_RK)
         early_RK = torch.zeros_like(plain_RK)
+        told_RK = torch.zeros_like(plain_RK)
         width_RK = torch.zeros_like(plain_RK, dtype=torch.long)
         [with_X] = (rows["memory"] >= 0).nonzero(as_tuple=True)
         if not len(with_X):
-            return plain_RK, early_RK, share_RK, width_RK
+            return plain_RK, early_RK, share_RK, width_RK, told_RK
         at_X = rows["memory"][with_X].long()
         memories = self._memories.rows
         found = shapes.score(x_RL[with_X], memories, at_X, plain_RK.shape[1], follows)
@@ -224,7 +233,29 @@ class StudentBank(Shelf):
         share_XK = torch.nan_to_num((own["blend"][:, None] * shape_XK / mixed_XK.clamp_min(1e-6)).square())
         share_RK[with_X] = torch.where(early_RK[with_X] > row_RK[with_X], 0.0, share_XK)
         width_RK[with_X] = found.width_RK
-        return row_RK, early_RK, share_RK, width_RK
+        told_RK[with_X] = shape_XK
+        return row_RK, early_RK, share_RK, width_RK, told_RK
+
+    def look(self, segments: Sequence[Segment]) -> list[Window]:
+        """What the gap head sees of streams that have a student, whether or not there is a head: for learning one."""
+        out: list[Window | None] = [None] * len(segments)
+        with self._lock, torch.inference_mode():
+            for group in self._gather(segments, [None] * len(segments)):
+                part = self._shallow(group)
+                before_RK = part.row_RK
+                self._ask_gap([part])
+                whole = looked_at(self.layout, part, before_RK)
+                row = 0
+                for s, index in enumerate(group.segments):
+                    size = segments[index].values_SC.shape[1]
+                    out[index] = whole.cut(slice(row, row + size), slice(group.width - group.counts[s], None))
+                    row += size
+        return [window for window in out if window is not None]
+
+    def _ask_gap(self, parts: list[_Part]) -> None:
+        """Windows that are not plainly normal, of all groups, go to the gap head in one call."""
+        if self.head is not None:
+            ask_gap(self.head, self.layout, parts, self.settings.gap_say)
 
     def _ask_teacher(self, groups: list[_Group], parts: list[_Part]) -> None:
         """Windows past the gate of all groups go to the teacher in one call a scale."""
@@ -262,6 +293,7 @@ class StudentBank(Shelf):
         judged_N = deep.gated(deep.heard(shallow_N, deep_NW, rows["deep"]), rows)
         for part, place, judged in zip(parts, places, torch.split(judged_N, sizes), strict=True):
             part.row_RK[place[:, 0], place[:, 1]] = judged
+            part.alert_RK[place[:, 0], place[:, 1]] = judged
 
     def _discrepancies(
         self, teacher: Teacher, scale: int, row_N: Tensor, parts: list[_Part], places: list[Tensor]
@@ -285,7 +317,7 @@ class StudentBank(Shelf):
         few_SC[group.stream_R, group.channel_R] = part.rows["novel"] > 0
         stream_cal_SC = self._tables.streams["stream_cal"][group.place_S]
         rank_SK = ranked(row_SCK, few_SC)
-        alert_RK = torch.fmax(part.row_RK, part.early_RK).where(scored_RK, torch.nan)
+        alert_RK = torch.fmax(part.alert_RK, part.early_RK).where(scored_RK, torch.nan)
         row_SCK[group.stream_R, group.channel_R] = alert_RK
         lean_S = self._tables.streams["lean"][group.place_S]
         surprise_SK = leaning(finish(row_SCK, few_SC, stream_cal_SC), lean_S)

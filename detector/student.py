@@ -58,6 +58,7 @@ class Layout:
     depths: tuple[int, ...] = ()
     teacher_scales: tuple[int, ...] = ()
     outputs: int = 0
+    gap: str = ""  # identity of the gap head, "" without one
 
     @property
     def views(self) -> int:
@@ -103,9 +104,16 @@ class Layout:
             found[f"used.{scale}"] = (self.prototypes,)
         return found
 
+    def gap_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The same of what a row has for the gap head: whether it is asked, how much louder it makes normal windows,
+        its calibrator and that of its mixture with the row."""
+        if not self.gap:
+            return {}
+        return {"gap.weight": (), "gap.adds": (), "gap.cal": (calibration.WIDTH,), "gap.mix": (calibration.WIDTH,)}
+
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
         """The same of everything a row has."""
-        found = self.shallow_shapes()
+        found = self.shallow_shapes() | self.gap_shapes()
         if self.teacher:
             found["gate"] = ()  # depth-0 surprise from which a window goes to the teacher
             found["gate_cal"] = (calibration.WIDTH,)

@@ -14,7 +14,7 @@ Float = npt.NDArray[np.float32]
 class View(NamedTuple):
     """One way of looking at a window."""
 
-    name: str  # "prototype", "shape", "teacher", or the word of a look: "mahalanobis", "forecast", …
+    name: str  # "prototype", "shape", "gap", "teacher", or the word of a look: "mahalanobis", "forecast", …
     depth: int  # 0: the window itself; above: output of that block of the teacher
     scale: int  # slots; of shapes 0, for each row has widths of its own: see `SegmentScore.scale_KC`
 
@@ -66,7 +66,8 @@ def views_of(layout: Layout) -> list[View]:
     looks = [View(look.word, 0, look.slots) for look in LOOKS]
     prototypes = [View("prototype", 0, scale) for scale in layout.scales]
     deep = [View("teacher", depth, scale) for scale in layout.teacher_scales for depth in layout.depths]
-    return [*looks, *prototypes, *(deep if layout.teacher else []), View("shape", 0, 0)]
+    gap = [View("gap", 0, max(layout.scales))] if layout.gap else []
+    return [*looks, *prototypes, *gap, *(deep if layout.teacher else []), View("shape", 0, 0)]
 
 
 def unscored(stream: str, count: int, channels: int, version: str | None = None) -> SegmentScore:

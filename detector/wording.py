@@ -12,7 +12,14 @@ NEGLIGIBLE = 1e-4
 
 
 # What a view looks at, in a word; prototypes, shapes and the teacher look at shapes.
-_WORDS = {"mahalanobis": "pattern", "forecast": "forecast", "spread": "spread", "step": "step", "level": "level"}
+_WORDS = {
+    "mahalanobis": "pattern",
+    "forecast": "forecast",
+    "spread": "spread",
+    "step": "step",
+    "level": "level",
+    "gap": "departure",
+}
 WARMING = "(warming: no student yet, judged by a generic prior)"
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detector import calibration, shapes
 from detector.forecast import find_period
+from detector.gaphead import load_gap
 from detector.looks import Look
 from detector.memories import Memories
 from detector.pooling import fill, pool, standardise
@@ -19,6 +20,7 @@ from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, blended, pi
 from detector.teacher import Teacher
 from trainer.distil import Distillation, Shallow
 from trainer.earning import deepen
+from trainer.gapfit import Held, Remembered, fit_gap
 from trainer.histories import History, Stack
 from trainer.leaning import lean
 from trainer.levels import ROW_FLOOR, Levels, learn
@@ -83,7 +85,8 @@ def fit_stack(
     halves = _halves(raw_RL)
     held_RNV = torch.stack([_look(look, x_RL, rows, halves) for look in LOOKS], -1)
     points_R = torch.isfinite(raw_RL).sum(-1)
-    near_RNV = _prototypes(x_RL, rows, halves, points_R, layout, settings.fit_windows)
+    parts: tuple[Rows, Rows] = ({}, {})  # prototypes of each half
+    near_RNV = _prototypes(x_RL, rows, halves, points_R, layout, settings.fit_windows, parts)
     held_RNV = torch.cat([held_RNV, near_RNV], -1)
     rows |= _few(scaling, stack, points_R)
     # Such a row is judged by whether its value has been seen, and all of its own have.
@@ -97,7 +100,11 @@ def fit_stack(
     levels = learnt(torch.ones_like(first_RN))
     rows |= {"view_cal": levels.view_cal, "row_cal": levels.row_cal, "widen": widen_R}
     row_RN = levels.row(held_RNV)
-    memories = _remember(x_RL, rows, row_RN, scaling, layout, stack, settings)
+    memories, remembered = _remember(x_RL, rows, row_RN, scaling, layout, stack, settings)
+    head = load_gap(settings)
+    if head is not None:
+        held = Held(x_RL, first_RN, parts, levels.view(held_RNV), levels.row(held_RNV), remembered)
+        rows |= fit_gap(head, layout, rows, held)
     if teacher is not None and how is not None:
         shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), row_RN)
         rows |= deepen(teacher, layout, rows, memories, shallow, how)
@@ -139,8 +146,8 @@ def _look(look: Look, x_RL: Tensor, rows: Rows, halves: Halves) -> Tensor:
 
 def _remember(
     x_RL: Tensor, rows: Rows, row_RL: Tensor, scaling: Scaling, layout: Layout, stack: Stack, settings: TrainerSettings
-) -> Memories:
-    """Shape memories of the rows whose evidence asks for one; sets `blend`, `rest` and `lag` of all rows.
+) -> tuple[Memories, Remembered | None]:
+    """Shape memories of the rows whose evidence asks for one, and how they judge the history; sets `blend`, `rest` and `lag` of all rows.
 
     `row_RL` is the rows' held-back surprise without shapes; of the rows that get some it becomes that with them, NaN
     but at sampled slots. The channels of a stream that may have shapes share the
@@ -153,13 +160,13 @@ def _remember(
     many_R = many_S[stack.stream_R]
     [able_X] = (~scaling.few_R & (many_R <= SHAPED_CHANNELS)).nonzero(as_tuple=True)
     if not len(able_X) or settings.shape_share == 0:
-        return Memories()
+        return Memories(), None
     found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness)
     sure_X = ((found.evidence_R[found.fitted_X] - FROM) / (FULL - FROM)).clamp(0.0, 1.0)
     blend_X = settings.shape_share * sure_X / many_R[able_X[found.fitted_X]]
     [with_X] = (blend_X > LEAST_BLEND).nonzero(as_tuple=True)
     if not len(with_X):
-        return Memories()
+        return Memories(), None
     blend_X, kept_X = blend_X[with_X], able_X[found.fitted_X[with_X]]
     own = {name: value[with_X] for name, value in found.rows.items()}
     # The less there is to say for shapes, the more the rest may say.
@@ -180,7 +187,7 @@ def _remember(
         first = int(torch.isfinite(x_RL[row]).long().argmax())
         histories.append(x_RL[row, first:].float().cpu())
         own["shape.ends"][i] = (own["shape.ends"][i] - first).clamp_min(0)
-    return Memories(kept_X.tolist(), own, histories)
+    return Memories(kept_X.tolist(), own, histories), Remembered(kept_X, end_XM, shape_XM, both_XM)
 
 
 def _strangeness(x_RL: Tensor, rows: Rows, held_RLV: Tensor, layout: Layout) -> Tensor:
@@ -206,13 +213,23 @@ def _halves(values_RL: Tensor) -> Halves:
     return Halves(torch.searchsorted(seen_RL, (seen_RL[:, -1:] + 1) // 2)[:, 0] + 1)
 
 
-def _prototypes(x_RL: Tensor, rows: Rows, halves: Halves, points_R: Tensor, layout: Layout, windows_max: int) -> Tensor:
-    """Fills `rows` with the prototypes of the whole history; returns discrepancies (R, L, Q) held back from each half."""
+def _prototypes(
+    x_RL: Tensor,
+    rows: Rows,
+    halves: Halves,
+    points_R: Tensor,
+    layout: Layout,
+    windows_max: int,
+    parts: tuple[Rows, Rows],
+) -> Tensor:
+    """Fills `rows` with the prototypes of the whole history, `parts` with those of each half; returns discrepancies
+    (R, L, Q) held back from each half."""
     length = x_RL.shape[1]
     held_RLQ = torch.full((*x_RL.shape, len(layout.scales)), torch.nan, device=x_RL.device)
     for q, scale in enumerate(layout.scales):
         if length < scale:
-            _empty(rows, layout, scale, x_RL)
+            for empty in (rows, *parts):
+                _empty(empty, layout, scale, x_RL)
             continue
         count = length - scale + 1
         windows = pool(x_RL, scale, count)
@@ -233,7 +250,7 @@ def _prototypes(x_RL: Tensor, rows: Rows, halves: Halves, points_R: Tensor, layo
         _store(rows, scale, whole)
         size = len(x_RL)
         for half, scored_RN, trained_RN in ((0, second_RN, spans[0]), (1, first_RN, spans[1])):
-            model: Rows = {}
+            model = parts[half]
             _store(model, scale, Prototypes(*(t[half * size : (half + 1) * size] for t in both)))
             distance_RN, _, _ = prototypes(x_RL, model, scale, count)
             usable_RN = scored_RN & enough_R & trained_RN.any(-1, keepdim=True) & torch.isfinite(distance_RN)

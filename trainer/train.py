@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 import structlog
 import torch
+from torch import Tensor
 
 from detector.artefact import Header, Member, Student, dump, new_version
 from detector.bank import StudentBank
@@ -18,11 +19,13 @@ from detector.deep import budget_of
 from detector.memories import Memories
 from detector.rowtypes import Rows
 from detector.shelf import layout_of
+from detector.student import Layout
 from detector.teacher import Teacher
 from detector.views import Segment
 from streamer.contracts import ModelRef
 from trainer.distil import Distillation
 from trainer.fit import Fitted, fit_stack
+from trainer.gapgate import GAIN, gains
 from trainer.histories import History, stacks
 from trainer.settings import TrainerSettings
 from trainer.synthetic import KINDS, LENGTH, inject
@@ -115,11 +118,28 @@ def assemble(
     excess = torch.cat([part.excess_S for part in fitted]).tolist()
     histories = [history for part in fitted for history in part.histories]
     memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted])
+    if layout.gap and lineage["job"] == "full":
+        rows["gap.weight"] = _earned(header, rows, streams, memories, histories, settings)
     recall = _recall(header, rows, streams, memories, histories, settings)
     verdicts = [_verdict(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
     for member, verdict in zip(members, verdicts, strict=True):
         member.metrics.update(excess=round(verdict.excess, 3), recall=verdict.recall)
     return Trained(header, rows, streams, memories, verdicts)
+
+
+def _earned(
+    header: Header,
+    rows: Rows,
+    streams: Rows,
+    memories: Memories,
+    histories: Sequence[History],
+    settings: TrainerSettings,
+) -> Tensor:
+    """Weight (R) of the gap view: 1 where it lifts injected anomalies more than normal windows, else 0."""
+    bank = StudentBank(None, settings)
+    bank.put(students_of(header, rows, streams, memories, bank.layout))
+    gain_R = gains(bank, histories, rows["gap.adds"]).to(rows["gap.weight"])
+    return torch.where(gain_R >= GAIN, rows["gap.weight"], 0.0)
 
 
 def _recall(
@@ -132,15 +152,33 @@ def _recall(
 ) -> list[float]:
     """Share of the kinds of injected anomalies that reach the alert threshold, at depth 0, by the detector's code."""
     bank = StudentBank(None, settings)
-    shallow = bank.layout.row_shapes()
+    bank.put(students_of(header, rows, streams, memories, bank.layout))
+
+    def newest(stream: str) -> int:
+        return bank.context_of(stream) + LENGTH - 1
+
+    segments = [
+        Segment(history.stream, inject(history.values_SC[-newest(history.stream) :], kind, seed), LENGTH)
+        for seed, kind in enumerate(KINDS)
+        for history in histories
+    ]
+    top = np.array([_top(score.surprise_K) for score in bank.score(segments)])
+    seen = (top >= ALERT).reshape(len(KINDS), len(histories))
+    return [float(value) for value in seen.mean(0)]
+
+
+def students_of(
+    header: Header, rows: Rows, streams: Rows, memories: Memories, layout: Layout
+) -> list[tuple[ModelRef, Student]]:
+    """Students as a bank of that layout takes them, without a store."""
     students = []
     for row, member in enumerate(header.members):
         end = member.start + len(member.channels)
         student = Student(
             header.version,
             member,
-            bank.layout,
-            {name: rows[name][member.start : end].cpu() for name in shallow},
+            layout,
+            {name: rows[name][member.start : end].cpu() for name in layout.row_shapes()},
             {name: value[row].cpu() for name, value in streams.items()},
             memories.of(member.start, end),
         )
@@ -154,19 +192,7 @@ def _recall(
             points=member.points,
         )
         students.append((ref, student))
-    bank.put(students)
-
-    def newest(stream: str) -> int:
-        return bank.context_of(stream) + LENGTH - 1
-
-    segments = [
-        Segment(history.stream, inject(history.values_SC[-newest(history.stream) :], kind, seed), LENGTH)
-        for seed, kind in enumerate(KINDS)
-        for history in histories
-    ]
-    top = np.array([_top(score.surprise_K) for score in bank.score(segments)])
-    seen = (top >= ALERT).reshape(len(KINDS), len(histories))
-    return [float(value) for value in seen.mean(0)]
+    return students
 
 
 def _top(surprise_K: np.ndarray) -> float:

@@ -1,0 +1,1 @@
+"""Making of the gap head: examples of many families of streams, learning, cross-validation by family."""

@@ -1,0 +1,71 @@
+"""Makes gap heads: one for each fold of families, and the one that is shipped.
+
+  python -m trainer.gap --data ../shared/data [--out .state/gap] [--seed 7] [--ship]
+
+Examples are kept in the folder and made anew when they are deleted. `folds.json` names for every family the head that
+has not seen it; `--ship` learns from all families and writes the file beside the detector.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import orjson
+import structlog
+import torch
+
+from detector.gaphead import PACKAGED, About
+from streamer.logs import configure_logs
+from trainer.gap.examples import Examples, examples_of
+from trainer.gap.families import folds, rows_of
+from trainer.gap.keep import read, write
+from trainer.gap.learn import STEPS, judged, learn
+
+log = structlog.get_logger(__name__)
+EXAMPLES, FOLDS = "examples.safetensors", "folds.json"
+
+
+def main() -> None:
+    """Examples, heads of folds, shipped head."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANOMALYLLM_DATA", "../shared/data")))
+    parser.add_argument("--out", type=Path, default=Path(".state/gap"))
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--ship", action="store_true", help="learn from all families, write the packaged head")
+    arguments = parser.parse_args()
+    configure_logs(level="info")
+    torch.set_num_threads(1)
+    kept = arguments.out / EXAMPLES
+    if not kept.exists():
+        write(kept, examples_of(rows_of(arguments.data, arguments.seed), arguments.out, arguments.seed))
+    examples = read(kept)
+    if arguments.ship:
+        head = learn(examples, (), About(lineage={"families": ",".join(families_of(examples))}), arguments.seed)
+        PACKAGED.write_bytes(head.data())
+        log.info("packaged head written", identity=head.identity, bytes=PACKAGED.stat().st_size)
+    else:
+        cross_validate(examples, arguments.out, arguments.seed)
+
+
+def families_of(examples: Examples) -> list[str]:
+    """All families, in order."""
+    return sorted({family for family, _ in examples.rows})
+
+
+def cross_validate(examples: Examples, out: Path, seed: int, steps: int = STEPS) -> None:
+    """A head for each fold, and which family is judged by which."""
+    table: dict[str, str] = {}
+    for at, fold in enumerate(folds(families_of(examples))):
+        head = learn(examples, fold, About(), seed, steps)
+        file = f"fold{at}.safetensors"
+        (out / file).write_bytes(head.data())
+        table |= dict.fromkeys(fold, file)
+        for family, (mine, bank) in judged(head, examples, fold).items():
+            log.info("unseen family", family=family, seen_by_head=round(mine, 4), by_bank=round(bank, 4))
+    (out / FOLDS).write_bytes(orjson.dumps(table, option=orjson.OPT_INDENT_2))
+
+
+__all__ = ["EXAMPLES", "FOLDS", "cross_validate", "families_of", "main"]
+
+if __name__ == "__main__":
+    main()

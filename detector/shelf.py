@@ -69,7 +69,7 @@ class Shelf:
             **layout.shallow_shapes(), **layout.gap_shapes(), "gate": (), "memory": (), "deep_at": (),
         }  # fmt: skip
         self._tables = Tables(whole, layout.stream_shapes(), self.device)
-        self._deep = Tables({n: s for n, s in layout.row_shapes().items() if n not in whole}, {}, self.device)
+        self._deep = Tables({n: s for n, s in layout.deep_shapes().items() if n != "gate"}, {}, self.device)
         unpacked: dict[str, tuple[int, ...]] = {
             "shape.medoid": (layout.shapes, shapes.POINTS, layout.medoids),
             "shape.norm": (layout.shapes, layout.medoids),

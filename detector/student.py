@@ -111,19 +111,25 @@ class Layout:
             return {}
         return {"gap.weight": (), "gap.adds": (), "gap.cal": (calibration.WIDTH,), "gap.mix": (calibration.WIDTH,)}
 
+    def deep_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The same of what a row has for the teacher."""
+        if not self.teacher:
+            return {}
+        found: dict[str, tuple[int, ...]] = {
+            "gate": (),  # depth-0 surprise from which a window goes to the teacher
+            "gate_cal": (calibration.WIDTH,),
+            "deep": (self.deep_views,),  # weight of each view of the teacher beside depth 0's 1
+        }
+        for scale in self.teacher_scales:
+            found[f"tokens.{scale}"] = (self.prototypes, len(self.depths), self.outputs)
+            found[f"ridge.{scale}"] = (len(self.depths), 2 * POINTS + 1, self.outputs)
+            found[f"spread.{scale}"] = (len(self.depths), self.outputs)
+            found[f"teacher_cal.{scale}"] = (len(self.depths), calibration.WIDTH)
+        return found
+
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
         """The same of everything a row has."""
-        found = self.shallow_shapes() | self.gap_shapes()
-        if self.teacher:
-            found["gate"] = ()  # depth-0 surprise from which a window goes to the teacher
-            found["gate_cal"] = (calibration.WIDTH,)
-            found["deep"] = (self.deep_views,)  # weight of each view of the teacher beside depth 0's 1
-            for scale in self.teacher_scales:
-                found[f"tokens.{scale}"] = (self.prototypes, len(self.depths), self.outputs)
-                found[f"ridge.{scale}"] = (len(self.depths), 2 * POINTS + 1, self.outputs)
-                found[f"spread.{scale}"] = (len(self.depths), self.outputs)
-                found[f"teacher_cal.{scale}"] = (len(self.depths), calibration.WIDTH)
-        return found
+        return self.shallow_shapes() | self.gap_shapes() | self.deep_shapes()
 
     def shape_shapes(self) -> dict[str, tuple[int, ...]]:
         """The same of what a row with a shape memory has besides, as it is stored."""

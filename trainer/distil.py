@@ -138,8 +138,7 @@ def settle(distilled: Distilled, rows: Rows, weight_RW: Tensor, how: Distillatio
 
 def without(layout: Layout, rows: int, device: torch.device) -> Rows:
     """The teacher's part of rows that never ask it: no number of it counts, the gate is never passed."""
-    shallow = layout.shallow_shapes()
-    out = {n: torch.zeros(rows, *s, device=device) for n, s in layout.row_shapes().items() if n not in shallow}
+    out = {name: torch.zeros(rows, *shape, device=device) for name, shape in layout.deep_shapes().items()}
     out["gate"] = torch.full((rows,), torch.inf, device=device)
     return out
 
@@ -193,26 +192,30 @@ def _one_scale(
     }
 
 
+def ridge(phi_RMF: Tensor, target_RMDO: Tensor) -> Tensor:
+    """Ridge maps (R, D, F, O) of all rows and depths in one solve."""
+    return _solved(phi_RMF.mT @ phi_RMF, phi_RMF.mT @ target_RMDO.flatten(2), phi_RMF.shape[1], target_RMDO.shape[2])
+
+
 def _ridges(phi_RMF: Tensor, target_RMDO: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Ridge maps (R, D, F, O) of all rows and depths: of all windows, and without each fold of them."""
-    many, width = phi_RMF.shape[1:]
-    depths, outputs = target_RMDO.shape[2:]
+    """The same of all windows, and without each fold of them."""
+    many, depths = phi_RMF.shape[1], target_RMDO.shape[2]
     parts = (len(phi_RMF), FOLDS, many // FOLDS, -1)
     phi_RKNF = phi_RMF.reshape(parts)
     gram_RKFF = phi_RKNF.mT @ phi_RKNF
     moment_RKFX = phi_RKNF.mT @ target_RMDO.reshape(parts)
-
-    def solved(gram_RFF: Tensor, moment_RFX: Tensor, windows: int) -> Tensor:
-        weight_R = gram_RFF.diagonal(dim1=-2, dim2=-1).mean(-1) * RIDGE + 1e-3 * windows
-        gram_RFF = gram_RFF + weight_R[:, None, None] * torch.eye(width, device=phi_RMF.device)
-        found_RFX: Tensor = torch.linalg.solve(gram_RFF, moment_RFX)
-        return found_RFX.reshape(*found_RFX.shape[:2], depths, outputs).transpose(1, 2)
-
     gram_RFF, moment_RFX = gram_RKFF.sum(1), moment_RKFX.sum(1)
     fewer = many - many // FOLDS
-    return solved(gram_RFF, moment_RFX, many), [
-        solved(gram_RFF - gram_RKFF[:, k], moment_RFX - moment_RKFX[:, k], fewer) for k in range(FOLDS)
+    return _solved(gram_RFF, moment_RFX, many, depths), [
+        _solved(gram_RFF - gram_RKFF[:, k], moment_RFX - moment_RKFX[:, k], fewer, depths) for k in range(FOLDS)
     ]
+
+
+def _solved(gram_RFF: Tensor, moment_RFX: Tensor, windows: int, depths: int) -> Tensor:
+    weight_R = gram_RFF.diagonal(dim1=-2, dim2=-1).mean(-1) * RIDGE + 1e-3 * windows
+    gram_RFF = gram_RFF + weight_R[:, None, None] * torch.eye(gram_RFF.shape[-1], device=gram_RFF.device)
+    found_RFX: Tensor = torch.linalg.solve(gram_RFF, moment_RFX)
+    return found_RFX.reshape(*found_RFX.shape[:2], depths, -1).transpose(1, 2)
 
 
 def _at(value_RNX: Tensor, index_RM: Tensor) -> Tensor:

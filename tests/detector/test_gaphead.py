@@ -13,6 +13,7 @@ from detector.bank import Segment, StudentBank
 from detector.gaphead import About, GapHead, GapHeadError, Seen, Trunk, load, load_gap
 from detector.gapview import ASK, TAKEN, corrected, mixed
 from detector.settings import DetectorSettings
+from detector.teacher import load_teacher
 from tests.simulation import bank_of, history, quick_settings, simulate
 from trainer import train as training
 from trainer.train import Trained, train
@@ -52,6 +53,20 @@ def _trained(tmp_path: Path, seed: int = 0, say: str = "alert") -> tuple[Trained
     histories = [history(kind, simulate(kind, 0, SLOTS)) for kind in ("wave", "white")] + [history("two", two)]
     trained = train(histories, None, settings)
     return trained, bank_of(trained, settings)
+
+
+@pytest.mark.usefixtures("asked_everywhere")
+@pytest.mark.parametrize("evidence", [True, False])
+def test_a_teacher_beside_it_takes_nothing_of_its_weight(tmp_path: Path, evidence: bool) -> None:
+    alone, _ = _trained(tmp_path)
+    settings = quick_settings(
+        tmp_path, gap_head=str(_file(tmp_path)), teacher="random", teacher_evidence=evidence, teacher_budget=0.3
+    )
+    both = train([history("wave", simulate("wave", 0, SLOTS))], load_teacher(settings), settings)
+    [start] = [member.start for member in alone.header.members if member.stream == "wave"]
+    assert float(both.rows["gap.weight"]) == float(alone.rows["gap.weight"][start]) == 1.0
+    for name in ("gap.cal", "gap.mix"):
+        np.testing.assert_allclose(both.rows[name][0], alone.rows[name][start], atol=1e-5)
 
 
 def test_form_has_window_residual_and_residuals_in_units_of_the_prototypes() -> None:

@@ -62,7 +62,7 @@ MORE: dict[str, Callable[[np.random.Generator, int], Array]] = {
     "loud bursts": _bursts,
     "states": _states,
     "rounded": lambda rng, n: np.round(20 + autoregressive(rng, n, 0.95) * 0.05, 1),
-    "1e6 ± 1 ulp": lambda rng, n: 1e6 + 0.0625 * rng.integers(0, 2, size=n),
+    "1e6 ± 1 ulp": lambda rng, n: np.asarray(1e6 + 0.0625 * rng.integers(0, 2, size=n), np.float64),
     "exponential": lambda rng, n: rng.exponential(size=n),
     "demo control": lambda rng, n: Control("c", int(rng.integers(1000))).values(0, n),
 }

@@ -21,7 +21,7 @@ from detector.gapview import ASK
 from detector.settings import DetectorSettings
 from detector.teacher import Teacher, features, load_teacher
 from streamer.logs import configure_logs
-from trainer.distil import _ridge
+from trainer.distil import ridge
 from trainer.gap.__main__ import EXAMPLES, families_of
 from trainer.gap.examples import Examples
 from trainer.gap.families import folds
@@ -59,13 +59,13 @@ def with_teacher(examples: Examples, teacher: Teacher) -> Examples:
     change_NDO = teacher.tokens(window_NT) - teacher.tokens(unique_PT)[which_N]
     phi_NF = features(window_NT, proto_NT)
     left_NDO = torch.zeros_like(change_NDO)
-    for row in examples.row_N.unique():
+    for row in range(len(examples.rows)):
         at_N = (examples.row_N == row).nonzero()[:, 0]
         normal = at_N[examples.label_N[at_N] == 0]
         if len(normal) < 8:
             continue
         halves = (normal[::2], normal[1::2])
-        maps = [_ridge(phi_NF[half][None], change_NDO[half][None])[0] for half in halves]
+        maps = [ridge(phi_NF[half][None], change_NDO[half][None])[0] for half in halves]
         in_first = torch.isin(at_N, halves[0])
         for mine, ridge_DFO in ((at_N[~in_first], maps[0]), (at_N[in_first], maps[1])):
             left_NDO[mine] = change_NDO[mine] - torch.einsum("nf,dfo->ndo", phi_NF[mine], ridge_DFO)

@@ -29,6 +29,7 @@ from trainer.backtest.metrics import areas, buffer_of, events, rounded
 from trainer.backtest.replay import replay
 from trainer.backtest.settings import BacktestSettings
 from trainer.backtest.sources import Item
+from trainer.backtest.vus import ranges
 from trainer.gap.families import family_of
 
 Row = dict[str, Any]
@@ -81,8 +82,7 @@ def alerts_at(surprise_K: np.ndarray, labels_K: np.ndarray, threshold: float) ->
 
 def _runs(flag_K: np.ndarray) -> list[tuple[int, int]]:
     """First slot and one past the last of each run of set slots."""
-    edge_X = np.flatnonzero(np.diff(np.concatenate([[0], flag_K.astype(np.int8), [0]])))
-    return list(zip(edge_X[::2].tolist(), edge_X[1::2].tolist(), strict=True))
+    return [(int(first), int(last) + 1) for first, last in zip(*ranges(flag_K > 0), strict=True)]
 
 
 def at_equal_recall(off: Sequence[Row], on: Sequence[Row]) -> tuple[int, int, int]:

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.gaphead import FORM, ROW, SAID_UNIT, About, Seen, correction, deep_channels
+from bench.gap_head import interval
+from detector.gaphead import FORM, ROW, SAID_UNIT, About, correction, deep_channels
 from detector.gapview import ASK
 from detector.settings import DetectorSettings
 from detector.teacher import Teacher, features, load_teacher
@@ -28,7 +29,6 @@ from trainer.gap.families import folds
 from trainer.gap.keep import read
 from trainer.gap.learn import learn
 
-DRAWS = 10_000
 _SPREAD_FLOOR = 1e-2
 
 
@@ -81,7 +81,7 @@ def shares(examples: Examples, about: About, seed: int, steps: int) -> np.ndarra
         head = learn(examples, fold, about, seed, steps)
         for row in (r for r, (family, _) in enumerate(examples.rows) if family in fold):
             at_N = (examples.row_N == row).nonzero()[:, 0]
-            out[row] = _seen(head.gap(_float(examples.seen.at(at_N))), examples, at_N)
+            out[row] = _seen(head.gap(examples.seen.at(at_N).float()), examples, at_N)
     return out
 
 
@@ -95,16 +95,11 @@ def _seen(logit_N: Tensor | None, examples: Examples, at_N: Tensor) -> float:
     return float((score_N[label_N] > score_N[~label_N].quantile(0.9)).float().mean())
 
 
-def _float(seen: Seen) -> Seen:
-    return Seen(seen.form_NCT.float(), seen.said_NV.float(), None if seen.deep_NUJ is None else seen.deep_NUJ.float())
-
-
 def told(name: str, share_R: np.ndarray, against_R: np.ndarray) -> str:
     """A row of the table."""
     gain_R = (share_R - against_R)[np.isfinite(share_R)]
-    rng = np.random.default_rng(0)
-    low, high = np.quantile(gain_R[rng.integers(0, len(gain_R), (DRAWS, len(gain_R)))].mean(1), [0.025, 0.975])
-    return f"| {name} | {np.nanmean(share_R):.3f} | {gain_R.mean():+.3f} ({low:+.3f} … {high:+.3f}) |"
+    mean, low, high = interval([gain_R])
+    return f"| {name} | {np.nanmean(share_R):.3f} | {mean:+.3f} ({low:+.3f} … {high:+.3f}) |"
 
 
 def main() -> None:

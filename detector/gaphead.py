@@ -58,6 +58,11 @@ class Seen(NamedTuple):
         deep_NUJ = None if self.deep_NUJ is None else self.deep_NUJ[index_N]
         return Seen(self.form_NCT[index_N], self.said_NV[index_N], deep_NUJ)
 
+    def float(self) -> "Seen":
+        """The same in single precision."""
+        deep_NUJ = None if self.deep_NUJ is None else self.deep_NUJ.float()
+        return Seen(self.form_NCT.float(), self.said_NV.float(), deep_NUJ)
+
 
 @dataclass(frozen=True)
 class About:

@@ -8,17 +8,12 @@ Every series of every step has a result of its own under --state; a run that was
 import argparse
 import os
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from bench.quality.page import Rows, write
-from bench.quality.plan import Step, data_sets, plan
+from bench.quality.plan import data_sets, plan
+from bench.steps import carry_out
 from streamer.logs import configure_logs
-from trainer.backtest.runner import Row, longest_first, run
 
 TABLES = ("main", "baseline", "paper", "cold", "ablation")
 
@@ -45,31 +40,6 @@ def main() -> None:
     begun = time.monotonic()
     done = carry_out(steps, arguments.jobs)
     write(arguments.page, Rows(done), time.monotonic() - begun)
-
-
-def carry_out(steps: Sequence[Step], jobs: int) -> list[tuple[Step, list[Row]]]:
-    """One pool of processes for all steps; says of each when it is done."""
-    console = Console(stderr=True)
-    pairs = [(at, item) for at, step in enumerate(steps) for item in longest_first(step.items)]
-    left = Counter(at for at, _ in pairs)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        todo = bar.add_task("series", total=len(pairs))
-
-        def tell(index: int, row: Row) -> None:
-            at, _ = pairs[index]
-            step = steps[at]
-            left[at] -= 1
-            title = f"{at + 1}/{len(steps)} {step.table} {step.name} {step.data_set}"
-            bar.update(todo, advance=1, description=title)
-            if "error" in row:
-                bar.console.print(f"[red]{title}, {row['name']}: {row['error']}")
-            if not left[at]:
-                bar.console.print(f"{title}: {len(step.items)} series", highlight=False)
-
-        rows = run([(item, steps[at].work) for at, item in pairs], jobs, tell)
-    done = {(at, item.name): row for (at, item), row in zip(pairs, rows, strict=True)}
-    return [(step, [done[at, item.name] for item in step.items]) for at, step in enumerate(steps)]
 
 
 if __name__ == "__main__":

@@ -13,15 +13,16 @@ from typing import Any
 import psutil
 from scipy.stats import chi2
 
+from bench.markdown import NONE, number, tabled
 from bench.quality.baselines import BASELINES
-from bench.quality.plan import EVERY, LEFT_OUT, LIVE_HISTORY, PAPER_EVERY, PAPER_LEFT_OUT, Step
+from bench.quality.plan import EVERY, LEFT_OUT, LIVE_HISTORY, PAPER_EVERY, PAPER_LEFT_OUT
+from bench.steps import Step
 from trainer.backtest.report import summarise
 from trainer.backtest.runner import Row
 from trainer.train import PASSED
 
 # The set whose series have the UCR rule; the others are compared by VUS-PR.
 FOUND = "ucr"
-NONE = "–"
 Cell = float | None
 
 
@@ -100,7 +101,7 @@ def _main(rows: Rows, latency: int) -> str:
         lines.append([f"{name}, {'found' if name == FOUND else 'VUS-PR'}", str(count), *_best(cells)])
     if sums:
         lines.append(["**mean VUS-PR**", str(len(sums)), *_best([_mean(column) for column in zip(*sums, strict=True)])])
-    return _table(["set", "series", *(title for *_, title in columns)], lines)
+    return tabled(["set", "series", *(title for *_, title in columns)], lines)
 
 
 def _some(rows: Rows, every: dict[str, int]) -> str:
@@ -117,13 +118,13 @@ def _alerts(rows: Rows, table: str, title: str) -> str:
                 continue
             s: dict[str, Any] = summarise(mine, 8)
             lines.append([
-                name, row, _figure(s["event_f1"]), _figure(s["event_precision"]), _figure(s["event_recall"]),
-                f"{s['hits']}/{s['events']}", str(s["alerts"]), _figure(s["false_alerts_per_10k"], 2),
-                _figure(s["delay_points"], 0), f"{s['points_per_s']:,}" if s["points_per_s"] else NONE,
-                _figure(s["fit_s"], 2), _figure(s["student_bytes"], 0),
+                name, row, number(s["event_f1"]), number(s["event_precision"]), number(s["event_recall"]),
+                f"{s['hits']}/{s['events']}", str(s["alerts"]), number(s["false_alerts_per_10k"], 2),
+                number(s["delay_points"], 0), f"{s['points_per_s']:,}" if s["points_per_s"] else NONE,
+                number(s["fit_s"], 2), number(s["student_bytes"], 0),
             ])  # fmt: skip
     head = ("set", title, "event F1", "precision", "recall", "hit/events", "alerts", "false/10k", "delay")
-    return _table([*head, "points/s", "fit, s", "student, bytes"], lines)
+    return tabled([*head, "points/s", "fit, s", "student, bytes"], lines)
 
 
 def _dial(rows: Rows) -> str:
@@ -139,10 +140,10 @@ def _dial(rows: Rows) -> str:
         seen = sum(row["false_alerts"] for row in mine)
         low, high = (bound / expected for bound in poisson(seen))
         lines.append([
-            name, f"{len(mine)}/{len(every)}", str(sum(row["slots"] for row in mine)), _figure(expected, 1), str(seen), _figure(seen / expected, 2),
+            name, f"{len(mine)}/{len(every)}", str(sum(row["slots"] for row in mine)), number(expected, 1), str(seen), number(seen / expected, 2),
             f"{low:.2f} – {high:.2f}",
         ])  # fmt: skip
-    return _table(["set", "series", "slots", "expected", "measured", "times the dial", "95 % interval"], lines)
+    return tabled(["set", "series", "slots", "expected", "measured", "times the dial", "95 % interval"], lines)
 
 
 def poisson(seen: int) -> tuple[float, float]:
@@ -163,10 +164,10 @@ def _domains(rows: Rows) -> str:
         for domain, mine in sorted(groups.items()):
             s = summarise(mine, 8)
             lines.append([
-                f"{name}, {domain}", str(len(mine)), _figure(s["found"]), _figure(s["vus_pr"]),
-                _figure(s["event_f1"]), _figure(s["false_alerts_per_10k"], 2),
+                f"{name}, {domain}", str(len(mine)), number(s["found"]), number(s["vus_pr"]),
+                number(s["event_f1"]), number(s["false_alerts_per_10k"], 2),
             ])  # fmt: skip
-    return _table(["domain", "series", "found", "VUS-PR, 8 late", "event F1", "false/10k"], lines)
+    return tabled(["domain", "series", "found", "VUS-PR, 8 late", "event F1", "false/10k"], lines)
 
 
 def _sweep(rows: Rows, table: str, title: str, left_out: Sequence[str]) -> str:
@@ -177,8 +178,8 @@ def _sweep(rows: Rows, table: str, title: str, left_out: Sequence[str]) -> str:
         late = [rows.mean(table, name, s, 8, "vus_pr") for s in others]
         now = [rows.mean(table, name, s, 0, "vus_pr") for s in others]
         found = rows.mean(table, name, FOUND, 8, "found")
-        lines.append([name, *map(_figure, (found, _mean(late), _mean(now), *late))])
-    return _table([title, "found", "VUS-PR, 8 late", "at once", *others], lines)
+        lines.append([name, *map(number, (found, _mean(late), _mean(now), *late))])
+    return tabled([title, "found", "VUS-PR, 8 late", "at once", *others], lines)
 
 
 def _mean(cells: Sequence[Cell]) -> Cell:
@@ -188,18 +189,7 @@ def _mean(cells: Sequence[Cell]) -> Cell:
 
 def _best(cells: Sequence[Cell]) -> list[str]:
     top = max((cell for cell in cells if cell is not None), default=None)
-    return [f"**{_figure(cell)}**" if cell is not None and cell == top else _figure(cell) for cell in cells]
-
-
-def _figure(value: Cell, digits: int = 3) -> str:
-    return NONE if value is None else f"{value:.{digits}f}"
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    if not lines:
-        return "Not run."
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
+    return [f"**{number(cell)}**" if cell is not None and cell == top else number(cell) for cell in cells]
 
 
 def _nth(n: int) -> str:

@@ -1,13 +1,12 @@
 """Which work is done on which series."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.quality.ablations import ABLATIONS, COLD_STARTS
 from bench.quality.baselines import BASELINES
 from bench.quality.work import CODE, BaselineWork
-from trainer.backtest.runner import Work
+from bench.steps import Step
 from trainer.backtest.settings import BacktestSettings
 from trainer.backtest.sources import Item, items_of
 from trainer.backtest.tables import Reading
@@ -25,17 +24,6 @@ PAPER: tuple[tuple[str, dict[str, str]], ...] = (
     ("paper", {"profile": "paper"}),
     ("paper, tiny random teacher", {"profile": "paper", "teacher": "random"}),
 )
-
-
-@dataclass(frozen=True)
-class Step:
-    """One row of one table, for one data set."""
-
-    table: str  # "main", "baseline", "paper", "ablation", "cold"
-    name: str
-    data_set: str
-    work: Work
-    items: Sequence[Item]
 
 
 def data_sets(root: Path) -> dict[str, list[Item]]:

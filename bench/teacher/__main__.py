@@ -8,18 +8,17 @@ Every series of every step has a result of its own under --state; a run that was
 import argparse
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.quality.plan import data_sets
+from bench.steps import carry_out
 from bench.teacher import work
 from bench.teacher.adapter import Trained, adapted, left_over
 from bench.teacher.page import write
-from bench.teacher.plan import ADAPTED, Step, adapter_folder, plan
+from bench.teacher.plan import ADAPTED, adapter_folder, plan
 from streamer.logs import configure_logs
-from trainer.backtest.runner import Row, run
 from trainer.backtest.task import ROOMS, ROOT, code_digest
 
 
@@ -53,26 +52,6 @@ def main() -> None:
             Console(stderr=True).print(f"{title}: {trained[title]}", highlight=False)
     done = carry_out(steps, arguments.jobs)
     write(arguments.page, done, trained, time.monotonic() - begun)
-
-
-def carry_out(steps: Sequence[Step], jobs: int) -> list[tuple[Step, list[Row]]]:
-    """All series of all steps; says of each step when it is done."""
-    console = Console(stderr=True)
-    pairs = [(at, item) for at, step in enumerate(steps) for item in step.items]
-    left = [len(step.items) for step in steps]
-
-    def tell(index: int, row: Row) -> None:
-        at, _ = pairs[index]
-        step = steps[at]
-        left[at] -= 1
-        title = f"{at + 1}/{len(steps)} {step.table}, {step.name}, {step.data_set}"
-        if "error" in row:
-            console.print(f"[red]{title}, {row['name']}: {row['error']}")
-        if not left[at]:
-            console.print(f"{title}: {len(step.items)} series", highlight=False)
-
-    rows = iter(run([(item, steps[at].work) for at, item in pairs], jobs, tell))
-    return [(step, [next(rows) for _ in step.items]) for step in steps]
 
 
 if __name__ == "__main__":

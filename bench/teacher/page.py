@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 
+from bench.markdown import NONE, number, tabled
 from bench.quality.page import machine, revision
+from bench.steps import Step
 from bench.teacher.adapter import BATCH, DEPTH, STEPS, Trained
 from bench.teacher.figures import Interval, Pair, difference, fewer_false, hits, mean
-from bench.teacher.plan import BUDGETS, SAVED, SHARES, TARGETS, TEACHERS, WIDE, Step
+from bench.teacher.plan import BUDGETS, SAVED, SHARES, TARGETS, TEACHERS, WIDE
 from trainer.backtest.runner import Row
 from trainer.earning import LEAST
 
-NONE = "–"
 WITHOUT = "none"
 
 
@@ -136,8 +137,8 @@ def _compared(results: Results, table: str) -> str:
         pairs = results.pairs(table, name, (table, WITHOUT))
         found, vus = (NONE, NONE) if name == WITHOUT else (_shown(difference(pairs, f)) for f in ("found", "vus_pr"))
         lines.append([
-            name, str(len(rows)), _figure(mean(rows, "found")), found, _figure(mean(rows, "vus_pr")), vus,
-            hits(rows), NONE if name == WITHOUT else _shown(fewer_false(pairs)), f"{sum(row['teacher'] for row in rows)}", _percent(rows), _figure(sum(r["fit_s"] for r in rows) / len(rows), 2),
+            name, str(len(rows)), number(mean(rows, "found")), found, number(mean(rows, "vus_pr")), vus,
+            hits(rows), NONE if name == WITHOUT else _shown(fewer_false(pairs)), f"{sum(row['teacher'] for row in rows)}", _percent(rows), number(sum(r["fit_s"] for r in rows) / len(rows), 2),
             _rate(rows),
         ])  # fmt: skip
     head = (
@@ -154,7 +155,7 @@ def _compared(results: Results, table: str) -> str:
         "fit, s",
         "slots/s",
     )
-    return _table(head, lines)
+    return tabled(head, lines)
 
 
 def _adapter(trained: Mapping[str, Trained]) -> str:
@@ -179,7 +180,7 @@ def _second(results: Results) -> str:
         for name in results.names(f"budget {budget:.0%}"):
             pairs = results.pairs(f"budget {budget:.0%}", name, (_share(1.0), WITHOUT))
             lines.append([f"{budget:.0%}", name, _shown(fewer_false(pairs)), _shown(fewer_false(pairs, 2.0))])
-    return _table(("windows", "teacher", "false alerts saved at threshold 4", "at threshold 2"), lines)
+    return tabled(("windows", "teacher", "false alerts saved at threshold 4", "at threshold 2"), lines)
 
 
 def _budgets(results: Results) -> str:
@@ -197,7 +198,7 @@ def _budgets(results: Results) -> str:
                 f"{_rate(rows)} of {_rate(without)}", _asked(rows, without),
             ])  # fmt: skip
     head = ("budget", "teacher", "series", "windows", "found − none", "VUS-PR − none", "slots/s", "LLM windows/s")
-    return _table(head, lines)
+    return tabled(head, lines)
 
 
 def _kinds(results: Results) -> str:
@@ -215,7 +216,7 @@ def _kinds(results: Results) -> str:
             best = sum(max(gain) for row in rows for gain in _gains(row, own))
             lines.setdefault(left_out, [left_out]).extend([f"{asking}/{len(gains)}", f"{best:+d}"])
     head = ["left out", *(f"{name}: {what}" for name in names for what in ("asks", "its net gain"))]
-    return _table(head, list(lines.values()))
+    return tabled(head, list(lines.values()))
 
 
 def _gains(row: Row, kept: Sequence[int]) -> list[list[int]]:
@@ -249,14 +250,3 @@ def _shown(interval: Interval | None) -> str:
     if interval is None:
         return NONE
     return f"**{interval}**" if interval.above or interval.below else str(interval)
-
-
-def _figure(value: float | None, digits: int = 3) -> str:
-    return NONE if value is None else f"{value:.{digits}f}"
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    if not lines:
-        return "Not run."
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))

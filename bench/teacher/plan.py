@@ -1,10 +1,10 @@
 """Which settings are replayed on which series: one step a row of a table and data set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.steps import Step
 from bench.teacher import adapter
 from bench.teacher.work import Figures, Kinds
 from trainer.backtest.settings import BacktestSettings
@@ -33,17 +33,6 @@ BUDGETS = (0.01, 0.02, 0.05, 0.1)
 # Teachers with a trained adapter: title → the blocks that it is trained around.
 ADAPTED = {"adapter": NAME}
 DEPTHS = ([1], [2], [3])
-
-
-@dataclass(frozen=True)
-class Step:
-    """One row of one table on one data set."""
-
-    table: str
-    name: str
-    data_set: str
-    work: Figures
-    items: Sequence[Item]
 
 
 def plan(sets: Mapping[str, Sequence[Item]], state_dir: Path, code: str) -> list[Step]:

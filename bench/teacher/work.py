@@ -13,20 +13,21 @@ import numpy as np
 import orjson
 import torch
 
+from detector.deep import budget_of
 from detector.shelf import layout_of
 from detector.teacher import TeacherError
 from trainer.anomalies import KINDS
 from trainer.backtest.metrics import areas, buffer_of, rounded
 from trainer.backtest.replay import GRID_VERSION, Replayed, learnt, replay
 from trainer.backtest.series import Series
-from trainer.backtest.settings import LEFT_OUT, BacktestSettings
-from trainer.backtest.task import teacher_of
+from trainer.backtest.settings import BacktestSettings
+from trainer.backtest.task import said, teacher_of
+from trainer.backtest.vus import ranges
 from trainer.distil import Distillation
 from trainer.fit import fit_stack
 from trainer.histories import History, stacks
 from trainer.probing import Evidence
 
-_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level"}
 APART = 64  # slots: peaks nearer than this are one alert
 _PEAKS = 300  # largest peaks outside of the labelled ranges that are kept: more alerts than anybody bears
 
@@ -47,13 +48,13 @@ class Figures:
 
     @cached_property
     def _said(self) -> str:
-        return self.settings.model_dump_json(exclude=_NO_MATTER)
+        return said(self.settings)
 
     def key(self, series: Series) -> str:
         """Names the result."""
         begin = learnt(series, None, self.share).start
-        said = orjson.dumps([type(self).__name__, self._said, begin, series.digest(), self.code])
-        return hashlib.sha256(said).hexdigest()[:32]
+        named = orjson.dumps([type(self).__name__, self._said, begin, series.digest(), self.code])
+        return hashlib.sha256(named).hexdigest()[:32]
 
     def complete(self, name: str) -> bool:
         """Nothing is made beside the result."""
@@ -90,7 +91,7 @@ class Kinds(Figures):
         if teacher is None:
             raise TeacherError("the evidence of no teacher was asked for: give --teacher")
         heard: list[Evidence] = []
-        budget = float(settings.teacher_budget) if settings.teacher_budget != "auto" else 0.05
+        budget = budget_of(settings, teacher)
         how = Distillation(settings.distil_windows, settings.gate_windows, budget, True, heard.append)
         rows = learnt(series, None, self.share)
         history = History(series.name, series.channels, series.values_SC[rows], 0, GRID_VERSION)
@@ -114,11 +115,10 @@ def peaks(made: Replayed, label_K: np.ndarray | None) -> tuple[list[float], list
     score_K = np.nan_to_num(made.surprise_K, nan=0.0)
     if label_K is None:
         label_K = np.zeros(len(score_K), np.uint8)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], (label_K > 0).astype(np.int8), [0]])))
     near_K = np.zeros(len(score_K), bool)
     inside = []
-    for first, stop in zip(edges[::2], edges[1::2], strict=True):
-        late = slice(int(first), min(int(stop) + APART, len(score_K)))
+    for first, last in zip(*ranges(label_K > 0), strict=True):
+        late = slice(int(first), min(int(last) + 1 + APART, len(score_K)))
         inside.append(round(float(score_K[late].max()), 3))
         near_K[late] = True
     left_K = np.where(near_K, 0.0, score_K)

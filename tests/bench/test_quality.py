@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.quality.__main__ import carry_out
 from bench.quality.baselines import BASELINES, Baseline, fused, matrix_profile, memory
 from bench.quality.page import Rows, write
 from bench.quality.plan import data_sets, plan
+from bench.steps import carry_out
 from tests.trainer.backtest.made import BURST, TRAIN, waves, write_folder
 from trainer.backtest.task import Task
 

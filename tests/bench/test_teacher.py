@@ -87,6 +87,7 @@ def test_a_series_is_replayed_with_and_without_and_the_page_says_so(tmp_path: Pa
     # the tiny random teacher stands for all of them
     done = []
     for step in steps:
+        assert isinstance(step.work, Figures)
         name = "none" if step.name == "none" else "random"
         settings = step.work.settings.model_copy(update={"teacher": name, "medoids": 64})
         done.append((step, [row_of(items[0], type(step.work)(settings, "c", step.work.share))]))

@@ -28,13 +28,19 @@ _OF_PAPER = {name for name in PaperSettings.model_fields if name.startswith("pap
 
 
 def code_digest(paths: Iterable[Path]) -> str:
-    """Changes with any line of these files, and of all .py and .lua files of these folders."""
+    """Changes with any line of these files, and of all code and packaged weights of these folders."""
     said = hashlib.sha256()
     files = [f for path in paths for f in (path.rglob("*") if path.is_dir() else [path])]
-    for file in sorted(f for f in files if f.suffix in (".py", ".lua")):
+    for file in sorted(f for f in files if f.suffix in (".py", ".lua", ".safetensors")):
         said.update(file.relative_to(ROOT).as_posix().encode())
         said.update(file.read_bytes())
     return said.hexdigest()
+
+
+def said(settings: BacktestSettings) -> str:
+    """All settings that a result depends on."""
+    other = _OF_PAPER if settings.profile == "product" else set()
+    return settings.model_dump_json(exclude=_NO_MATTER | other)
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,14 @@ class Task:
 
     @cached_property
     def _said(self) -> str:
-        other = _OF_PAPER if self.settings.profile == "product" else set()
-        return self.settings.model_dump_json(exclude=_NO_MATTER | other)
+        return said(self.settings)
 
     def key(self, series: Series) -> str:
         """Names the result: equal for equal settings, data and code."""
         # where the history begins, not how it was asked for: most series are shorter than a live history
         begin = learnt(series, self.history, self.share).start
-        said = orjson.dumps([self._said, begin, self.seed, series.digest(), self.code])
-        return hashlib.sha256(said).hexdigest()[:32]
+        named = orjson.dumps([self._said, begin, self.seed, series.digest(), self.code])
+        return hashlib.sha256(named).hexdigest()[:32]
 
     def complete(self, name: str) -> bool:
         """Whether there is a picture where one is asked for."""
@@ -129,8 +134,8 @@ def teacher_of(settings: BacktestSettings) -> Teacher | None:
     if settings.profile == "paper":
         load_trunk(settings)
         return None
-    said = settings.model_dump_json(include={n for n in type(settings).model_fields if n.startswith("teacher")})
-    if said not in _TEACHERS:
+    named = settings.model_dump_json(include={n for n in type(settings).model_fields if n.startswith("teacher")})
+    if named not in _TEACHERS:
         _TEACHERS.clear()
-        _TEACHERS[said] = load_teacher(settings)
-    return _TEACHERS[said]
+        _TEACHERS[named] = load_teacher(settings)
+    return _TEACHERS[named]

@@ -99,9 +99,9 @@ def _fit(trunk: Trunk, examples: Examples, draw: Callable[[], Tensor], steps: in
 def _turned(seen: Seen) -> Seen:
     """Up and down are alike: half of the windows are seen upside down."""
     sign_B11 = torch.where(torch.rand(len(seen.said_NV), 1, 1) < 0.5, -1.0, 1.0)
-    form_BCT = seen.form_NCT.float() * sign_B11
-    deep_BUJ = None if seen.deep_NUJ is None else seen.deep_NUJ.float()
-    return Seen(form_BCT + _NOISE * torch.randn_like(form_BCT), seen.said_NV.float(), deep_BUJ)
+    seen = seen.float()
+    form_BCT = seen.form_NCT * sign_B11
+    return seen._replace(form_NCT=form_BCT + _NOISE * torch.randn_like(form_BCT))
 
 
 def judged(head: GapHead, examples: Examples, families: tuple[str, ...]) -> dict[str, tuple[float, float]]:
@@ -109,8 +109,7 @@ def judged(head: GapHead, examples: Examples, families: tuple[str, ...]) -> dict
 
     Rows without such windows do not count; NaN when none is left.
     """
-    seen = examples.seen
-    seen = Seen(seen.form_NCT.float(), seen.said_NV.float(), None if seen.deep_NUJ is None else seen.deep_NUJ.float())
+    seen = examples.seen.float()
     row_N = seen.said_NV[:, ROW] * SAID_UNIT
     asked_N = row_N >= ASK
     out = {}

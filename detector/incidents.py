@@ -135,7 +135,7 @@ def strictness(state: State, rules: Rules, slot: int) -> float:
 
     It is what a rate of alerts above the dial's says of the tail, drawn towards the dial while alerts are few.
     """
-    if not rules.fatigue or len(state.openings) <= EXPECTED:
+    if not rules.fatigue:
         return 0.0
     recent = sum(slot - opened < rules.memory for opened in state.openings)
     return max(0.0, math.log10((recent + PATIENCE) / (EXPECTED + PATIENCE)))
@@ -273,7 +273,8 @@ def rejudge(
     known = [e for e in [*state.recent, *([state.incident] if state.incident else [])] if e.onset >= start]
     if state.incident is not None:
         rules = replace(rules, threshold=state.incident.threshold)
-    trial = State(openings=[at for at in state.openings if at < start])
+    earlier = [at for at in state.openings if at < start]
+    trial = State(openings=earlier)
     for row in rows:
         step(trial, rules, *row)
     found = [*trial.recent, *([trial.incident] if trial.incident else [])]
@@ -303,7 +304,7 @@ def rejudge(
     state.incident = next((e for e in result if e.ended is None), None)
     state.hits = trial.hits
     again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
-    state.openings = [*(at for at in state.openings if at < start), *again][-REMEMBERED:]
+    state.openings = [*earlier, *again][-REMEMBERED:]
     return told
 
 

@@ -103,10 +103,11 @@ def fit_stack(
     memories, remembered = _remember(x_RL, rows, row_RN, scaling, layout, stack, settings)
     head = load_gap(settings)
     if head is not None:
-        held = Held(x_RL, first_RN, parts, levels.view(held_RNV), levels.row(held_RNV), remembered)
+        held = Held(x_RL, first_RN, parts, levels.view(held_RNV), row_RN, remembered)
         rows |= fit_gap(head, layout, rows, held)
     if teacher is not None and how is not None:
-        shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), row_RN)
+        both_RN = row_RN if remembered is None else remembered.told(row_RN)
+        shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), both_RN)
         rows |= deepen(teacher, layout, rows, memories, shallow, how)
     unseen_SN = _unseen(held_RNV, first_RN, learnt, stack)
     over_S = (unseen_SN >= HELD_BACK_LEVEL).sum(-1) / torch.isfinite(unseen_SN).sum(-1).clamp_min(1)
@@ -149,8 +150,7 @@ def _remember(
 ) -> tuple[Memories, Remembered | None]:
     """Shape memories of the rows whose evidence asks for one, and how they judge the history; sets `blend`, `rest` and `lag` of all rows.
 
-    `row_RL` is the rows' held-back surprise without shapes; of the rows that get some it becomes that with them, NaN
-    but at sampled slots. The channels of a stream that may have shapes share the
+    `row_RL` is the rows' held-back surprise without shapes. The channels of a stream that may have shapes share the
     say: each of them is one more chance to fire.
     """
     rows |= {name: torch.zeros(len(x_RL), device=x_RL.device) for name in ("blend", "rest", "lag")}
@@ -181,7 +181,6 @@ def _remember(
     mix = calibration.fit(mixed_XM, whole_XM & torch.isfinite(mixed_XM), ROW_FLOOR, shape=calibration.FUSED_SHAPE)
     own["shape.mix"] = calibration.cap(mix, scaling.cap_R[kept_X])
     both_XM = calibration.surprise(torch.where(whole_XM, mixed_XM, torch.nan), own["shape.mix"][:, None])
-    row_RL[kept_X] = torch.full_like(row_RL[kept_X], torch.nan).scatter(1, end_XM, both_XM.to(row_RL))
     histories = []
     for i, row in enumerate(kept_X.tolist()):
         first = int(torch.isfinite(x_RL[row]).long().argmax())

@@ -37,6 +37,13 @@ class Remembered(NamedTuple):
     shape_XM: Tensor  # surprise of shapes
     row_XM: Tensor  # of the row with them; NaN where either is missing
 
+    def told(self, row_RL: Tensor) -> Tensor:
+        """Surprise (R, L) of rows with the shapes that they have: of those with some, NaN but at these slots."""
+        out_RL = row_RL.clone()
+        nowhere_XL = torch.full_like(row_RL[self.at_X], torch.nan)
+        out_RL[self.at_X] = nowhere_XL.scatter(1, self.end_XM, self.row_XM.to(row_RL))
+        return out_RL
+
 
 @dataclass(frozen=True)
 class Held:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import numpy as np
 import structlog
 import torch
-from torch import Tensor
 
 from detector.artefact import Header, Member, Student, dump, new_version
 from detector.bank import StudentBank
@@ -63,18 +62,20 @@ class Trained:
 
     def refs(self, uri: str, sha256: str) -> dict[str, ModelRef]:
         """Stream → its row of the stored artefact."""
-        return {
-            member.stream: ModelRef(
-                version=self.header.version,
-                uri=uri,
-                row=row,
-                sha256=sha256,
-                grid_version=member.grid_version,
-                trained_slots=member.trained_slots,
-                points=member.points,
-            )
-            for row, member in enumerate(self.header.members)
-        }
+        return {member.stream: _ref(self.header, row, uri, sha256) for row, member in enumerate(self.header.members)}
+
+
+def _ref(header: Header, row: int, uri: str, sha256: str) -> ModelRef:
+    member = header.members[row]
+    return ModelRef(
+        version=header.version,
+        uri=uri,
+        row=row,
+        sha256=sha256,
+        grid_version=member.grid_version,
+        trained_slots=member.trained_slots,
+        points=member.points,
+    )
 
 
 def train(histories: Sequence[History], teacher: Teacher | None, settings: TrainerSettings) -> Trained:
@@ -109,7 +110,7 @@ def assemble(
     rows = {name: torch.cat([part.rows[name] for part in fitted]) for name in fitted[0].rows}
     streams = {name: torch.cat([part.streams[name] for part in fitted]) for name in fitted[0].streams}
     layout = layout_of(settings, teacher)
-    lineage |= {"teacher": layout.teacher}
+    lineage = {**lineage, "teacher": layout.teacher}
     if layout.teacher and not bool(torch.isfinite(rows["gate"]).any()):
         # None of these students asks the teacher: they carry nothing of it.
         layout = layout_of(settings, None)
@@ -118,41 +119,26 @@ def assemble(
     excess = torch.cat([part.excess_S for part in fitted]).tolist()
     histories = [history for part in fitted for history in part.histories]
     memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted])
+
+    def bank() -> StudentBank:
+        """All of them, at depth 0."""
+        made = StudentBank(None, settings)
+        made.put(students_of(header, rows, streams, memories, made.layout))
+        return made
+
     if layout.gap and lineage["job"] == "full":
-        rows["gap.weight"] = _earned(header, rows, streams, memories, histories, settings)
-    recall = _recall(header, rows, streams, memories, histories, settings)
+        # 1 where the head lifts injected anomalies more than normal windows, else it is not asked
+        gain_R = gains(bank(), histories, rows["gap.adds"]).to(rows["gap.weight"])
+        rows["gap.weight"] = torch.where(gain_R >= GAIN, rows["gap.weight"], 0.0)
+    recall = _recall(bank(), histories)
     verdicts = [_verdict(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
     for member, verdict in zip(members, verdicts, strict=True):
         member.metrics.update(excess=round(verdict.excess, 3), recall=verdict.recall)
     return Trained(header, rows, streams, memories, verdicts)
 
 
-def _earned(
-    header: Header,
-    rows: Rows,
-    streams: Rows,
-    memories: Memories,
-    histories: Sequence[History],
-    settings: TrainerSettings,
-) -> Tensor:
-    """Weight (R) of the gap view: 1 where it lifts injected anomalies more than normal windows, else 0."""
-    bank = StudentBank(None, settings)
-    bank.put(students_of(header, rows, streams, memories, bank.layout))
-    gain_R = gains(bank, histories, rows["gap.adds"]).to(rows["gap.weight"])
-    return torch.where(gain_R >= GAIN, rows["gap.weight"], 0.0)
-
-
-def _recall(
-    header: Header,
-    rows: Rows,
-    streams: Rows,
-    memories: Memories,
-    histories: Sequence[History],
-    settings: TrainerSettings,
-) -> list[float]:
+def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
     """Share of the kinds of injected anomalies that reach the alert threshold, at depth 0, by the detector's code."""
-    bank = StudentBank(None, settings)
-    bank.put(students_of(header, rows, streams, memories, bank.layout))
 
     def newest(stream: str) -> int:
         return bank.context_of(stream) + LENGTH - 1
@@ -182,16 +168,7 @@ def students_of(
             {name: value[row].cpu() for name, value in streams.items()},
             memories.of(member.start, end),
         )
-        ref = ModelRef(
-            version=header.version,
-            uri="memory",
-            row=row,
-            sha256="0" * 64,
-            grid_version=member.grid_version,
-            trained_slots=member.trained_slots,
-            points=member.points,
-        )
-        students.append((ref, student))
+        students.append((_ref(header, row, "memory", "0" * 64), student))
     return students
 
 

@@ -19,7 +19,7 @@ from detector.artefact import SUFFIX, ArtefactStore
 from detector.bank import StudentBank
 from detector.cache import Change, Entry
 from detector.incidents import Transition
-from detector.judge import Bank, Job, Judge
+from detector.judge import Job, Judge
 from detector.teacher import Teacher
 from detector.verdicts import Verdict
 from streamer.headers import StreamHeader
@@ -148,7 +148,7 @@ def replay(
     made = Replayed(
         np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
         judge.rules_of(judge.settings_of(series.name), entry.interval_ns).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
-        not isinstance(bank, StudentBank) or bank.asking() > 0,
+        bank.asking() > 0,
         bands=Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
     )  # fmt: skip
     recorder = _Recorder(series.first_slot + series.train_end)
@@ -175,7 +175,7 @@ def _history(series: Series, rows: slice) -> History:
     return History(series.name, series.channels, series.values_SC[rows], series.first_slot + rows.start, GRID_VERSION)
 
 
-def _fit_paper(history: History, settings: BacktestSettings, seed: int) -> tuple[Bank, str, int]:
+def _fit_paper(history: History, settings: BacktestSettings, seed: int) -> tuple[PaperBank, str, int]:
     """The paper profile in the product's place: all that follows is the same."""
     fitted = fit_paper(history, settings, seed)
     if isinstance(fitted, str):
@@ -183,7 +183,7 @@ def _fit_paper(history: History, settings: BacktestSettings, seed: int) -> tuple
     return PaperBank(fitted, settings), "none: the paper has no gate", fitted.size
 
 
-def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None) -> tuple[Bank, str, int]:
+def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None) -> tuple[StudentBank, str, int]:
     """Train one student and put it into force as a detector would: out of its artefact. Returns bank, gate and bytes."""
     bank = StudentBank(teacher, settings)
     if history.points < settings.min_slots:

@@ -38,6 +38,10 @@ class PaperBank:
         self._length, self._stride = settings.paper_window, settings.paper_stride
         self.context = self._length + self._stride - 1
 
+    def asking(self) -> int:
+        """Every window goes to the teacher."""
+        return 1
+
     def context_of(self, stream: str, cold: bool = False) -> int:
         """Slots that a score depends on."""
         return self.context

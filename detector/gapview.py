@@ -21,10 +21,9 @@ from detector.student import LOOKS, PLAIN_MAX, Layout, widened
 # Surprise from which a window is asked: a fifth of what is normal. What the other four fifths would have said is never
 # the loudest, and the head costs as much as everything else together.
 ASK = 0.7
-# Decades taken off all alerts of a row that is all shapes. Shapes of a test part drift from those that were learnt, and
-# the head lifts what is an anomaly: 52 archive series with heads of other families, 34 hits and 218 false alerts
-# instead of 32 and 675. Of rows without shapes the head only lifts: on web KPIs what is rare is the anomaly, and a head
-# that has learnt shapes talks it away (aiops: 43 hits of 63 left).
+# Decades taken off all alerts of a row that is all shapes: shapes of a test part drift from those that were learnt, and
+# the head lifts what is an anomaly. Of rows without shapes the head only lifts: on web KPIs what is rare is the anomaly,
+# and a head that has learnt shapes talks it away. Figures: docs/decisions/012-gap-head.md.
 TAKEN = 1.0
 
 

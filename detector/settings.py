@@ -32,7 +32,7 @@ class DetectorSettings(CommonSettings):
     teacher_budget: Literal["auto"] | Share = Field(
         "auto",
         description="share of a stream's normal windows that may reach the LLM; only the most surprising ones do; "
-        "'auto': 0.05 on a CPU, all on CUDA",
+        "'auto': 0.02 on a CPU, all on CUDA",
     )
     scales: list[int] = Field([8, 16, 64], description="window lengths of the prototype views, in slots")
     prototypes: int = Field(32, ge=2, le=1024, description="normal windows kept a stream, channel and scale")

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from detector.deep import budget_of
+from detector.deep import CPU_BUDGET, budget_of
 from detector.settings import DetectorSettings
 from detector.teacher import DIMS, Teacher, TeacherError, load_teacher
 
@@ -165,7 +165,7 @@ def test_the_budget_is_a_share_or_what_the_device_is_good_for(tmp_path: Path) ->
     teacher = _teacher(tmp_path, teacher_device="cpu")
     auto = DetectorSettings(state_dir=tmp_path)
     assert auto.teacher_budget == "auto"
-    assert budget_of(auto, teacher) == 0.05
+    assert budget_of(auto, teacher) == CPU_BUDGET
     assert budget_of(DetectorSettings(teacher_budget=0.2, state_dir=tmp_path), teacher) == 0.2
     assert budget_of(auto, None) == 0.0
     teacher.device = torch.device("cuda")

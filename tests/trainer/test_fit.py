@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detector.bank import Segment, StudentBank
+from detector.deep import CPU_BUDGET, gate_of
 from tests.simulation import KINDS, Array, fitted_bank, history, quick_settings, simulate
 
 SEEDS = 4
@@ -125,7 +126,7 @@ def test_teacher_is_part_of_the_fit(tmp_path: Path) -> None:
     trained, bank = fitted_bank(histories, quick_settings(tmp_path, teacher="random"), with_teacher=True)
     assert trained.header.layout.teacher
     gates = dict(zip([m.stream for m in trained.header.members], trained.rows["gate"].tolist(), strict=True))
-    assert gates["wave"] == pytest.approx(1.301, abs=1e-3)
+    assert gates["wave"] == pytest.approx(gate_of(CPU_BUDGET), abs=1e-3)
     assert gates["short"] == float("inf")  # 140 slots are no history for windows of 64
     changed = simulate("wave", 0, 1000)
     changed[-100:] = changed[-300::3]

@@ -1,15 +1,33 @@
 """Streams ask for training by themselves, in the worker's turn."""
 
+from typing import Protocol
+
 from detector.cache import Entry
 from detector.incidents import Transition
 from detector.requests import Wish, asking, known_of, pending, wish
-from detector.turn import Turn
 from detector.verdicts import Verdict
 from detector.workersettings import WorkerSettings
 from streamer.contracts import ModelRecord, TrainingRequest
 
 # A stream is thought about again after so many slots: a request that is late by that much does no harm.
 LOOK_EVERY = 32
+
+
+class Turn(Protocol):
+    """What is needed of `detector.turn.Turn`."""
+
+    @property
+    def now_ms(self) -> int:
+        """Clock, Unix milliseconds."""
+        ...
+
+    def now(self) -> str:
+        """The same, RFC 3339."""
+        ...
+
+    def request(self, request: TrainingRequest) -> None:
+        """Ask for training."""
+        ...
 
 
 def ask_if_due(

@@ -54,9 +54,7 @@ class Turn:
 
     def tell(self, stream: str, verdict: Verdict, settings: StreamSettings, transition: Transition) -> None:
         """An anomaly's event; what it covers is never learnt from, unless it is the new normal."""
-        episode = transition.episode
-        if transition.state == "resolved" and not transition.baseline:
-            verdict.exclude_range(episode.onset, episode.last())
+        verdict.settle(transition)
         self._event(stream, anomaly_event(stream, verdict, transition, self._context(stream, settings)))
 
     def close(self, stream: str, verdict: Verdict, settings: StreamSettings) -> None:

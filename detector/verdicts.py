@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import redis.asyncio
 
-from detector.incidents import Episode, State, incident_id
+from detector.incidents import Episode, State, Transition, incident_id
 from detector.requests import Asked
 from streamer.keys import Keys
 
@@ -65,6 +65,11 @@ class Verdict:
         body["asked"] = Asked(**body["asked"]) if body["asked"] else None
         body["exclude"] = [(first, last) for first, last in body["exclude"]]
         return cls(**body)
+
+    def settle(self, transition: Transition) -> None:
+        """What an anomaly has covered is never learnt from, unless it is the new normal."""
+        if transition.state == "resolved" and not transition.baseline:
+            self.exclude_range(transition.episode.onset, transition.episode.last())
 
     def exclude_range(self, first: int, last: int) -> None:
         """Never learn from these slots; overlapping and neighbouring ranges become one."""

@@ -45,11 +45,26 @@ KINDS: dict[str, Callable[[Values, Values, np.random.Generator], Values]] = {
 
 
 def inject(values_SC: Values, kind: str, seed: int) -> Values:
-    """A copy whose newest `LENGTH` slots hold an anomaly of the kind, in all channels. Deterministic for a seed."""
+    """A copy whose newest `LENGTH` slots hold an anomaly of the kind, in all channels. Deterministic for a seed.
+
+    A channel without data before them is taken for a constant 0.
+    """
     cut = len(values_SC) - LENGTH
     out = values_SC.copy()
-    out[cut:] = KINDS[kind](values_SC[cut:], values_SC[:cut], np.random.default_rng(seed))
+    before_SC = np.where(np.isfinite(values_SC[:cut]).any(0), values_SC[:cut], np.float32(0.0))
+    out[cut:] = KINDS[kind](values_SC[cut:], before_SC, np.random.default_rng(seed))
     return out
+
+
+def newest_whole(values_SC: Values, slots: int) -> Values:
+    """At most so many slots, of which the newest `LENGTH` have data in more than half; the newest ones if there are none.
+
+    What lies after them is a gap, or an anomaly that is never learnt from.
+    """
+    many_S = np.convolve(np.isfinite(values_SC).any(1), np.ones(LENGTH), "valid")
+    [whole] = np.nonzero(many_S > LENGTH / 2)
+    stop = int(whole[-1]) + LENGTH if len(whole) else len(values_SC)
+    return values_SC[max(0, stop - slots) : stop]
 
 
 def _spread(values_SC: Values) -> Values:

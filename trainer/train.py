@@ -27,7 +27,7 @@ from trainer.fit import Fitted, fit_stack
 from trainer.gapgate import GAIN, gains
 from trainer.histories import History, stacks
 from trainer.settings import TrainerSettings
-from trainer.synthetic import KINDS, LENGTH, inject
+from trainer.synthetic import KINDS, LENGTH, inject, newest_whole
 
 log = structlog.get_logger(__name__)
 ALERT = 4.0  # the default threshold: one false alarm in 10 000 slots
@@ -144,7 +144,7 @@ def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
         return bank.context_of(stream) + LENGTH - 1
 
     segments = [
-        Segment(history.stream, inject(history.values_SC[-newest(history.stream) :], kind, seed), LENGTH)
+        Segment(history.stream, inject(newest_whole(history.values_SC, newest(history.stream)), kind, seed), LENGTH)
         for seed, kind in enumerate(KINDS)
         for history in histories
     ]

@@ -91,7 +91,8 @@ def _update_stack(stack: Stack, students: Mapping[str, Student], layout: Layout,
     slot_RL = _fresh(stack)
     x_RL = prepare(stack.values_RL, rows)
     length = x_RL.shape[1]
-    count = length - max(layout.scales) + 1
+    # The slots before them are context: they have been learnt from.
+    count = min(length - max(layout.scales) + 1, int(slot_RL.sum(1).max()))
     if count < 1:
         return Fitted(stack.histories, stack.stream_R, rows, streams, memories, torch.zeros(len(mine), device=device))
     fresh_RK = slot_RL[:, -count:]

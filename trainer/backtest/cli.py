@@ -10,7 +10,10 @@ from streamer.cli.options import with_settings
 from streamer.cli.running import err, out
 from streamer.errors import ConfigError
 from streamer.logs import configure_logs
+from streamer.settings import StreamerSettings
 from trainer.backtest.settings import LEFT_OUT, BacktestSettings
+
+RING = int(StreamerSettings.model_fields["capacity"].default)  # slots that a live stream keeps by default
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +27,9 @@ def register(app: typer.Typer) -> None:
         history: Annotated[
             str, typer.Option(help="Slots to learn from: 'train' (the whole training part) or a number; live: 8192.")
         ] = "train",
+        live: Annotated[
+            bool, typer.Option("--live", help="Go on learning over the test part, as a live stream does from its ring.")
+        ] = False,
         fit_share: Annotated[
             float, typer.Option(min=0.0, max=1.0, help="Learn from this last share of the training part only.")
         ] = 1.0,
@@ -49,7 +55,9 @@ def register(app: typer.Typer) -> None:
             raise ConfigError("--fit-share must be above 0: something has to be learnt from")
         if plot is not None and find_spec("matplotlib") is None:  # said before an hour's work, not after it
             raise ConfigError("--plot needs matplotlib: pip install 'anomalyllm[backtest]'")
-        slots = _slots(history)
+        if live and settings.profile == "paper":
+            raise ConfigError("--live: the paper profile is fitted once; leave one of the two out")
+        slots = _slots(history) or (RING if live else None)
         configure_logs(settings.log_format, "warning", settings.worker_name)
 
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -61,7 +69,8 @@ def register(app: typer.Typer) -> None:
         from trainer.backtest.task import ROOMS, ROOT, Task, code_digest
 
         items = items_of(path, Reading(time_column, label_column, interval_s, train), only or [])
-        task = Task(settings, code_digest(ROOT / room for room in ROOMS), slots, fit_share, int(latency), seed, plot)
+        code = code_digest(ROOT / room for room in ROOMS)
+        task = Task(settings, code, slots, fit_share, int(latency), seed, live, plot)
         order = longest_first(items)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=err, transient=True) as bar:

@@ -5,17 +5,14 @@ test part reaches them as the changes that the streamer would have announced. Sh
 channels.
 """
 
-import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from detector import wording
-from detector.artefact import SUFFIX, ArtefactStore
 from detector.bank import StudentBank
 from detector.cache import Change, Entry
 from detector.incidents import Transition
@@ -25,6 +22,7 @@ from detector.verdicts import Verdict
 from streamer.headers import StreamHeader
 from streamer.rings import StreamWindow
 from streamer.timestamps import NS
+from trainer.backtest.living import LOOK_EVERY, LiveTrainer, shelved
 from trainer.backtest.ranking import sustained
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
@@ -75,12 +73,14 @@ class Replayed:
     alerts: list[Alert]
     threshold: float
     history: int  # slots that were learnt from
-    gate: str  # what the trainer's gate says of the student
+    gate: str  # what the trainer's gate says of the student; of a live one, the newest
     student_bytes: int
-    fit_s: float  # CPU seconds
+    fit_s: float  # CPU seconds; of a live one, of all fits and updates
     score_s: float
     asks: bool = False  # the teacher carries weight in it
     asked: int = 0  # slots that the teacher saw
+    fits: int = 1
+    updates: int = 0  # of prototypes
     bands: Bands | None = None
 
 
@@ -89,10 +89,14 @@ class _Recorder:
     """Collects scores and events while the judge works."""
 
     first: int  # slot of the test part's first row
+    trainer: LiveTrainer | None = None
     alerts: dict[int, Alert] = field(default_factory=dict)
 
     def tell(self, entry: Entry, verdict: Verdict, transition: Transition) -> None:
         """One event, as it would be published."""
+        verdict.settle(transition)
+        if transition.baseline and self.trainer is not None:
+            self.trainer.shifted(entry, verdict, transition)
         episode = transition.episode
         known = self.alerts.get(episode.anchor)
         self.alerts[episode.anchor] = Alert(
@@ -121,6 +125,7 @@ def replay(
     *,
     history: int | None = None,
     share: float = 1.0,
+    live: bool = False,
     seed: int = 0,
     bands: bool = False,
 ) -> Replayed:
@@ -129,6 +134,8 @@ def replay(
     Args:
         history: at most so many slots are learnt from; None: the whole training part.
         share: last share (0 to 1] of the training part that is learnt from.
+        live: the test part is learnt from, too, as a live stream's is whose ring holds `history` slots (which must be
+            given): prototype updates, refits, only students that pass the gate. Else one fit, whatever the gate says.
         bands: keep what was expected of every channel.
 
     A series with fewer slots of data than `settings.min_slots` is not fitted, as in the trainer: the generic prior
@@ -137,34 +144,48 @@ def replay(
     torch.manual_seed(seed)
     rows = learnt(series, history, share)
     begin = time.process_time()
-    fit = partial(_fit_paper, seed=seed) if settings.profile == "paper" else partial(_fit, teacher=teacher)
-    bank, gate, size = fit(_history(series, rows), settings=settings)
+    trainer, gate, size = None, "", 0
+    bank: StudentBank | PaperBank
+    if live:
+        bank = StudentBank(teacher, settings)
+        trainer = LiveTrainer(series, settings, teacher, bank)
+    else:
+        fit = partial(_fit_paper, seed=seed) if settings.profile == "paper" else partial(_fit, teacher=teacher)
+        bank, gate, size = fit(_history(series, rows), settings=settings)
     fit_s = time.process_time() - begin
     rules = by_windows(settings, settings.paper_stride) if settings.profile == "paper" else settings
     judge = Judge(bank, rules, {})
-    entry = _entry(series, bank.context + settings.slack)
+    entry = _entry(series, bank.context + settings.slack, rows.start if live else 0, history if live else None)
     verdict = Verdict(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
         np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
         judge.rules_of(judge.settings_of(series.name), entry.interval_ns).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
-        bank.asking() > 0,
         bands=Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
     )  # fmt: skip
-    recorder = _Recorder(series.first_slot + series.train_end)
-    for seq, at in enumerate(range(series.train_end, len(series.values_SC), SLOTS_A_CHANGE), 2):
+    recorder = _Recorder(series.first_slot + series.train_end, trainer)
+    step = LOOK_EVERY if live else SLOTS_A_CHANGE
+    if trainer is not None:
+        trainer.work(entry, verdict, _ring(series, rows.start, series.train_end, entry.capacity))
+    for seq, at in enumerate(range(series.train_end, len(series.values_SC), step), 2):
+        stop = min(at + step, len(series.values_SC))
         begin = time.process_time()
-        entry.take(_change(series, seq, at, min(at + SLOTS_A_CHANGE, len(series.values_SC)), entry.interval_ns))
+        entry.take(_change(series, seq, at, stop, entry.interval_ns))
         job = judge.job(entry, verdict)
         if job is not None:
             judge.run([job], recorder.tell)
         made.score_s += time.process_time() - begin
         if job is not None:
             _record(made, recorder, job)
+        if trainer is not None:
+            trainer.work(entry, verdict, _ring(series, max(rows.start, stop - entry.capacity), stop, entry.capacity))
     incident = verdict.state.incident
     if incident is not None:  # still open: its newest revision may be some slots old
         recorder.alerts[incident.anchor].end = incident.last() - recorder.first
-    made.asked = judge.teacher_windows
+    if trainer is not None:
+        made.gate, made.student_bytes, made.fit_s = trainer.reason, trainer.student_bytes, trainer.fit_s
+        made.fits, made.updates = trainer.fits, trainer.updates
+    made.asks, made.asked = bank.asking() > 0, judge.teacher_windows
     made.alerts = [recorder.alerts[anchor] for anchor in sorted(recorder.alerts)]
     if settings.profile == "product":  # the paper ranks by its score alone
         made.rank_K = sustained(made.rank_K)
@@ -190,27 +211,28 @@ def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None) 
         by = "scored by the generic prior" if settings.warming else "not scored"
         return bank, f"not fitted, {by}: {history.points} slots with data are fewer than {settings.min_slots}", 0
     trained = train([history], teacher, settings)
-    data = trained.data()
-    with tempfile.TemporaryDirectory() as folder:
-        store = ArtefactStore(folder, Path(folder) / "cache")
-        uri, sha256 = store.write(trained.header.version + SUFFIX, data)
-        ref = trained.refs(uri, sha256)[history.stream]
-        [student] = store.read(uri, sha256, [ref.row])
-        bank.put([(ref, student)])
-    return bank, trained.verdicts[0].reason, len(data)
+    ref, student, size = shelved(trained, history.stream)
+    bank.put([(ref, student)])
+    return bank, trained.verdicts[0].reason, size
 
 
-def _entry(series: Series, keep: int) -> Entry:
-    """The stream's window when the test part begins: judged up to there."""
-    hi = series.first_slot + series.train_end - 1
-    tail_SC = series.values_SC[max(0, series.train_end - keep) : series.train_end]
-    channels = list(series.channels)
+def _ring(series: Series, start: int, stop: int, capacity: int) -> StreamWindow:
+    """Rows start..stop of the series as a stream's ring holds them."""
+    values_SC, channels = series.values_SC[start:stop], list(series.channels)
+    lo, hi = series.first_slot + start, series.first_slot + stop - 1
     header = StreamHeader(
         state="grid", grid_version=GRID_VERSION, interval_ns=series.interval_ns, phase_ns=series.phase_ns,
-        capacity=max(keep, len(series.values_SC)), channels=channels, counters=[False] * len(channels),
-        lo=hi - len(tail_SC) + 1, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(tail_SC).sum()),
+        capacity=capacity, channels=channels, counters=[False] * len(channels),
+        lo=lo, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(values_SC).sum()),
     )  # fmt: skip
-    return Entry(series.name, StreamWindow(header, tail_SC), keep, hi)
+    return StreamWindow(header, values_SC)
+
+
+def _entry(series: Series, keep: int, start: int, capacity: int | None) -> Entry:
+    """The stream's window when the test part begins: rows from `start` on, judged up to there."""
+    ring = _ring(series, start, series.train_end, capacity or max(keep, len(series.values_SC)))
+    tail = StreamWindow(replace(ring.header, lo=max(ring.header.lo, ring.header.hi - keep + 1)), ring.values_SC[-keep:])
+    return Entry(series.name, tail, keep, ring.header.hi)
 
 
 def _change(series: Series, seq: int, start: int, stop: int, interval_ns: int) -> Change:

@@ -8,9 +8,9 @@ from trainer.settings import TrainerSettings
 
 # What only servers need (a backtest talks to none), and threads: each of its processes has one.
 LEFT_OUT = (
-    "assignment", "batch_ms", "batch_requests", "batch_wait_ms", "bootstrap", "min_history", "namespace",
-    "no_data_min_s", "partitioner", "partitions", "pending_s", "redis_url", "refit_slots", "replication", "store",
-    "threads", "topic_prefix", "update_slots", "worker_name",
+    "assignment", "batch_ms", "batch_requests", "batch_wait_ms", "bootstrap", "namespace", "no_data_min_s",
+    "partitioner", "partitions", "pending_s", "redis_url", "replication", "store", "threads", "topic_prefix",
+    "worker_name",
 )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ class Task:
     share: float = 1.0
     latency: int = 8
     seed: int = 0
+    live: bool = False
     plots: Path | None = None
 
     @property
@@ -68,7 +69,8 @@ class Task:
         """Names the result: equal for equal settings, data and code."""
         # where the history begins, not how it was asked for: most series are shorter than a live history
         begin = learnt(series, self.history, self.share).start
-        named = orjson.dumps([self._said, begin, self.seed, series.digest(), self.code])
+        live = self.history if self.live else None
+        named = orjson.dumps([self._said, begin, live, self.seed, series.digest(), self.code])
         return hashlib.sha256(named).hexdigest()[:32]
 
     def complete(self, name: str) -> bool:
@@ -80,8 +82,8 @@ class Task:
         torch.set_num_threads(1)
         begun = time.perf_counter()
         made = replay(
-            series, self.settings, teacher_of(self.settings), history=self.history, share=self.share, seed=self.seed,
-            bands=self.plots is not None,
+            series, self.settings, teacher_of(self.settings), history=self.history, share=self.share, live=self.live,
+            seed=self.seed, bands=self.plots is not None,
         )  # fmt: skip
         count, start = len(made.surprise_K), series.train_end
         buffer = buffer_of(series.values_SC[:start])
@@ -94,6 +96,8 @@ class Task:
             "threshold": made.threshold,
             "student_bytes": made.student_bytes,
             "fit_s": round(made.fit_s, 4),
+            "fits": made.fits,
+            "updates": made.updates,
             "score_s": round(made.score_s, 4),
             "teacher": made.asks,
             "teacher_slots": made.asked,

@@ -1,0 +1,107 @@
+"""The trainer of a replay that goes on as a live stream does: what the stream asks for is done at once.
+
+When to ask, what may be learnt from, what is promoted: all by the code of the workers. The stream's ring is the
+series itself, up to the slot that was judged last. Only time is short: no request waits for another stream's.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from detector.artefact import SUFFIX, ArtefactStore, Student
+from detector.asking import ask_after_shift, ask_if_due
+from detector.bank import StudentBank
+from detector.cache import Entry
+from detector.incidents import Transition
+from detector.teacher import Teacher
+from detector.verdicts import Verdict
+from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
+from streamer.rings import StreamWindow
+from streamer.timestamps import format_ns
+from trainer.announce import record_of
+from trainer.backtest.series import Series
+from trainer.backtest.settings import BacktestSettings
+from trainer.histories import History
+from trainer.jobs import Job, history_of, merge
+from trainer.train import Trained, train
+from trainer.update import LayoutChangedError, check, fresh_history, update
+
+# Slots between two looks at what the stream needs. A live detector looks every 32; a replay in such steps takes three
+# times as long, and prototype updates come every 512.
+LOOK_EVERY = 256
+
+
+def shelved(trained: Trained, stream: str) -> tuple[ModelRef, Student, int]:
+    """One student as a detector gets it, out of its artefact; and the artefact's bytes."""
+    data = trained.data()
+    with tempfile.TemporaryDirectory() as folder:
+        store = ArtefactStore(folder, Path(folder) / "cache")
+        uri, sha256 = store.write(trained.header.version + SUFFIX, data)
+        ref = trained.refs(uri, sha256)[stream]
+        [student] = store.read(uri, sha256, [ref.row])
+    return ref, student, len(data)
+
+
+class LiveTrainer:
+    """Fits, updates and refits the student of one series. In `ask_if_due` it stands where a worker's turn does."""
+
+    def __init__(self, series: Series, settings: BacktestSettings, teacher: Teacher | None, bank: StudentBank) -> None:
+        self.fits = self.updates = self.student_bytes = 0
+        self.reason = "not fitted: it has asked for nothing"  # of the newest student's gate
+        self.fit_s = 0.0  # CPU seconds
+        self.now_ms = 0
+        self._series, self._settings, self._teacher, self._bank = series, settings, teacher, bank
+        self._record: ModelRecord | None = None
+        self._student: Student | None = None  # in force
+        self._requests: list[TrainingRequest] = []
+
+    def request(self, request: TrainingRequest) -> None:
+        """Note what the stream asks for, until `work`."""
+        self._requests.append(request)
+
+    def now(self) -> str:
+        """RFC 3339 of the newest slot."""
+        return format_ns(self.now_ms * 1_000_000)
+
+    def shifted(self, entry: Entry, verdict: Verdict, shift: Transition) -> None:
+        """A new baseline: the stream asks for a student of it."""
+        ask_after_shift(self, entry, verdict, self._record, shift)
+
+    def work(self, entry: Entry, verdict: Verdict, window: StreamWindow) -> None:
+        """Do what is due or has been asked for; `window` is what the stream's ring holds."""
+        self.now_ms = verdict.slot_ns(entry.hi) // 1_000_000
+        if entry.hi >= entry.look_at:
+            ask_if_due(self, self._settings, entry, verdict, self._record)
+        jobs = merge(self._requests)
+        self._requests.clear()
+        begin = time.process_time()
+        for job in jobs.values():
+            history = history_of(job, window, self._settings.min_slots)
+            if isinstance(history, str):
+                self.reason = f"not fitted: {history}"
+            else:
+                self._announce(self._made(job, history))
+        self.fit_s += time.process_time() - begin
+
+    def _made(self, job: Job, history: History) -> Trained:
+        """As the trainer's shop does: an update where there is a student that can be updated, else a full fit."""
+        if job.job == "prototypes" and self._student is not None:
+            try:
+                check(self._student, self._teacher, self._settings, history)
+            except LayoutChangedError:
+                pass  # only a full fit helps
+            else:
+                self.updates += 1
+                fresh = fresh_history(self._student, history)
+                return update({history.stream: self._student}, [fresh], self._teacher, self._settings)
+        self.fits += 1
+        return train([history], self._teacher, self._settings)
+
+    def _announce(self, trained: Trained) -> None:
+        [verdict] = trained.verdicts
+        self.reason = verdict.reason
+        ref, student, self.student_bytes = shelved(trained, self._series.name)
+        self._record = record_of(self._series.name, ref, verdict, self._record)
+        if verdict.passed:
+            self._student = student
+            self._bank.put([(ref, student)])

@@ -1,6 +1,6 @@
 """Runs the quality benchmark and writes docs/benchmarks.md.
 
-  python -m bench.quality [--data ../shared/data] [--jobs 2] [--tables main,baseline,paper,cold,ablation] [--only ucr,wsd]
+  python -m bench.quality [--data ../shared/data] [--jobs 2] [--tables main,baseline,live,paper,cold,ablation] [--only ucr,wsd]
 
 Every series of every step has a result of its own under --state; a run that was cut off goes on where it stopped.
 """
@@ -15,7 +15,7 @@ from bench.quality.plan import data_sets, plan
 from bench.steps import carry_out
 from streamer.logs import configure_logs
 
-TABLES = ("main", "baseline", "paper", "cold", "ablation")
+TABLES = ("main", "baseline", "live", "paper", "cold", "ablation")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from bench.markdown import NONE, number, tabled
 from bench.quality.baselines import BASELINES
-from bench.quality.plan import EVERY, LEFT_OUT, LIVE_HISTORY, PAPER_EVERY, PAPER_LEFT_OUT
+from bench.quality.plan import EVERY, LEFT_OUT, LIVE_EVERY, LIVE_HISTORY, PAPER_EVERY, PAPER_LEFT_OUT
 from bench.steps import Step
 from trainer.backtest.report import summarise
 from trainer.backtest.runner import Row
@@ -78,6 +78,9 @@ def write(page: Path, rows: Rows, seconds: float) -> None:
         left_out=f"{' and '.join(LEFT_OUT)} left out",
         cold=_sweep(rows, "cold", "learnt from", LEFT_OUT),
         ablation=_sweep(rows, "ablation", "changed", LEFT_OUT),
+        live_some=_some(rows, LIVE_EVERY),
+        live=_sweep(rows, "live", "learns", ()),
+        live_alerts=_alerts(rows, "live", "learns"),
         paper_some=_some(rows, PAPER_EVERY),
         paper_left_out=f"{' and '.join(PAPER_LEFT_OUT)} left out",
         paper=_sweep(rows, "paper", "profile", PAPER_LEFT_OUT),

@@ -16,6 +16,8 @@ LIVE_HISTORY = 8192
 # Ablations and cold starts are run on every so many-th series of the larger sets: enough to tell, short enough to run.
 LEFT_OUT = ("gecco", "smd")  # of both: a minute or more of fit a series
 EVERY = {"ucr": 4, "smap": 6, "msl": 4, "wsd": 4, "asd": 3, "tods": 2, "aiops": 2}
+# A stream that goes on learning is fitted every 4 096 slots and updated every 512.
+LIVE_EVERY = EVERY | {"smd": 3}
 # The paper profile takes about 50 s of a core a series: this many make some 12 minutes of two cores.
 PAPER_EVERY = {"ucr": 8, "smap": 27, "msl": 14, "wsd": 17, "asd": 6, "tods": 8, "aiops": 6, "smd": 7}
 PAPER_LEFT_OUT = ("gecco",)  # 140 000 test slots of its one series
@@ -45,6 +47,13 @@ def plan(sets: dict[str, list[Item]], state_dir: Path, tables: Sequence[str]) ->
     for baseline in BASELINES:
         for name, items in sets.items():
             steps.append(Step("baseline", baseline.name, name, BaselineWork(baseline.name, state_dir, own), items))
+    for title, task in (
+        ("once, all of it", Task(default, code)),
+        (f"once, {LIVE_HISTORY} slots", Task(default, code, LIVE_HISTORY)),
+        (f"live, {LIVE_HISTORY} slots", Task(default, code, LIVE_HISTORY, live=True)),
+    ):
+        for name, items in sets.items():
+            steps.append(Step("live", title, name, task, items[:: LIVE_EVERY.get(name, 1)]))
     for title, overrides in PAPER:
         settings = BacktestSettings.model_validate({"state_dir": state_dir, **overrides})
         for name, items in sets.items():

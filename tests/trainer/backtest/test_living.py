@@ -14,7 +14,7 @@ from trainer.backtest.replay import Replayed, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.histories import History
-from trainer.train import Trained
+from trainer.train import Trained, train
 
 CHANGE, SLOTS = 1500, 4000
 QUICK = {"shape_share": 0.0, "refit_slots": 1000, "update_slots": 256}
@@ -63,7 +63,6 @@ def test_what_was_an_anomaly_is_not_learnt_from(tmp_path: Path, monkeypatch: pyt
         histories.extend(part)
         return train(part, teacher, settings)
 
-    train = module.train
     monkeypatch.setattr(module, "train", watched)
     made = _live(waves(), tmp_path, refit_slots=300)
     [alert] = made.alerts

@@ -107,9 +107,9 @@ def _passed(old: Any, new: Any) -> dict[str, float]:
 
 
 def _share(seconds: Mapping[str, float], modes: set[str]) -> float:
-    """Per cent of the time in these modes."""
+    """Per cent of the time in these modes, at most 100: summed in another order they may exceed the whole by a rounding."""
     total = sum(seconds.values())
-    return 100.0 * sum(seconds.get(mode, 0.0) for mode in modes) / total if total > 0.0 else 0.0
+    return min(100.0, 100.0 * sum(seconds.get(mode, 0.0) for mode in modes) / total) if total > 0.0 else 0.0
 
 
 class HostMetrics:

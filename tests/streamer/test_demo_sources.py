@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 
 from streamer.burn import Burn, burn_disk
 from streamer.controls import INJECTED, PERIOD_SLOTS, UNTOUCHED
-from streamer.hostmetrics import HostMetrics
+from streamer.hostmetrics import HostMetrics, _share
 
 
 def test_the_host_has_eight_streams_and_a_multivariate_one() -> None:
@@ -31,6 +32,12 @@ def test_cpu_shares_are_right_over_a_short_interval() -> None:
     # One core was busy in this process alone, so the whole is at least its part of it.
     assert sample["host.cpu"]["busy"] > 50.0 / len(cores)
     assert all(0.0 <= share <= 100.0 for share in (*cores, *sample["host.cpu"].values()))
+
+
+def test_a_share_is_never_more_than_the_whole() -> None:
+    seconds = {"user": 0.1, "nice": 0.2, "system": 0.7, "irq": 1.1, "steal": 1.3}
+    for order in permutations(seconds.items()):  # the sum of all of them depends on it
+        assert 99.999 < _share(dict(order), set(seconds)) <= 100.0
 
 
 def test_counters_of_the_host_never_fall() -> None:

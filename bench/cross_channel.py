@@ -19,7 +19,7 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from bench.markdown import number, tabled
+from bench.markdown import NONE, number, tabled
 from detector import calibration
 from streamer.logs import configure_logs
 from trainer.backtest.metrics import areas, buffer_of
@@ -134,7 +134,7 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.jobs) as pool:
         done = {name: [row for row in pool.map(figures, items) if row] for name, items in sets.items()}
     rows = next(list(each[0]) for each in done.values() if each)
-    cells = [[number(fmean(row[title] for row in each)) if each else "–" for each in done.values()] for title in rows]
+    cells = [[number(fmean(row[title] for row in each)) if each else NONE for each in done.values()] for title in rows]
     print(tabled(["rank", *(f"{name} ({len(each)})" for name, each in done.items())], [[t, *c] for t, c in zip(rows, cells, strict=True)]))  # fmt: skip
 
 

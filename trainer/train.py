@@ -143,10 +143,11 @@ def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
     def newest(stream: str) -> int:
         return bank.context_of(stream) + LENGTH - 1
 
+    parts = [(h.stream, newest_whole(h.values_SC, newest(h.stream))) for h in histories]
     segments = [
-        Segment(history.stream, inject(newest_whole(history.values_SC, newest(history.stream)), kind, seed), LENGTH)
+        Segment(stream, inject(values_SC, kind, seed), LENGTH)
         for seed, kind in enumerate(KINDS)
-        for history in histories
+        for stream, values_SC in parts
     ]
     top = np.array([_top(score.surprise_K) for score in bank.score(segments)])
     seen = (top >= ALERT).reshape(len(KINDS), len(histories))

@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from detector.artefact import SUFFIX, ArtefactStore, Student
 from detector.asking import ask_after_shift, ask_if_due
 from detector.bank import StudentBank
@@ -16,6 +18,7 @@ from detector.incidents import Transition
 from detector.teacher import Teacher
 from detector.verdicts import Verdict
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
+from streamer.headers import StreamHeader
 from streamer.rings import StreamWindow
 from streamer.timestamps import format_ns
 from trainer.announce import record_of
@@ -29,6 +32,19 @@ from trainer.update import LayoutChangedError, check, fresh_history, update
 # Slots between two looks at what the stream needs. A live detector looks every 32; a replay in such steps takes three
 # times as long, and prototype updates come every 512.
 LOOK_EVERY = 256
+GRID_VERSION = 1
+
+
+def ring_of(series: Series, start: int, stop: int, capacity: int) -> StreamWindow:
+    """Rows start..stop of the series as a stream's ring holds them."""
+    values_SC, channels = series.values_SC[start:stop], list(series.channels)
+    lo, hi = series.first_slot + start, series.first_slot + stop - 1
+    header = StreamHeader(
+        state="grid", grid_version=GRID_VERSION, interval_ns=series.interval_ns, phase_ns=series.phase_ns,
+        capacity=capacity, channels=channels, counters=[False] * len(channels),
+        lo=lo, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(values_SC).sum()),
+    )  # fmt: skip
+    return StreamWindow(header, values_SC)
 
 
 def shelved(trained: Trained, stream: str) -> tuple[ModelRef, Student, int]:
@@ -45,12 +61,16 @@ def shelved(trained: Trained, stream: str) -> tuple[ModelRef, Student, int]:
 class LiveTrainer:
     """Fits, updates and refits the student of one series. In `ask_if_due` it stands where a worker's turn does."""
 
-    def __init__(self, series: Series, settings: BacktestSettings, teacher: Teacher | None, bank: StudentBank) -> None:
+    def __init__(
+        self, series: Series, start: int, settings: BacktestSettings, teacher: Teacher | None, bank: StudentBank
+    ) -> None:
+        """`start`: first row of the series that may be learnt from."""
         self.fits = self.updates = self.student_bytes = 0
         self.reason = "not fitted: it has asked for nothing"  # of the newest student's gate
         self.fit_s = 0.0  # CPU seconds
         self.now_ms = 0
-        self._series, self._settings, self._teacher, self._bank = series, settings, teacher, bank
+        self._series, self._start = series, start
+        self._settings, self._teacher, self._bank = settings, teacher, bank
         self._record: ModelRecord | None = None
         self._student: Student | None = None  # in force
         self._requests: list[TrainingRequest] = []
@@ -67,8 +87,8 @@ class LiveTrainer:
         """A new baseline: the stream asks for a student of it."""
         ask_after_shift(self, entry, verdict, self._record, shift)
 
-    def work(self, entry: Entry, verdict: Verdict, window: StreamWindow) -> None:
-        """Do what is due or has been asked for; `window` is what the stream's ring holds."""
+    def work(self, entry: Entry, verdict: Verdict) -> None:
+        """Do what is due or has been asked for, with what the stream's ring holds now."""
         self.now_ms = verdict.slot_ns(entry.hi) // 1_000_000
         if entry.hi >= entry.look_at:
             ask_if_due(self, self._settings, entry, verdict, self._record)
@@ -76,6 +96,8 @@ class LiveTrainer:
         self._requests.clear()
         begin = time.process_time()
         for job in jobs.values():
+            stop = entry.hi + 1 - self._series.first_slot
+            window = ring_of(self._series, max(self._start, stop - entry.capacity), stop, entry.capacity)
             history = history_of(job, window, self._settings.min_slots)
             if isinstance(history, str):
                 self.reason = f"not fitted: {history}"

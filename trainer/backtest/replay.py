@@ -19,10 +19,9 @@ from detector.incidents import Transition
 from detector.judge import Job, Judge
 from detector.teacher import Teacher
 from detector.verdicts import Verdict
-from streamer.headers import StreamHeader
 from streamer.rings import StreamWindow
 from streamer.timestamps import NS
-from trainer.backtest.living import LOOK_EVERY, LiveTrainer, shelved
+from trainer.backtest.living import GRID_VERSION, LOOK_EVERY, LiveTrainer, ring_of, shelved
 from trainer.backtest.ranking import sustained
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
@@ -33,7 +32,6 @@ from trainer.train import train
 
 # Slots announced at a time. Scores do not depend on it; it bounds the memory of one call.
 SLOTS_A_CHANGE = 4096
-GRID_VERSION = 1
 
 
 @dataclass
@@ -148,7 +146,7 @@ def replay(
     bank: StudentBank | PaperBank
     if live:
         bank = StudentBank(teacher, settings)
-        trainer = LiveTrainer(series, settings, teacher, bank)
+        trainer = LiveTrainer(series, rows.start, settings, teacher, bank)
     else:
         fit = partial(_fit_paper, seed=seed) if settings.profile == "paper" else partial(_fit, teacher=teacher)
         bank, gate, size = fit(_history(series, rows), settings=settings)
@@ -166,7 +164,7 @@ def replay(
     recorder = _Recorder(series.first_slot + series.train_end, trainer)
     step = LOOK_EVERY if live else SLOTS_A_CHANGE
     if trainer is not None:
-        trainer.work(entry, verdict, _ring(series, rows.start, series.train_end, entry.capacity))
+        trainer.work(entry, verdict)
     for seq, at in enumerate(range(series.train_end, len(series.values_SC), step), 2):
         stop = min(at + step, len(series.values_SC))
         begin = time.process_time()
@@ -178,7 +176,7 @@ def replay(
         if job is not None:
             _record(made, recorder, job)
         if trainer is not None:
-            trainer.work(entry, verdict, _ring(series, max(rows.start, stop - entry.capacity), stop, entry.capacity))
+            trainer.work(entry, verdict)
     incident = verdict.state.incident
     if incident is not None:  # still open: its newest revision may be some slots old
         recorder.alerts[incident.anchor].end = incident.last() - recorder.first
@@ -216,21 +214,9 @@ def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None) 
     return bank, trained.verdicts[0].reason, size
 
 
-def _ring(series: Series, start: int, stop: int, capacity: int) -> StreamWindow:
-    """Rows start..stop of the series as a stream's ring holds them."""
-    values_SC, channels = series.values_SC[start:stop], list(series.channels)
-    lo, hi = series.first_slot + start, series.first_slot + stop - 1
-    header = StreamHeader(
-        state="grid", grid_version=GRID_VERSION, interval_ns=series.interval_ns, phase_ns=series.phase_ns,
-        capacity=capacity, channels=channels, counters=[False] * len(channels),
-        lo=lo, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(values_SC).sum()),
-    )  # fmt: skip
-    return StreamWindow(header, values_SC)
-
-
 def _entry(series: Series, keep: int, start: int, capacity: int | None) -> Entry:
     """The stream's window when the test part begins: rows from `start` on, judged up to there."""
-    ring = _ring(series, start, series.train_end, capacity or max(keep, len(series.values_SC)))
+    ring = ring_of(series, start, series.train_end, capacity or max(keep, len(series.values_SC)))
     tail = StreamWindow(replace(ring.header, lo=max(ring.header.lo, ring.header.hi - keep + 1)), ring.values_SC[-keep:])
     return Entry(series.name, tail, keep, ring.header.hi)
 

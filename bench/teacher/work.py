@@ -18,7 +18,8 @@ from detector.shelf import layout_of
 from detector.teacher import TeacherError
 from trainer.anomalies import KINDS
 from trainer.backtest.metrics import areas, buffer_of, rounded
-from trainer.backtest.replay import GRID_VERSION, Replayed, learnt, replay
+from trainer.backtest.living import GRID_VERSION
+from trainer.backtest.replay import Replayed, learnt, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.backtest.task import said, teacher_of

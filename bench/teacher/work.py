@@ -17,8 +17,8 @@ from detector.deep import budget_of
 from detector.shelf import layout_of
 from detector.teacher import TeacherError
 from trainer.anomalies import KINDS
-from trainer.backtest.metrics import areas, buffer_of, rounded
 from trainer.backtest.living import GRID_VERSION
+from trainer.backtest.metrics import areas, buffer_of, rounded
 from trainer.backtest.replay import Replayed, learnt, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings

@@ -108,22 +108,22 @@ class Mahalanobis:
         ends_RM, real_R = choose_ends(whole(x_RL, self.reach) & within_RL, _WINDOWS)
         offset_W = torch.arange(1 - self.reach, 1, device=x_RL.device)
         window_RMW = x_RL.gather(1, (ends_RM[..., None] + offset_W).clamp_min(0).flatten(1))
-        window_RMW = window_RMW.reshape(*ends_RM.shape, self.reach).float()
-        window_RMW = torch.where(real_R[:, None, None], window_RMW, 0.0)
+        window_RMW = window_RMW.reshape(*ends_RM.shape, self.reach)
+        # float64: of a smooth row with a large swing the sum's rounding in float32 is as large as the ridge
+        window_RMW = torch.where(real_R[:, None, None], window_RMW, 0.0).double()
         keep_RM = torch.ones_like(ends_RM, dtype=torch.bool)
+        eye_WW = torch.eye(self.reach, dtype=torch.float64, device=x_RL.device)
         for _ in range(2):
-            weight_RM1 = keep_RM.float()[..., None] / keep_RM.sum(-1).clamp_min(1)[:, None, None]
+            weight_RM1 = keep_RM.double()[..., None] / keep_RM.sum(-1).clamp_min(1)[:, None, None]
             mean_RW = (window_RMW * weight_RM1).sum(1)
             centred_RMW = window_RMW - mean_RW[:, None]
             cov_RWW = centred_RMW.mT @ (centred_RMW * weight_RM1)
-            eye_WW = torch.eye(self.reach, device=x_RL.device)
-            factor_RWW = torch.linalg.cholesky((cov_RWW + _RIDGE * eye_WW).double())
-            white_RWW = torch.linalg.solve_triangular(factor_RWW, eye_WW.double().expand_as(factor_RWW), upper=False)
-            white_RWW = white_RWW.float()
+            factor_RWW = torch.linalg.cholesky(cov_RWW + _RIDGE * eye_WW)
+            white_RWW = torch.linalg.solve_triangular(factor_RWW, eye_WW.expand_as(factor_RWW), upper=False)
             square_RM = (centred_RMW @ white_RWW.mT).square().sum(-1)
             limit_R = square_RM.kthvalue(max(1, round(square_RM.shape[1] * (1 - TRIM))), -1).values
             keep_RM = square_RM <= limit_R[:, None]
-        return {f"{self.name}.mean": mean_RW, f"{self.name}.white": white_RWW}
+        return {f"{self.name}.mean": mean_RW.float(), f"{self.name}.white": white_RWW.float()}
 
     def score(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
         """Root of the mean square of the whitened window (R, K): about 1 on normal data."""

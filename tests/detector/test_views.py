@@ -133,6 +133,14 @@ def test_a_gap_inside_the_window_is_no_score(view: Seen) -> None:
     assert torch.isnan(view.see(x_RL, rows, 10)).all()
 
 
+def test_a_smooth_row_with_a_large_swing_can_be_learnt(view: Seen) -> None:
+    slot_L = torch.arange(SLOTS).double()
+    x_RL = torch.stack([80.0 * torch.sin(slot_L * (torch.pi / slots)) for slots in (300, 1000, 2900)])
+    rows = view.learn(x_RL)
+    assert all(torch.isfinite(value.double()).all() for value in rows.values())
+    assert torch.isfinite(view.see(x_RL, rows, 100)).all()
+
+
 def test_the_season_is_the_highest_peak_and_the_shape_s_period_the_first() -> None:
     x_RL = _waves()
     assert (shape_period(x_RL) - torch.tensor([24.0, 37.0, 52.0])).abs().max() <= 1

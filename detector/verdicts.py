@@ -67,9 +67,16 @@ class Verdict:
         return cls(**body)
 
     def settle(self, transition: Transition) -> None:
-        """What an anomaly has covered is never learnt from, unless it is the new normal."""
-        if transition.state == "resolved" and not transition.baseline:
-            self.exclude_range(transition.episode.onset, transition.episode.last())
+        """An ended incident: what was critical or a person has confirmed is never learnt from, unless it is the new normal.
+
+        The rest is: what a stream does again and again is its habit, and a student that has seen only what lies
+        between finds it more surprising each time (docs/decisions/015).
+        """
+        episode = transition.episode
+        if transition.state != "resolved" or transition.baseline or episode.verdict == "false_alarm":
+            return
+        if episode.severity == "critical" or episode.verdict is not None:
+            self.exclude_range(episode.onset, episode.last())
 
     def exclude_range(self, first: int, last: int) -> None:
         """Never learn from these slots; overlapping and neighbouring ranges become one."""
@@ -80,6 +87,13 @@ class Verdict:
             else:
                 merged.append((low, high))
         self.exclude = merged[-MAX_EXCLUDED:]
+
+    def allow_range(self, first: int, last: int) -> None:
+        """Learn from these slots after all."""
+        kept = [
+            part for low, high in self.exclude for part in ((low, min(high, first - 1)), (max(low, last + 1), high))
+        ]
+        self.exclude = [(low, high) for low, high in dict.fromkeys(kept) if low <= high]
 
     def find(self, stream: str, wanted: str) -> Episode | None:
         """The open or recent incident with this id."""

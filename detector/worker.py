@@ -234,7 +234,8 @@ class DetectorWorker:
         log.info("stream deleted", stream=stream)
 
     def _hear(self, turn: Turn, feedback: Feedback) -> None:
-        """Keep what a person said; a false alarm ends its incident and keeps still until the stream is quiet."""
+        """Keep what a person said. A false alarm ends its incident, keeps still until the stream is quiet and is learnt
+        from; what is confirmed (or was maintenance) is not."""
         verdict = self.book.verdicts.get(feedback.stream)
         episode = verdict.find(feedback.stream, feedback.incident_id) if verdict else None
         if verdict is None or episode is None or episode.verdict == feedback.verdict:
@@ -246,7 +247,10 @@ class DetectorWorker:
             verdict.state.muted = SILENCED
             settings = self.judge.settings_of(feedback.stream)
             turn.tell(feedback.stream, verdict, settings, end(verdict.state, scored))
-        verdict.exclude_range(episode.onset, episode.last())
+        if feedback.verdict == "false_alarm":
+            verdict.allow_range(episode.onset, episode.last())
+        else:
+            verdict.exclude_range(episode.onset, episode.last())
         turn.touch(feedback.stream)
         log.info("feedback", stream=feedback.stream, incident=feedback.incident_id, verdict=feedback.verdict)
 

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from detector.incidents import Episode, State, incident_id
+import pytest
+
+from detector.incidents import Episode, State, Transition, incident_id
 from detector.requests import Asked
 from detector.verdicts import MAX_EXCLUDED, NoData, Verdict
 
@@ -31,6 +33,36 @@ def test_excluded_ranges_are_merged_and_bounded() -> None:
         verdict.exclude_range(100 + 10 * k, 102 + 10 * k)
     assert len(verdict.exclude) == MAX_EXCLUDED
     assert verdict.exclude[-1] == (2090, 2092)
+
+
+def test_what_is_allowed_again_is_cut_out_of_the_excluded_ranges() -> None:
+    verdict = Verdict(1, 1, 0, 0, exclude=[(5, 8), (10, 40), (50, 60)])
+    verdict.allow_range(20, 29)
+    assert verdict.exclude == [(5, 8), (10, 19), (30, 40), (50, 60)]
+    verdict.allow_range(0, 50)
+    assert verdict.exclude == [(51, 60)]
+    verdict.allow_range(51, 60)
+    assert verdict.exclude == []
+
+
+@pytest.mark.parametrize(
+    ("peak", "said", "learnt"),
+    [
+        (7.9, None, True),
+        (8.0, None, False),
+        (5.0, "true", False),
+        (5.0, "maintenance", False),
+        (9.0, "false_alarm", True),
+    ],
+)
+def test_what_is_critical_or_confirmed_is_not_learnt_from(peak: float, said: str | None, learnt: bool) -> None:
+    episode = Episode(anchor=5, onset=4, threshold=4.0, peak=peak, peak_slot=5, hot=9, ended=9, verdict=said)
+    verdict = Verdict(1, 1, 0, 0)
+    verdict.settle(Transition("update", episode, 8))
+    verdict.settle(Transition("resolved", episode, 19, baseline=True))
+    assert verdict.exclude == []
+    verdict.settle(Transition("resolved", episode, 19))
+    assert verdict.exclude == ([] if learnt else [(4, 9)])
 
 
 def test_an_incident_is_found_by_its_id() -> None:

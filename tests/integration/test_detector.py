@@ -182,12 +182,16 @@ async def test_a_false_alarm_ends_its_incident(settings: CommonSettings, redis_c
         await run.live("a", PAST, risen(60, 50))
         await until(lambda: _last(settings, "a", "open"))
         (opened,) = await events(settings, "a")
-        said = Feedback(incident_id=opened.data.incident_id, stream="a", verdict="false_alarm")
+        said = Feedback(incident_id=opened.data.incident_id, stream="a", verdict="true")
         topic = settings.topic("feedback")
         await run.producer.send_and_wait(topic, b"not json", key=b"a")
         await run.producer.send_and_wait(topic, said.model_dump_json().encode(), key=b"a")
+        await until(lambda: _left_out(run, "a"))
+        said = said.model_copy(update={"verdict": "false_alarm"})
+        await run.producer.send_and_wait(topic, said.model_dump_json().encode(), key=b"a")
         await until(lambda: _last(settings, "a", "resolved"))
         assert "false alarm" in (await events(settings, "a"))[-1].data.reason
+        assert not await _left_out(run, "a")
         await run.live("a", PAST + 60, risen(40, 0, first=PAST + 60))
         run.detector.stop()
         async with detecting(run.own) as again:
@@ -196,6 +200,11 @@ async def test_a_false_alarm_ends_its_incident(settings: CommonSettings, redis_c
         assert await states(settings, "a") == ["open", "resolved"]
         dead = [r for r in await read_all(settings, "dead-letters") if header(r, "topic") == topic]
         assert [(r.value, header(r, "error")) for r in dead] == [(b"not json", "json")]
+
+
+async def _left_out(run: Ready, stream: str) -> bool:
+    """Whether there are slots that the stream's student must not learn from."""
+    return bool(run.detector.book.verdicts[stream].exclude)
 
 
 async def _seen(detector: object, stream: str, run: Ready, slots: int) -> bool:

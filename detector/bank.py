@@ -242,9 +242,8 @@ class StudentBank(Shelf):
         with self._lock, torch.inference_mode():
             for group in self._gather(segments, [None] * len(segments)):
                 part = self._shallow(group)
-                before_RK = part.row_RK
                 self._ask_gap([part])
-                whole = looked_at(self.layout, part, before_RK)
+                whole = looked_at(self.layout, part)
                 row = 0
                 for s, index in enumerate(group.segments):
                     size = segments[index].values_SC.shape[1]
@@ -255,7 +254,7 @@ class StudentBank(Shelf):
     def _ask_gap(self, parts: list[_Part]) -> None:
         """Windows that are not plainly normal, of all groups, go to the gap head in one call."""
         if self.head is not None:
-            ask_gap(self.head, self.layout, parts, self.settings.gap_say)
+            ask_gap(self.head, self.layout, parts)
 
     def _ask_teacher(self, groups: list[_Group], parts: list[_Part]) -> None:
         """Windows past the gate of all groups go to the teacher in one call a scale."""

@@ -16,7 +16,7 @@ from detector import calibration, gaphead
 from detector.gaphead import About, GapHead, Seen
 from detector.pooling import Windows
 from detector.rowtypes import Rows
-from detector.student import LOOKS, PLAIN_MAX, Layout, widened
+from detector.student import LOOKS, PLAIN_MAX, Layout
 
 # Surprise from which a window is asked: a fifth of what is normal. What the other four fifths would have said is never
 # the loudest, and the head costs as much as everything else together.
@@ -60,8 +60,8 @@ class Window(NamedTuple):
         return Window(*(value[rows, slots] for value in self))
 
 
-def ask_gap(head: GapHead, layout: Layout, parts: Sequence[Part], say: str) -> None:
-    """Put the head's answer into rows where it has earned a weight; adds its view to all parts."""
+def ask_gap(head: GapHead, layout: Layout, parts: Sequence[Part]) -> None:
+    """Correct what alerts in rows where the head has earned a weight; adds its view to all parts."""
     places = []
     for part in parts:
         asked_RK = (part.row_RK >= ASK) & (part.rows["gap.weight"][:, None] > 0) & whole_of(part, layout, head.about)
@@ -70,19 +70,13 @@ def ask_gap(head: GapHead, layout: Layout, parts: Sequence[Part], say: str) -> N
     logits = head.gap(Seen(torch.cat([s.form_NCT for s in seen]), torch.cat([s.said_NV for s in seen])))
     sizes = [len(at[0]) for at in places]
     for part, at, logit_N in zip(parts, places, torch.split(logits, sizes), strict=True):
-        names = ("blend", "gap.weight", "gap.cal", "gap.mix", "widen", "memory")
-        rows = {name: part.rows[name][at[0]] for name in names}
-        gap_N = calibration.surprise(logit_N, rows["gap.cal"])
+        gap_cal, blend_N = part.rows["gap.cal"][at[0]], part.rows["blend"][at[0]]
         view_RK = torch.full_like(part.row_RK, torch.nan)
-        view_RK[at] = ASK + gap_N
+        view_RK[at] = ASK + calibration.surprise(logit_N, gap_cal)
         part.view_RKW = torch.cat([part.view_RKW, view_RK[..., None]], -1)
-        if say == "row":
-            part.row_RK = _put(part.row_RK, at, join(part.row_RK[at], gap_N, rows))
-            part.alert_RK = part.row_RK
-        else:
-            part.alert_RK = _put(part.row_RK, at, corrected(part.row_RK[at], logit_N, rows["blend"]))
-            early_N = corrected(part.early_RK[at], logit_N, rows["blend"]).clamp_max(PLAIN_MAX)
-            part.early_RK = _put(part.early_RK, at, torch.where(part.early_RK[at] > 0, early_N, 0.0))
+        part.alert_RK = _put(part.row_RK, at, corrected(part.row_RK[at], logit_N, blend_N))
+        early_N = corrected(part.early_RK[at], logit_N, blend_N).clamp_max(PLAIN_MAX)
+        part.early_RK = _put(part.early_RK, at, torch.where(part.early_RK[at] > 0, early_N, 0.0))
 
 
 def _put(of_RK: Tensor, at: tuple[Tensor, ...], value_N: Tensor) -> Tensor:
@@ -98,22 +92,6 @@ def corrected(surprise_N: Tensor, logit_N: Tensor, blend_N: Tensor) -> Tensor:
     return (surprise_N + by_N).clamp_min(0.0)
 
 
-def mixed(row_N: Tensor, gap_N: Tensor, weight_N: Tensor) -> Tensor:
-    """Row and gap together, not calibrated: both are surprises among windows past the gate. The louder decides."""
-    return torch.hypot((row_N - ASK).clamp_min(0.0), weight_N * gap_N)
-
-
-def join(row_N: Tensor, gap_N: Tensor, rows: Rows) -> Tensor:
-    """Surprise of windows past the gate, from the row's without the head and the gap's.
-
-    Past the gate the probability is that of passing it times that of the mixture, given that: no seam.
-    """
-    mixed_N = mixed(row_N, gap_N, rows["gap.weight"])
-    joined_N = ASK + calibration.surprise(mixed_N, rows["gap.mix"])
-    # Rows with shapes have their tail from shapes.
-    return torch.where(rows["memory"] >= 0, joined_N, widened(joined_N, rows["widen"]))
-
-
 def columns(layout: Layout, about: About) -> list[int]:
     """Views of depth 0 that the head listens to."""
     return [*range(len(LOOKS)), *(layout.view_of(scale) for scale in about.listens)]
@@ -124,19 +102,18 @@ def whole_of(part: Part, layout: Layout, about: About) -> Tensor:
     return torch.stack([part.windows[layout.scales.index(scale)].valid_RK for scale in about.scales]).all(0)
 
 
-def looked_at(layout: Layout, part: Part, before_RK: Tensor, about: About | None = None) -> Window:
+def looked_at(layout: Layout, part: Part, about: About | None = None) -> Window:
     """What a head sees of every window of a part."""
     about = about or About()
-    rows, slots = before_RK.shape
-    device = before_RK.device
+    rows, slots = part.row_RK.shape
+    device = part.row_RK.device
     r_N = torch.arange(rows, device=device).repeat_interleave(slots)
     k_N = torch.arange(slots, device=device).repeat(rows)
-    part.row_RK = before_RK
     seen = _seen(part, layout, about, (r_N, k_N))
     shape = (rows, slots, -1)
-    whole_RK = whole_of(part, layout, about) & torch.isfinite(before_RK) & (part.rows["novel"][:, None] == 0)
+    whole_RK = whole_of(part, layout, about) & torch.isfinite(part.row_RK) & (part.rows["novel"][:, None] == 0)
     form = seen.form_NCT.reshape(rows, slots, *seen.form_NCT.shape[1:])
-    return Window(form, seen.said_NV.reshape(shape), whole_RK, before_RK, part.alert_RK)
+    return Window(form, seen.said_NV.reshape(shape), whole_RK, part.row_RK, part.alert_RK)
 
 
 def _seen(part: Part, layout: Layout, about: About, at: tuple[Tensor, ...]) -> Seen:

@@ -42,9 +42,6 @@ class DetectorSettings(CommonSettings):
         NO_GAP,
         description="head shared by all streams that sees how windows depart from normal: 'none', 'packaged' or a file",
     )
-    gap_say: Literal["alert", "row"] = Field(
-        "alert", description="what it has a say in: 'alert' (ranks stay those of the bank) or 'row' (ranks, too)"
-    )
     threads: int = Field(1, ge=1, description="threads of one worker process; start more processes to use more cores")
 
     @field_validator("scales")

@@ -106,10 +106,10 @@ class Layout:
 
     def gap_shapes(self) -> dict[str, tuple[int, ...]]:
         """The same of what a row has for the gap head: whether it is asked, how much louder it makes normal windows,
-        its calibrator and that of its mixture with the row."""
+        and its calibrator."""
         if not self.gap:
             return {}
-        return {"gap.weight": (), "gap.adds": (), "gap.cal": (calibration.WIDTH,), "gap.mix": (calibration.WIDTH,)}
+        return {"gap.weight": (), "gap.adds": (), "gap.cal": (calibration.WIDTH,)}
 
     def deep_shapes(self) -> dict[str, tuple[int, ...]]:
         """The same of what a row has for the teacher."""

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from detector import calibration, gaphead
 from detector.gaphead import GapHead, Seen
-from detector.gapview import ASK, columns, corrected, mixed
+from detector.gapview import ASK, columns, corrected
 from detector.pooling import pool
 from detector.rowtypes import Rows
 from detector.student import Layout, pick
-from trainer.levels import OVERLAP, ROW_FLOOR
+from trainer.levels import OVERLAP
 from trainer.prototypes import choose
 
 WINDOWS = 1024  # a row, at most
@@ -71,15 +71,7 @@ def fit_gap(head: GapHead, layout: Layout, rows: Rows, held: Held) -> Rows:
     logit_RM = _logits(head, layout, rows, held, ends)
     real_RM = ends.real_RM & torch.isfinite(logit_RM)
     gap_cal = calibration.fit(logit_RM, real_RM, _GAP_FLOOR, ends.memory_R)
-    gap_RM = calibration.surprise(logit_RM, gap_cal[:, None])
-    one_R1 = torch.ones_like(ends.memory_R)[:, None]
-    mixed_RM = mixed(ends.row_RM, gap_RM, one_R1)
-    mix_cal = calibration.fit(
-        mixed_RM, real_RM & torch.isfinite(mixed_RM), ROW_FLOOR, ends.memory_R, calibration.FUSED_SHAPE
-    )
-    mix_cal = calibration.cap(mix_cal, (rows["row_cal"][:, -1] - ASK).clamp_min(0.0))
-    usable_R = torch.isfinite(gap_cal).all(-1) & torch.isfinite(mix_cal).all(-1)
-    usable_R &= (real_RM.sum(-1) >= _LEAST) & (rows["novel"] == 0)
+    usable_R = torch.isfinite(gap_cal).all(-1) & (real_RM.sum(-1) >= _LEAST) & (rows["novel"] == 0)
     row_RM = torch.where(real_RM, ends.row_RM, torch.nan)
     corrected_RM = torch.where(real_RM, corrected(ends.row_RM, logit_RM, rows["blend"][:, None]), torch.nan)
     usable_R &= _alarms(corrected_RM) <= _MORE * _alarms(row_RM) + _FEW
@@ -88,7 +80,6 @@ def fit_gap(head: GapHead, layout: Layout, rows: Rows, held: Held) -> Rows:
         "gap.weight": usable_R.float(),
         "gap.adds": torch.where(usable_R, adds_R, 0.0).float(),
         "gap.cal": gap_cal,
-        "gap.mix": mix_cal,
     }
 
 

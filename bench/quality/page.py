@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from bench.markdown import NONE, number, tabled
 from bench.quality.baselines import BASELINES
-from bench.quality.plan import EVERY, LEFT_OUT, LIVE_EVERY, LIVE_HISTORY, PAPER_EVERY, PAPER_LEFT_OUT
+from bench.quality.plan import EVERY, LEFT_OUT, LIVE, LIVE_EVERY, LIVE_HISTORY, PAPER_EVERY, PAPER_LEFT_OUT
 from bench.steps import Step
 from trainer.backtest.report import summarise
 from trainer.backtest.runner import Row
@@ -72,7 +72,7 @@ def write(page: Path, rows: Rows, seconds: float) -> None:
         main_8=_main(rows, 8),
         main_0=_main(rows, 0),
         alerts=_alerts(rows, "main", "history"),
-        dial=_dial(rows),
+        dial=_dial(rows, "main", "train"),
         domains=_domains(rows),
         some=_some(rows, EVERY),
         left_out=f"{' and '.join(LEFT_OUT)} left out",
@@ -81,6 +81,7 @@ def write(page: Path, rows: Rows, seconds: float) -> None:
         live_some=_some(rows, LIVE_EVERY),
         live=_sweep(rows, "live", "learns", ()),
         live_alerts=_alerts(rows, "live", "learns"),
+        live_dial=_dial(rows, "live", LIVE),
         paper_some=_some(rows, PAPER_EVERY),
         paper_left_out=f"{' and '.join(PAPER_LEFT_OUT)} left out",
         paper=_sweep(rows, "paper", "profile", PAPER_LEFT_OUT),
@@ -109,7 +110,8 @@ def _main(rows: Rows, latency: int) -> str:
 
 def _some(rows: Rows, every: dict[str, int]) -> str:
     """Which series of the larger sets are taken."""
-    return ", ".join(f"every {_nth(n)} series of {name}" for name, n in every.items() if name in rows.sets) or "all"
+    taken = [f"every {_nth(n)} series of {name}" for name, n in every.items() if name in rows.sets and n > 1]
+    return ", ".join(taken) or "all"
 
 
 def _alerts(rows: Rows, table: str, title: str) -> str:
@@ -130,12 +132,13 @@ def _alerts(rows: Rows, table: str, title: str) -> str:
     return tabled([*head, "points/s", "fit, s", "student, bytes"], lines)
 
 
-def _dial(rows: Rows) -> str:
+def _dial(rows: Rows, table: str, row: str) -> str:
     """False alerts expected by the default dial beside those measured outside labelled ranges; of students in force."""
     lines = []
     for name in rows.sets:
-        every = rows.of("main", "train", name)
-        mine = [row for row in every if row["gate"] == PASSED]
+        every = rows.of(table, row, name)
+        # a stream that goes on learning is judged by students that have passed, whatever its newest does
+        mine = [row for row in every if table == "live" or row["gate"] == PASSED]
         if not mine:
             continue
         # every series has the default threshold: 10^-threshold false alerts a slot

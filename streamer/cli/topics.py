@@ -16,7 +16,7 @@ DIRECTIONS = {
     "anomalies": "detector → users",
     "training": "detector, CLI → trainer",
     "models": "trainer → detector",
-    "feedback": "users → detector, trainer",
+    "feedback": "users → detector",
     "dead-letters": "all → operators",
 }
 

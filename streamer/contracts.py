@@ -212,12 +212,15 @@ class ModelRecord(Contract):
     announced_at: str
 
 
+Judgement = Literal["false_alarm", "true", "maintenance"]
+
+
 class Feedback(Contract):
     """`feedback`: what a person says of an incident."""
 
     incident_id: str
     stream: StreamName
-    verdict: Literal["false_alarm", "true", "maintenance"]
+    verdict: Judgement
     note: str | None = None
     at: str | None = None
 

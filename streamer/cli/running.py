@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from streamer.errors import ConfigError, ContractError
+from streamer.settings import CommonSettings
 from streamer.timestamps import NS, parse_timestamp
 
 T = TypeVar("T")
@@ -47,6 +48,18 @@ def run_until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
                 loop.remove_signal_handler(number)
 
     return asyncio.run(guarded())
+
+
+async def send_one(settings: CommonSettings, topic: str, key: str, value: bytes | None) -> None:
+    """One record (None: a tombstone) to a topic of the contract."""
+    from streamer.kafka import make_producer, provision
+
+    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    try:
+        await producer.send_and_wait(settings.topic(topic), value, key=key.encode())
+    finally:
+        await producer.stop()
 
 
 def parse_since(text: str) -> datetime:

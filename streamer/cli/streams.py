@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from streamer.cli.options import with_fields, with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out
+from streamer.cli.running import GIVE_UP_AFTER_S, out, send_one
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError
 from streamer.settings import CommonSettings
@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
     @with_settings(CommonSettings)
     def delete(settings: CommonSettings, name: Name) -> None:
         """Delete a stream everywhere: window, state and model."""
-        asyncio.run(_write(settings, name, None))
+        asyncio.run(send_one(settings, "streams", name, None))
         out.print(f"{name}: deletion sent; it comes back if somebody goes on publishing it")
 
 
@@ -86,19 +86,8 @@ async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], repl
         places = [".".join(map(str, e["loc"])).replace("_", "-") for e in error.errors()]
         lines = [f"--{at}: {e['msg']}" if at else e["msg"] for at, e in zip(places, error.errors(), strict=True)]
         raise ConfigError("\n".join(lines)) from error
-    await _write(settings, name, made.model_dump_json(exclude_unset=True).encode())
+    await send_one(settings, "streams", name, made.model_dump_json(exclude_unset=True).encode())
     return made
-
-
-async def _write(settings: CommonSettings, name: str, value: bytes | None) -> None:
-    from streamer.kafka import make_producer, provision
-
-    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
-    producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)
-    try:
-        await producer.send_and_wait(settings.topic("streams"), value, key=name.encode())
-    finally:
-        await producer.stop()
 
 
 async def _list(settings: CommonSettings) -> list[dict[str, Any]]:

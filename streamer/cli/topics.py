@@ -16,7 +16,7 @@ DIRECTIONS = {
     "anomalies": "detector → users",
     "training": "detector, CLI → trainer",
     "models": "trainer → detector",
-    "feedback": "users → detector",
+    "feedback": "users, CLI → detector",
     "dead-letters": "all → operators",
 }
 

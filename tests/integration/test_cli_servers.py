@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import AnomalyEvent, ChannelShare, Incident, StreamSettings
+from streamer.contracts import AnomalyEvent, ChannelShare, Feedback, Incident, StreamSettings
 from streamer.kafka import TableReader, header, make_producer
 from streamer.partitioning import home_partition
 from streamer.settings import CommonSettings
@@ -152,6 +152,21 @@ async def test_alerts_are_shown_with_their_reason_or_as_they_are(settings: Commo
     assert {AnomalyEvent.model_validate_json(line).subject for line in out.splitlines()} == {"plant.a", "plant.b"}
     assert (await _run(settings, "alerts", "--since", "now", "--no-follow"))[1] == ""
     assert "--since" in (await _run(settings, "alerts", "--since", "soon"))[2]
+
+
+async def test_feedback_names_the_incident_as_an_alert_shows_it(settings: CommonSettings) -> None:
+    code, out, err = await _run(settings, "feedback", "web.cpu", "0f-1:3", "false_alarm", "--note", "a [test]")
+    assert (code, err) == (0, "")
+    assert out.startswith("web.cpu: 0f-1 was false_alarm: it ends")
+    [record] = await _records(settings, "feedback")
+    said = Feedback.model_validate_json(record.value)
+    assert (record.key, said.stream, said.incident_id) == (b"web.cpu", "web.cpu", "0f-1")
+    assert (said.verdict, said.note) == ("false_alarm", "a [test]")
+    code, _, err = await _run(settings, "feedback", "web.cpu", "0f-1", "wrong")
+    assert (code, "maintenance" in err) == (2, True)
+    code, _, err = await _run(settings, "feedback", "", "0f-1", "true")
+    assert code == 1
+    assert err.startswith("error: stream: ")
 
 
 async def test_a_broker_that_is_away_is_an_error_not_a_wait_without_end(settings: CommonSettings) -> None:

@@ -1,0 +1,47 @@
+"""`anomalyllm feedback`: say what an incident was."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from streamer.cli.options import with_settings
+from streamer.cli.running import out, send_one
+from streamer.contracts import Feedback, Judgement
+from streamer.errors import ConfigError
+from streamer.settings import CommonSettings
+
+_EFFECT: dict[Judgement, str] = {
+    "true": "its slots are not learnt from",
+    "maintenance": "its slots are not learnt from",
+    "false_alarm": "it ends, if it still lasts, and its slots are learnt from",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command("feedback")
+    @with_settings(CommonSettings)
+    def feedback(
+        settings: CommonSettings,
+        stream: Annotated[str, typer.Argument(help="Name of the stream.")],
+        incident: Annotated[str, typer.Argument(help="Id of the incident, as in its alerts.")],
+        verdict: Annotated[Judgement, typer.Argument(help="What it was.")],
+        note: Annotated[str | None, typer.Option(help="Anything else, for people.")] = None,
+    ) -> None:
+        """Say what an incident was: students learn from it, or do not."""
+        try:
+            said = Feedback(
+                incident_id=incident.partition(":")[0],  # an alert shows id:revision
+                stream=stream,
+                verdict=verdict,
+                note=note,
+                at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            )
+        except ValidationError as error:
+            raise ConfigError("\n".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from error
+        asyncio.run(send_one(settings, "feedback", stream, said.model_dump_json(exclude_none=True).encode()))
+        out.print(f"{stream}: {said.incident_id} was {verdict}: {_EFFECT[verdict]}", markup=False)

@@ -90,10 +90,10 @@ class Verdict:
 
     def allow_range(self, first: int, last: int) -> None:
         """Learn from these slots after all."""
-        kept = [
+        parts = [
             part for low, high in self.exclude for part in ((low, min(high, first - 1)), (max(low, last + 1), high))
         ]
-        self.exclude = [(low, high) for low, high in dict.fromkeys(kept) if low <= high]
+        self.exclude = [(low, high) for low, high in parts if low <= high]
 
     def find(self, stream: str, wanted: str) -> Episode | None:
         """The open or recent incident with this id."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import trainer.backtest.living as module
+from detector import incidents
 from detector.teacher import Teacher
 from tests.trainer.backtest.made import BURST, TRAIN, settings_of, waves
 from trainer.backtest.replay import Replayed, replay
@@ -56,7 +57,10 @@ def test_nothing_looks_ahead(made: Replayed, tmp_path: Path) -> None:
     np.testing.assert_array_equal(other.surprise_K[:known], made.surprise_K[:known])
 
 
-def test_what_was_an_anomaly_is_not_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("critical", "learnt"), [(9.0, True), (4.0, False)])
+def test_what_was_critical_is_not_learnt_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critical: float, learnt: bool
+) -> None:
     histories: list[History] = []
 
     def watched(part: Sequence[History], teacher: Teacher | None, settings: BacktestSettings) -> Trained:
@@ -64,14 +68,15 @@ def test_what_was_an_anomaly_is_not_learnt_from(tmp_path: Path, monkeypatch: pyt
         return train(part, teacher, settings)
 
     monkeypatch.setattr(module, "train", watched)
+    monkeypatch.setattr(incidents, "SEVERITIES", ((critical, "critical"),))
     made = _live(waves(), tmp_path, refit_slots=300)
     [alert] = made.alerts
     first, last = histories[0], histories[-1]
     assert (first.lo, first.hi) == (0, TRAIN - 1)
     assert last.hi > BURST.stop
     gone = np.isnan(last.values_SC[:, 0])
-    assert gone[alert.onset + TRAIN : alert.end + TRAIN + 1].all()
-    assert gone.sum() <= alert.end + 1 - alert.onset
+    assert gone[alert.onset + TRAIN : alert.end + TRAIN + 1].all() != learnt
+    assert gone.sum() <= (0 if learnt else alert.end + 1 - alert.onset)
 
 
 def test_the_gate_is_obeyed(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ NOISE = 0.2
 SHIFT = 4.0  # twenty times the noise, four amplitudes' worth of a sine
 SHIFT_SLOTS = 10
 SETTLED_S = 3.0  # the detector publishes its counters every second
-BACKLOG_SLOTS = 100
+BACKLOG_SLOTS = 2000  # a stream: the counters that are waited for come once a second
+RECORD_SLOTS = 100  # of them a record
 
 
 def value_of(i: int, slot: int, rng: np.random.Generator) -> float:
@@ -104,7 +105,9 @@ async def main() -> None:
             workers = Workers({**os.environ, **worker_env(settings)}, Path(folder))
             workers.start()
             producer = await make_producer(settings)
-            bench = Bench(settings, producer, arguments.streams, int(time.time()) - arguments.history)
+            # so far back that the backlog's last slots are not in the future
+            t0 = int(time.time()) - arguments.history - BACKLOG_SLOTS
+            bench = Bench(settings, producer, arguments.streams, t0)
             try:
                 report = await run(bench, workers, arguments.history, arguments.seconds)
             finally:
@@ -171,10 +174,11 @@ async def run(bench: Bench, workers: Workers, history: int, seconds: int) -> dic
 async def drain(bench: Bench, slot: int) -> dict[str, float]:
     """Publish a backlog, measure how fast the detector scores it."""
     before = (await bench.counts("detector")).get("windows_scored", 0.0)
-    for i in range(len(bench.names)):
-        await bench.send(i, range(slot, slot + BACKLOG_SLOTS))
-    total = BACKLOG_SLOTS * len(bench.names)
     begun = time.monotonic()
+    for at in range(slot, slot + BACKLOG_SLOTS, RECORD_SLOTS):
+        for i in range(len(bench.names)):
+            await bench.send(i, range(at, at + RECORD_SLOTS))
+    total = BACKLOG_SLOTS * len(bench.names)
     counts = await bench.until("detector", "windows_scored", before + total * 0.99)
     teacher = counts.get("teacher_windows", 0.0)
     return {"backlog_slots_per_s": round(total / (time.monotonic() - begun)), "teacher_windows": teacher}

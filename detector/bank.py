@@ -14,6 +14,7 @@ from torch import Tensor
 
 from detector import calibration, deep, prior, shapes
 from detector.forecast import SEASON_AFTER, SEASON_SPAN
+from detector.gaphead import About, deep_channels
 from detector.gapview import Said, Window, ask_gap, looked_at
 from detector.pooling import FILL, Windows, moving_mean, points_of
 from detector.rowtypes import Rows
@@ -63,6 +64,7 @@ class _Part:
     windows: list[Windows]  # a scale
     view_RKW: Tensor
     said: Said  # for the gap head
+    left: deep.Left | None  # for it as well
     shape_RK: Tensor  # share of the shape memory in the row's surprise
     width_RK: Tensor  # of the shape view that contributes most
     row_RK: Tensor
@@ -100,8 +102,8 @@ class StudentBank(Shelf):
                 out[i] = score
             groups = self._gather(segments, out)
             parts = [self._shallow(group) for group in groups]
-            self._ask_gap(parts)
             self._ask_teacher(groups, parts)
+            self._ask_gap(parts)
             for group, part in zip(groups, parts, strict=True):
                 self._finish(group, part, segments, out)
         return [score for score in out if score is not None]
@@ -197,7 +199,8 @@ class StudentBank(Shelf):
             measures.nearest_RKQ,
             measures.windows,
             view_RKV,
-            Said(plain_RK, told_RK),
+            Said(row_RK, plain_RK, told_RK),
+            None,
             shape_RK,
             width_RK,
             row_RK,
@@ -236,14 +239,16 @@ class StudentBank(Shelf):
         told_RK[with_X] = shape_XK
         return row_RK, early_RK, share_RK, width_RK, told_RK
 
-    def look(self, segments: Sequence[Segment]) -> list[Window]:
-        """What the gap head sees of streams that have a student, whether or not there is a head: for learning one."""
+    def look(self, segments: Sequence[Segment], about: About | None = None) -> list[Window]:
+        """What the gap head sees of streams that have a student; `about`: what one would see that is yet to be learnt."""
+        about = about or (self.head.about if self.head is not None else About())
         out: list[Window | None] = [None] * len(segments)
         with self._lock, torch.inference_mode():
             for group in self._gather(segments, [None] * len(segments)):
                 part = self._shallow(group)
+                self._ask_teacher([group], [part])
                 self._ask_gap([part])
-                whole = looked_at(self.layout, part)
+                whole = looked_at(self.layout, part, about)
                 row = 0
                 for s, index in enumerate(group.segments):
                     size = segments[index].values_SC.shape[1]
@@ -279,25 +284,25 @@ class StudentBank(Shelf):
         if not sum(sizes):
             return
         row_N = torch.cat([group.row_R[place[:, 0]] for group, place in zip(groups, places, strict=True)])
-        deep_NW = torch.cat(
-            [self._discrepancies(teacher, scale, row_N, parts, places) for scale in self.layout.teacher_scales], -1
-        )
-        for part, place, deep_W in zip(parts, places, torch.split(deep_NW, sizes), strict=True):
+        told = [self._discrepancies(teacher, scale, row_N, parts, places) for scale in self.layout.teacher_scales]
+        deep_NW, left_NUJ = torch.cat([d for d, _ in told], -1), torch.cat([deep_channels(left) for _, left in told], 1)
+        split = (torch.split(value, sizes) for value in (deep_NW, left_NUJ))
+        for part, place, deep_W, left_UJ in zip(parts, places, *split, strict=True):
             r_N, k_N = place.unbind(1)
             part.view_RKW[r_N, k_N, -views:] = deep_W
+            part.left = deep.Left((r_N, k_N), left_UJ)
         rows = {name: self._tables.rows[name][row_N] for name in ("gate", "widen", "blend")}
         at_N = self._tables.rows["deep_at"][row_N].long()
         rows |= {name: self._deep.rows[name][at_N] for name in ("gate_cal", "deep")}
         shallow_N = torch.cat([p.row_RK[at[:, 0], at[:, 1]] for p, at in zip(parts, places, strict=True)])
         judged_N = deep.gated(deep.heard(shallow_N, deep_NW, rows["deep"]), rows)
         for part, place, judged in zip(parts, places, torch.split(judged_N, sizes), strict=True):
-            part.row_RK[place[:, 0], place[:, 1]] = judged
-            part.alert_RK[place[:, 0], place[:, 1]] = judged
+            part.row_RK = part.alert_RK = part.row_RK.index_put(place.unbind(1), judged.to(part.row_RK))
 
     def _discrepancies(
         self, teacher: Teacher, scale: int, row_N: Tensor, parts: list[_Part], places: list[Tensor]
-    ) -> Tensor:
-        """Surprises (N, D) of the teacher's views at one scale."""
+    ) -> tuple[Tensor, Tensor]:
+        """Surprises (N, D) of the teacher's views at one scale, and what the students left unexplained (N, D, O)."""
         view = self.layout.scales.index(scale)
         here = list(zip(parts, places, strict=True))
         window_NT = torch.cat([part.windows[view].value_RKT[at[:, 0], at[:, 1]] for part, at in here])

@@ -1,9 +1,11 @@
 """Depth 1 and beyond: what the teacher's views say of windows past the gate, and how it is heard beside depth 0.
 
-Shapes: N windows, X any batch shape, D depths, W teacher views (scale by scale, the depths of each), T points.
+Shapes: N windows, X any batch shape, D depths, O numbers of the teacher's tokens, W teacher views (scale by scale, the
+depths of each), T points, U channels of the gap head, J tokens.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from detector import calibration
 from detector.rowtypes import Rows
 from detector.settings import DetectorSettings
 from detector.student import widened
-from detector.teacher import Teacher, discrepancy
+from detector.teacher import Teacher, discrepancy, residual
 
 # A core scores 40 000 slots a second without the LLM and 1 300 windows with it: where one stream in twelve asks (the most
 # seen at a full history), a fiftieth costs the whole about 7 %, a twentieth 15 %. A GPU sees more than a bank can find.
@@ -33,14 +35,22 @@ def gate_of(budget: float) -> float:
     return -math.log10(budget)
 
 
+class Left(NamedTuple):
+    """What students did not predict of the tokens of some windows of a part: for the gap head."""
+
+    at: tuple[Tensor, Tensor]  # rows and slots
+    left_NUJ: Tensor
+
+
 def surprises(
     teacher: Teacher, scale: int, rows: Rows, row_N: Tensor, window_NT: Tensor, nearest_N: Tensor, proto_NT: Tensor
-) -> Tensor:
-    """Surprises (N, D) of the teacher's views at one scale, of windows whose students' deep part is at `row_N` of `rows`.
+) -> tuple[Tensor, Tensor]:
+    """Surprises (N, D) of the teacher's views at one scale, of windows whose students' deep part is at `row_N` of
+    `rows`; and what the students did not predict (N, D, O).
 
     `nearest_N` and `proto_NT`: index of each window's nearest prototype, and that prototype.
     """
-    found_ND = discrepancy(
+    left_NDO = residual(
         teacher.tokens(window_NT),
         rows[f"tokens.{scale}"][row_N, nearest_N],
         window_NT,
@@ -48,7 +58,7 @@ def surprises(
         rows[f"ridge.{scale}"][row_N],
         rows[f"spread.{scale}"][row_N],
     )
-    return calibration.surprise(found_ND, rows[f"teacher_cal.{scale}"][row_N])
+    return calibration.surprise(discrepancy(left_NDO), rows[f"teacher_cal.{scale}"][row_N]), left_NDO
 
 
 def heard(shallow_X: Tensor, deep_XW: Tensor, weight_XW: Tensor) -> Tensor:

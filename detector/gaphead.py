@@ -10,10 +10,11 @@ V numbers said, U teacher channels, J teacher tokens of a window.
 """
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import torch
@@ -51,17 +52,32 @@ class Seen(NamedTuple):
 
     form_NCT: Tensor  # windows and residuals, compressed
     said_NV: Tensor  # surprises and the like
-    deep_NUJ: Tensor | None = None  # teacher's tokens less the student's prediction; None: no teacher looked
+    # Teacher's tokens less the student's prediction; NaN: the teacher did not look at this window, None: at none.
+    deep_NUJ: Tensor | None = None
+
+    def over(self, of: Callable[[Tensor], Tensor]) -> "Seen":
+        """The same done to all of it."""
+        deep_NUJ = None if self.deep_NUJ is None else of(self.deep_NUJ)
+        return Seen(of(self.form_NCT), of(self.said_NV), deep_NUJ)
 
     def at(self, index_N: Tensor) -> "Seen":
         """Some of the windows."""
-        deep_NUJ = None if self.deep_NUJ is None else self.deep_NUJ[index_N]
-        return Seen(self.form_NCT[index_N], self.said_NV[index_N], deep_NUJ)
+        return self.over(lambda value: value[index_N])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Seen"]) -> "Seen":
+        """One after the other."""
+        form_NCT, said_NV = (torch.cat(values) for values in zip(*(part[:2] for part in parts), strict=True))
+        some = next((part.deep_NUJ for part in parts if part.deep_NUJ is not None), None)
+        if some is None:
+            return cls(form_NCT, said_NV)
+        nothing_1UJ = torch.full_like(some[:1], torch.nan)
+        deep = [p.deep_NUJ if p.deep_NUJ is not None else nothing_1UJ.expand(len(p.said_NV), -1, -1) for p in parts]
+        return cls(form_NCT, said_NV, torch.cat(deep))
 
     def float(self) -> "Seen":
         """The same in single precision."""
-        deep_NUJ = None if self.deep_NUJ is None else self.deep_NUJ.float()
-        return Seen(self.form_NCT.float(), self.said_NV.float(), deep_NUJ)
+        return self.over(Tensor.float)
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,15 @@ class About:
     listens: tuple[int, ...] = (8, 16, 64)  # scales of the prototype views that it listens to
     looks: int = 8  # the other views of depth 0, which it listens to as well
     deep: int = 0  # teacher channels; 0: it has never seen a teacher
+    teacher: str = ""  # identity of that teacher: tokens of another mean nothing to it
+    teacher_scales: tuple[int, ...] = ()
     lineage: dict[str, str] = field(default_factory=dict)  # seed, families, figures
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "About":
+        """From JSON. Raises TypeError for other fields."""
+        own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+        return cls(**own)
 
     @property
     def form(self) -> int:
@@ -116,15 +140,16 @@ class Trunk(nn.Module):
 
 
 def _over_points(seen: Seen, deep: int, points: int) -> Tensor:
-    """Tokens spread over the points they stand for, and a flag (N, U + 1, T); zeros when no teacher looked.
+    """Tokens spread over the points they stand for, and a flag (N, U + 1, T); zeros where no teacher looked.
 
     The first token is left out by the teacher: its points stay 0.
     """
     out_NUT = seen.form_NCT.new_zeros(len(seen.form_NCT), deep + 1, points)
     if seen.deep_NUJ is not None:
         each = points // (seen.deep_NUJ.shape[-1] + 1)
-        out_NUT[:, :deep, each:] = seen.deep_NUJ.repeat_interleave(each, -1)
-        out_NUT[:, deep] = 1.0
+        looked_N11 = torch.isfinite(seen.deep_NUJ[:, :1, :1])
+        out_NUT[:, :deep, each:] = seen.deep_NUJ.where(looked_N11, 0.0).repeat_interleave(each, -1)
+        out_NUT[:, deep:] = looked_N11.to(out_NUT)
     return out_NUT
 
 
@@ -152,7 +177,9 @@ class GapHead:
         return save(tensors, metadata={_HEADER: orjson.dumps({"format": FORMAT, **asdict(self.about)}).decode()})
 
     def _identify(self) -> str:
-        digest = hashlib.sha256(repr((FORMAT, self.about.scales, self.about.listens, self.about.deep)).encode())
+        about = self.about
+        hears = (about.scales, about.listens, about.deep, about.teacher, about.teacher_scales)
+        digest = hashlib.sha256(repr((FORMAT, *hears)).encode())
         for name, value in sorted(self._trunk.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.float().cpu().numpy().tobytes())
@@ -167,7 +194,7 @@ def load(path: Path) -> GapHead:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if raw.pop("format", None) != FORMAT:
             raise GapHeadError(f"gap head {path} is of another format: make it again (`python -m trainer.gap`)")
-        about = About(**{**raw, "scales": tuple(raw["scales"]), "listens": tuple(raw["listens"])})
+        about = About.of(raw)
         trunk = Trunk(about)
         trunk.load_state_dict(state)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:

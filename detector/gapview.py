@@ -3,7 +3,8 @@
 It corrects what alerts, by decades either way: of what the bank finds surprising it knows, from many other streams, what
 tends to be normal life. Where the worst of a stream is, it does not know better than the bank: ranks are left alone.
 
-Shapes: R rows, K scored slots, V depth-0 views, Q scales, N windows asked, C channels of the form, T points.
+Shapes: R rows, K scored slots, V depth-0 views, Q scales, N windows asked, X channels of the form, T points, U channels
+of the teacher, J its tokens.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from detector import calibration, gaphead
+from detector.deep import Left
 from detector.gaphead import About, GapHead, Seen
 from detector.pooling import Windows
 from detector.rowtypes import Rows
@@ -30,7 +32,8 @@ TAKEN = 1.0
 class Said(NamedTuple):
     """What depth 0 says beside its views."""
 
-    plain_RK: Tensor  # surprise of rows without shapes
+    row_RK: Tensor  # surprise of rows
+    plain_RK: Tensor  # without shapes
     shape_RK: Tensor  # of their shapes, 0 without
 
 
@@ -41,6 +44,7 @@ class Part(Protocol):
     windows: list[Windows]
     view_RKW: Tensor
     said: Said
+    left: Left | None
     row_RK: Tensor
     alert_RK: Tensor
     early_RK: Tensor
@@ -49,32 +53,37 @@ class Part(Protocol):
 class Window(NamedTuple):
     """What the head sees of every window, and surprises without and with it: a stream's C rows, K slots."""
 
-    form_CKXT: Tensor
-    said_CKV: Tensor
+    seen: Seen  # (C, K, …)
     whole_CK: Tensor  # False: the head cannot judge the window
     before_CK: Tensor
     after_CK: Tensor
 
     def cut(self, rows: slice, slots: slice) -> "Window":
         """Some rows and slots."""
-        return Window(*(value[rows, slots] for value in self))
+        whole_CK, before_CK, after_CK = (value[rows, slots] for value in self[1:])
+        return Window(self.seen.over(lambda value: value[rows, slots]), whole_CK, before_CK, after_CK)
 
 
 def ask_gap(head: GapHead, layout: Layout, parts: Sequence[Part]) -> None:
-    """Correct what alerts in rows where the head has earned a weight; adds its view to all parts."""
+    """Correct what alerts in rows where the head has earned a weight; adds its view to all parts.
+
+    Comes after the teacher: windows that it looked at are corrected from what it made of them.
+    """
     places = []
     for part in parts:
-        asked_RK = (part.row_RK >= ASK) & (part.rows["gap.weight"][:, None] > 0) & whole_of(part, layout, head.about)
+        asked_RK = (
+            (part.said.row_RK >= ASK) & (part.rows["gap.weight"][:, None] > 0) & whole_of(part, layout, head.about)
+        )
         places.append(asked_RK.nonzero(as_tuple=True))
     seen = [_seen(part, layout, head.about, at) for part, at in zip(parts, places, strict=True)]
-    logits = head.gap(Seen(torch.cat([s.form_NCT for s in seen]), torch.cat([s.said_NV for s in seen])))
+    logits = head.gap(Seen.joined(seen))
     sizes = [len(at[0]) for at in places]
     for part, at, logit_N in zip(parts, places, torch.split(logits, sizes), strict=True):
         gap_cal, blend_N = part.rows["gap.cal"][at[0]], part.rows["blend"][at[0]]
         view_RK = torch.full_like(part.row_RK, torch.nan)
         view_RK[at] = ASK + calibration.surprise(logit_N, gap_cal)
         part.view_RKW = torch.cat([part.view_RKW, view_RK[..., None]], -1)
-        part.alert_RK = _put(part.row_RK, at, corrected(part.row_RK[at], logit_N, blend_N))
+        part.alert_RK = _put(part.alert_RK, at, corrected(part.row_RK[at], logit_N, blend_N))
         early_N = corrected(part.early_RK[at], logit_N, blend_N).clamp_max(PLAIN_MAX)
         part.early_RK = _put(part.early_RK, at, torch.where(part.early_RK[at] > 0, early_N, 0.0))
 
@@ -92,6 +101,11 @@ def corrected(surprise_N: Tensor, logit_N: Tensor, blend_N: Tensor) -> Tensor:
     return (surprise_N + by_N).clamp_min(0.0)
 
 
+def hears(about: About, layout: Layout) -> bool:
+    """Whether the head has learnt from what this layout's teacher says."""
+    return about.deep > 0 and (about.teacher, about.teacher_scales) == (layout.teacher, layout.teacher_scales)
+
+
 def columns(layout: Layout, about: About) -> list[int]:
     """Views of depth 0 that the head listens to."""
     return [*range(len(LOOKS)), *(layout.view_of(scale) for scale in about.listens)]
@@ -102,18 +116,15 @@ def whole_of(part: Part, layout: Layout, about: About) -> Tensor:
     return torch.stack([part.windows[layout.scales.index(scale)].valid_RK for scale in about.scales]).all(0)
 
 
-def looked_at(layout: Layout, part: Part, about: About | None = None) -> Window:
+def looked_at(layout: Layout, part: Part, about: About) -> Window:
     """What a head sees of every window of a part."""
-    about = about or About()
     rows, slots = part.row_RK.shape
     device = part.row_RK.device
     r_N = torch.arange(rows, device=device).repeat_interleave(slots)
     k_N = torch.arange(slots, device=device).repeat(rows)
-    seen = _seen(part, layout, about, (r_N, k_N))
-    shape = (rows, slots, -1)
+    seen = _seen(part, layout, about, (r_N, k_N)).over(lambda value: value.reshape(rows, slots, *value.shape[1:]))
     whole_RK = whole_of(part, layout, about) & torch.isfinite(part.row_RK) & (part.rows["novel"][:, None] == 0)
-    form = seen.form_NCT.reshape(rows, slots, *seen.form_NCT.shape[1:])
-    return Window(form, seen.said_NV.reshape(shape), whole_RK, part.row_RK, part.alert_RK)
+    return Window(seen, whole_RK, part.row_RK, part.alert_RK)
 
 
 def _seen(part: Part, layout: Layout, about: About, at: tuple[Tensor, ...]) -> Seen:
@@ -126,6 +137,15 @@ def _seen(part: Part, layout: Layout, about: About, at: tuple[Tensor, ...]) -> S
         form_N1CT = gaphead.form(windows.value_RKT[r_N, k_N][:, None], there_NT, proto_RPT[r_N], radius_RP[r_N])
         forms.append(form_N1CT[:, 0])
     view_NV = part.view_RKW[r_N, k_N][:, columns(layout, about)]
-    row_N, plain_N, shape_N = (value[r_N, k_N] for value in (part.row_RK, *part.said))
+    row_N, plain_N, shape_N = (value[r_N, k_N] for value in part.said)
     backed_N, blend_N = part.rows["row_cal"][r_N, -1], part.rows["blend"][r_N]
-    return Seen(torch.cat(forms, 1), gaphead.said(view_NV, row_N, plain_N, shape_N, backed_N, blend_N))
+    deep_NUJ = _left(part.left, part.row_RK.shape, at) if part.left is not None and hears(about, layout) else None
+    return Seen(torch.cat(forms, 1), gaphead.said(view_NV, row_N, plain_N, shape_N, backed_N, blend_N), deep_NUJ)
+
+
+def _left(left: Left, size: torch.Size, at: tuple[Tensor, ...]) -> Tensor:
+    """The teacher's channels (N, U, J) of windows; NaN of those that it has not looked at."""
+    place_RK = torch.full(size, len(left.left_NUJ), device=left.left_NUJ.device)
+    place_RK[left.at] = torch.arange(len(left.left_NUJ), device=place_RK.device)
+    nothing_1UJ = torch.full_like(left.left_NUJ[:1], torch.nan)
+    return torch.cat([left.left_NUJ, nothing_1UJ])[place_RK[at]]

@@ -147,21 +147,21 @@ class Teacher:
         return digest.hexdigest()[:16]
 
 
-def discrepancy(
+def residual(
     token_NDO: Tensor, anchor_NDO: Tensor, window_NT: Tensor, proto_NT: Tensor, ridge_NDFO: Tensor, spread_NDO: Tensor
 ) -> Tensor:
-    """Teacher minus student (N, D): root mean square of the standardised difference.
+    """Teacher minus student (N, D, O), each output in units of its own spread.
 
     The student predicts the teacher's tokens from the nearest prototype's cached ones (`anchor`) and a linear map of
     (1, window − prototype, window).
     """
     predicted_NDO = anchor_NDO + (features(window_NT, proto_NT)[:, None, None] @ ridge_NDFO)[:, :, 0]
-    return apart(token_NDO, predicted_NDO, spread_NDO)
+    return (token_NDO - predicted_NDO) / spread_NDO
 
 
-def apart(token_NDO: Tensor, predicted_NDO: Tensor, spread_NDO: Tensor) -> Tensor:
-    """Root mean square (N, D) of what was predicted wrongly, each output in units of its own spread."""
-    return (((token_NDO - predicted_NDO) / spread_NDO) ** 2).mean(-1).sqrt()
+def discrepancy(residual_NDO: Tensor) -> Tensor:
+    """Root mean square (N, D) of what the student predicted wrongly."""
+    return residual_NDO.square().mean(-1).sqrt()
 
 
 def features(window_NT: Tensor, proto_NT: Tensor) -> Tensor:

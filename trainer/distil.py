@@ -16,7 +16,7 @@ from detector.deep import gate_of, heard
 from detector.pooling import pool
 from detector.rowtypes import Rows
 from detector.student import Layout, nearest, pick
-from detector.teacher import Teacher, apart, features
+from detector.teacher import Teacher, discrepancy, features
 from trainer.probing import Evidence
 from trainer.prototypes import choose
 
@@ -181,7 +181,7 @@ def _one_scale(
     residual_RMDO = (target_RXDO - predicted_RXDO)[:, :many]
     spread_RDO = residual_RMDO.square().mean(1).sqrt()
     spread_RDO = torch.maximum(spread_RDO, _SPREAD_FLOOR * spread_RDO.mean(-1, keepdim=True)).clamp_min(1e-3)
-    found_RXD = apart(target_RXDO, predicted_RXDO, spread_RDO[:, None])
+    found_RXD = discrepancy((target_RXDO - predicted_RXDO) / spread_RDO[:, None])
     held_RDM = found_RXD[:, :many].mT
     return {
         f"tokens.{scale}": anchor_RPDO,

@@ -78,7 +78,7 @@ def weigh(teacher: Teacher, layout: Layout, rows: Rows, normal: Normal, probes: 
         q = layout.scales.index(scale)
         window_NT, nearest_N = probes.windows_Q[q][r_N, a_N, at_N], probes.nearest_RAXQ[r_N, a_N, at_N, q]
         proto_NT = rows[f"proto.{scale}"][r_N, nearest_N]
-        deep.append(surprises(teacher, scale, rows, r_N, window_NT, nearest_N, proto_NT))
+        deep.append(surprises(teacher, scale, rows, r_N, window_NT, nearest_N, proto_NT)[0])
     deep_RAXW[r_N, a_N, x_N] = torch.cat(deep, -1)
 
     def found(weight_W: Tensor) -> Tensor:

@@ -101,14 +101,14 @@ def fit_stack(
     rows |= {"view_cal": levels.view_cal, "row_cal": levels.row_cal, "widen": widen_R}
     row_RN = levels.row(held_RNV)
     memories, remembered = _remember(x_RL, rows, row_RN, scaling, layout, stack, settings)
-    head = load_gap(settings)
-    if head is not None:
-        held = Held(x_RL, first_RN, parts, levels.view(held_RNV), row_RN, remembered)
-        rows |= fit_gap(head, layout, rows, held)
     if teacher is not None and how is not None:
         both_RN = row_RN if remembered is None else remembered.told(row_RN)
         shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), both_RN)
         rows |= deepen(teacher, layout, rows, memories, shallow, how)
+    head = load_gap(settings)
+    if head is not None:
+        held = Held(x_RL, first_RN, parts, levels.view(held_RNV), row_RN, remembered)
+        rows |= fit_gap(head, layout, rows, held, teacher)
     unseen_SN = _unseen(held_RNV, first_RN, learnt, stack)
     over_S = (unseen_SN >= HELD_BACK_LEVEL).sum(-1) / torch.isfinite(unseen_SN).sum(-1).clamp_min(1)
     shaped_S = (stack.by_stream(rows["blend"][:, None]) > 0).flatten(1).any(1)

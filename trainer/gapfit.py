@@ -3,7 +3,8 @@
 Windows of one half of the history are compared with prototypes of the other half, as in the fit of views, and only those
 that the head would be asked about count: a view past the gate.
 
-Shapes: R rows, L slots, M windows of a row, V views, Q scales, X rows with a shape memory.
+Shapes: R rows, L slots, M windows of a row, V views, Q scales, X rows with a shape memory, N windows that a teacher looks
+at, P prototypes, T points, U channels of the teacher, J its tokens.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from detector import calibration, gaphead
 from detector.gaphead import GapHead, Seen
-from detector.gapview import ASK, columns, corrected
+from detector.gapview import ASK, columns, corrected, hears
 from detector.pooling import pool
 from detector.rowtypes import Rows
 from detector.student import Layout, pick
+from detector.teacher import Teacher, residual
 from trainer.levels import OVERLAP
 from trainer.prototypes import choose
 
@@ -65,10 +67,14 @@ class _Ends(NamedTuple):
     memory_R: Tensor  # windows that tell the same
 
 
-def fit_gap(head: GapHead, layout: Layout, rows: Rows, held: Held) -> Rows:
-    """The gap's part of rows. A weight of 0: too little to calibrate on; else 1, until injected anomalies say no."""
+def fit_gap(head: GapHead, layout: Layout, rows: Rows, held: Held, teacher: Teacher | None) -> Rows:
+    """The gap's part of rows. A weight of 0: too little to calibrate on; else 1, until injected anomalies say no.
+
+    Rows that ask the teacher have its part already.
+    """
     ends = _ends(layout, head, rows, held)
-    logit_RM = _logits(head, layout, rows, held, ends)
+    deep_NUJ = _left(teacher, layout, rows, held, ends) if teacher is not None and hears(head.about, layout) else None
+    logit_RM = _logits(head, layout, rows, held, ends, deep_NUJ)
     real_RM = ends.real_RM & torch.isfinite(logit_RM)
     gap_cal = calibration.fit(logit_RM, real_RM, _GAP_FLOOR, ends.memory_R)
     usable_R = torch.isfinite(gap_cal).all(-1) & (real_RM.sum(-1) >= _LEAST) & (rows["novel"] == 0)
@@ -119,7 +125,44 @@ def _ends(layout: Layout, head: GapHead, rows: Rows, held: Held) -> _Ends:
     return _Ends(end_RM, real_RM, row_RM, shape_RM, alike_R.clamp_min(1.0))
 
 
-def _logits(head: GapHead, layout: Layout, rows: Rows, held: Held, ends: _Ends) -> Tensor:
+def _left(teacher: Teacher, layout: Layout, rows: Rows, held: Held, ends: _Ends) -> Tensor | None:
+    """What rows that ask the teacher leave unexplained of their windows past its gate (R · M, U, J); NaN of all others,
+    None when no row asks.
+
+    Prototypes are those of the other half. Of the ridge maps these are new windows, but for the few dozen they are of.
+    """
+    past_RM = ends.real_RM & (ends.row_RM >= rows["gate"][:, None])
+    if not bool(past_RM.any()):
+        return None
+    found = []
+    for scale in layout.teacher_scales:
+        windows = pool(held.x_RL, scale, held.x_RL.shape[1] - scale + 1)
+        at_RM = (ends.end_RM - scale + 1).clamp_min(0)
+        window_RMT = pick(windows.value_RKT, at_RM)
+        if windows.there_RKT is not None:
+            past_RM = past_RM & pick(windows.there_RKT, at_RM).all(-1)
+        found.append((scale, window_RMT))
+    r_N, m_N = past_RM.nonzero(as_tuple=True)
+    first_N11 = held.first_RL[r_N, ends.end_RM[r_N, m_N]][:, None, None]
+    every_N = torch.arange(len(r_N), device=r_N.device)
+    channels = []
+    for scale, window_RMT in found:
+        window_NT = window_RMT[r_N, m_N]
+        of_first, of_second = (half[f"proto.{scale}"][r_N] for half in held.halves)
+        proto_NPT = torch.where(first_N11, of_second, of_first)
+        nearest_N = (proto_NPT - window_NT[:, None]).square().sum(-1).argmin(-1)
+        proto_NT = proto_NPT[every_N, nearest_N]
+        token_NDO, anchor_NDO = teacher.tokens(torch.cat([window_NT, proto_NT])).chunk(2)
+        ridge_NDFO, spread_NDO = (rows[f"{name}.{scale}"][r_N] for name in ("ridge", "spread"))
+        left_NDO = residual(token_NDO, anchor_NDO, window_NT, proto_NT, ridge_NDFO, spread_NDO)
+        channels.append(gaphead.deep_channels(left_NDO))
+    left_NUJ = torch.cat(channels, 1)
+    out = left_NUJ.new_full((past_RM.numel(), *left_NUJ.shape[1:]), torch.nan)
+    out[r_N * past_RM.shape[1] + m_N] = left_NUJ
+    return out
+
+
+def _logits(head: GapHead, layout: Layout, rows: Rows, held: Held, ends: _Ends, deep_NUJ: Tensor | None) -> Tensor:
     in_first_RM = held.first_RL.gather(1, ends.end_RM)
     forms = []
     for scale in head.about.scales:
@@ -137,7 +180,7 @@ def _logits(head: GapHead, layout: Layout, rows: Rows, held: Held, ends: _Ends) 
     plain_RM = held.plain_RL.gather(1, ends.end_RM)
     blend_RM, backed_RM = (value[:, None].expand(-1, many) for value in (rows["blend"], rows["row_cal"][:, -1]))
     said_RMV = gaphead.said(view_RMV, ends.row_RM, plain_RM, ends.shape_RM, backed_RM, blend_RM)
-    seen = Seen(torch.cat(forms, 2).flatten(0, 1), said_RMV.flatten(0, 1))
+    seen = Seen(torch.cat(forms, 2).flatten(0, 1), said_RMV.flatten(0, 1), deep_NUJ)
     logit_RM = torch.full(ends.end_RM.shape, torch.nan, device=ends.end_RM.device)
     asked_N = ends.real_RM.flatten().nonzero()[:, 0]
     logit_RM.view(-1)[asked_N] = head.gap(seen.at(asked_N))

@@ -120,15 +120,15 @@ def assemble(
     histories = [history for part in fitted for history in part.histories]
     memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted])
 
-    def bank() -> StudentBank:
-        """All of them, at depth 0."""
-        made = StudentBank(None, settings)
+    def bank(teacher: Teacher | None = None) -> StudentBank:
+        """All of them; without a teacher at depth 0."""
+        made = StudentBank(teacher, settings)
         made.put(students_of(header, rows, streams, memories, made.layout))
         return made
 
     if layout.gap and lineage["job"] == "full":
         # 1 where the head lifts injected anomalies more than normal windows, else it is not asked
-        gain_R = gains(bank(), histories, rows["gap.adds"]).to(rows["gap.weight"])
+        gain_R = gains(bank(teacher if layout.teacher else None), histories, rows["gap.adds"]).to(rows["gap.weight"])
         rows["gap.weight"] = torch.where(gain_R >= GAIN, rows["gap.weight"], 0.0)
     recall = _recall(bank(), histories)
     verdicts = [_verdict(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]

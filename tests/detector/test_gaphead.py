@@ -1,6 +1,7 @@
 """The gap head: what it looks at, that it looks at nothing else, and what becomes of its answer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from detector import gaphead
 from detector.artefact import ArtefactStore
 from detector.bank import Segment, StudentBank
+from detector.deep import gate_of
 from detector.gaphead import About, GapHead, GapHeadError, Seen, Trunk, load, load_gap
 from detector.gapview import ASK, TAKEN, corrected
 from detector.settings import DetectorSettings
@@ -131,6 +133,19 @@ def test_a_teacher_is_heard_where_it_looked_and_only_there() -> None:
     assert torch.equal(plain.gap(seen), plain.gap(deep))
 
 
+def test_windows_that_the_teacher_left_out_are_as_if_there_was_none() -> None:
+    about = About(deep=16)
+    head, seen = _head(about=about), _seen(8, about)
+    deep_NUJ = torch.randn(8, 16, 7, generator=torch.Generator().manual_seed(2))
+    deep_NUJ[::2] = torch.nan
+    some, none = head.gap(seen._replace(deep_NUJ=deep_NUJ)), head.gap(seen)
+    assert torch.equal(some[::2], none[::2])
+    assert (some[1::2] != none[1::2]).all()
+    joined = Seen.joined([seen, seen._replace(deep_NUJ=deep_NUJ)])
+    assert torch.equal(head.gap(joined), torch.cat([none, some]))
+    assert Seen.joined([seen, seen]).deep_NUJ is None
+
+
 def test_tokens_become_channels_by_dimension() -> None:
     residual_NDO = torch.arange(2 * 3 * 8.0).reshape(1, 2, 24)
     channel_NUJ = gaphead.deep_channels(residual_NDO).sinh()
@@ -203,7 +218,7 @@ def test_scores_look_at_nothing_later_and_do_not_depend_on_the_cut(tmp_path: Pat
 def test_the_head_changes_what_is_past_the_gate_and_nothing_else(tmp_path: Path) -> None:
     _, bank = _trained(tmp_path)
     [window] = bank.look([Segment("white", simulate("white", 0, SLOTS + 400), 400)])
-    assert window.form_CKXT.shape == (1, 400, 2 * gaphead.FORM, 16)
+    assert window.seen.form_NCT.shape == (1, 400, 2 * gaphead.FORM, 16)
     asked = window.before_CK >= ASK
     assert 0.02 < float(asked.float().mean()) < 0.5
     assert torch.equal(window.after_CK[~asked], window.before_CK[~asked])
@@ -221,6 +236,69 @@ def test_a_say_in_alerts_leaves_ranks_alone(tmp_path: Path) -> None:
         changed.append(bool((mine.surprise_K != plain.surprise_K).any()))
         assert "gap" in {view.name for view in mine.views}
     assert any(changed)
+
+
+@pytest.mark.usefixtures("asked_everywhere")
+def test_tokens_of_its_teacher_reach_the_head_where_the_teacher_looked(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    asking = quick_settings(tmp_path, teacher="random", teacher_evidence=False, teacher_budget=0.3)
+    teacher = load_teacher(asking)
+    assert teacher is not None
+    about = About(deep=8 * len(teacher.depths), teacher=teacher.identity, teacher_scales=tuple(asking.teacher_scales))
+    head = _head(about=about)
+    path = tmp_path / "deep.safetensors"
+    path.write_bytes(head.data())
+    settings = asking.model_copy(update={"gap_head": str(path)})
+    trained = train([history("white", simulate("white", 0, SLOTS))], teacher, settings)
+    assert float(trained.rows["gap.weight"]) == 1.0
+    segment = Segment("white", simulate("white", 0, SLOTS + 400), 400)
+    bank, deaf = (bank_of(trained, settings, teacher) for _ in range(2))
+    deaf.head = GapHead(head._trunk, replace(about, teacher="another"))
+    [score], [silent] = bank.score([segment]), deaf.score([segment])
+    assert 20 < score.teacher_K.sum() < 300
+    np.testing.assert_array_equal(score.teacher_K, silent.teacher_K)
+    np.testing.assert_array_equal(score.rank_K, silent.rank_K)
+    np.testing.assert_array_equal(score.surprise_K[~score.teacher_K], silent.surprise_K[~score.teacher_K])
+    assert (score.surprise_K[score.teacher_K] != silent.surprise_K[score.teacher_K]).any()
+    [window], [blind] = bank.look([segment]), deaf.look([segment])
+    assert window.seen.deep_NUJ is not None
+    assert blind.seen.deep_NUJ is None
+    np.testing.assert_array_equal(torch.isfinite(window.seen.deep_NUJ).all((0, 2, 3)), score.teacher_K)
+
+
+@pytest.mark.usefixtures("asked_everywhere")
+def test_held_back_windows_are_judged_with_the_tokens_of_rows_that_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    asking = quick_settings(tmp_path, teacher="random", teacher_evidence=False, teacher_budget=0.3)
+    teacher = load_teacher(asking)
+    assert teacher is not None
+    about = About(deep=8 * len(teacher.depths), teacher=teacher.identity, teacher_scales=tuple(asking.teacher_scales))
+    path = tmp_path / "deep.safetensors"
+    path.write_bytes(_head(about=about).data())
+    asked: list[Seen] = []
+    gap = GapHead.gap
+
+    def told(head: GapHead, seen: Seen) -> torch.Tensor:
+        asked.append(seen)
+        return gap(head, seen)
+
+    monkeypatch.setattr(GapHead, "gap", told)
+    train(
+        [history("white", simulate("white", 0, SLOTS)), history("short", simulate("white", 1, 200))],
+        teacher,
+        asking.model_copy(update={"gap_head": str(path)}),
+    )
+    held = next(seen for seen in asked if len(seen.said_NV))  # of the fit
+    assert held.deep_NUJ is not None
+    looked_N = torch.isfinite(held.deep_NUJ).all((1, 2))
+    row_N = held.said_NV[:, gaphead.ROW] * gaphead.SAID_UNIT
+    gate = gate_of(0.3)
+    assert bool(looked_N[row_N >= gate + 1e-4].float().mean() > 0.8)
+    assert not looked_N[row_N < gate - 1e-4].any()
+    # each output in units of what the student leaves of it: about 1
+    assert 0.5 < float(held.deep_NUJ[looked_N].float().sinh().square().mean().sqrt()) < 2.5
 
 
 @pytest.mark.usefixtures("asked_everywhere")

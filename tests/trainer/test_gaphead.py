@@ -1,13 +1,16 @@
 """Learning of the gap head: examples, folds, and that it learns what it is shown."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import orjson
 import torch
 
-from detector.gaphead import ROW, About, Seen, load
-from tests.simulation import simulate
+from detector.deep import gate_of
+from detector.gaphead import ROW, SAID_UNIT, About, Seen, load
+from detector.teacher import load_teacher
+from tests.simulation import quick_settings, simulate
 from trainer.anomalies import KINDS
 from trainer.gap import __main__ as making
 from trainer.gap.examples import Examples, examples_of
@@ -40,6 +43,21 @@ def test_a_planted_anomaly_is_told_apart_in_a_family_never_seen() -> None:
     assert mine > 0.9
     assert bank < 0.2
     assert head.about.lineage["left_out"] == "c"
+
+
+def test_a_teacher_is_learnt_from_and_its_absence_as_well() -> None:
+    torch.set_num_threads(1)
+    examples = _planted(("a", "b", "c"))
+    examples.seen.form_NCT[:] = 0.0  # only the teacher's tokens tell
+    deep_NUJ = 0.5 * torch.randn(len(examples.label_N), 4, 3, generator=torch.Generator().manual_seed(1))
+    deep_NUJ[:, 2] += 1.5 * examples.label_N[:, None]
+    deep = replace(examples, seen=examples.seen._replace(deep_NUJ=deep_NUJ.half()), about=About(deep=4))
+    head = learn(deep, ("c",), deep.about, seed=1, steps=60)
+    [(mine, bank)] = judged(head, deep, ("c",)).values()
+    assert mine > 0.9
+    assert bank < 0.2
+    [(alone, _)] = judged(head, examples, ("c",)).values()
+    assert alone < 0.3  # without tokens there is nothing to see here
 
 
 def test_learning_is_deterministic_and_blind_to_what_is_left_out() -> None:
@@ -113,12 +131,24 @@ def test_examples_are_held_back_windows_with_and_without_anomalies(tmp_path: Pat
         Row("one", "wave", simulate("wave", 1, 1200)[:, 0], True),
         Row("two", "white", simulate("white", 2, 900)[:, 0], False),
     ]
-    examples = examples_of(rows, tmp_path, seed=3)
+    settings = quick_settings(tmp_path, teacher="random", teacher_budget=0.05)
+    teacher = load_teacher(settings)
+    examples = examples_of(rows, settings, teacher, seed=3)
     assert set(np.unique(examples.family_N())) == {"one", "two"}
     assert set(examples.kind_N.tolist()) == {-1, *range(len(KINDS))}
     assert torch.equal(examples.label_N > 0, examples.kind_N >= 0)
     assert examples.seen.form_NCT.shape[1:] == (About().form, 16)
     assert examples.seen.said_NV.shape[1] == About().said
+    deep_NUJ = examples.seen.deep_NUJ
+    assert teacher is not None
+    assert deep_NUJ is not None
+    assert examples.about.teacher == teacher.identity
+    assert deep_NUJ.shape[1] == examples.about.deep
+    row_N = examples.seen.said_NV[:, ROW].float() * SAID_UNIT
+    looked_N = torch.isfinite(deep_NUJ).all((1, 2))
+    # the teacher looks at what is past its gate, and at nothing else
+    assert not looked_N[row_N < gate_of(0.05) - 0.01].any()
+    assert float(looked_N[row_N > gate_of(0.05) + 0.01].float().mean()) > 0.8
     blend_N = examples.seen.said_NV[:, -1]
     white = torch.from_numpy(examples.family_N() == "two")
     assert (blend_N[white] == 0).all()
@@ -130,6 +160,9 @@ def test_examples_are_held_back_windows_with_and_without_anomalies(tmp_path: Pat
     again = read(tmp_path / "kept")
     assert torch.equal(again.seen.form_NCT, examples.seen.form_NCT)
     assert again.rows == examples.rows
+    assert again.about == examples.about
+    assert again.seen.deep_NUJ is not None
+    assert torch.equal(again.seen.deep_NUJ.nan_to_num(nan=99.0), deep_NUJ.nan_to_num(nan=99.0))
     assert torch.equal(again.row_N, examples.row_N)
 
 

@@ -1,6 +1,6 @@
 """Makes gap heads: one for each fold of families, and the one that is shipped.
 
-  python -m trainer.gap --data ../shared/data [--out .state/gap] [--seed 7] [--ship]
+  python -m trainer.gap --data ../shared/data [--teacher smollm2] [--out .state/gap] [--seed 7] [--ship]
 
 Examples are kept in the folder and made anew when they are deleted. `folds.json` names for every family the head that
 has not seen it; `--ship` learns from all families and writes the file beside the detector.
@@ -8,18 +8,22 @@ has not seen it; `--ship` learns from all families and writes the file beside th
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import structlog
 import torch
 
-from detector.gaphead import PACKAGED, About
+from detector.gaphead import PACKAGED
+from detector.settings import PACKAGED_TEACHER
+from detector.teacher import load_teacher
 from streamer.logs import configure_logs
 from trainer.gap.examples import Examples, examples_of
 from trainer.gap.families import folds, rows_of
 from trainer.gap.keep import read, write
 from trainer.gap.learn import STEPS, judged, learn
+from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
 EXAMPLES, FOLDS = "examples.safetensors", "folds.json"
@@ -29,6 +33,7 @@ def main() -> None:
     """Examples, heads of folds, shipped head."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANOMALYLLM_DATA", "../shared/data")))
+    parser.add_argument("--teacher", default=PACKAGED_TEACHER, help="whose tokens the heads learn to read, or 'none'")
     parser.add_argument("--out", type=Path, default=Path(".state/gap"))
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--ship", action="store_true", help="learn from all families, write the packaged head")
@@ -37,10 +42,13 @@ def main() -> None:
     torch.set_num_threads(1)
     kept = arguments.out / EXAMPLES
     if not kept.exists():
-        write(kept, examples_of(rows_of(arguments.data, arguments.seed), arguments.out, arguments.seed))
+        settings = TrainerSettings.model_validate({"state_dir": arguments.out, "teacher": arguments.teacher})
+        rows = rows_of(arguments.data, arguments.seed)
+        write(kept, examples_of(rows, settings, load_teacher(settings), arguments.seed))
     examples = read(kept)
     if arguments.ship:
-        head = learn(examples, (), About(lineage={"families": ",".join(families_of(examples))}), arguments.seed)
+        about = replace(examples.about, lineage={"families": ",".join(families_of(examples))})
+        head = learn(examples, (), about, arguments.seed)
         PACKAGED.write_bytes(head.data())
         log.info("packaged head written", identity=head.identity, bytes=PACKAGED.stat().st_size)
     else:
@@ -56,7 +64,7 @@ def cross_validate(examples: Examples, out: Path, seed: int, steps: int = STEPS)
     """A head for each fold, and which family is judged by which."""
     table: dict[str, str] = {}
     for at, fold in enumerate(folds(families_of(examples))):
-        head = learn(examples, fold, About(), seed, steps)
+        head = learn(examples, fold, examples.about, seed, steps)
         file = f"fold{at}.safetensors"
         (out / file).write_bytes(head.data())
         table |= dict.fromkeys(fold, file)

@@ -3,12 +3,12 @@
 Half of a row is learnt from by a student like any other; the other half is judged by the detector's own code. So an
 example is what the head will see of a stream that it does not know.
 
-Shapes: N examples, C channels of the form, V numbers said, T points, A anomalies, L slots.
+Shapes: N examples, X channels of the form, V numbers said, T points, U channels of the teacher, J its tokens, A
+anomalies, L slots.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from detector.bank import StudentBank
 from detector.forecast import shape_period
-from detector.gaphead import Seen
+from detector.gaphead import About, Seen
 from detector.gapview import ASK, Window
 from detector.settings import NO_GAP
+from detector.teacher import DIMS, Teacher
 from detector.views import Segment
 from trainer.anomalies import KINDS, PAD, inject
 from trainer.gap.families import Row
@@ -36,7 +37,7 @@ AFTER = 8  # slots after an anomaly's end that still count as it
 # Windows taken of an anomaly, and of the normal blocks: those that the head would be asked about, and a few others.
 ASKED, OTHERS = 6, 1
 NORMAL_ASKED, NORMAL_OTHERS = 160, 40
-_SAID_HALF = torch.float16
+_HALF = torch.float16
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Examples:
     kind_N: Tensor  # index of the kind, −1: normal
     row_N: Tensor  # index into `rows`
     rows: list[tuple[str, str]]  # family, name
+    about: About = field(default_factory=About)  # what a head sees of them
 
     def family_N(self) -> np.ndarray:
         """Family of each."""
@@ -61,8 +63,13 @@ class _Piece:
     kind: int
 
 
-def examples_of(rows: Sequence[Row], state_dir: Path, seed: int) -> Examples:
-    """Examples of all rows. Deterministic for a seed."""
+def examples_of(rows: Sequence[Row], settings: TrainerSettings, teacher: Teacher | None, seed: int) -> Examples:
+    """Examples of all rows, with what the teacher says of those windows past its gate. Deterministic for a seed."""
+    about = About()
+    if teacher is not None:
+        scales = tuple(settings.teacher_scales)
+        deep = DIMS * len(teacher.depths) * len(scales)
+        about = About(deep=deep, teacher=teacher.identity, teacher_scales=scales)
     parts: list[tuple[Seen, int, int]] = []
     order = sorted(range(len(rows)), key=lambda i: (rows[i].shaped, len(rows[i].values_L)))
     for at in range(0, len(order), TOGETHER):
@@ -70,29 +77,35 @@ def examples_of(rows: Sequence[Row], state_dir: Path, seed: int) -> Examples:
         for shaped in (False, True):
             chosen = [i for i in here if rows[i].shaped == shaped]
             if chosen:
-                parts += _together(rows, chosen, shaped, state_dir, seed)
+                parts += _together(rows, chosen, shaped, settings, teacher, about, seed)
         log.info("examples", rows=at + len(here), of=len(rows), windows=sum(len(s.said_NV) for s, _, _ in parts))
     sizes = [len(seen.said_NV) for seen, _, _ in parts]
     kind_N = torch.repeat_interleave(torch.tensor([kind for _, _, kind in parts]), torch.tensor(sizes))
     row_N = torch.repeat_interleave(torch.tensor([row for _, row, _ in parts]), torch.tensor(sizes))
-    seen = Seen(torch.cat([s.form_NCT for s, _, _ in parts]), torch.cat([s.said_NV for s, _, _ in parts]))
-    return Examples(seen, (kind_N >= 0).float(), kind_N, row_N, [(row.family, row.name) for row in rows])
+    seen = Seen.joined([seen for seen, _, _ in parts])
+    return Examples(seen, (kind_N >= 0).float(), kind_N, row_N, [(row.family, row.name) for row in rows], about)
 
 
 def _together(
-    rows: Sequence[Row], chosen: Sequence[int], shaped: bool, state_dir: Path, seed: int
+    rows: Sequence[Row],
+    chosen: Sequence[int],
+    shaped: bool,
+    settings: TrainerSettings,
+    teacher: Teacher | None,
+    about: About,
+    seed: int,
 ) -> Iterator[tuple[Seen, int, int]]:
-    settings = TrainerSettings.model_validate(
-        {"state_dir": state_dir, "teacher": "none", "gap_head": NO_GAP, "shape_share": 1.0 if shaped else 0.0}
-    )
+    # All rows ask the teacher: which would by their evidence are too few to learn from.
+    own = {"gap_head": NO_GAP, "shape_share": 1.0 if shaped else 0.0, "teacher_evidence": False}
+    settings = settings.model_copy(update=own)
     halves = {f"r{i:05}": rows[i].values_L[: len(rows[i].values_L) // 2] for i in chosen}
     histories = [History(name, ("value",), values_L[:, None], 0) for name, values_L in halves.items()]
-    trained = train(histories, None, settings)
-    bank = StudentBank(None, settings)
+    trained = train(histories, teacher, settings)
+    bank = StudentBank(teacher if trained.header.layout.teacher else None, settings)
     bank.put(students_of(trained.header, trained.rows, trained.streams, trained.memories, bank.layout))
     pieces = [piece for i in chosen for piece in _pieces(rows[i].values_L, i, seed)]
     rng = np.random.default_rng((seed, *chosen))
-    for piece, window in zip(pieces, bank.look([piece.segment for piece in pieces]), strict=True):
+    for piece, window in zip(pieces, bank.look([piece.segment for piece in pieces], about), strict=True):
         if piece.kind >= 0:
             yield _taken(window, rng, ASKED, OTHERS), piece.row, piece.kind
         else:
@@ -107,7 +120,7 @@ def _taken(window: Window, rng: np.random.Generator, asked: int, others: int) ->
         at = mask_K.nonzero()[:, 0].numpy()
         places.append(rng.permutation(at)[:most])
     index_N = torch.from_numpy(np.sort(np.concatenate(places)))
-    return Seen(window.form_CKXT[0, index_N].to(_SAID_HALF), window.said_CKV[0, index_N].to(_SAID_HALF))
+    return window.seen.over(lambda value: value[0, index_N].to(_HALF))
 
 
 def _pieces(values_L: np.ndarray, row: int, seed: int) -> list[_Piece]:

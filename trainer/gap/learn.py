@@ -26,6 +26,8 @@ LOUDEST = 12  # normal windows that an anomaly is held against: the loudest thir
 # Share of anomalies below the loudest normal windows, smoothed: what no head can see must not pull at it for ever. The
 # small convex part tells it which way to go where the share is flat.
 _STEEP, _CONVEX = 2.0, 0.1
+# Rows whose teacher's tokens are hidden: most streams do not ask, and a head must judge them as well.
+_HIDDEN = 0.5
 _NOISE = 0.05  # on the form: half-precision prototypes move it by less
 _TOLD = 200  # steps between two words
 
@@ -82,7 +84,7 @@ def _fit(trunk: Trunk, examples: Examples, draw: Callable[[], Tensor], steps: in
     total = bank = 0.0
     for step in range(1, steps + 1):
         index_RX = draw()
-        seen = _turned(examples.seen.at(index_RX.flatten()))
+        seen = _hidden(_turned(examples.seen.at(index_RX.flatten())), len(index_RX))
         row_B = seen.said_NV[:, ROW] * SAID_UNIT
         loss = loss_of((row_B + correction(trunk(seen))).view_as(index_RX))
         optimiser.zero_grad()
@@ -102,6 +104,14 @@ def _turned(seen: Seen) -> Seen:
     seen = seen.float()
     form_BCT = seen.form_NCT * sign_B11
     return seen._replace(form_NCT=form_BCT + _NOISE * torch.randn_like(form_BCT))
+
+
+def _hidden(seen: Seen, rows: int) -> Seen:
+    """Without the teacher's tokens in some rows."""
+    if seen.deep_NUJ is None:
+        return seen
+    hidden_B = (torch.rand(rows) < _HIDDEN).repeat_interleave(len(seen.said_NV) // rows)
+    return seen._replace(deep_NUJ=seen.deep_NUJ.masked_fill(hidden_B[:, None, None], torch.nan))
 
 
 def judged(head: GapHead, examples: Examples, families: tuple[str, ...]) -> dict[str, tuple[float, float]]:

@@ -173,7 +173,7 @@ class AnomalyEvent(Contract):
     data: Incident
 
 
-TrainingReason = Literal["cold", "due", "drift", "feedback", "manual"]
+TrainingReason = Literal["cold", "due", "drift", "manual"]
 
 
 class TrainingRequest(Contract):

@@ -1,7 +1,7 @@
 """`anomalyllm feedback`: say what an incident was."""
 
 import asyncio
-from datetime import UTC, datetime
+import time
 from typing import Annotated
 
 import typer
@@ -12,6 +12,7 @@ from streamer.cli.running import out, send_one
 from streamer.contracts import Feedback, Judgement
 from streamer.errors import ConfigError
 from streamer.settings import CommonSettings
+from streamer.timestamps import format_ns
 
 _EFFECT: dict[Judgement, str] = {
     "true": "its slots are not learnt from",
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
                 stream=stream,
                 verdict=verdict,
                 note=note,
-                at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                at=format_ns(time.time_ns()),
             )
         except ValidationError as error:
             raise ConfigError("\n".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from error

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from detector import calibration, deep, prior, shapes
 from detector.forecast import SEASON_AFTER, SEASON_SPAN
-from detector.gaphead import About, deep_channels
+from detector.gaphead import About
 from detector.gapview import Said, Window, ask_gap, looked_at
 from detector.pooling import FILL, Windows, moving_mean, points_of
 from detector.rowtypes import Rows
@@ -285,12 +285,12 @@ class StudentBank(Shelf):
             return
         row_N = torch.cat([group.row_R[place[:, 0]] for group, place in zip(groups, places, strict=True)])
         told = [self._discrepancies(teacher, scale, row_N, parts, places) for scale in self.layout.teacher_scales]
-        deep_NW, left_NUJ = torch.cat([d for d, _ in told], -1), torch.cat([deep_channels(left) for _, left in told], 1)
-        split = (torch.split(value, sizes) for value in (deep_NW, left_NUJ))
-        for part, place, deep_W, left_UJ in zip(parts, places, *split, strict=True):
+        deep_NW, left_NDO = torch.cat([d for d, _ in told], -1), torch.cat([left for _, left in told], 1)
+        split = (torch.split(value, sizes) for value in (deep_NW, left_NDO))
+        for part, place, deep_W, left_DO in zip(parts, places, *split, strict=True):
             r_N, k_N = place.unbind(1)
             part.view_RKW[r_N, k_N, -views:] = deep_W
-            part.left = deep.Left((r_N, k_N), left_UJ)
+            part.left = deep.Left((r_N, k_N), left_DO)
         rows = {name: self._tables.rows[name][row_N] for name in ("gate", "widen", "blend")}
         at_N = self._tables.rows["deep_at"][row_N].long()
         rows |= {name: self._deep.rows[name][at_N] for name in ("gate_cal", "deep")}

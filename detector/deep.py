@@ -1,7 +1,7 @@
 """Depth 1 and beyond: what the teacher's views say of windows past the gate, and how it is heard beside depth 0.
 
 Shapes: N windows, X any batch shape, D depths, O numbers of the teacher's tokens, W teacher views (scale by scale, the
-depths of each), T points, U channels of the gap head, J tokens.
+depths of each), T points.
 """
 
 import math
@@ -39,7 +39,7 @@ class Left(NamedTuple):
     """What students did not predict of the tokens of some windows of a part: for the gap head."""
 
     at: tuple[Tensor, Tensor]  # rows and slots
-    left_NUJ: Tensor
+    left_NDO: Tensor  # scale by scale, the depths of each
 
 
 def surprises(

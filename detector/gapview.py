@@ -145,7 +145,8 @@ def _seen(part: Part, layout: Layout, about: About, at: tuple[Tensor, ...]) -> S
 
 def _left(left: Left, size: torch.Size, at: tuple[Tensor, ...]) -> Tensor:
     """The teacher's channels (N, U, J) of windows; NaN of those that it has not looked at."""
-    place_RK = torch.full(size, len(left.left_NUJ), device=left.left_NUJ.device)
-    place_RK[left.at] = torch.arange(len(left.left_NUJ), device=place_RK.device)
-    nothing_1UJ = torch.full_like(left.left_NUJ[:1], torch.nan)
-    return torch.cat([left.left_NUJ, nothing_1UJ])[place_RK[at]]
+    left_NUJ = gaphead.deep_channels(left.left_NDO)
+    place_RK = torch.full(size, len(left_NUJ), device=left_NUJ.device)
+    place_RK[left.at] = torch.arange(len(left_NUJ), device=place_RK.device)
+    nothing_1UJ = left_NUJ.new_full((1, *left_NUJ.shape[1:]), torch.nan)
+    return torch.cat([left_NUJ, nothing_1UJ])[place_RK[at]]

@@ -1,14 +1,17 @@
 """Learning of the gap head: examples, folds, and that it learns what it is shown."""
 
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import orjson
+import pytest
 import torch
 
 from detector.deep import gate_of
-from detector.gaphead import ROW, SAID_UNIT, About, Seen, load
+from detector.gaphead import PACKAGED, ROW, SAID_UNIT, About, Seen, load
 from detector.teacher import load_teacher
 from tests.simulation import quick_settings, simulate
 from trainer.anomalies import KINDS
@@ -164,6 +167,21 @@ def test_examples_are_held_back_windows_with_and_without_anomalies(tmp_path: Pat
     assert again.seen.deep_NUJ is not None
     assert torch.equal(again.seen.deep_NUJ.nan_to_num(nan=99.0), deep_NUJ.nan_to_num(nan=99.0))
     assert torch.equal(again.row_N, examples.row_N)
+
+
+def test_a_head_of_all_families_is_written_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    write(tmp_path / making.EXAMPLES, _planted(("a", "b"), 40))
+    packaged = PACKAGED.read_bytes()
+    monkeypatch.setattr(making, "learn", partial(learn, steps=2))
+    monkeypatch.setattr(making, "configure_logs", lambda level: None)
+    monkeypatch.setattr(sys, "argv", ["gap", "--out", str(tmp_path), "--ship", str(tmp_path / "mine.safetensors")])
+    making.main()
+    lineage = load(tmp_path / "mine.safetensors").about.lineage
+    assert (lineage["families"], lineage["left_out"]) == ("a,b", "")
+    assert PACKAGED.read_bytes() == packaged
 
 
 def test_only_training_parts_are_learnt_from(tmp_path: Path) -> None:

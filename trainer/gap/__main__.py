@@ -1,9 +1,9 @@
 """Makes gap heads: one for each fold of families, and the one that is shipped.
 
-  python -m trainer.gap --data ../shared/data [--teacher smollm2] [--out .state/gap] [--seed 7] [--ship]
+  python -m trainer.gap --data ../shared/data [--teacher smollm2] [--out .state/gap] [--seed 7] [--ship [FILE]]
 
 Examples are kept in the folder and made anew when they are deleted. `folds.json` names for every family the head that
-has not seen it; `--ship` learns from all families and writes the file beside the detector.
+has not seen it; `--ship` learns from all families and writes the file beside the detector, or to FILE: for `--gap-head`.
 """
 
 import argparse
@@ -36,7 +36,8 @@ def main() -> None:
     parser.add_argument("--teacher", default=PACKAGED_TEACHER, help="whose tokens the heads learn to read, or 'none'")
     parser.add_argument("--out", type=Path, default=Path(".state/gap"))
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--ship", action="store_true", help="learn from all families, write the packaged head")
+    words = "learn from all families and write the head there; without a name: the packaged one"
+    parser.add_argument("--ship", type=Path, nargs="?", const=PACKAGED, metavar="FILE", help=words)
     arguments = parser.parse_args()
     configure_logs(level="info")
     torch.set_num_threads(1)
@@ -46,11 +47,11 @@ def main() -> None:
         rows = rows_of(arguments.data, arguments.seed)
         write(kept, examples_of(rows, settings, load_teacher(settings), arguments.seed))
     examples = read(kept)
-    if arguments.ship:
+    if arguments.ship is not None:
         about = replace(examples.about, lineage={"families": ",".join(families_of(examples))})
         head = learn(examples, (), about, arguments.seed)
-        PACKAGED.write_bytes(head.data())
-        log.info("packaged head written", identity=head.identity, bytes=PACKAGED.stat().st_size)
+        arguments.ship.write_bytes(head.data())
+        log.info("head written", file=str(arguments.ship), identity=head.identity, bytes=arguments.ship.stat().st_size)
     else:
         cross_validate(examples, arguments.out, arguments.seed)
 

@@ -105,7 +105,8 @@ class Mahalanobis:
 
     def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
         """Twice: the second time without the windows that were farthest from the first."""
-        ends_RM, real_R = choose_ends(whole(x_RL, self.reach) & within_RL, _WINDOWS)
+        able_RL = whole(x_RL, self.reach) & within_RL
+        ends_RM, real_R = choose(able_RL, min(_WINDOWS, x_RL.shape[1])), able_RL.any(-1)
         offset_W = torch.arange(1 - self.reach, 1, device=x_RL.device)
         window_RMW = x_RL.gather(1, (ends_RM[..., None] + offset_W).clamp_min(0).flatten(1))
         window_RMW = window_RMW.reshape(*ends_RM.shape, self.reach)
@@ -138,14 +139,13 @@ def whole(x_RL: Tensor, window: int) -> Tensor:
     return moving_mean(gap_RL, window) < 0.5 / window
 
 
-def choose_ends(valid_RL: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Evenly spaced valid positions (R, M ≤ most) of each row, and whether a row has any (R).
+def choose(valid_RN: Tensor, count: int) -> Tensor:
+    """Indices (R, count) of evenly spaced valid positions of each row; of a row without any its last position.
 
-    M does not depend on how many are valid, or rows of a stack would influence each other: some are repeated.
+    How many does not depend on how many are valid, or rows of a stack would influence each other: some are repeated.
     """
-    rank_RL = valid_RL.long().cumsum(-1)
-    many_R = rank_RL[:, -1]
-    count = max(1, min(most, valid_RL.shape[1]))
-    step_M = (torch.arange(count, device=valid_RL.device) + 0.5) / count
-    wanted_RM = (step_M * many_R[:, None]).floor().long() + 1
-    return torch.searchsorted(rank_RL, wanted_RM).clamp_max(valid_RL.shape[1] - 1), many_R > 0
+    order_RN = valid_RN.long().cumsum(-1)
+    many_R = order_RN[:, -1]
+    step_M = (torch.arange(count, device=valid_RN.device) + 0.5) / count
+    rank_RM = (step_M * many_R[:, None]).floor().long() + 1
+    return torch.searchsorted(order_RN, rank_RM).clamp_max(valid_RN.shape[1] - 1)

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from detector import calibration
 from detector.deep import gate_of, heard
+from detector.looks import choose
 from detector.pooling import pool
 from detector.rowtypes import Rows
 from detector.student import Layout, nearest, pick
 from detector.teacher import Teacher, discrepancy, features
 from trainer.probing import Evidence
-from trainer.prototypes import choose
 
 RIDGE = 0.1  # of the mean square of the features: 33 features are learnt from 56 windows without trouble
 # Parts of the history, each measured by a map of the others. Of two, the maps know half as much as the one in force,

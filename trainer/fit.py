@@ -12,7 +12,7 @@ from torch import Tensor
 from detector import calibration, shapes
 from detector.forecast import find_period
 from detector.gaphead import load_gap
-from detector.looks import Look
+from detector.looks import Look, choose
 from detector.memories import Memories
 from detector.pooling import fill, pool, standardise
 from detector.rowtypes import Rows
@@ -24,7 +24,7 @@ from trainer.gapfit import Held, Remembered, fit_gap
 from trainer.histories import History, Stack
 from trainer.leaning import lean
 from trainer.levels import ROW_FLOOR, Levels, learn
-from trainer.prototypes import Prototypes, choose, kmeans
+from trainer.prototypes import Prototypes, kmeans
 from trainer.scaling import Scaling, robust
 from trainer.settings import TrainerSettings
 from trainer.shapefit import FROM, FULL, fit_shapes

@@ -16,12 +16,12 @@ from torch import Tensor
 from detector import calibration, gaphead
 from detector.gaphead import GapHead, Seen
 from detector.gapview import ASK, columns, corrected, hears
+from detector.looks import choose
 from detector.pooling import pool
 from detector.rowtypes import Rows
 from detector.student import Layout, pick
 from detector.teacher import Teacher, residual
 from trainer.levels import OVERLAP
-from trainer.prototypes import choose
 
 WINDOWS = 1024  # a row, at most
 _GAP_FLOOR = 0.2  # smallest tail scale of a logit

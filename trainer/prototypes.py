@@ -22,15 +22,6 @@ class Prototypes(NamedTuple):
     used_RP: Tensor  # share of the windows
 
 
-def choose(valid_RN: Tensor, count: int) -> Tensor:
-    """Indices (R, count) of evenly spaced valid positions of each row; repeated where fewer are valid."""
-    order_RN = valid_RN.long().cumsum(-1)
-    many_R = order_RN[:, -1]
-    step_M = (torch.arange(count, device=valid_RN.device) + 0.5) / count
-    rank_RM = (step_M * many_R[:, None]).floor().long() + 1
-    return torch.searchsorted(order_RN, rank_RM).clamp_max(valid_RN.shape[1] - 1)
-
-
 def kmeans(window_RNT: Tensor, count: int, band_points: int, seed: int = 0) -> Prototypes:
     """`count` prototypes a row. Deterministic for a seed; rows do not influence each other."""
     rows, many, points = window_RNT.shape

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detector import calibration, shapes
 from detector.forecast import shape_period
-from detector.looks import choose_ends
+from detector.looks import choose
 from detector.rowtypes import Rows
 from detector.student import pick
 from trainer.anomalies import Injected, inject
@@ -195,7 +195,8 @@ def _zone(width_R: Tensor, slots_R: Tensor) -> Tensor:
 
 def _view(ground: _Ground, width_R: Tensor, kind_R: Tensor, candidates: int, medoids: int) -> _View:
     zone_R = _zone(width_R, ground.slots_R)
-    end_RN, able_R = choose_ends(_whole(ground.signals, width_R), candidates)
+    whole_RL = _whole(ground.signals, width_R)
+    end_RN = choose(whole_RL, min(candidates, whole_RL.shape[1]))
     feature_RNT, _ = shapes.windows(ground.signals, end_RN, *_each(end_RN, width_R, kind_R))
     chosen_RP = k_center(feature_RNT, medoids)
     medoid_RPT = pick(feature_RNT, chosen_RP)
@@ -207,7 +208,7 @@ def _view(ground: _Ground, width_R: Tensor, kind_R: Tensor, candidates: int, med
     unit_R = (torch.nanquantile(self_RN, 0.99, dim=1) - centre_R).clamp_min(_UNIT_FLOOR)
     top_R = self_RN.nan_to_num(nan=-torch.inf).amax(1)
     rate_R = _rate(ground, width_R, kind_R, zone_R, medoid_RPT, ends_RP, own_RP, top_R)
-    usable_R = able_R & torch.isfinite(centre_R) & torch.isfinite(unit_R)
+    usable_R = whole_RL.any(-1) & torch.isfinite(centre_R) & torch.isfinite(unit_R)
     return _View(ends_RP, own_RP, centre_R, unit_R, torch.where(usable_R, rate_R, -1.0))
 
 
@@ -284,7 +285,7 @@ def _sample(ground: _Ground, rows: Rows) -> Sample:
     signals = ground.signals
     length = signals.gap_RX.shape[1] - 1
     whole_RL = _whole(signals, rows["shape.width"].amax(1))
-    end_RM, _ = choose_ends(whole_RL, max(1, min(_BLOCKS, length // _SPARSE)))
+    end_RM = choose(whole_RL, max(1, min(_BLOCKS, length // _SPARSE)))
     # Of the slots that a score averages every fourth is looked at: neighbours say the same.
     back_X = torch.arange(0, shapes.SMOOTH, _SPARSE, device=end_RM.device)
     end_RX = (end_RM[..., None] - back_X).clamp_min(0).flatten(1)

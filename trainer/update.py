@@ -13,6 +13,7 @@ from torch import Tensor
 from detector import calibration
 from detector.artefact import Student
 from detector.deep import budget_of
+from detector.looks import choose
 from detector.memories import Memories
 from detector.pooling import pool
 from detector.rowtypes import Rows
@@ -24,7 +25,7 @@ from trainer.distil import without
 from trainer.fit import HELD_BACK_LEVEL, HELD_BACK_SLOTS, Fitted
 from trainer.histories import History, Learnt, Stack, stacks
 from trainer.levels import ROW_FLOOR, learn
-from trainer.prototypes import choose, kmeans
+from trainer.prototypes import kmeans
 from trainer.settings import TrainerSettings
 from trainer.train import ALERT, Trained, assemble
 

@@ -15,10 +15,11 @@ from scipy.stats import chi2
 
 from bench.markdown import NONE, number, tabled
 from bench.quality.baselines import BASELINES
-from bench.quality.plan import EVERY, LEFT_OUT, LIVE, LIVE_EVERY, LIVE_HISTORY, PAPER_EVERY, PAPER_LEFT_OUT
+from bench.quality.plan import EVERY, LEFT_OUT, LIVE, LIVE_EVERY, PAPER_EVERY, PAPER_LEFT_OUT
 from bench.steps import Step
 from trainer.backtest.report import summarise
 from trainer.backtest.runner import Row
+from trainer.backtest.settings import RING
 from trainer.train import PASSED
 
 # The set whose series have the UCR rule; the others are compared by VUS-PR.
@@ -93,7 +94,7 @@ def write(page: Path, rows: Rows, seconds: float) -> None:
 
 def _main(rows: Rows, latency: int) -> str:
     """A line a data set, ours first; the best of a line is bold."""
-    columns = [("main", "train", "ours"), ("main", str(LIVE_HISTORY), f"ours, {LIVE_HISTORY} slots")]
+    columns = [("main", "train", "ours"), ("main", str(RING), f"ours, {RING} slots")]
     columns += [("baseline", b.name, b.title) for b in BASELINES]
     lines, sums = [], []
     for name in rows.sets:

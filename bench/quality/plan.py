@@ -7,13 +7,12 @@ from bench.quality.ablations import ABLATIONS, COLD_STARTS
 from bench.quality.baselines import BASELINES
 from bench.quality.work import CODE, BaselineWork
 from bench.steps import Step
-from trainer.backtest.settings import BacktestSettings
+from trainer.backtest.settings import RING, BacktestSettings
 from trainer.backtest.sources import Item, items_of
 from trainer.backtest.tables import Reading
 from trainer.backtest.task import ROOMS, ROOT, Task, code_digest
 
-LIVE_HISTORY = 8192
-LIVE = f"live, {LIVE_HISTORY} slots"
+LIVE = f"live, {RING} slots"
 # Ablations and cold starts are run on every so many-th series of the larger sets: enough to tell, short enough to run.
 LEFT_OUT = ("gecco", "smd")  # of both: a minute or more of fit a series
 EVERY = {"ucr": 4, "smap": 6, "msl": 4, "wsd": 4, "asd": 3, "tods": 2, "aiops": 2}
@@ -45,14 +44,14 @@ def plan(sets: dict[str, list[Item]], state_dir: Path, tables: Sequence[str]) ->
     for name, items in sets.items():
         steps.append(Step("main", "train", name, Task(default, code), items))
     for name, items in sets.items():
-        steps.append(Step("main", str(LIVE_HISTORY), name, Task(default, code, LIVE_HISTORY), items))
+        steps.append(Step("main", str(RING), name, Task(default, code, RING), items))
     for baseline in BASELINES:
         for name, items in sets.items():
             steps.append(Step("baseline", baseline.name, name, BaselineWork(baseline.name, state_dir, own), items))
     for title, task in (
         ("once, all of it", Task(default, code)),
-        (f"once, {LIVE_HISTORY} slots", Task(default, code, LIVE_HISTORY)),
-        (LIVE, Task(default, code, LIVE_HISTORY, live=True)),
+        (f"once, {RING} slots", Task(default, code, RING)),
+        (LIVE, Task(default, code, RING, live=True)),
     ):
         for name, items in sets.items():
             steps.append(Step("live", title, name, task, items[:: LIVE_EVERY.get(name, 1)]))

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from detector import shapes
 from detector.forecast import find_period, shape_period
+from detector.looks import choose
 from detector.rowtypes import Rows
 from detector.student import LOOKS, prototypes
-from trainer.prototypes import choose, kmeans
+from trainer.prototypes import kmeans
 from trainer.shapefit import fit_shapes
 
 SLOTS = 3000

@@ -2,7 +2,7 @@
 
 import torch
 
-from trainer.prototypes import choose, kmeans
+from trainer.prototypes import kmeans
 
 
 def _clusters(rows: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,13 +44,3 @@ def test_fewer_windows_than_prototypes_repeat() -> None:
     windows = torch.randn(2, 5, 16)
     found = kmeans(windows, 32, 4)
     assert torch.isfinite(found.proto_RPT).all()
-
-
-def test_choose_spreads_over_valid_positions() -> None:
-    valid = torch.zeros(2, 100, dtype=torch.bool)
-    valid[0, 50:] = True
-    valid[1, [3, 97]] = True
-    index = choose(valid, 10)
-    assert index[0].tolist() == sorted(set(index[0].tolist()))
-    assert index[0].min() >= 50
-    assert set(index[1].tolist()) == {3, 97}

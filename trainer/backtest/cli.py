@@ -10,10 +10,7 @@ from streamer.cli.options import with_settings
 from streamer.cli.running import err, out
 from streamer.errors import ConfigError
 from streamer.logs import configure_logs
-from streamer.settings import StreamerSettings
-from trainer.backtest.settings import LEFT_OUT, BacktestSettings
-
-RING = int(StreamerSettings.model_fields["capacity"].default)  # slots that a live stream keeps by default
+from trainer.backtest.settings import LEFT_OUT, RING, BacktestSettings
 
 
 def register(app: typer.Typer) -> None:

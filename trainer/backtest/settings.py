@@ -3,9 +3,11 @@
 from pydantic import Field
 
 from detector.workersettings import WorkerSettings
+from streamer.settings import StreamerSettings
 from trainer.paper.settings import PaperSettings
 from trainer.settings import TrainerSettings
 
+RING = int(StreamerSettings.model_fields["capacity"].default)  # slots that a live stream keeps by default
 # What only servers need (a backtest talks to none), and threads: each of its processes has one.
 LEFT_OUT = (
     "assignment", "batch_ms", "batch_requests", "batch_wait_ms", "bootstrap", "namespace", "no_data_min_s",

@@ -12,7 +12,9 @@ MAX_STREAM_BYTES = 256  # a Kafka key and a Redis key; longer names are a mistak
 MAX_CHANNELS = 256  # 256 channels x 8192 slots are 8 MB of window: more is several streams
 TOPICS = ("metrics", "streams", "windows", "anomalies", "training", "models", "feedback", "dead-letters")
 COMPACTED = frozenset({"streams", "models"})
-PARTITIONED = frozenset({"metrics", "windows", "anomalies"})  # same count, partition number written explicitly
+# Shared out among workers: the same count each. Of windows and anomalies the number is written explicitly, as it is that
+# of the point in metrics; a training request goes where its key says.
+PARTITIONED = frozenset({"metrics", "windows", "anomalies", "training"})
 HEADER_MODE = "mode"  # metrics: value `history` = learn from it, never alert on it
 HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that came with the wrong key
 

@@ -28,6 +28,10 @@ T = TypeVar("T")
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A quick restart in the same group waits half of it for the dead member.
 SESSION_TIMEOUT_MS = 6_000
+# A worker that died is known by its missing heartbeats. One that is at work, on 512 fits or a long backlog, must not be
+# thrown out of its group for not asking for more, as it would after the default of 5 minutes: its batch would be done
+# again, and again.
+MAX_IDLE_MS = 24 * 3_600_000
 FETCH_MAX_WAIT_MS = 25  # 5 ms from produce to consume; the default 500 gives 127 ms
 RETRIABLE = (KafkaError, OSError, asyncio.TimeoutError)
 
@@ -111,6 +115,7 @@ async def make_consumer(
             max_partition_fetch_bytes=2 * MAX_MESSAGE_BYTES,
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=SESSION_TIMEOUT_MS // 4,
+            max_poll_interval_ms=MAX_IDLE_MS,
             metadata_max_age_ms=30_000,
         )
         try:
@@ -144,7 +149,7 @@ def topic_config(topic: str) -> dict[str, str]:
 async def provision(settings: CommonSettings, give_up_after_s: float | None = None) -> list[str]:
     """Create the topics that are missing; returns their full names.
 
-    metrics, windows and anomalies get `settings.partitions` partitions, all others one.
+    metrics, windows, anomalies and training get `settings.partitions` partitions, all others one.
     """
 
     async def create() -> list[str]:

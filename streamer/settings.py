@@ -20,7 +20,7 @@ class CommonSettings(BaseSettings):
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey URL")
     topic_prefix: str = Field("", description="prefix of all topic names, e.g. 'prod.'")
     namespace: str = Field("al", description="prefix of all Redis keys")
-    partitions: int = Field(4, description="partitions of metrics, windows and anomalies; divides 256")
+    partitions: int = Field(4, description="partitions of metrics, windows, anomalies and training; divides 256")
     replication: int = Field(1, ge=1, description="replication factor of provisioned topics")
     partitioner: Partitioner = Field("murmur2", description="hash of the publishers' record keys (librdkafka: crc32)")
     state_dir: Path = Field(Path(".state"), description="folder for everything written to disk")

@@ -8,6 +8,7 @@ with a log line and counted.
 import asyncio
 import signal
 import time
+from functools import partial
 
 import redis.asyncio
 import structlog
@@ -99,13 +100,15 @@ class TrainerWorker:
     async def _consumer(self) -> AIOKafkaConsumer:
         settings = self.settings
         topic, group = settings.topic("training"), settings.topic_prefix + GROUP
-        if settings.fixed_partitions() is None:
+        fixed = settings.fixed_partitions()
+        if fixed is None:
             return await make_consumer(settings, group, topic)
         consumer = await make_consumer(settings, group)
-        partition = TopicPartition(topic, 0)
-        consumer.assign([partition])
-        committed = await patiently("committed offsets", lambda: consumer.committed(partition))
-        consumer.seek(partition, committed or 0)
+        partitions = [TopicPartition(topic, p) for p in fixed]
+        consumer.assign(partitions)
+        for partition in partitions:
+            committed = await patiently("committed offsets", partial(consumer.committed, partition))
+            consumer.seek(partition, committed or 0)
         return consumer
 
     async def _tell(self) -> None:

@@ -166,3 +166,26 @@ async def test_a_deleted_stream_loses_its_model(settings: CommonSettings, redis_
         async with asyncio.timeout(20):
             while await read_records(settings):
                 await asyncio.sleep(0.2)
+
+
+async def test_two_trainers_share_the_work(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+    streams = {f"white{i}" for i in range(12)}
+    for i, stream in enumerate(sorted(streams)):
+        await _write(redis_client, settings, stream, simulate("white", i, 300))
+    own = {"assignment": "group", "teacher": "none"}
+    async with _trainer(settings, **own) as first, _trainer(settings, **own) as second, _producer(settings) as producer:
+
+        def owned(worker: TrainerWorker) -> set[int]:
+            consumer = getattr(worker, "consumer", None)
+            return set() if consumer is None else {p.partition for p in consumer.assignment()}
+
+        async with asyncio.timeout(60):
+            while not owned(first) or not owned(second) or owned(first) & owned(second):
+                await asyncio.sleep(0.05)
+        for stream in streams:
+            await _request(settings, producer, stream)
+        await _until(settings, streams)
+        async with asyncio.timeout(30):
+            while first.stats.counts["jobs"] + second.stats.counts["jobs"] < len(streams):
+                await asyncio.sleep(0.05)
+        assert first.stats.counts["jobs"] and second.stats.counts["jobs"]

@@ -222,9 +222,11 @@ def end(state: State, slot: int) -> Transition:
     return tell(episode, "resolved", slot)
 
 
-def forget_before(state: State, slot: int) -> None:
-    """Drop ended incidents that no late point can reach any more."""
+def forget_before(state: State, slot: int) -> list[Episode]:
+    """Drop ended incidents that no late point can reach any more, and return them."""
+    gone = [episode for episode in state.recent if episode.last() < slot]
     state.recent = [episode for episode in state.recent if episode.last() >= slot]
+    return gone
 
 
 class Scored(NamedTuple):

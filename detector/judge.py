@@ -17,7 +17,6 @@ from detector.incidents import (
     Scored,
     Transition,
     budget_of,
-    forget_before,
     rejudge,
     rejudge_from,
     step,
@@ -173,7 +172,7 @@ class Judge:
             if top >= job.rules.threshold or not state.idle or job.start <= entry.scored:
                 self._walk(job, tell)
                 if state.recent:
-                    forget_before(state, entry.hi - self._settings.slack - self._bank.context)
+                    job.verdict.forget_before(entry.hi - self._settings.slack - self._bank.context)
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
 
     def _segments(self, job: Job) -> list[tuple[_Piece, Segment]]:

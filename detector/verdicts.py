@@ -7,12 +7,14 @@ from typing import Any
 import orjson
 import redis.asyncio
 
-from detector.incidents import Episode, State, Transition, incident_id
+from detector.incidents import Episode, State, Transition, forget_before, incident_id
 from detector.requests import Asked
 from streamer.keys import Keys
 
 # Ranges kept for training requests; the ring holds few of the older ones any more.
 MAX_EXCLUDED = 64
+# Incidents kept for what people say of them the next morning: 2 KB of JSON a stream that alerts that often.
+MAX_PAST = 64
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Verdict:
     exclude: list[tuple[int, int]] = field(default_factory=list)  # slots never to learn from, inclusive
     asked: Asked | None = None
     warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
+    past: list[tuple[int, int, int]] = field(default_factory=list)  # anchor, first and last slot of settled incidents
 
     @property
     def judged(self) -> bool:
@@ -64,6 +67,7 @@ class Verdict:
         body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
         body["asked"] = Asked(**body["asked"]) if body["asked"] else None
         body["exclude"] = [(first, last) for first, last in body["exclude"]]
+        body["past"] = [(anchor, first, last) for anchor, first, last in body.get("past", ())]
         return cls(**body)
 
     def settle(self, transition: Transition) -> None:
@@ -77,6 +81,11 @@ class Verdict:
             return
         if episode.severity == "critical" or episode.verdict is not None:
             self.exclude_range(episode.onset, episode.last())
+
+    def forget_before(self, slot: int) -> None:
+        """Of ended incidents that no late point can reach any more only the place is kept."""
+        gone = [(episode.anchor, episode.onset, episode.last()) for episode in forget_before(self.state, slot)]
+        self.past = [*self.past, *gone][-MAX_PAST:]
 
     def exclude_range(self, first: int, last: int) -> None:
         """Never learn from these slots; overlapping and neighbouring ranges become one."""
@@ -102,6 +111,14 @@ class Verdict:
             if incident_id(stream, self.grid_version, episode.anchor) == wanted:
                 return episode
         return None
+
+    def span(self, stream: str, wanted: str) -> tuple[int, int] | None:
+        """First and last slot of the incident with this id, as long as it is remembered."""
+        episode = self.find(stream, wanted)
+        if episode is not None:
+            return episode.onset, episode.last()
+        spans = {incident_id(stream, self.grid_version, anchor): (first, last) for anchor, first, last in self.past}
+        return spans.get(wanted)
 
 
 async def read_verdicts(

@@ -236,23 +236,28 @@ class DetectorWorker:
     def _hear(self, turn: Turn, feedback: Feedback) -> None:
         """Keep what a person said. A false alarm ends its incident, keeps still until the stream is quiet and is learnt
         from; what is confirmed (or was maintenance) is not."""
-        verdict = self.book.verdicts.get(feedback.stream)
-        episode = verdict.find(feedback.stream, feedback.incident_id) if verdict else None
-        if verdict is None or episode is None or episode.verdict == feedback.verdict:
+        stream, wanted = feedback.stream, feedback.incident_id
+        verdict = self.book.verdicts.get(stream)
+        span = verdict.span(stream, wanted) if verdict else None
+        if verdict is None or span is None:
+            log.info("feedback on an incident that is not remembered", stream=stream, incident=wanted)
             return
-        episode.verdict = feedback.verdict
-        entry = self.book.entries.get(feedback.stream)
-        scored = verdict.scored if entry is None else entry.scored
-        if feedback.verdict == "false_alarm" and verdict.state.incident is episode:
-            verdict.state.muted = SILENCED
-            settings = self.judge.settings_of(feedback.stream)
-            turn.tell(feedback.stream, verdict, settings, end(verdict.state, scored))
+        episode = verdict.find(stream, wanted)
+        if episode is not None:
+            if episode.verdict == feedback.verdict:
+                return
+            episode.verdict = feedback.verdict
+            if feedback.verdict == "false_alarm" and verdict.state.incident is episode:
+                entry = self.book.entries.get(stream)
+                scored = verdict.scored if entry is None else entry.scored
+                verdict.state.muted = SILENCED
+                turn.tell(stream, verdict, self.judge.settings_of(stream), end(verdict.state, scored))
         if feedback.verdict == "false_alarm":
-            verdict.allow_range(episode.onset, episode.last())
+            verdict.allow_range(*span)
         else:
-            verdict.exclude_range(episode.onset, episode.last())
-        turn.touch(feedback.stream)
-        log.info("feedback", stream=feedback.stream, incident=feedback.incident_id, verdict=feedback.verdict)
+            verdict.exclude_range(*span)
+        turn.touch(stream)
+        log.info("feedback", stream=stream, incident=wanted, verdict=feedback.verdict)
 
     async def _bury_once(self, record: ConsumerRecord, reason: str, message: str) -> None:
         """Dead-letter a record of a topic that every worker reads, at every start."""

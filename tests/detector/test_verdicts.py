@@ -6,7 +6,7 @@ import pytest
 
 from detector.incidents import Episode, State, Transition, incident_id
 from detector.requests import Asked
-from detector.verdicts import MAX_EXCLUDED, NoData, Verdict
+from detector.verdicts import MAX_EXCLUDED, MAX_PAST, NoData, Verdict
 
 
 def test_a_verdict_comes_back_as_it_was() -> None:
@@ -14,7 +14,7 @@ def test_a_verdict_comes_back_as_it_was() -> None:
     ended = Episode(anchor=1, onset=1, threshold=4.0, peak=5.0, peak_slot=1, hot=2, ended=2, verdict="true")
     verdict = Verdict(
         3, 10**8, 7, 99, State([98, 99], episode, [ended], 5.5, 2), NoData(7, 8, 1), "v1", 12, [(1, 2), (5, 9)],
-        Asked(1, 2, "due", "full", "t", 3, 4), True,
+        Asked(1, 2, "due", "full", "t", 3, 4), True, [(0, 0, 1)],
     )  # fmt: skip
     assert Verdict.loads(verdict.dumps()) == verdict
     plain = Verdict(1, 1, 0, 0)
@@ -33,6 +33,25 @@ def test_excluded_ranges_are_merged_and_bounded() -> None:
         verdict.exclude_range(100 + 10 * k, 102 + 10 * k)
     assert len(verdict.exclude) == MAX_EXCLUDED
     assert verdict.exclude[-1] == (2090, 2092)
+
+
+def test_an_old_incident_keeps_its_place() -> None:
+    """What people say of it the next morning still decides what is learnt."""
+    old, late = (
+        Episode(anchor=a, onset=a - 1, threshold=4.0, peak=5.0, peak_slot=a, hot=a + 2, ended=a + 3) for a in (10, 90)
+    )
+    verdict = Verdict(1, 1, 0, 99, State(recent=[old, late]))
+    place = {a: verdict.span("s", incident_id("s", 1, a)) for a in (10, 90)}
+    assert place == {10: (9, old.last()), 90: (89, late.last())}
+    verdict.forget_before(50)
+    assert verdict.state.recent == [late]
+    assert {a: verdict.span("s", incident_id("s", 1, a)) for a in (10, 90)} == place
+    assert verdict.find("s", incident_id("s", 1, 10)) is None
+    for anchor in range(100, 100 + 2 * MAX_PAST):
+        verdict.state.recent = [replace(old, anchor=anchor)]
+        verdict.forget_before(50)
+    assert len(verdict.past) == MAX_PAST
+    assert verdict.span("s", incident_id("s", 1, 10)) is None
 
 
 def test_what_is_allowed_again_is_cut_out_of_the_excluded_ranges() -> None:

@@ -7,6 +7,7 @@ import orjson
 import pytest
 import redis.asyncio
 
+from detector.verdicts import Verdict
 from streamer.contracts import AnomalyEvent, Feedback, TrainingRequest
 from streamer.kafka import header
 from streamer.keys import Keys
@@ -197,14 +198,25 @@ async def test_a_false_alarm_ends_its_incident(settings: CommonSettings, redis_c
         async with detecting(run.own) as again:
             await run.live("a", PAST + 100, risen(20, 0, first=PAST + 100))
             await until(lambda: _seen(again, "a", run, PAST + 120))
+            verdict = again.book.verdicts["a"]
+            verdict.forget_before(again.book.entries["a"].hi)  # as it does when no late point can reach the incident
+            assert not verdict.state.recent
+            unknown = said.model_copy(update={"incident_id": "0" * len(said.incident_id)})
+            for told in (unknown, said.model_copy(update={"verdict": "maintenance"})):
+                await run.producer.send_and_wait(topic, told.model_dump_json().encode(), key=b"a")
+            await until(lambda: _excludes(verdict))
         assert await states(settings, "a") == ["open", "resolved"]
         dead = [r for r in await read_all(settings, "dead-letters") if header(r, "topic") == topic]
         assert [(r.value, header(r, "error")) for r in dead] == [(b"not json", "json")]
 
 
+async def _excludes(verdict: Verdict) -> bool:
+    return bool(verdict.exclude)
+
+
 async def _left_out(run: Ready, stream: str) -> bool:
     """Whether there are slots that the stream's student must not learn from."""
-    return bool(run.detector.book.verdicts[stream].exclude)
+    return await _excludes(run.detector.book.verdicts[stream])
 
 
 async def _seen(detector: object, stream: str, run: Ready, slots: int) -> bool:

@@ -188,4 +188,4 @@ async def test_two_trainers_share_the_work(settings: CommonSettings, redis_clien
         async with asyncio.timeout(30):
             while first.stats.counts["jobs"] + second.stats.counts["jobs"] < len(streams):
                 await asyncio.sleep(0.05)
-        assert first.stats.counts["jobs"] and second.stats.counts["jobs"]
+        assert min(first.stats.counts["jobs"], second.stats.counts["jobs"]) > 0

@@ -15,6 +15,7 @@ from detector.gaphead import PACKAGED, ROW, SAID_UNIT, About, Seen, load
 from detector.teacher import load_teacher
 from tests.simulation import quick_settings, simulate
 from trainer.anomalies import KINDS
+from trainer.backtest.series import SourceError
 from trainer.gap import __main__ as making
 from trainer.gap.examples import Examples, examples_of
 from trainer.gap.families import GENERATED, KIN, Row, folds, rows_of
@@ -182,6 +183,9 @@ def test_a_head_of_all_families_is_written_where_it_is_asked_for(
     lineage = load(tmp_path / "mine.safetensors").about.lineage
     assert (lineage["families"], lineage["left_out"]) == ("a,b", "")
     assert PACKAGED.read_bytes() == packaged
+    (tmp_path / making.MADE_OF).write_text('{"data": "elsewhere"}')
+    with pytest.raises(SystemExit):  # or one's own data would be ignored without a word
+        making.main()
 
 
 def test_only_training_parts_are_learnt_from(tmp_path: Path) -> None:
@@ -193,6 +197,9 @@ def test_only_training_parts_are_learnt_from(tmp_path: Path) -> None:
     np.savez(folder / "a.npz", values=values, labels=np.zeros(4000, np.uint8), train_end=2500)
     index = {"series": [{"name": "a", "file": "a.npz", "length": 4000, "domain": "Somewhere"}]}
     (folder / "index.json").write_bytes(orjson.dumps(index))
+    with pytest.raises(SourceError, match=r"neither an index.json nor folders with one"):
+        rows_of(folder / "elsewhere", 1)
+    assert {row.family for row in rows_of(folder, 1)} == {"set/Somewhere", GENERATED}
     mine = [row for row in rows_of(tmp_path, 1) if row.family != GENERATED]
     assert {row.family for row in mine} == {"set/Somewhere"}
     assert len(mine) == 4  # two channels, two spans of so few series

@@ -104,17 +104,18 @@ def _twice(names: Iterable[str]) -> list[str]:
 def _npz(file: Path, entry: dict[str, Any]) -> Series:
     try:
         with np.load(file) as z:
-            values, labels, train_end = z["values"], z["labels"], int(z["train_end"])
+            values, train_end = z["values"], int(z["train_end"])
+            labels = z["labels"].astype(bool) if "labels" in z else None
     except (OSError, ValueError, KeyError) as error:
         raise SourceError(
-            f"{file}: {error}; a series is an .npz with values (time, channels), labels (time,) and train_end"
+            f"{file}: {error}; a series is an .npz with values (time, channels), train_end and perhaps labels (time,)"
         ) from error
     values_SC = np.asarray(values if values.ndim == 2 else values[:, None], np.float32)
     series = Series(
         str(entry["name"]),
         np.where(np.isfinite(values_SC), values_SC, np.nan).astype(np.float32),
         train_end,
-        labels.astype(bool),
+        labels,
         tuple(f"c{c}" for c in range(values_SC.shape[1])) if values_SC.shape[1] > 1 else ("value",),
     )
     if "anomaly_begin_name" not in entry:

@@ -60,7 +60,7 @@ def _read_csv(path: Path, reading: Reading) -> Iterator[Table]:
         label = _label_column(header, reading, path)
         timed = reading.time_column or next((n for n in header if n.lower() in TIME_COLUMNS), None)
         if timed is None:
-            yield _untimed(lines, path, label)
+            yield from _untimed(lines, path, label)
             return
         stream = None if STREAM_COLUMN in header else path.stem
         rows = list(read_csv(lines, str(path), stream=stream, time_column=reading.time_column))
@@ -71,22 +71,26 @@ def _read_csv(path: Path, reading: Reading) -> Iterator[Table]:
         yield _table(name, list(mine[0].channels), values_NC, np.array([row.ns for row in mine], np.int64), label, path)
 
 
-def _untimed(lines: IO[str], path: Path, label: str | None) -> Table:
+def _untimed(lines: IO[str], path: Path, label: str | None) -> Iterator[Table]:
     reader = csv.reader(lines)
     header = [name.strip() for name in next(reader, [])]
-    rows = []
+    names = [name for name in header if name != STREAM_COLUMN]
+    rows: dict[str, list[list[float]]] = {}
     for number, cells in enumerate(reader, 2):
         if not cells:
             continue
         if len(cells) != len(header):
             raise SourceError(f"{path}, row {number}: {len(cells)} cells, the header has {len(header)}")
+        stream = cells.pop(header.index(STREAM_COLUMN)).strip() if len(names) < len(header) else path.stem
         try:
-            rows.append([np.nan if cell.strip().lower() in MISSING else float(cell) for cell in cells])
+            row = [np.nan if cell.strip().lower() in MISSING else float(cell) for cell in cells]
         except ValueError as error:
             raise SourceError(f"{path}, row {number}: {error}") from None
+        rows.setdefault(stream, []).append(row)
     if not rows:
         raise SourceError(f"{path}: no rows below the header {', '.join(header)}")
-    return _table(path.stem, header, np.array(rows), None, label, path)
+    for stream in sorted(rows):
+        yield _table(stream, names, np.array(rows[stream]), None, label, path)
 
 
 def _table(

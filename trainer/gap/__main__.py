@@ -26,7 +26,7 @@ from trainer.gap.learn import STEPS, judged, learn
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
-EXAMPLES, FOLDS = "examples.safetensors", "folds.json"
+EXAMPLES, MADE_OF, FOLDS = "examples.safetensors", "examples.json", "folds.json"
 
 
 def main() -> None:
@@ -41,11 +41,15 @@ def main() -> None:
     arguments = parser.parse_args()
     configure_logs(level="info")
     torch.set_num_threads(1)
-    kept = arguments.out / EXAMPLES
+    kept, made_of = arguments.out / EXAMPLES, arguments.out / MADE_OF
+    wanted = {"data": str(arguments.data.resolve()), "teacher": arguments.teacher, "seed": arguments.seed}
+    if kept.exists() and made_of.exists() and orjson.loads(made_of.read_bytes()) != wanted:
+        parser.error(f"{kept} was made of {made_of.read_text()}: delete it, or give another --out")
     if not kept.exists():
         settings = TrainerSettings.model_validate({"state_dir": arguments.out, "teacher": arguments.teacher})
         rows = rows_of(arguments.data, arguments.seed)
         write(kept, examples_of(rows, settings, load_teacher(settings), arguments.seed))
+        made_of.write_bytes(orjson.dumps(wanted))
     examples = read(kept)
     if arguments.ship is not None:
         about = replace(examples.about, lineage={"families": ",".join(families_of(examples))})

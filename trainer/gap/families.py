@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from trainer.backtest.series import SourceError
 from trainer.backtest.sources import INDEX, Item, items_of
 from trainer.backtest.tables import Reading
 from trainer.gap.signals import generate
@@ -50,9 +51,16 @@ def folds(families: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def rows_of(root: Path, seed: int) -> list[Row]:
-    """Rows of all families under a folder of data sets, and generated ones. Training parts only."""
+    """Rows of all families of a data set, or of a folder of data sets, and generated ones. Training parts only.
+
+    Raises:
+        SourceError: there is no data set.
+    """
     by_family: dict[str, list[Item]] = {}
-    for index in sorted(root.glob(f"*/{INDEX}")):
+    found = [root / INDEX] if (root / INDEX).exists() else sorted(root.glob(f"*/{INDEX}"))
+    if not found:
+        raise SourceError(f"{root}: neither an {INDEX} nor folders with one here (docs/backtest.md has the format)")
+    for index in found:
         for item in items_of(index.parent, Reading()):
             by_family.setdefault(family_of(index.parent.name, item), []).append(item)
     made = [row for family, items in by_family.items() for row in _family(family, items, seed)]

@@ -22,6 +22,16 @@ def test_a_folder_gives_back_what_is_in_it(tmp_path: Path) -> None:
         assert series.found_within == wanted.found_within
 
 
+def test_labels_may_be_missing(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", [waves(0)])
+    (file,) = folder.glob("*.npz")
+    with np.load(file) as z:
+        kept = {name: z[name] for name in z.files if name != "labels"}
+    np.savez(file, **kept)
+    [item] = items_of(folder, Reading())
+    assert item.load().labels_S is None
+
+
 def test_only_some_of_them(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "set", [waves(n) for n in range(12)])
     names = [item.name for item in items_of(folder, Reading(), ["wave-1*", "wave-3"])]

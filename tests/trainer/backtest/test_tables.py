@@ -40,6 +40,13 @@ def test_rows_without_time_stamps_are_slots(tmp_path: Path) -> None:
     assert (series.train_end, series.first_slot) == (2, 0)
 
 
+def test_rows_without_time_stamps_may_name_their_stream(tmp_path: Path) -> None:
+    b, a = _read(_csv(tmp_path, "x,stream,label", "1,b,0", "2,a,0", "3,b,1", "4,a,0"))[::-1]
+    assert (a.name, a.values_SC.tolist(), b.name, b.values_SC.tolist()) == ("a", [[2], [4]], "b", [[1], [3]])
+    assert b.labels_S is not None
+    assert b.labels_S.tolist() == [False, True]
+
+
 def test_gaps_jitter_and_disorder(tmp_path: Path) -> None:
     lines = _rows([*range(40), 43, 42, 44, *range(46, 60)])
     lines[5] = f"{T0 + 52},6,0"  # 2 s late on a grid of 10 s: the same slot

@@ -24,7 +24,7 @@ test-kafka: setup
 	@deploy/kafka/fetch.sh
 	@if [ -d .state/kafka/libs ]; then ANOMALYLLM_TEST_KAFKA=1 $(BIN)/pytest -m kafka $(ARGS); fi
 
-# About 90 minutes on two cores; cut off, it goes on where it stopped. Data: ANOMALYLLM_DATA.
+# About 70 minutes on two cores; cut off, it goes on where it stopped. Data: ANOMALYLLM_DATA.
 bench-quality: setup
 	$(BIN)/python -m bench.quality $(ARGS)
 

@@ -258,7 +258,7 @@ class StudentBank(Shelf):
 
     def _ask_gap(self, parts: list[_Part]) -> None:
         """Windows that are not plainly normal, of all groups, go to the gap head in one call."""
-        if self.head is not None:
+        if self.head is not None and parts:
             ask_gap(self.head, self.layout, parts)
 
     def _ask_teacher(self, groups: list[_Group], parts: list[_Part]) -> None:

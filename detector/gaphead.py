@@ -2,8 +2,8 @@
 
 Every view says how far a window is from normal. The head looks at the window itself, at what is left of it after the
 nearest prototypes, and at what all views say; one number comes out, the gap. It has learnt across many streams which
-departures are anomalies (trainer/gap), and knows nothing of any single one: what a gap is worth in a stream is
-calibrated there, as with any view.
+departures are anomalies (trainer/gap), and knows nothing of any single one: whether it is asked in a stream at all is
+decided there (trainer/gapgate), and how rare a gap is there is what is shown of it.
 
 Shapes: R rows, M windows of a row, N windows, P prototypes, T points of a pooled window (16), C channels of the form,
 V numbers said, U teacher channels, J teacher tokens of a window.
@@ -71,7 +71,7 @@ class Seen(NamedTuple):
         some = next((part.deep_NUJ for part in parts if part.deep_NUJ is not None), None)
         if some is None:
             return cls(form_NCT, said_NV)
-        nothing_1UJ = torch.full_like(some[:1], torch.nan)
+        nothing_1UJ = some.new_full((1, *some.shape[1:]), torch.nan)
         deep = [p.deep_NUJ if p.deep_NUJ is not None else nothing_1UJ.expand(len(p.said_NV), -1, -1) for p in parts]
         return cls(form_NCT, said_NV, torch.cat(deep))
 

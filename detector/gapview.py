@@ -55,13 +55,14 @@ class Window(NamedTuple):
 
     seen: Seen  # (C, K, …)
     whole_CK: Tensor  # False: the head cannot judge the window
+    asked_CK: Tensor  # it would be asked about it
     before_CK: Tensor
     after_CK: Tensor
 
     def cut(self, rows: slice, slots: slice) -> "Window":
         """Some rows and slots."""
-        whole_CK, before_CK, after_CK = (value[rows, slots] for value in self[1:])
-        return Window(self.seen.over(lambda value: value[rows, slots]), whole_CK, before_CK, after_CK)
+        seen = self.seen.over(lambda value: value[rows, slots])
+        return Window(seen, *(value[rows, slots] for value in self[1:]))
 
 
 def ask_gap(head: GapHead, layout: Layout, parts: Sequence[Part]) -> None:
@@ -124,7 +125,7 @@ def looked_at(layout: Layout, part: Part, about: About) -> Window:
     k_N = torch.arange(slots, device=device).repeat(rows)
     seen = _seen(part, layout, about, (r_N, k_N)).over(lambda value: value.reshape(rows, slots, *value.shape[1:]))
     whole_RK = whole_of(part, layout, about) & torch.isfinite(part.row_RK) & (part.rows["novel"][:, None] == 0)
-    return Window(seen, whole_RK, part.row_RK, part.alert_RK)
+    return Window(seen, whole_RK, whole_RK & (part.said.row_RK >= ASK), part.row_RK, part.alert_RK)
 
 
 def _seen(part: Part, layout: Layout, about: About, at: tuple[Tensor, ...]) -> Seen:

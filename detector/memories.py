@@ -44,6 +44,10 @@ class Memories:
         rows = {name: value[here] for name, value in self.rows.items()}
         return Memories([self.at[i] - first for i in here], rows, [self.histories[i] for i in here])
 
+    def cpu(self) -> "Memories":
+        """The same in the CPU's memory, where the histories are."""
+        return Memories(self.at, {name: value.cpu() for name, value in self.rows.items()}, self.histories)
+
     @staticmethod
     def joined(parts: Sequence["Memories"], sizes: Sequence[int]) -> "Memories":
         """Of several stacks one after another; `sizes` are their numbers of rows."""

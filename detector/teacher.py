@@ -63,9 +63,10 @@ class Teacher:
         hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         generator = torch.Generator().manual_seed(seed)
         random_PH = torch.randn(patch, hidden, generator=generator) * embedding_norm / (patch * hidden) ** 0.5
-        adapter_PH = random_PH if adapter_PH is None else adapter_PH
         directions_HO = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
-        self.identity = self._identify(adapter_PH)
+        # A random adapter tells the seed by itself; beside one of the folder's own the directions do.
+        self.identity = self._identify([random_PH] if adapter_PH is None else [adapter_PH, directions_HO])
+        adapter_PH = random_PH if adapter_PH is None else adapter_PH
         self.dtype = dtype or self._measured(adapter_PH.to(device))
         self._model.to(self.dtype)
         self._adapter_PH = adapter_PH.to(device, self.dtype)
@@ -140,9 +141,9 @@ class Teacher:
                 break
         return best
 
-    def _identify(self, adapter_PH: Tensor) -> str:
+    def _identify(self, drawn: Sequence[Tensor]) -> str:
         digest = hashlib.sha256(repr((self.depths, self.patch, DIMS, POINTS)).encode())
-        for tensor in (adapter_PH, *_block_parameters(self._blocks)):
+        for tensor in (*drawn, *_block_parameters(self._blocks)):
             digest.update(tensor.detach().flatten()[:64].float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 

@@ -97,8 +97,8 @@ def students_of(trained: Trained) -> list[Student]:
     made = []
     for row, member in enumerate(trained.header.members):
         end = member.start + len(member.channels)
-        rows = {name: value[member.start : end] for name, value in trained.rows.items()}
-        stream = {name: value[row] for name, value in trained.streams.items()}
+        rows = {name: value[member.start : end].cpu() for name, value in trained.rows.items()}
+        stream = {name: value[row].cpu() for name, value in trained.streams.items()}
         memories = trained.memories.of(member.start, end)
         made.append(Student(trained.header.version, member, trained.header.layout, rows, stream, memories))
     return made

@@ -1,4 +1,4 @@
-"""What the gap is worth in one stream: calibrated on windows that were held back from what the head compares with.
+"""What the gap is in one stream: how rare, and whether it would alarm, on windows held back from what the head compares with.
 
 Windows of one half of the history are compared with prototypes of the other half, as in the fit of views, and only those
 that the head would be asked about count: a view past the gate.
@@ -70,7 +70,8 @@ class _Ends(NamedTuple):
 def fit_gap(head: GapHead, layout: Layout, rows: Rows, held: Held, teacher: Teacher | None) -> Rows:
     """The gap's part of rows. A weight of 0: too little to calibrate on; else 1, until injected anomalies say no.
 
-    Rows that ask the teacher have its part already.
+    Rows that ask the teacher have its part already: the head hears it. What it corrects here is the surprise before the
+    teacher, of which few windows on a CPU are changed.
     """
     ends = _ends(layout, head, rows, held)
     deep_NUJ = _left(teacher, layout, rows, held, ends) if teacher is not None and hears(head.about, layout) else None
@@ -132,6 +133,8 @@ def _left(teacher: Teacher, layout: Layout, rows: Rows, held: Held, ends: _Ends)
     Prototypes are those of the other half. Of the ridge maps these are new windows, but for the few dozen they are of.
     """
     past_RM = ends.real_RM & (ends.row_RM >= rows["gate"][:, None])
+    for scale in layout.teacher_scales:  # a window that crosses into the other half has no held-back score
+        past_RM = past_RM & torch.isfinite(held.view_RLV[..., layout.view_of(scale)]).gather(1, ends.end_RM)
     if not bool(past_RM.any()):
         return None
     found = []

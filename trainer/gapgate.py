@@ -14,7 +14,6 @@ from torch import Tensor
 
 from detector.bank import StudentBank
 from detector.forecast import shape_period
-from detector.gapview import ASK
 from detector.views import Segment
 from trainer.anomalies import KINDS, PAD, inject
 from trainer.histories import History
@@ -25,15 +24,14 @@ AFTER = 8
 LOUD = 6.0  # what is this loud is found anyway: more is no gain
 GAIN = 0.1  # decades, mean over the anomalies, that the head must add beyond what it adds to loud normal windows
 MIN_SLOTS = 256
+ROWS_A_LOOK = 256  # of 72 slots: 230 MB
 
 
 def gains(bank: StudentBank, histories: Sequence[History], adds_R: Tensor) -> Tensor:
     """Decades (R) that the head adds to the loudest slot of an injected anomaly, mean, beyond the `adds_R` that it adds
     to loud normal windows; rows in the order of histories. 0 where a history is too short to put anomalies into.
     """
-    many = EACH * len(KINDS)
     found: list[Tensor] = []
-    looked = iter(bank.look([segment for history in histories for segment in _segments(history)]))
     row = 0
     for history in histories:
         channels = len(history.channels)
@@ -42,15 +40,23 @@ def gains(bank: StudentBank, histories: Sequence[History], adds_R: Tensor) -> Te
         if len(history.values_SC) < MIN_SLOTS:
             found.append(torch.zeros(channels))
             continue
-        windows = [next(looked) for _ in range(many)]
-        # What is too quiet to be asked about is not lifted by normal windows becoming quieter.
-        pairs = [
-            (w.before_CK.cpu(), torch.where(w.before_CK >= ASK, w.after_CK - adds_C[:, None], w.before_CK).cpu())
-            for w in windows
-        ]
-        before_AC, after_AC = (torch.stack([_top(pair[at]) for pair in pairs]) for at in (0, 1))
-        found.append((after_AC - before_AC).mean(0))
+        segments = _segments(history)
+        # A few at a time: what the head sees of a window is 2 KB beside 4 KB of prototypes.
+        step = max(1, ROWS_A_LOOK // channels)
+        lifts = [_lifts(bank, segments[at : at + step], adds_C) for at in range(0, len(segments), step)]
+        found.append(torch.cat(lifts).mean(0))
     return torch.cat(found)
+
+
+def _lifts(bank: StudentBank, segments: Sequence[Segment], adds_C: Tensor) -> Tensor:
+    """Decades (A, C) that the head adds to the loudest slot of each."""
+    lifts = []
+    for window in bank.look(segments):
+        asked_CK, before_CK, after_CK = (value.cpu() for value in window[2:])
+        # What it is not asked about is not lifted by normal windows becoming quieter.
+        lifted_CK = torch.where(asked_CK, after_CK - adds_C[:, None], before_CK)
+        lifts.append(_top(lifted_CK) - _top(before_CK))
+    return torch.stack(lifts)
 
 
 def _top(surprise_CK: Tensor) -> Tensor:

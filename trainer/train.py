@@ -118,7 +118,7 @@ def assemble(
     header = Header(new_version(), layout, members, lineage, datetime.now(UTC).isoformat())
     excess = torch.cat([part.excess_S for part in fitted]).tolist()
     histories = [history for part in fitted for history in part.histories]
-    memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted])
+    memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted]).cpu()
 
     def bank(teacher: Teacher | None = None) -> StudentBank:
         """All of them; without a teacher at depth 0."""

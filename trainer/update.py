@@ -84,7 +84,8 @@ def update(
 def _update_stack(stack: Stack, students: Mapping[str, Student], layout: Layout, teacher: Teacher | None) -> Fitted:
     mine = [students[history.stream] for history in stack.histories]
     device = stack.values_RL.device
-    every = [s.rows if s.layout.teacher else s.rows | without(layout, len(s.member.channels), device) for s in mine]
+    stored = torch.device("cpu")  # as students come from a store
+    every = [s.rows if s.layout.teacher else s.rows | without(layout, len(s.member.channels), stored) for s in mine]
     rows: Rows = {n: torch.cat([of[n] for of in every]).to(device) for n in layout.row_shapes()}
     streams = {n: torch.stack([s.stream[n] for s in mine]).to(device) for n in layout.stream_shapes()}
     # What a shape memory points into is a copy of the history it was made of: it lasts until the next full fit.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from detector.gapview import ASK, TAKEN, corrected
 from detector.settings import DetectorSettings
 from detector.teacher import load_teacher
 from tests.simulation import bank_of, history, quick_settings, simulate
+from trainer import gapfit
 from trainer import train as training
 from trainer.train import Trained, train
 
@@ -133,6 +135,15 @@ def test_a_teacher_is_heard_where_it_looked_and_only_there() -> None:
     assert torch.equal(plain.gap(seen), plain.gap(deep))
 
 
+def test_windows_are_joined_whoever_has_tokens() -> None:
+    about = About(deep=4)
+    plain, deep = _seen(3, about), _seen(2, about)._replace(deep_NUJ=torch.zeros(2, 4, 7))
+    for parts, there in (([plain, deep], [0, 0, 0, 1, 1]), ([deep.at(torch.arange(0)), plain], [0, 0, 0])):
+        joined = Seen.joined(parts)
+        assert joined.deep_NUJ is not None
+        assert torch.isfinite(joined.deep_NUJ).all((1, 2)).int().tolist() == there
+
+
 def test_windows_that_the_teacher_left_out_are_as_if_there_was_none() -> None:
     about = About(deep=16)
     head, seen = _head(about=about), _seen(8, about)
@@ -219,7 +230,8 @@ def test_the_head_changes_what_is_past_the_gate_and_nothing_else(tmp_path: Path)
     _, bank = _trained(tmp_path)
     [window] = bank.look([Segment("white", simulate("white", 0, SLOTS + 400), 400)])
     assert window.seen.form_NCT.shape == (1, 400, 2 * gaphead.FORM, 16)
-    asked = window.before_CK >= ASK
+    asked = window.asked_CK
+    assert torch.equal(asked, window.before_CK >= ASK)
     assert 0.02 < float(asked.float().mean()) < 0.5
     assert torch.equal(window.after_CK[~asked], window.before_CK[~asked])
     assert (window.after_CK[asked] != window.before_CK[asked]).all()
@@ -267,11 +279,13 @@ def test_tokens_of_its_teacher_reach_the_head_where_the_teacher_looked(tmp_path:
 
 
 @pytest.mark.usefixtures("asked_everywhere")
+@pytest.mark.parametrize("scale", [16, 256])
 def test_held_back_windows_are_judged_with_the_tokens_of_rows_that_ask(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: int
 ) -> None:
     torch.set_num_threads(1)
-    asking = quick_settings(tmp_path, teacher="random", teacher_evidence=False, teacher_budget=0.3)
+    own = {"teacher": "random", "teacher_evidence": False, "teacher_budget": 0.3, "scales": [8, 16, 64, 256]}
+    asking = quick_settings(tmp_path, teacher_scales=[scale], **own)
     teacher = load_teacher(asking)
     assert teacher is not None
     about = About(deep=8 * len(teacher.depths), teacher=teacher.identity, teacher_scales=tuple(asking.teacher_scales))
@@ -285,11 +299,24 @@ def test_held_back_windows_are_judged_with_the_tokens_of_rows_that_ask(
         return gap(head, seen)
 
     monkeypatch.setattr(GapHead, "gap", told)
+    held_back: list[torch.Tensor] = []
+    left = gapfit._left
+
+    def noted(*a: Any) -> torch.Tensor | None:
+        out, (_, layout, _, held, ends) = left(*a), a
+        view_RM = held.view_RLV[..., layout.view_of(scale)].gather(1, ends.end_RM)
+        if out is not None:
+            held_back.append(view_RM.flatten()[torch.isfinite(out).all((1, 2))])
+        return out
+
+    monkeypatch.setattr(gapfit, "_left", noted)
     train(
         [history("white", simulate("white", 0, SLOTS)), history("short", simulate("white", 1, 200))],
         teacher,
         asking.model_copy(update={"gap_head": str(path)}),
     )
+    assert sum(map(len, held_back)) > 0
+    assert all(torch.isfinite(view_N).all() for view_N in held_back)  # nothing of the other half
     held = next(seen for seen in asked if len(seen.said_NV))  # of the fit
     assert held.deep_NUJ is not None
     looked_N = torch.isfinite(held.deep_NUJ).all((1, 2))
@@ -299,6 +326,17 @@ def test_held_back_windows_are_judged_with_the_tokens_of_rows_that_ask(
     assert not looked_N[row_N < gate - 1e-4].any()
     # each output in units of what the student leaves of it: about 1
     assert 0.5 < float(held.deep_NUJ[looked_N].float().sinh().square().mean().sqrt()) < 2.5
+
+
+def test_streams_without_a_student_need_no_head(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path, gap_head=str(_file(tmp_path)))
+    bank = StudentBank(None, settings)
+    values = simulate("white", 0, 300)
+    [alone] = bank.score([Segment("new", values, 9)])
+    [same] = StudentBank(None, quick_settings(tmp_path)).score([Segment("new", values, 9)])
+    np.testing.assert_array_equal(alone.surprise_K, same.surprise_K)
+    assert np.isfinite(alone.surprise_K).all()
+    assert bank.score([]) == []
 
 
 @pytest.mark.usefixtures("asked_everywhere")
@@ -337,13 +375,16 @@ def test_the_packaged_head_is_there_and_small() -> None:
     assert "generated" in head.about.lineage["families"]
 
 
-def test_a_head_that_adds_nothing_is_not_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [0, 30])
+def test_a_head_that_adds_nothing_is_not_asked(tmp_path: Path, missing: int) -> None:
+    torch.set_num_threads(1)
     silent = Trunk(About())
     with torch.no_grad():
         for weight in (*silent.out.parameters(), *silent.direct.parameters()):
             weight.zero_()
     path = tmp_path / "silent.safetensors"
     path.write_bytes(GapHead(silent, About()).data())
-    values = simulate("wave", 0, SLOTS)
+    values = simulate("wave", 0, 3000)
+    values[np.arange(3000) % 150 < missing] = np.nan  # windows that it cannot judge: nothing is lifted there
     trained = train([history("wave", values)], None, quick_settings(tmp_path, gap_head=str(path)))
     assert (trained.rows["gap.weight"] == 0).all()

@@ -188,6 +188,7 @@ def test_a_folder_may_bring_a_trained_adapter(tmp_path: Path) -> None:
     save_file({"adapter": torch.ones(2, 32)}, tmp_path / "llama" / "adapter.safetensors")
     own = _teacher(tmp_path, teacher=name, teacher_dtype="float32")
     assert own.identity != plain.identity
+    assert own.identity != _teacher(tmp_path, teacher=name, teacher_dtype="float32", teacher_seed=8).identity
     flipped = _windows(4).reshape(4, 8, 2).flip(-1).reshape(4, 16)
     # both points of a patch count alike to an adapter of ones, and not to a random one
     torch.testing.assert_close(own.tokens(flipped), own.tokens(_windows(4)), atol=1e-4, rtol=1e-4)

@@ -18,7 +18,7 @@ from torch import Tensor
 from detector.bank import StudentBank
 from detector.forecast import shape_period
 from detector.gaphead import About, Seen
-from detector.gapview import ASK, Window
+from detector.gapview import Window
 from detector.settings import NO_GAP
 from detector.teacher import DIMS, Teacher
 from detector.views import Segment
@@ -114,13 +114,13 @@ def _together(
 
 def _taken(window: Window, rng: np.random.Generator, asked: int, others: int) -> Seen:
     """Some of a piece's windows: most of them such as the head is asked about."""
-    whole_K, ask_K = window.whole_CK[0], window.before_CK[0] >= ASK
+    whole_K, ask_K = window.whole_CK[0], window.asked_CK[0]
     places = []
-    for mask_K, most in ((whole_K & ask_K, asked), (whole_K & ~ask_K, others)):
-        at = mask_K.nonzero()[:, 0].numpy()
+    for mask_K, most in ((ask_K, asked), (whole_K & ~ask_K, others)):
+        at = mask_K.nonzero()[:, 0].cpu().numpy()
         places.append(rng.permutation(at)[:most])
     index_N = torch.from_numpy(np.sort(np.concatenate(places)))
-    return window.seen.over(lambda value: value[0, index_N].to(_HALF))
+    return window.seen.over(lambda value: value[0].cpu()[index_N].to(_HALF))
 
 
 def _pieces(values_L: np.ndarray, row: int, seed: int) -> list[_Piece]:

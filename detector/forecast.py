@@ -24,9 +24,11 @@ PERIOD_MAX = 1440  # a day of minutes; two of them are the context that such a r
 _PERIOD_FROM = 16384  # newest slots that the period is looked for in
 _PEAK = 0.1  # smallest autocorrelation of a period
 _STRONG = 0.3  # share of the variance that the periodic mean must explain
-_TIMES = 4  # periods in the history
+_TIMES = 5  # periods in the history: in its first half must be slots with two seasons before them
 SHAPE_PERIOD_MIN, SHAPE_PERIOD_MAX = 10, 1000
 SHAPE_PERIOD = 100.0
+_SHAPE_TIMES = 3
+# Of peaks nearly as high as the highest the first is meant: its multiples say no more, and ask for longer histories.
 _NEARLY = 0.9
 
 
@@ -88,7 +90,7 @@ class Forecast:
         )
         columns = [padded_RX[:, : count + self.lags - 1].float().unfold(1, self.lags, 1)]
         columns += [_mean_before(there_RL, slots, self.ahead, count)[..., None] for slots in MEANS]
-        before_RX, twice_RK, from_R = season(there_RL, rows, count)
+        before_RX, twice_RK = season(there_RL, rows, count)
         mean_RX = moving_mean(before_RX, _SMOOTH).float()
         seasonal_R1 = (rows["period"] > 0)[:, None]
         near = SEASON_SPAN - SEASON_AFTER  # where the value one season ago begins
@@ -103,7 +105,11 @@ class Forecast:
         columns += [(value_RK.float() * seasonal_R1)[..., None] for value_RK in seasonal_6RK]
         columns.append(torch.ones_like(columns[-1]))
         ends_K = torch.arange(length - count, length, device=x_RL.device)
-        there_RK = ends_K >= from_R.clamp_min(past)[:, None]
+        from_R1 = torch.full_like(gap_RL[:, :1], past, dtype=torch.long)
+        if "season.once" not in rows:  # a history: what it begins with has no past of its own
+            first_R1 = (~gap_RL).long().argmax(1, keepdim=True)
+            from_R1 = first_R1 + (2 * rows["period"].long()[:, None]).clamp_min(self.reach - 1)
+        there_RK = ends_K >= from_R1
         return torch.cat(columns, -1), there_RK if whole else there_RK & ~self._gaps(gap_RL, count)
 
     def _gaps(self, gap_RL: Tensor, count: int) -> Tensor:
@@ -114,21 +120,20 @@ class Forecast:
         return moving_mean(gaps_RX, self.lags)[:, length - count : length] > 0.5 / self.lags
 
 
-def season(x_RL: Tensor, rows: Rows, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Values around one season before the last `count` slots (R, K + SEASON_SPAN), two seasons before them (R, K), and
-    the first slot (R) that has both.
+def season(x_RL: Tensor, rows: Rows, count: int) -> tuple[Tensor, Tensor]:
+    """Values around one season before the last `count` slots (R, K + SEASON_SPAN), and two seasons before them (R, K).
 
     `rows` may bring them ("season.once", "season.twice"; gaps are the centre): then the rows need not be as long.
     """
     if "season.once" in rows:
         once_RX, twice_RK = (rows[f"season.{name}"].nan_to_num(nan=0.0) for name in ("once", "twice"))
-        return once_RX, twice_RK, torch.zeros_like(rows["period"])
+        return once_RX, twice_RK
     length = x_RL.shape[1]
     p_R = torch.where(rows["period"] > 0, rows["period"], PERIOD_MIN).long()
     once_X = torch.arange(length - count - SEASON_SPAN + SEASON_AFTER, length + SEASON_AFTER, device=x_RL.device)
     twice_K = torch.arange(length - count, length, device=x_RL.device)
     once_RX = x_RL.gather(1, (once_X - p_R[:, None]).clamp(0, length - 1))
-    return once_RX, x_RL.gather(1, (twice_K - 2 * p_R[:, None]).clamp_min(0)), 2.0 * rows["period"]
+    return once_RX, x_RL.gather(1, (twice_K - 2 * p_R[:, None]).clamp_min(0))
 
 
 def _mean_before(x_RL: Tensor, slots: int, back: int, count: int) -> Tensor:
@@ -147,34 +152,41 @@ def _mean_before(x_RL: Tensor, slots: int, back: int, count: int) -> Tensor:
 def find_period(x_RL: Tensor) -> Tensor:
     """Slots of each row's season (R), 0 where it has none that explains enough.
 
-    Highest peak of the autocorrelation between PERIOD_MIN and PERIOD_MAX slots, taken when the history holds it four
-    times and the mean of its phases explains 30 % of the variance.
+    First of the highest peaks of the autocorrelation between PERIOD_MIN and PERIOD_MAX slots, taken when the history
+    holds it five times and the mean of its phases explains 30 % of the variance.
     """
     x_RL = x_RL[:, -_PERIOD_FROM:]
-    height_RX = _peaks(x_RL, PERIOD_MIN, min(PERIOD_MAX, x_RL.shape[1] // _TIMES))
+    height_RX = _peaks(x_RL, PERIOD_MIN, PERIOD_MAX, _TIMES)
     if not height_RX.shape[1]:
         return torch.zeros(len(x_RL), device=x_RL.device)
-    best = height_RX.max(-1)
-    period_R = torch.where(best.values > _PEAK, best.indices + PERIOD_MIN, 0)
+    top_R, first_R = _first_of_the_highest(height_RX)
+    period_R = torch.where(top_R > _PEAK, first_R + PERIOD_MIN, 0)
     return torch.where(_strength(x_RL, period_R) > _STRONG, period_R, 0).float()
 
 
 def shape_period(x_RL: Tensor) -> Tensor:
     """Slots of each row's shortest cycle (R), for the widths of shapes; SHAPE_PERIOD where there is no peak.
 
-    The first peak of the autocorrelation that is nearly as high as the highest: its multiples say no more.
+    The first of the highest peaks of the autocorrelation.
     """
     x_RL = x_RL[:, -_PERIOD_FROM:]
-    height_RX = _peaks(x_RL, SHAPE_PERIOD_MIN, min(SHAPE_PERIOD_MAX, x_RL.shape[1] // 3))
+    height_RX = _peaks(x_RL, SHAPE_PERIOD_MIN, SHAPE_PERIOD_MAX, _SHAPE_TIMES)
     if not height_RX.shape[1]:
         return torch.full((len(x_RL),), SHAPE_PERIOD, device=x_RL.device)
+    top_R, first_R = _first_of_the_highest(height_RX)
+    return torch.where(top_R > 0, first_R + SHAPE_PERIOD_MIN, SHAPE_PERIOD).float()
+
+
+def _first_of_the_highest(height_RX: Tensor) -> tuple[Tensor, Tensor]:
+    """Height of the highest peak (R), and the place of the first that is nearly as high."""
     top_R1 = height_RX.amax(1, keepdim=True)
-    first_R = ((height_RX >= _NEARLY * top_R1) & (height_RX > 0)).long().argmax(1)
-    return torch.where(top_R1[:, 0] > 0, first_R + SHAPE_PERIOD_MIN, SHAPE_PERIOD).float()
+    return top_R1[:, 0], ((height_RX >= _NEARLY * top_R1) & (height_RX > 0)).long().argmax(1)
 
 
-def _peaks(x_RL: Tensor, low: int, high: int) -> Tensor:
-    """Autocorrelation at its local maxima between lags `low` and `high` (R, high − low + 1), −1 elsewhere."""
+def _peaks(x_RL: Tensor, low: int, high: int, times: int) -> Tensor:
+    """Autocorrelation at its local maxima between lags `low` and `high` (R, X), −1 elsewhere; of each row only lags that
+    its history holds `times` times."""
+    high = min(high, x_RL.shape[1] // times)
     if high <= low + 1:
         return torch.zeros(len(x_RL), 0, device=x_RL.device)
     there_RL = torch.isfinite(x_RL)
@@ -190,7 +202,9 @@ def _peaks(x_RL: Tensor, low: int, high: int) -> Tensor:
     correlation_RX = correlation_RX / correlation_RX[:, :1].clamp_min(1e-12)
     inner_RX = correlation_RX[:, low : high + 1]
     is_peak_RX = (inner_RX >= correlation_RX[:, low - 1 : high]) & (inner_RX >= correlation_RX[:, low + 1 : high + 2])
-    return torch.where(is_peak_RX, inner_RX, -1.0)
+    slots_R1 = x_RL.shape[1] - there_RL.long().argmax(1, keepdim=True)  # histories are padded on the left
+    held_RX = torch.arange(low, high + 1, device=x_RL.device) * times <= slots_R1
+    return torch.where(is_peak_RX & held_RX, inner_RX, -1.0)
 
 
 def _strength(x_RL: Tensor, period_R: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 
 from detector.bank import Segment, StudentBank
 from detector.deep import CPU_BUDGET, gate_of
+from streamer.controls import UNTOUCHED
 from tests.simulation import KINDS, Array, fitted_bank, history, quick_settings, simulate
 
 SEEDS = 4
@@ -110,6 +111,16 @@ def test_history_with_gaps_and_excluded_spans_teaches_the_rest(tmp_path: Path) -
     assert trained.rows["scale"].item() == pytest.approx(1.0, abs=0.15)
     [score] = bank.score([Segment("white", np.concatenate([simulate("white", 1, 400), values[300:340]]), 40)])
     assert score.surprise_K.min() > 3
+
+
+@pytest.mark.parametrize("slots", [600, 2400])
+def test_clean_waves_pass_the_gate(tmp_path: Path, slots: int) -> None:
+    """Halves of a history must not differ by what its season has made of its padding."""
+    starts = [17_900_000_000 + 7919 * i for i in range(6)]
+    waves = [UNTOUCHED.values(start, start + slots).astype(np.float32)[:, None] for start in starts]
+    trained, _ = fitted_bank([history(f"wave-{i}", x) for i, x in enumerate(waves)], quick_settings(tmp_path))
+    assert [verdict.passed for verdict in trained.verdicts] == [True] * len(starts)
+    assert np.median([verdict.excess for verdict in trained.verdicts]) <= 5
 
 
 def test_every_kind_has_figures_of_its_gate(tmp_path: Path) -> None:

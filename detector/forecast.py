@@ -108,7 +108,7 @@ class Forecast:
         from_R1 = torch.full_like(gap_RL[:, :1], past, dtype=torch.long)
         if "season.once" not in rows:  # a history: what it begins with has no past of its own
             first_R1 = (~gap_RL).long().argmax(1, keepdim=True)
-            from_R1 = first_R1 + (2 * rows["period"].long()[:, None]).clamp_min(self.reach - 1)
+            from_R1 = first_R1 + (2 * rows["period"].long()[:, None]).clamp_min(past)
         there_RK = ends_K >= from_R1
         return torch.cat(columns, -1), there_RK if whole else there_RK & ~self._gaps(gap_RL, count)
 

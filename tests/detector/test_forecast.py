@@ -31,6 +31,6 @@ def test_a_history_s_first_slots_are_neither_forecast_nor_learnt_from(period: fl
     rows: Rows = {"period": torch.tensor([period])}
     rows |= forecast.fit(x_RL, torch.ones_like(x_RL, dtype=torch.bool), rows)
     score_L = forecast.score(x_RL, rows, 2047)[0]
-    begin = first + max(2 * int(period), forecast.reach - 1)
+    begin = first + max(2 * int(period), forecast.ahead + forecast.lags - 1)
     assert torch.isnan(score_L[: begin - 1]).all()
     assert torch.isfinite(score_L[begin - 1 :]).all()

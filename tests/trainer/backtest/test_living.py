@@ -15,7 +15,7 @@ from trainer.backtest.replay import Replayed, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.histories import History
-from trainer.train import Trained, train
+from trainer.train import Trained, Verdict, train
 
 CHANGE, SLOTS = 1500, 4000
 QUICK = {"shape_share": 0.0, "refit_slots": 1000, "update_slots": 256}
@@ -79,8 +79,12 @@ def test_what_was_critical_is_not_learnt_from(
     assert gone.sum() <= (0 if learnt else alert.end + 1 - alert.onset)
 
 
-def test_the_gate_is_obeyed(tmp_path: Path) -> None:
-    made = _live(waves(), tmp_path, gate_max_excess=1.01, gate_min_recall=1.0)
-    assert made.gate != "passed"
+def test_the_gate_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(history: History, excess: float, recall: float, settings: BacktestSettings) -> Verdict:
+        return Verdict(False, excess, recall, "refused")
+
+    monkeypatch.setattr("trainer.train._verdict", refused)
+    made = _live(waves(), tmp_path)
+    assert made.gate == "refused"
     [alert] = made.alerts
     assert "warming" in alert.reason

@@ -28,7 +28,7 @@ from detector.student import Layout
 from streamer.errors import AnomalyLLMError
 
 log = structlog.get_logger(__name__)
-FORMAT = 3
+FORMAT = 4
 SUFFIX = ".safetensors"
 _HEADER = "anomalyllm"
 # Most of a student's numbers; half precision costs them less than the calibration can tell.

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from detector import calibration, deep, prior, shapes
 from detector.forecast import SEASON_AFTER, SEASON_SPAN
-from detector.gaphead import About
-from detector.gapview import Said, Window, ask_gap, looked_at
 from detector.pooling import FILL, Windows, moving_mean, points_of
 from detector.rowtypes import Rows
 from detector.shelf import Known, Shelf
@@ -63,12 +61,9 @@ class _Part:
     nearest_RKQ: Tensor
     windows: list[Windows]  # a scale
     view_RKW: Tensor
-    said: Said  # for the gap head
-    left: deep.Left | None  # for it as well
     shape_RK: Tensor  # share of the shape memory in the row's surprise
     width_RK: Tensor  # of the shape view that contributes most
     row_RK: Tensor
-    alert_RK: Tensor  # what alerts: the row's, or what the gap head makes of it
     early_RK: Tensor  # surprise that alerts before a shape is complete, 0 in rows without shapes
     teacher_RK: Tensor
 
@@ -103,7 +98,6 @@ class StudentBank(Shelf):
             groups = self._gather(segments, out)
             parts = [self._shallow(group) for group in groups]
             self._ask_teacher(groups, parts)
-            self._ask_gap(parts)
             for group, part in zip(groups, parts, strict=True):
                 self._finish(group, part, segments, out)
         return [score for score in out if score is not None]
@@ -186,7 +180,7 @@ class StudentBank(Shelf):
             rows["season.once"], rows["season.twice"] = (prepare(x_RX, rows)[:, FILL:] for x_RX in group.season)
         measures = measure(x_RL, rows, self.layout.scales, group.width)
         view_RKV, plain_RK = judge(measures.distance_RKV, rows)
-        row_RK, early_RK, shape_RK, width_RK, told_RK = self._remember(x_RL, rows, plain_RK, group.follows)
+        row_RK, early_RK, shape_RK, width_RK = self._remember(x_RL, rows, plain_RK, group.follows)
         few_R1 = rows["novel"][:, None] > 0
         if bool(few_R1.any()):
             row_RK = torch.where(few_R1, novelty(group.values_RL[:, -group.width :], rows), row_RK)
@@ -199,11 +193,8 @@ class StudentBank(Shelf):
             measures.nearest_RKQ,
             measures.windows,
             view_RKV,
-            Said(row_RK, plain_RK, told_RK),
-            None,
             shape_RK,
             width_RK,
-            row_RK,
             row_RK,
             early_RK,
             torch.zeros_like(padding_RK),
@@ -211,16 +202,14 @@ class StudentBank(Shelf):
 
     def _remember(
         self, x_RL: Tensor, rows: Rows, plain_RK: Tensor, follows: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Rows' surprise with the shape memories of those that have one; what alerts before; share and loudest width;
-        the shapes' own surprise."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rows' surprise with the shape memories of those that have one; what alerts before; share and loudest width."""
         share_RK = torch.zeros_like(plain_RK)
         early_RK = torch.zeros_like(plain_RK)
-        told_RK = torch.zeros_like(plain_RK)
         width_RK = torch.zeros_like(plain_RK, dtype=torch.long)
         [with_X] = (rows["memory"] >= 0).nonzero(as_tuple=True)
         if not len(with_X):
-            return plain_RK, early_RK, share_RK, width_RK, told_RK
+            return plain_RK, early_RK, share_RK, width_RK
         at_X = rows["memory"][with_X].long()
         memories = self._memories.rows
         found = shapes.score(x_RL[with_X], memories, at_X, plain_RK.shape[1], follows)
@@ -236,30 +225,7 @@ class StudentBank(Shelf):
         share_XK = torch.nan_to_num((own["blend"][:, None] * shape_XK / mixed_XK.clamp_min(1e-6)).square())
         share_RK[with_X] = torch.where(early_RK[with_X] > row_RK[with_X], 0.0, share_XK)
         width_RK[with_X] = found.width_RK
-        told_RK[with_X] = shape_XK
-        return row_RK, early_RK, share_RK, width_RK, told_RK
-
-    def look(self, segments: Sequence[Segment], about: About | None = None) -> list[Window]:
-        """What the gap head sees of streams that have a student; `about`: what one would see that is yet to be learnt."""
-        about = about or (self.head.about if self.head is not None else About())
-        out: list[Window | None] = [None] * len(segments)
-        with self._lock, torch.inference_mode():
-            for group in self._gather(segments, [None] * len(segments)):
-                part = self._shallow(group)
-                self._ask_teacher([group], [part])
-                self._ask_gap([part])
-                whole = looked_at(self.layout, part, about)
-                row = 0
-                for s, index in enumerate(group.segments):
-                    size = segments[index].values_SC.shape[1]
-                    out[index] = whole.cut(slice(row, row + size), slice(group.width - group.counts[s], None))
-                    row += size
-        return [window for window in out if window is not None]
-
-    def _ask_gap(self, parts: list[_Part]) -> None:
-        """Windows that are not plainly normal, of all groups, go to the gap head in one call."""
-        if self.head is not None and parts:
-            ask_gap(self.head, self.layout, parts)
+        return row_RK, early_RK, share_RK, width_RK
 
     def _ask_teacher(self, groups: list[_Group], parts: list[_Part]) -> None:
         """Windows past the gate of all groups go to the teacher in one call a scale."""
@@ -284,25 +250,23 @@ class StudentBank(Shelf):
         if not sum(sizes):
             return
         row_N = torch.cat([group.row_R[place[:, 0]] for group, place in zip(groups, places, strict=True)])
-        told = [self._discrepancies(teacher, scale, row_N, parts, places) for scale in self.layout.teacher_scales]
-        deep_NW, left_NDO = torch.cat([d for d, _ in told], -1), torch.cat([left for _, left in told], 1)
-        split = (torch.split(value, sizes) for value in (deep_NW, left_NDO))
-        for part, place, deep_W, left_DO in zip(parts, places, *split, strict=True):
+        found = [self._discrepancies(teacher, scale, row_N, parts, places) for scale in self.layout.teacher_scales]
+        deep_NW = torch.cat(found, -1)
+        for part, place, deep_W in zip(parts, places, torch.split(deep_NW, sizes), strict=True):
             r_N, k_N = place.unbind(1)
             part.view_RKW[r_N, k_N, -views:] = deep_W
-            part.left = deep.Left((r_N, k_N), left_DO)
         rows = {name: self._tables.rows[name][row_N] for name in ("gate", "widen", "blend")}
         at_N = self._tables.rows["deep_at"][row_N].long()
         rows |= {name: self._deep.rows[name][at_N] for name in ("gate_cal", "deep")}
         shallow_N = torch.cat([p.row_RK[at[:, 0], at[:, 1]] for p, at in zip(parts, places, strict=True)])
         judged_N = deep.gated(deep.heard(shallow_N, deep_NW, rows["deep"]), rows)
         for part, place, judged in zip(parts, places, torch.split(judged_N, sizes), strict=True):
-            part.row_RK = part.alert_RK = part.row_RK.index_put(place.unbind(1), judged.to(part.row_RK))
+            part.row_RK = part.row_RK.index_put(place.unbind(1), judged.to(part.row_RK))
 
     def _discrepancies(
         self, teacher: Teacher, scale: int, row_N: Tensor, parts: list[_Part], places: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Surprises (N, D) of the teacher's views at one scale, and what the students left unexplained (N, D, O)."""
+    ) -> Tensor:
+        """Surprises (N, D) of the teacher's views at one scale."""
         view = self.layout.scales.index(scale)
         here = list(zip(parts, places, strict=True))
         window_NT = torch.cat([part.windows[view].value_RKT[at[:, 0], at[:, 1]] for part, at in here])
@@ -321,7 +285,7 @@ class StudentBank(Shelf):
         few_SC[group.stream_R, group.channel_R] = part.rows["novel"] > 0
         stream_cal_SC = self._tables.streams["stream_cal"][group.place_S]
         rank_SK = ranked(row_SCK, few_SC)
-        alert_RK = torch.fmax(part.alert_RK, part.early_RK).where(scored_RK, torch.nan)
+        alert_RK = torch.fmax(part.row_RK, part.early_RK).where(scored_RK, torch.nan)
         row_SCK[group.stream_R, group.channel_R] = alert_RK
         lean_S = self._tables.streams["lean"][group.place_S]
         surprise_SK = leaning(finish(row_SCK, few_SC, stream_cal_SC), lean_S)

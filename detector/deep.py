@@ -5,7 +5,6 @@ depths of each), T points.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,18 +34,10 @@ def gate_of(budget: float) -> float:
     return -math.log10(budget)
 
 
-class Left(NamedTuple):
-    """What students did not predict of the tokens of some windows of a part: for the gap head."""
-
-    at: tuple[Tensor, Tensor]  # rows and slots
-    left_NDO: Tensor  # scale by scale, the depths of each
-
-
 def surprises(
     teacher: Teacher, scale: int, rows: Rows, row_N: Tensor, window_NT: Tensor, nearest_N: Tensor, proto_NT: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Surprises (N, D) of the teacher's views at one scale, of windows whose students' deep part is at `row_N` of
-    `rows`; and what the students did not predict (N, D, O).
+) -> Tensor:
+    """Surprises (N, D) of the teacher's views at one scale, of windows whose students' deep part is at `row_N` of `rows`.
 
     `nearest_N` and `proto_NT`: index of each window's nearest prototype, and that prototype.
     """
@@ -58,7 +49,7 @@ def surprises(
         rows[f"ridge.{scale}"][row_N],
         rows[f"spread.{scale}"][row_N],
     )
-    return calibration.surprise(discrepancy(left_NDO), rows[f"teacher_cal.{scale}"][row_N]), left_NDO
+    return calibration.surprise(discrepancy(left_NDO), rows[f"teacher_cal.{scale}"][row_N])
 
 
 def heard(shallow_X: Tensor, deep_XW: Tensor, weight_XW: Tensor) -> Tensor:

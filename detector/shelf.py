@@ -12,7 +12,6 @@ import torch
 
 from detector import prior, shapes
 from detector.artefact import ArtefactError, ArtefactStore, Student
-from detector.gaphead import load_gap
 from detector.pooling import FILL
 from detector.settings import DetectorSettings
 from detector.student import CONTEXT, Layout
@@ -44,11 +43,9 @@ class Known:
 def layout_of(settings: DetectorSettings, teacher: Teacher | None) -> Layout:
     """The layout that settings and teacher make."""
     own = (tuple(settings.scales), settings.prototypes, settings.shapes, settings.medoids)
-    head = load_gap(settings)
-    gap = head.identity if head is not None else ""
     if teacher is None:
-        return Layout(*own, gap=gap)
-    return Layout(*own, teacher.identity, teacher.depths, tuple(settings.teacher_scales), teacher.outputs, gap)
+        return Layout(*own)
+    return Layout(*own, teacher.identity, teacher.depths, tuple(settings.teacher_scales), teacher.outputs)
 
 
 class Shelf:
@@ -62,11 +59,10 @@ class Shelf:
         self.settings = settings
         self.context = CONTEXT
         self.layout = layout = layout_of(settings, teacher)
-        self.head = load_gap(settings)
         self.device = teacher.device if teacher is not None else torch.device("cpu")
         # Where a row's memory and its part of the teacher stand: most rows have neither, and pay for neither.
         whole: dict[str, tuple[int, ...]] = {
-            **layout.shallow_shapes(), **layout.gap_shapes(), "gate": (), "memory": (), "deep_at": (),
+            **layout.shallow_shapes(), "gate": (), "memory": (), "deep_at": (),
         }  # fmt: skip
         self._tables = Tables(whole, layout.stream_shapes(), self.device)
         self._deep = Tables({n: s for n, s in layout.deep_shapes().items() if n != "gate"}, {}, self.device)
@@ -77,7 +73,7 @@ class Shelf:
         }
         stored = {name: shape for name, shape in layout.shape_shapes().items() if name != "shape.ends"}
         self._memories = Tables({**stored, **unpacked}, {}, self.device)
-        self._shallow_names = [*layout.shallow_shapes(), *layout.gap_shapes(), "memory", "gate"]
+        self._shallow_names = [*layout.shallow_shapes(), "memory", "gate"]
         self._views = views_of(layout)
         self._known: dict[str, Known] = {}
         self._lock = threading.Lock()
@@ -144,10 +140,6 @@ class Shelf:
 
     def _place(self, ref: ModelRef, student: Student) -> Known:
         rows = {name: student.rows[name] for name in self.layout.shallow_shapes()}
-        # Another head's calibrators mean nothing to this one: it is then not asked.
-        same = student.layout.gap == self.layout.gap
-        for name, shape in self.layout.gap_shapes().items():
-            rows[name] = student.rows[name] if same else torch.zeros(len(rows["centre"]), *shape)
         at_C = torch.full((len(rows["centre"]),), -1.0)
         memories = []
         for i, (channel, history_L) in enumerate(student.memories):

@@ -58,7 +58,6 @@ class Layout:
     depths: tuple[int, ...] = ()
     teacher_scales: tuple[int, ...] = ()
     outputs: int = 0
-    gap: str = ""  # identity of the gap head, "" without one
 
     @property
     def views(self) -> int:
@@ -104,13 +103,6 @@ class Layout:
             found[f"used.{scale}"] = (self.prototypes,)
         return found
 
-    def gap_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The same of what a row has for the gap head: whether it is asked, how much louder it makes normal windows,
-        and its calibrator."""
-        if not self.gap:
-            return {}
-        return {"gap.weight": (), "gap.adds": (), "gap.cal": (calibration.WIDTH,)}
-
     def deep_shapes(self) -> dict[str, tuple[int, ...]]:
         """The same of what a row has for the teacher."""
         if not self.teacher:
@@ -129,7 +121,7 @@ class Layout:
 
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
         """The same of everything a row has."""
-        return self.shallow_shapes() | self.gap_shapes() | self.deep_shapes()
+        return self.shallow_shapes() | self.deep_shapes()
 
     def shape_shapes(self) -> dict[str, tuple[int, ...]]:
         """The same of what a row with a shape memory has besides, as it is stored."""

@@ -66,8 +66,7 @@ def views_of(layout: Layout) -> list[View]:
     looks = [View(look.word, 0, look.slots) for look in LOOKS]
     prototypes = [View("prototype", 0, scale) for scale in layout.scales]
     deep = [View("teacher", depth, scale) for scale in layout.teacher_scales for depth in layout.depths]
-    gap = [View("gap", 0, max(layout.scales))] if layout.gap else []
-    return [*looks, *prototypes, *(deep if layout.teacher else []), *gap, View("shape", 0, 0)]
+    return [*looks, *prototypes, *(deep if layout.teacher else []), View("shape", 0, 0)]
 
 
 def unscored(stream: str, count: int, channels: int, version: str | None = None) -> SegmentScore:

@@ -5,13 +5,13 @@ Shapes: R rows, S streams, L slots, N windows, V views, T points, P prototypes, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from detector import calibration, shapes
 from detector.forecast import find_period
-from detector.gaphead import load_gap
 from detector.looks import Look, choose
 from detector.memories import Memories
 from detector.pooling import fill, pool, standardise
@@ -20,7 +20,6 @@ from detector.student import BAND_POINTS, LOOKS, TAIL_FLOOR, Layout, blended, pi
 from detector.teacher import Teacher
 from trainer.distil import Distillation, Shallow
 from trainer.earning import deepen
-from trainer.gapfit import Held, Remembered, fit_gap
 from trainer.histories import History, Stack
 from trainer.leaning import lean
 from trainer.levels import ROW_FLOOR, Levels, learn
@@ -55,6 +54,21 @@ class Fitted:
     excess_S: Tensor  # held-back share of slots above HELD_BACK_LEVEL, in multiples of the promised share
 
 
+class Remembered(NamedTuple):
+    """Normal slots of rows with a shape memory, each judged without its neighbours in time."""
+
+    at_X: Tensor  # rows
+    end_XM: Tensor
+    row_XM: Tensor  # surprise of the row with its shapes; NaN where either is missing
+
+    def told(self, row_RL: Tensor) -> Tensor:
+        """Surprise (R, L) of rows with the shapes that they have: of those with some, NaN but at these slots."""
+        out_RL = row_RL.clone()
+        nowhere_XL = torch.full_like(row_RL[self.at_X], torch.nan)
+        out_RL[self.at_X] = nowhere_XL.scatter(1, self.end_XM, self.row_XM.to(row_RL))
+        return out_RL
+
+
 @dataclass(frozen=True)
 class Halves:
     """Where each row's history is cut for the two-fold cross-fit: both halves hold the same number of samples."""
@@ -85,8 +99,7 @@ def fit_stack(
     halves = _halves(raw_RL)
     held_RNV = torch.stack([_look(look, x_RL, rows, halves) for look in LOOKS], -1)
     points_R = torch.isfinite(raw_RL).sum(-1)
-    parts: tuple[Rows, Rows] = ({}, {})  # prototypes of each half
-    near_RNV = _prototypes(x_RL, rows, halves, points_R, layout, settings.fit_windows, parts)
+    near_RNV = _prototypes(x_RL, rows, halves, points_R, layout, settings.fit_windows)
     held_RNV = torch.cat([held_RNV, near_RNV], -1)
     rows |= _few(scaling, stack, points_R)
     # Such a row is judged by whether its value has been seen, and all of its own have.
@@ -105,10 +118,6 @@ def fit_stack(
         both_RN = row_RN if remembered is None else remembered.told(row_RN)
         shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), both_RN)
         rows |= deepen(teacher, layout, rows, memories, shallow, how)
-    head = load_gap(settings)
-    if head is not None:
-        held = Held(x_RL, first_RN, parts, levels.view(held_RNV), row_RN, remembered)
-        rows |= fit_gap(head, layout, rows, held, teacher)
     unseen_SN = _unseen(held_RNV, first_RN, learnt, stack)
     over_S = (unseen_SN >= HELD_BACK_LEVEL).sum(-1) / torch.isfinite(unseen_SN).sum(-1).clamp_min(1)
     shaped_S = (stack.by_stream(rows["blend"][:, None]) > 0).flatten(1).any(1)
@@ -186,7 +195,7 @@ def _remember(
         first = int(torch.isfinite(x_RL[row]).long().argmax())
         histories.append(x_RL[row, first:].float().cpu())
         own["shape.ends"][i] = (own["shape.ends"][i] - first).clamp_min(0)
-    return Memories(kept_X.tolist(), own, histories), Remembered(kept_X, end_XM, shape_XM, both_XM)
+    return Memories(kept_X.tolist(), own, histories), Remembered(kept_X, end_XM, both_XM)
 
 
 def _strangeness(x_RL: Tensor, rows: Rows, held_RLV: Tensor, layout: Layout) -> Tensor:
@@ -219,16 +228,13 @@ def _prototypes(
     points_R: Tensor,
     layout: Layout,
     windows_max: int,
-    parts: tuple[Rows, Rows],
 ) -> Tensor:
-    """Fills `rows` with the prototypes of the whole history, `parts` with those of each half; returns discrepancies
-    (R, L, Q) held back from each half."""
+    """Fills `rows` with the prototypes of the whole history; returns discrepancies (R, L, Q) held back from each half."""
     length = x_RL.shape[1]
     held_RLQ = torch.full((*x_RL.shape, len(layout.scales)), torch.nan, device=x_RL.device)
     for q, scale in enumerate(layout.scales):
         if length < scale:
-            for empty in (rows, *parts):
-                _empty(empty, layout, scale, x_RL)
+            _empty(rows, layout, scale, x_RL)
             continue
         count = length - scale + 1
         windows = pool(x_RL, scale, count)
@@ -249,7 +255,7 @@ def _prototypes(
         _store(rows, scale, whole)
         size = len(x_RL)
         for half, scored_RN, trained_RN in ((0, second_RN, spans[0]), (1, first_RN, spans[1])):
-            model = parts[half]
+            model: Rows = {}
             _store(model, scale, Prototypes(*(t[half * size : (half + 1) * size] for t in both)))
             distance_RN, _, _ = prototypes(x_RL, model, scale, count)
             usable_RN = scored_RN & enough_R & trained_RN.any(-1, keepdim=True) & torch.isfinite(distance_RN)

@@ -24,7 +24,6 @@ from detector.views import Segment
 from streamer.contracts import ModelRef
 from trainer.distil import Distillation
 from trainer.fit import Fitted, fit_stack
-from trainer.gapgate import GAIN, gains
 from trainer.histories import History, stacks
 from trainer.settings import TrainerSettings
 from trainer.synthetic import KINDS, LENGTH, inject, newest_whole
@@ -120,17 +119,9 @@ def assemble(
     histories = [history for part in fitted for history in part.histories]
     memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted]).cpu()
 
-    def bank(teacher: Teacher | None = None) -> StudentBank:
-        """All of them; without a teacher at depth 0."""
-        made = StudentBank(teacher, settings)
-        made.put(students_of(header, rows, streams, memories, made.layout))
-        return made
-
-    if layout.gap and lineage["job"] == "full":
-        # 1 where the head lifts injected anomalies more than normal windows, else it is not asked
-        gain_R = gains(bank(teacher if layout.teacher else None), histories, rows["gap.adds"]).to(rows["gap.weight"])
-        rows["gap.weight"] = torch.where(gain_R >= GAIN, rows["gap.weight"], 0.0)
-    recall = _recall(bank(), histories)
+    bank = StudentBank(None, settings)
+    bank.put(students_of(header, rows, streams, memories, bank.layout))
+    recall = _recall(bank, histories)
     verdicts = [_verdict(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
     for member, verdict in zip(members, verdicts, strict=True):
         member.metrics.update(excess=round(verdict.excess, 3), recall=verdict.recall)

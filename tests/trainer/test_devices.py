@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from detector.bank import Segment
-from detector.gaphead import GapHead, Seen
 from detector.teacher import Teacher
 from tests.seconddevice import CUDA, SecondDevice, There
 from tests.simulation import bank_of, history, quick_settings, simulate, students_of
-from trainer import train as training
 from trainer.train import train
 from trainer.update import fresh_history, update
 
@@ -31,22 +29,9 @@ class _Teacher(Teacher):
         return torch.tanh(moved_NT @ self._weight_TX).reshape(len(window_NT), 2, 56)
 
 
-def _gap(head: GapHead, seen: Seen) -> torch.Tensor:
-    """Its weights stay here: modules do not take the second device for one."""
-    if not isinstance(seen.said_NV, There):
-        return _GAP(head, seen)
-    here = seen.over(lambda value: value.here if isinstance(value, There) else value)
-    return There(_GAP(head, here))
-
-
-_GAP = GapHead.gap
-
-
 def test_nothing_is_left_on_the_wrong_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(GapHead, "gap", _gap)
-    monkeypatch.setattr(training, "GAIN", -99.0)  # the head is asked whatever it earns
-    settings = quick_settings(tmp_path, gap_head="packaged", teacher_budget=0.3)
+    settings = quick_settings(tmp_path, teacher_budget=0.3)
     values = {kind: simulate(kind, 0, SLOTS + 400) for kind in KINDS}
     two = np.concatenate([simulate("walk", 1, SLOTS), simulate("rare", 1, SLOTS)], 1)
     histories = [history(kind, values[kind][:SLOTS]) for kind in KINDS] + [history("two", two)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.bank import Segment
-from detector.incidents import Rules
-from streamer.controls import UNTOUCHED
-from tests.simulation import fitted_bank, history, openings
+from detector.incidents.machine import Rules
+from detector.model.bank import Segment
+from streamer.demo.control_streams import UNTOUCHED
+from testkit.simulation import fitted_bank, history, openings
 from trainer.settings import TrainerSettings
 
 STREAMS, FRESH = 24, 4000

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from bench.markdown import NONE, number, tabled
-from detector import calibration
-from streamer.logs import configure_logs
+from detector.model import calibration
+from streamer.host.logs import configure_logs
 from trainer.backtest.metrics import areas, buffer_of
 from trainer.backtest.ranking import sustained
 from trainer.backtest.replay import replay

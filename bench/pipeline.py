@@ -21,13 +21,14 @@ import psutil
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from streamer.embedded import EmbeddedStack
-from streamer.kafka import make_consumer, make_producer, provision
-from streamer.keys import Keys
-from streamer.partitioning import home_partition
+from streamer.host.embedded import EmbeddedStack
+from streamer.host.fleet import Workers, worker_env
+from streamer.host.stats import read_stats
+from streamer.kafka.client import make_consumer, make_producer
+from streamer.kafka.topics import provision
+from streamer.placement import home_partition
 from streamer.settings import CommonSettings
-from streamer.stats import read_stats
-from streamer.workers import Workers, worker_env
+from streamer.windows.keys import Keys
 
 NOISE = 0.2
 SHIFT = 4.0  # twenty times the noise, four amplitudes' worth of a sine

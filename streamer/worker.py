@@ -11,19 +11,19 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from streamer.contracts import HEADER_REHOMED
-from streamer.deadletters import dead_letter
-from streamer.decode import Decoded, Decoder
 from streamer.errors import ContractError, FencedError, OffsetConflictError
-from streamer.ingest import Ingest, Plan
-from streamer.kafka import make_producer, patiently
-from streamer.keys import Keys
-from streamer.logs import configure_logs
-from streamer.partitioning import home_partition, shard_of
-from streamer.partitions import Ownership
-from streamer.registry import Registry
-from streamer.rings import read_headers
+from streamer.host.logs import configure_logs
+from streamer.host.stats import Stats
+from streamer.kafka.client import make_producer, patiently
+from streamer.kafka.dead_letters import dead_letter
+from streamer.kafka.ownership import Ownership
+from streamer.kafka.stream_settings import Registry
+from streamer.placement import home_partition, shard_of
 from streamer.settings import StreamerSettings
-from streamer.stats import Stats
+from streamer.windows.decode import Decoded, Decoder
+from streamer.windows.ingest import Ingest, Plan
+from streamer.windows.keys import Keys
+from streamer.windows.ring import read_headers
 
 log = structlog.get_logger(__name__)
 

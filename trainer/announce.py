@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from detector.artefact import SUFFIX
+from detector.model.artefact import SUFFIX
 from streamer.contracts import ModelRecord, ModelRef
-from trainer.train import Verdict
+from trainer.fit.run import Verdict
 
 # A detector may still be loading what was replaced a moment ago.
 KEEP_S = 3600.0

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from streamer.contracts import TrainingRequest
 from streamer.errors import ContractError
-from streamer.rings import StreamWindow
-from trainer.histories import History
+from streamer.windows.ring import StreamWindow
+from trainer.fit.histories import History
 
 
 @dataclass(frozen=True)

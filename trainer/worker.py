@@ -15,21 +15,22 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from detector.artefact import ArtefactStore, StoreError
-from detector.following import Models
-from detector.teacher import load_teacher
+from detector.live.followed import Models
+from detector.model.artefact import ArtefactStore, StoreError
+from detector.model.teacher import load_teacher
 from streamer.contracts import ModelRecord, TrainingRequest
-from streamer.deadletters import dead_letter
 from streamer.errors import ContractError
-from streamer.kafka import RETRIABLE, cluster_id, make_consumer, make_producer, patiently, provision
-from streamer.keys import Keys
-from streamer.logs import configure_logs
-from streamer.registry import Registry
-from streamer.stats import Stats
+from streamer.host.logs import configure_logs
+from streamer.host.stats import Stats
+from streamer.kafka.client import RETRIABLE, cluster_id, make_consumer, make_producer, patiently
+from streamer.kafka.dead_letters import dead_letter
+from streamer.kafka.stream_settings import Registry
+from streamer.kafka.topics import provision
+from streamer.windows.keys import Keys
 from trainer.announce import files_of, unneeded
 from trainer.jobs import merge, parse
+from trainer.run import REDIS_ERRORS, Shop
 from trainer.settings import TrainerSettings
-from trainer.shop import REDIS_ERRORS, Shop
 
 log = structlog.get_logger(__name__)
 GROUP = "trainer"

@@ -12,7 +12,7 @@ from bench.teacher.adapter import BATCH, DEPTH, STEPS, Trained
 from bench.teacher.figures import Interval, Pair, difference, fewer_false, hits, mean
 from bench.teacher.plan import BUDGETS, SAVED, SHARES, TARGETS, TEACHERS, WIDE
 from trainer.backtest.runner import Row
-from trainer.earning import LEAST
+from trainer.fit.evidence import LEAST
 
 WITHOUT = "none"
 

@@ -12,8 +12,8 @@ from streamer.cli.running import err, out, run_until_stopped
 from streamer.settings import CommonSettings
 
 if TYPE_CHECKING:
-    from streamer.embedded import EmbeddedStack
-    from streamer.workers import Workers
+    from streamer.host.embedded import EmbeddedStack
+    from streamer.host.fleet import Workers
 
 # What a Kafka and a Redis client expect when nobody tells them anything; taken if free.
 USUAL_PORTS = (9092, 6379)
@@ -59,9 +59,9 @@ def register(app: typer.Typer) -> None:
 
 
 async def _up(settings: CommonSettings, with_workers: bool) -> None:
-    from streamer.embedded import EmbeddedStack
-    from streamer.kafka import provision
-    from streamer.workers import Workers, worker_env
+    from streamer.host.embedded import EmbeddedStack
+    from streamer.host.fleet import Workers, worker_env
+    from streamer.kafka.topics import provision
 
     state_dir = settings.state_dir.resolve()
     stack_dir = state_dir / "up"

@@ -9,11 +9,11 @@ import orjson
 import pytest
 import redis.asyncio
 
-from detector.workersettings import WorkerSettings
+from detector.live.settings import WorkerSettings
 from streamer.contracts import AnomalyEvent
+from streamer.host.fleet import worker_env
 from streamer.settings import CommonSettings
-from streamer.workers import worker_env
-from tests.integration.detecting import PAST, Ready, events, normal, ready
+from testkit.detecting import PAST, Ready, events, normal, ready
 from tests.integration.test_streamer import until
 
 STREAMS = [f"s{i}" for i in range(12)]

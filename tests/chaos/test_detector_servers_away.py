@@ -4,10 +4,10 @@ from pathlib import Path
 
 import redis.asyncio
 
-from streamer.embedded import EmbeddedStack
-from streamer.kafka import provision
+from streamer.host.embedded import EmbeddedStack
+from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
-from tests.integration.detecting import PAST, events, normal, ready
+from testkit.detecting import PAST, events, normal, ready
 from tests.integration.test_streamer import until
 
 

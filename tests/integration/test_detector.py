@@ -7,14 +7,14 @@ import orjson
 import pytest
 import redis.asyncio
 
-from detector.verdicts import Verdict
+from detector.incidents.record import Verdict
 from streamer.contracts import AnomalyEvent, Feedback, TrainingRequest
-from streamer.kafka import header
-from streamer.keys import Keys
-from streamer.partitioning import home_partition, shard_of
+from streamer.host.stats import read_stats
+from streamer.kafka.client import header
+from streamer.placement import home_partition, shard_of
 from streamer.settings import CommonSettings
-from streamer.stats import read_stats
-from tests.integration.detecting import (
+from streamer.windows.keys import Keys
+from testkit.detecting import (
     PAST,
     STEP_MS,
     Ready,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from streamer.host.fleet import Workers, worker_env
 from streamer.settings import CommonSettings
-from streamer.workers import Workers, worker_env
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -11,12 +11,13 @@ import pytest
 import redis.asyncio
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from streamer.kafka import TableReader, header, make_consumer, make_producer
-from streamer.keys import Keys
-from streamer.partitioning import home_partition, shard_of
-from streamer.rings import all_streams, read_windows
+from streamer.kafka.client import header, make_consumer, make_producer
+from streamer.kafka.tables import TableReader
+from streamer.placement import home_partition, shard_of
 from streamer.settings import CommonSettings, StreamerSettings
-from streamer.wire import FLAG_HISTORY, FLAG_LATE, WindowBatch, decode
+from streamer.windows.keys import Keys
+from streamer.windows.ring import all_streams, read_windows
+from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, WindowBatch, decode
 from streamer.worker import StreamerWorker
 
 pytestmark = pytest.mark.kafka

@@ -12,18 +12,19 @@ import pytest
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from detector.artefact import ArtefactStore
-from detector.bank import Segment, StudentBank
+from detector.model.artefact import ArtefactStore
+from detector.model.bank import Segment, StudentBank
 from streamer.contracts import ModelRecord, TrainingRequest
-from streamer.headers import StreamHeader
-from streamer.kafka import TableReader, make_producer
-from streamer.keys import Keys
-from streamer.partitioning import shard_of
+from streamer.kafka.client import make_producer
+from streamer.kafka.tables import TableReader
+from streamer.placement import shard_of
 from streamer.settings import CommonSettings
-from tests.simulation import simulate
-from trainer.asking import ask
+from streamer.windows.header import StreamHeader
+from streamer.windows.keys import Keys
+from testkit.simulation import simulate
+from trainer.cli.models import details, read_record, read_records, roll_back, table
+from trainer.cli.train import ask
 from trainer.settings import TrainerSettings
-from trainer.showing import details, read_record, read_records, roll_back, table
 from trainer.worker import TrainerWorker
 
 pytestmark = pytest.mark.kafka

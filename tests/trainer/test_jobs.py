@@ -5,12 +5,12 @@ import pytest
 
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.errors import ContractError
-from streamer.headers import StreamHeader
-from streamer.rings import StreamWindow
+from streamer.windows.header import StreamHeader
+from streamer.windows.ring import StreamWindow
 from trainer.announce import files_of, record_of, rolled_back, unneeded
-from trainer.histories import History
+from trainer.fit.histories import History
+from trainer.fit.run import Verdict
 from trainer.jobs import Job, history_of, merge, parse
-from trainer.train import Verdict
 
 
 def _request(stream: str = "a", **changes: object) -> TrainingRequest:

@@ -12,23 +12,22 @@ from functools import partial
 import numpy as np
 import torch
 
-from detector import wording
-from detector.bank import StudentBank
-from detector.cache import Change, Entry
-from detector.incidents import Transition
-from detector.judge import Job, Judge
-from detector.teacher import Teacher
-from detector.verdicts import Verdict
-from streamer.rings import StreamWindow
+from detector.incidents.machine import Transition, wording
+from detector.incidents.record import Verdict
+from detector.live.cache import Change, Entry
+from detector.live.judge import Job, Judge
+from detector.model.bank import StudentBank
+from detector.model.teacher import Teacher
 from streamer.timestamps import NS
-from trainer.backtest.living import GRID_VERSION, LOOK_EVERY, LiveTrainer, ring_of, shelved
+from streamer.windows.ring import StreamWindow
+from trainer.backtest.live import GRID_VERSION, LOOK_EVERY, LiveTrainer, ring_of, shelved
 from trainer.backtest.ranking import sustained
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
-from trainer.histories import History
+from trainer.fit.histories import History
+from trainer.fit.run import train
 from trainer.paper.fit import fit as fit_paper
 from trainer.paper.score import PaperBank, by_windows
-from trainer.train import train
 
 # Slots announced at a time. Scores do not depend on it; it bounds the memory of one call.
 SLOTS_A_CHANGE = 4096

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.backtest.metrics import LATENCIES, precision_recall
-from trainer.train import PASSED
+from trainer.fit.run import PASSED
 
 Row = dict[str, Any]
 # Beyond this many series only the summary is shown, and the series with an error.

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import torch
 
-from detector.teacher import Teacher, load_teacher
+from detector.model.teacher import Teacher, load_teacher
 from trainer.backtest.metrics import LATENCIES, areas, buffer_of, events, rounded
 from trainer.backtest.replay import learnt, replay
 from trainer.backtest.series import Series

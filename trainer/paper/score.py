@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from detector import calibration
-from detector.views import Segment, SegmentScore, View, unscored
-from detector.workersettings import WorkerSettings
+from detector.live.settings import WorkerSettings
+from detector.model import calibration
+from detector.model.scores import Segment, SegmentScore, View, unscored
 from streamer.contracts import ModelRef
 from trainer.paper.fit import CHUNK, VERSION, Fitted
 from trainer.paper.model import gap
@@ -26,7 +26,7 @@ def by_windows(settings: WorkerSettings, held: int) -> WorkerSettings:
 
 
 class PaperBank:
-    """Scores one stream's segments (a `detector.judge.Bank`).
+    """Scores one stream's segments (a `detector.live.judge.Bank`).
 
     Windows end at slots whose number is a multiple of `paper_stride`, whatever the segments: a score does not depend
     on how the slots come. A slot in between has the score of the newest window that has ended.

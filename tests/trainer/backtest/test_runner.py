@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import trainer.backtest.task as module
-from tests.trainer.backtest.made import settings_of, waves, write_folder
+from testkit.waves import settings_of, waves, write_folder
 from trainer.backtest.runner import Row, longest_first, run
 from trainer.backtest.sources import Item, items_of
 from trainer.backtest.tables import Reading

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import trainer.backtest.replay as module
-from detector.incidents import Rules, State, step
-from tests.trainer.backtest.made import BURST, TEST, TRAIN, settings_of, waves
+from detector.incidents.machine import Rules, State, step
+from testkit.waves import BURST, TEST, TRAIN, settings_of, waves
 from trainer.backtest.replay import Replayed, replay
 from trainer.backtest.settings import BacktestSettings
 from trainer.paper.score import by_windows

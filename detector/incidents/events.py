@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from detector.incidents.machine import Transition, incident_id, wording
+from detector.incidents import wording
+from detector.incidents.machine import Transition, incident_id
 from detector.incidents.record import NoData, Verdict
 from streamer.contracts import AnomalyEvent, ChannelShare, Incident, IncidentState, StreamSettings
 from streamer.timestamps import NS, format_ns

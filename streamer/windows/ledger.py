@@ -14,7 +14,7 @@ from streamer.placement import shards_of_partition
 from streamer.windows.keys import Keys
 
 log = structlog.get_logger(__name__)
-SCRIPT = files("streamer").joinpath("apply.lua").read_text()
+SCRIPT = files("streamer.windows").joinpath("apply.lua").read_text()
 # A stored offset of another cluster (the embedded broker was restarted) counts for nothing. A larger epoch stays:
 # two claims may cross, and the later one wins.
 CLAIM = """

@@ -12,7 +12,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from detector.incidents.machine import Transition, wording
+from detector.incidents import wording
+from detector.incidents.machine import Transition
 from detector.incidents.record import Verdict
 from detector.live.cache import Change, Entry
 from detector.live.judge import Job, Judge

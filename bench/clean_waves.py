@@ -25,7 +25,7 @@ def main() -> None:
         trained, bank = fitted_bank([history(f"w{i}", x[:slots]) for i, x in enumerate(waves)], settings)
         scores = bank.score([Segment(f"w{i}", x, FRESH) for i, x in enumerate(waves)])
         alerts = sum(len(openings(score.surprise_K, Rules(threshold=4.0))) for score in scores)
-        print(f"{slots} slots: {sum(v.passed for v in trained.verdicts)} of {STREAMS} pass, {alerts} false alerts")
+        print(f"{slots} slots: {sum(v.passed for v in trained.results)} of {STREAMS} pass, {alerts} false alerts")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
 from streamer.host.embedded import EmbeddedStack
-from streamer.host.fleet import Workers, worker_env
+from streamer.host.fleet import Fleet, worker_env
 from streamer.host.stats import read_stats
 from streamer.kafka.client import make_consumer, make_producer
 from streamer.kafka.topics import provision
@@ -103,7 +103,7 @@ async def main() -> None:
                 bootstrap=stack.bootstrap, redis_url=stack.redis_url, assignment="all", state_dir=Path(folder)
             )
             await provision(settings)
-            workers = Workers({**os.environ, **worker_env(settings)}, Path(folder))
+            workers = Fleet({**os.environ, **worker_env(settings)}, Path(folder))
             workers.start()
             producer = await make_producer(settings)
             # so far back that the backlog's last slots are not in the future
@@ -117,7 +117,7 @@ async def main() -> None:
     print(json.dumps({"streams": arguments.streams, "history": arguments.history, **report}))
 
 
-async def run(bench: Bench, workers: Workers, history: int, seconds: int) -> dict[str, object]:
+async def run(bench: Bench, workers: Fleet, history: int, seconds: int) -> dict[str, object]:
     """The three parts: fit, live, backlog."""
     await bench.until("detector", "at", 1)
     begun = time.monotonic()
@@ -185,7 +185,7 @@ async def drain(bench: Bench, slot: int) -> dict[str, float]:
     return {"backlog_slots_per_s": round(total / (time.monotonic() - begun)), "teacher_windows": teacher}
 
 
-def cpu_of(workers: Workers) -> float:
+def cpu_of(workers: Fleet) -> float:
     """CPU seconds of this process's children: the workers and the servers."""
     total = 0.0
     for child in psutil.Process().children(recursive=True):

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from detector.incidents.record import Verdict
-from detector.live.cache import Change, Entry
+from detector.incidents.record import StreamState
+from detector.live.cache import Entry, WindowChange
 from detector.live.settings import WorkerSettings
-from detector.model.scores import Segment, SegmentScore, View
+from detector.model.scores import Segment, SegmentScore, ViewName
 from streamer.contracts import ModelRef
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow
@@ -59,7 +59,7 @@ def score_of(stream: str, values_KC: np.ndarray) -> SegmentScore:
     channel_KC = np.minimum(np.abs(deviation_KC), 12.0)
     shape = values_KC.shape
     return SegmentScore(
-        stream, "v1", [View("prototype", 0, 4), View("teacher", 2, 64)], channel_KC.max(1), channel_KC.max(1),
+        stream, "v1", [ViewName("prototype", 0, 4), ViewName("teacher", 2, 64)], channel_KC.max(1), channel_KC.max(1),
         channel_KC,
         np.zeros(shape, np.int16), np.full(shape, 4, np.int16), np.full(shape, 7, np.int16),
         np.full(shape, 10.0, np.float32),
@@ -87,9 +87,9 @@ def entry_of(stream: str, values_SC: np.ndarray, lo: int = 1000, keep: int = CON
     return Entry(stream, window, keep, hi)
 
 
-def verdict_of(entry: Entry, **own: object) -> Verdict:
+def state_of(entry: Entry, **own: object) -> StreamState:
     """Nothing has happened yet."""
-    made = Verdict(1, INTERVAL_NS, 0, entry.scored, model="v1")
+    made = StreamState(1, INTERVAL_NS, 0, entry.scored, model="v1")
     for name, value in own.items():
         setattr(made, name, value)
     return made
@@ -97,11 +97,11 @@ def verdict_of(entry: Entry, **own: object) -> Verdict:
 
 def change_of(
     seq: int, first: int, values: Sequence[float] | np.ndarray, flags: int = 0, grid_version: int = 1
-) -> Change:
+) -> WindowChange:
     """A change of one channel."""
     values_NC = np.asarray(values, np.float32).reshape(len(values), -1)
     data = int(np.isfinite(values_NC).any(1).sum())
-    return Change(seq, grid_version, first, values_NC, INTERVAL_NS, 0, (5, 6), 1_000, flags, data)
+    return WindowChange(seq, grid_version, first, values_NC, INTERVAL_NS, 0, (5, 6), 1_000, flags, data)
 
 
 def column(values: Sequence[float] | np.ndarray) -> np.ndarray:

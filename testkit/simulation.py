@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from detector.incidents.machine import Rules, State, step
+from detector.incidents.machine import Rules, Tracker, step
 from detector.model.artefact import Student
 from detector.model.bank import StudentBank
 from detector.model.teacher import Teacher, load_teacher
@@ -21,10 +21,10 @@ Array = npt.NDArray[np.float64]
 
 def openings(surprise_K: npt.NDArray[np.floating], rules: Rules) -> list[int]:
     """Slots at which the incident machine opens, every slot counting."""
-    state, slots = State(), []
+    state, slots = Tracker(), []
     for slot, surprise in enumerate(surprise_K.tolist()):
-        told = step(state, rules, slot, surprise, True)
-        if told is not None and told.state == "open":
+        published = step(state, rules, slot, surprise, True)
+        if published is not None and published.state == "open":
             slots.append(slot)
     return slots
 
@@ -85,10 +85,10 @@ def history(stream: str, values_SC: npt.NDArray[np.float32], lo: int = 0) -> His
     return History(stream, tuple(f"c{c}" for c in range(values_SC.shape[1])), values_SC, lo, 1)
 
 
-def quick_settings(folder: Path, **changes: object) -> TrainerSettings:
+def quick_settings(folder: Path, **window_changes: object) -> TrainerSettings:
     """Settings of a test: no teacher unless asked for (it is then heard), few medoids to be quick, all under `folder`."""
     return TrainerSettings.model_validate(
-        {"teacher": "none", "teacher_evidence": False, "medoids": 64, "state_dir": folder, **changes}
+        {"teacher": "none", "teacher_evidence": False, "medoids": 64, "state_dir": folder, **window_changes}
     )
 
 

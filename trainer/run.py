@@ -17,7 +17,7 @@ from trainer.announce import record_of
 from trainer.fit.histories import History
 from trainer.fit.run import Trained, train
 from trainer.fit.update import LayoutChangedError, check, fresh_history, update
-from trainer.jobs import Job, history_of
+from trainer.jobs import TrainingJob, history_of
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ class Outcome:
 
 
 @dataclass
-class Shop:
+class TrainingRun:
     """All that jobs need."""
 
     settings: TrainerSettings
@@ -44,7 +44,7 @@ class Shop:
     store: ArtefactStore
     teacher: Teacher | None
 
-    async def work(self, jobs: Mapping[str, Job], known: Mapping[str, ModelRecord]) -> Outcome:
+    async def work(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord]) -> Outcome:
         """Do all jobs: one run for the full fits, one for the updates. Waits while Redis or the store are away."""
         outcome = Outcome()
         histories = await self._histories(jobs, outcome)
@@ -71,7 +71,7 @@ class Shop:
         outcome.updated = await self._run(renew, fresh, known, outcome)
         return outcome
 
-    async def _histories(self, jobs: Mapping[str, Job], outcome: Outcome) -> list[History]:
+    async def _histories(self, jobs: Mapping[str, TrainingJob], outcome: Outcome) -> list[History]:
         names = sorted(jobs)
         windows = await patiently(
             "Redis", lambda: read_windows(self.redis, self.keys, names, self.settings.partitioner), REDIS_ERRORS
@@ -138,10 +138,10 @@ class Shop:
             f"artefact store {self.store.uri}", lambda: asyncio.to_thread(self.store.write, name, data), (StoreError,)
         )
         refs = trained.refs(uri, sha256)
-        for member, verdict in zip(trained.header.members, trained.verdicts, strict=True):
-            record = record_of(member.stream, refs[member.stream], verdict, known.get(member.stream))
+        for member, result in zip(trained.header.members, trained.results, strict=True):
+            record = record_of(member.stream, refs[member.stream], result, known.get(member.stream))
             outcome.records[member.stream] = record
-            if not verdict.passed:
-                log.warning("student stays a shadow", stream=member.stream, reason=verdict.reason)
+            if not result.passed:
+                log.warning("student stays a shadow", stream=member.stream, reason=result.reason)
         log.info("artefact stored", artefact=name, streams=len(refs), kb=len(data) // 1024)
         return len(refs)

@@ -5,7 +5,7 @@ from typing import Any
 
 from detector.incidents import wording
 from detector.incidents.machine import Transition, incident_id
-from detector.incidents.record import NoData, Verdict
+from detector.incidents.record import NoData, StreamState
 from streamer.contracts import AnomalyEvent, ChannelShare, Incident, IncidentState, StreamSettings
 from streamer.timestamps import NS, format_ns
 
@@ -23,17 +23,17 @@ class Context:
     now_ns: int
 
 
-def anomaly_event(stream: str, verdict: Verdict, transition: Transition, context: Context) -> AnomalyEvent:
+def anomaly_event(stream: str, stream_state: StreamState, transition: Transition, context: Context) -> AnomalyEvent:
     """An anomaly's event out of a transition; its episode has evidence."""
     episode, slot = transition.episode, transition.slot
     evidence: dict[str, Any] = episode.evidence
-    interval_s = verdict.interval_ns / NS
+    interval_s = stream_state.interval_ns / NS
     incident = _incident(
-        stream, verdict, context, episode.anchor, episode.revision, transition.state, slot,
+        stream, stream_state, context, episode.anchor, episode.revision, transition.state, slot,
         kind="anomaly",
         severity=episode.severity,
-        started_at=format_ns(verdict.slot_ns(episode.onset)),
-        ended_at=None if episode.ended is None else format_ns(verdict.slot_ns(episode.ended)),
+        started_at=format_ns(stream_state.slot_ns(episode.onset)),
+        ended_at=None if episode.ended is None else format_ns(stream_state.slot_ns(episode.ended)),
         slots=episode.last() - episode.onset + 1,
         score=round(episode.peak, 3),
         tail_probability=10.0**-episode.peak,
@@ -53,17 +53,17 @@ def anomaly_event(stream: str, verdict: Verdict, transition: Transition, context
 
 
 def no_data_event(
-    stream: str, verdict: Verdict, silence: NoData, state: IncidentState, slot: int, context: Context
+    stream: str, stream_state: StreamState, silence: NoData, state: IncidentState, slot: int, context: Context
 ) -> AnomalyEvent:
     """A no-data incident's event; `slot` is the newest one without data, or the first with data again."""
     slots = max(slot - silence.anchor + (state == "open"), 0)
-    seconds = slots * verdict.interval_ns / NS
+    seconds = slots * stream_state.interval_ns / NS
     incident = _incident(
-        stream, verdict, context, silence.anchor, silence.revision, state, slot,
+        stream, stream_state, context, silence.anchor, silence.revision, state, slot,
         kind="no_data",
         severity="warning",
-        started_at=format_ns(verdict.slot_ns(silence.anchor)),
-        ended_at=format_ns(verdict.slot_ns(slot)) if state == "resolved" else None,
+        started_at=format_ns(stream_state.slot_ns(silence.anchor)),
+        ended_at=format_ns(stream_state.slot_ns(slot)) if state == "resolved" else None,
         slots=slots,
         score=0.0,
         tail_probability=1.0,
@@ -78,12 +78,12 @@ def no_data_event(
 
 
 def _incident(
-    stream: str, verdict: Verdict, context: Context, anchor: int, revision: int, state: IncidentState, slot: int,
+    stream: str, stream_state: StreamState, context: Context, anchor: int, revision: int, state: IncidentState, slot: int,
     **fields: Any,
 ) -> Incident:  # fmt: skip
-    updated_ns = verdict.slot_ns(slot)
+    updated_ns = stream_state.slot_ns(slot)
     return Incident(
-        incident_id=incident_id(stream, verdict.grid_version, anchor, fields["kind"]),
+        incident_id=incident_id(stream, stream_state.grid_version, anchor, fields["kind"]),
         revision=revision,
         state=state,
         stream=stream,
@@ -91,7 +91,7 @@ def _incident(
         labels=context.settings.labels,
         historic=context.now_ns - updated_ns > HISTORIC_S * NS,
         updated_at=format_ns(updated_ns),
-        grid_version=verdict.grid_version,
+        grid_version=stream_state.grid_version,
         anchor_slot=anchor,
         slot=slot,
         source_partition=context.partition,

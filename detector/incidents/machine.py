@@ -93,9 +93,9 @@ class Episode:
     hot: int  # newest slot at or above the closing threshold
     stricter: float = 0.0  # … and how many decades more it took
     revision: int = 0
-    told_peak: float = 0.0  # peak at the newest revision
+    revised_peak: float = 0.0  # peak at the newest revision
     length: int = 1  # scored slots since the opening
-    tell_at: int = 0  # length of the next periodic update
+    revise_at: int = 0  # length of the next periodic update
     calm: int = 0  # scored slots in a row below the closing threshold
     ended: int | None = None
     retracted: bool = False
@@ -113,7 +113,7 @@ class Episode:
 
 
 @dataclass(slots=True)
-class State:
+class Tracker:
     """All that the machine remembers of a stream."""
 
     hits: list[int] = field(default_factory=list)  # surprising slots among the newest `open_window` scored ones
@@ -130,14 +130,14 @@ class State:
         return self.incident is None and not self.hits and self.muted is None
 
 
-def strictness(state: State, rules: Rules, slot: int) -> float:
+def strictness(tracker: Tracker, rules: Rules, slot: int) -> float:
     """Decades by which surprises must exceed the threshold: none up to two openings where two are expected.
 
     It is what a rate of alerts above the dial's says of the tail, drawn towards the dial while alerts are few.
     """
     if not rules.fatigue:
         return 0.0
-    recent = sum(slot - opened < rules.memory for opened in state.openings)
+    recent = sum(slot - opened < rules.memory for opened in tracker.openings)
     return max(0.0, math.log10((recent + PATIENCE) / (EXPECTED + PATIENCE)))
 
 
@@ -150,7 +150,7 @@ class Transition(NamedTuple):
     baseline: bool = False
 
 
-def step(state: State, rules: Rules, slot: int, surprise: float, counts: bool) -> Transition | None:
+def step(tracker: Tracker, rules: Rules, slot: int, surprise: float, counts: bool) -> Transition | None:
     """One scored slot.
 
     Args:
@@ -158,32 +158,32 @@ def step(state: State, rules: Rules, slot: int, surprise: float, counts: bool) -
         counts: direction, floors and pauses let the slot count.
     """
     value = surprise if counts and surprise == surprise else 0.0
-    if state.incident is not None:
-        return _during(state, state.incident, rules, slot, value)
-    stricter = strictness(state, rules, slot)
+    if tracker.incident is not None:
+        return _during(tracker, tracker.incident, rules, slot, value)
+    stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
-    if state.muted is not None:
-        state.calm = state.calm + 1 if value < closing(threshold) else 0
-        if state.calm >= rules.quiet:
-            state.muted, state.calm = None, 0
+    if tracker.muted is not None:
+        tracker.calm = tracker.calm + 1 if value < closing(threshold) else 0
+        if tracker.calm >= rules.quiet:
+            tracker.muted, tracker.calm = None, 0
         else:
-            threshold = max(threshold, state.muted + DECADE)
-    state.hits = [hit for hit in state.hits if slot - hit < rules.open_window * rules.stride]
+            threshold = max(threshold, tracker.muted + DECADE)
+    tracker.hits = [hit for hit in tracker.hits if slot - hit < rules.open_window * rules.stride]
     if value < threshold:
         return None
-    state.hits.append(slot)
-    if len(state.hits) < rules.open_hits and value < threshold + SURE:
+    tracker.hits.append(slot)
+    if len(tracker.hits) < rules.open_hits and value < threshold + SURE:
         return None
     episode = Episode(
-        anchor=slot, onset=state.hits[0], threshold=rules.threshold, peak=value, peak_slot=slot, hot=slot,
-        stricter=stricter, told_peak=value, tell_at=rules.update_every,
+        anchor=slot, onset=tracker.hits[0], threshold=rules.threshold, peak=value, peak_slot=slot, hot=slot,
+        stricter=stricter, revised_peak=value, revise_at=rules.update_every,
     )  # fmt: skip
-    state.openings = [*(at for at in state.openings if slot - at < rules.memory), slot][-REMEMBERED:]
-    state.incident, state.hits, state.muted, state.calm = episode, [], None, 0
+    tracker.openings = [*(at for at in tracker.openings if slot - at < rules.memory), slot][-REMEMBERED:]
+    tracker.incident, tracker.hits, tracker.muted, tracker.calm = episode, [], None, 0
     return Transition("open", episode, slot)
 
 
-def _during(state: State, episode: Episode, rules: Rules, slot: int, value: float) -> Transition | None:
+def _during(tracker: Tracker, episode: Episode, rules: Rules, slot: int, value: float) -> Transition | None:
     before = episode.severity
     episode.length += 1
     if value > episode.peak:
@@ -193,39 +193,39 @@ def _during(state: State, episode: Episode, rules: Rules, slot: int, value: floa
     else:
         episode.calm += 1
     if episode.calm >= rules.quiet:
-        return end(state, slot)
+        return end(tracker, slot)
     if slot - episode.onset >= rules.max_slots:
-        state.muted = episode.peak
-        return end(state, slot)._replace(baseline=True)
-    periodic = episode.length >= episode.tell_at
+        tracker.muted = episode.peak
+        return end(tracker, slot)._replace(baseline=True)
+    periodic = episode.length >= episode.revise_at
     if periodic:
-        episode.tell_at *= 2
-    if not (periodic or episode.severity != before or episode.peak >= episode.told_peak + DECADE):
+        episode.revise_at *= 2
+    if not (periodic or episode.severity != before or episode.peak >= episode.revised_peak + DECADE):
         return None
-    return tell(episode, "update", slot)
+    return revise(episode, "update", slot)
 
 
-def tell(episode: Episode, state: IncidentState, slot: int) -> Transition:
+def revise(episode: Episode, state: IncidentState, slot: int) -> Transition:
     """A further revision."""
     episode.revision += 1
-    episode.told_peak = episode.peak
+    episode.revised_peak = episode.peak
     return Transition(state, episode, slot)
 
 
-def end(state: State, slot: int) -> Transition:
+def end(tracker: Tracker, slot: int) -> Transition:
     """Resolve the open incident; it stays within reach of late data."""
-    episode = state.incident
+    episode = tracker.incident
     assert episode is not None
     episode.ended = episode.hot
-    state.recent.append(episode)
-    state.incident, state.hits = None, []
-    return tell(episode, "resolved", slot)
+    tracker.recent.append(episode)
+    tracker.incident, tracker.hits = None, []
+    return revise(episode, "resolved", slot)
 
 
-def forget_before(state: State, slot: int) -> list[Episode]:
+def forget_before(tracker: Tracker, slot: int) -> list[Episode]:
     """Drop ended incidents that no late point can reach any more, and return them."""
-    gone = [episode for episode in state.recent if episode.last() < slot]
-    state.recent = [episode for episode in state.recent if episode.last() >= slot]
+    gone = [episode for episode in tracker.recent if episode.last() < slot]
+    tracker.recent = [episode for episode in tracker.recent if episode.last() >= slot]
     return gone
 
 
@@ -237,22 +237,22 @@ class Scored(NamedTuple):
     counts: bool
 
 
-def rejudge_from(state: State, rules: Rules, first: int, lowest: int) -> int | None:
+def rejudge_from(tracker: Tracker, rules: Rules, first: int, lowest: int) -> int | None:
     """First slot to score again when `first` was overwritten, None when nothing can be judged again.
 
     It reaches back over every incident that the change may touch. `lowest` is the earliest slot whose windows are
     still at hand; an incident that began before it stands, and only what follows it is judged again.
     """
-    if state.muted is not None:
+    if tracker.muted is not None:
         return None
     back = (rules.open_window - 1) * rules.stride
     start = first - back
-    known = sorted([*state.recent, *([state.incident] if state.incident else [])], key=lambda e: -e.last())
+    known = sorted([*tracker.recent, *([tracker.incident] if tracker.incident else [])], key=lambda e: -e.last())
     for episode in known:
-        over = episode is state.incident or episode.last() >= start
+        over = episode is tracker.incident or episode.last() >= start
         if over:
             if episode.onset - back < lowest or episode.verdict is not None:
-                if episode is state.incident:
+                if episode is tracker.incident:
                     return None
                 return max(start, episode.last() + 1)
             start = min(start, episode.onset - back)
@@ -260,7 +260,7 @@ def rejudge_from(state: State, rules: Rules, first: int, lowest: int) -> int | N
 
 
 def rejudge(
-    state: State, rules: Rules, scored: Iterable[Scored], evidence: Callable[[int], dict[str, Any]]
+    tracker: Tracker, rules: Rules, scored: Iterable[Scored], evidence: Callable[[int], dict[str, Any]]
 ) -> list[Transition]:
     """Judge slots again that were judged before (`rejudge_from` up to the last one), after late data.
 
@@ -272,16 +272,16 @@ def rejudge(
     if not rows:
         return []
     start, slot = rows[0].slot, rows[-1].slot
-    known = [e for e in [*state.recent, *([state.incident] if state.incident else [])] if e.onset >= start]
-    if state.incident is not None:
-        rules = replace(rules, threshold=state.incident.threshold)
-    earlier = [at for at in state.openings if at < start]
-    trial = State(openings=earlier)
+    known = [e for e in [*tracker.recent, *([tracker.incident] if tracker.incident else [])] if e.onset >= start]
+    if tracker.incident is not None:
+        rules = replace(rules, threshold=tracker.incident.threshold)
+    earlier = [at for at in tracker.openings if at < start]
+    trial = Tracker(openings=earlier)
     for row in rows:
         step(trial, rules, *row)
     found = [*trial.recent, *([trial.incident] if trial.incident else [])]
-    told: list[Transition] = []
-    result: list[Episode] = [e for e in state.recent if e.onset < start]
+    published: list[Transition] = []
+    result: list[Episode] = [e for e in tracker.recent if e.onset < start]
     for episode in known:
         match = next((f for f in found if f.onset <= episode.last() and episode.onset <= f.last()), None)
         if match is not None:
@@ -294,20 +294,20 @@ def rejudge(
             if episode.ended is None:
                 episode.ended = episode.hot
         if change:
-            told.append(_copied(tell(episode, change, slot)))
+            published.append(_copied(revise(episode, change, slot)))
         result.append(episode)
     for episode in found:
         episode.revision, episode.evidence = 0, evidence(episode.peak_slot)
-        told.append(Transition("open", replace(episode, ended=None), episode.anchor))
+        published.append(Transition("open", replace(episode, ended=None), episode.anchor))
         if episode.ended is not None:
-            told.append(_copied(tell(episode, "resolved", slot)))
+            published.append(_copied(revise(episode, "resolved", slot)))
         result.append(episode)
-    state.recent = [e for e in result if e.ended is not None]
-    state.incident = next((e for e in result if e.ended is None), None)
-    state.hits = trial.hits
+    tracker.recent = [e for e in result if e.ended is not None]
+    tracker.incident = next((e for e in result if e.ended is None), None)
+    tracker.hits = trial.hits
     again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
-    state.openings = [*earlier, *again][-REMEMBERED:]
-    return told
+    tracker.openings = [*earlier, *again][-REMEMBERED:]
+    return published
 
 
 def _change(old: Episode, new: Episode) -> IncidentState | None:
@@ -337,6 +337,6 @@ def _adopt(old: Episode, new: Episode, evidence: Callable[[int], dict[str, Any]]
     if old.peak_slot != new.peak_slot or old.peak != new.peak:
         old.evidence = evidence(new.peak_slot)
     old.onset, old.peak, old.peak_slot, old.hot = new.onset, new.peak, new.peak_slot, new.hot
-    old.length, old.tell_at, old.calm, old.ended = new.length, new.tell_at, new.calm, new.ended
+    old.length, old.revise_at, old.calm, old.ended = new.length, new.revise_at, new.calm, new.ended
     old.stricter = new.stricter
     old.retracted = False

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import redis.asyncio
 
-from detector.incidents.machine import Episode, State, Transition, forget_before, incident_id
-from detector.training.due import Asked
+from detector.incidents.machine import Episode, Tracker, Transition, forget_before, incident_id
+from detector.training.due import PendingRequest
 from streamer.windows.keys import Keys
 
 # Ranges kept for training requests; the ring holds few of the older ones any more.
@@ -27,19 +27,19 @@ class NoData:
 
 
 @dataclass(slots=True)
-class Verdict:
+class StreamState:
     """State of one stream, valid for one grid version."""
 
     grid_version: int
     interval_ns: int
     phase_ns: int
     scored: int  # newest slot judged (or passed over: history, or no student and `warming` switched off)
-    state: State = field(default_factory=State)
+    tracker: Tracker = field(default_factory=Tracker)
     no_data: NoData | None = None
     model: str | None = None  # version in force …
     model_since: int = 0  # … from this slot
     exclude: list[tuple[int, int]] = field(default_factory=list)  # slots never to learn from, inclusive
-    asked: Asked | None = None
+    pending: PendingRequest | None = None
     warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
     past: list[tuple[int, int, int]] = field(default_factory=list)  # anchor, first and last slot of settled incidents
 
@@ -57,15 +57,15 @@ class Verdict:
         return orjson.dumps(self)
 
     @classmethod
-    def loads(cls, raw: bytes) -> "Verdict":
+    def loads(cls, raw: bytes) -> "StreamState":
         """Read a stored verdict back."""
         body: dict[str, Any] = orjson.loads(raw)
-        state = body["state"]
-        state["incident"] = Episode(**state["incident"]) if state["incident"] else None
-        state["recent"] = [Episode(**episode) for episode in state["recent"]]
-        body["state"] = State(**state)
+        tracker = body["tracker"]
+        tracker["incident"] = Episode(**tracker["incident"]) if tracker["incident"] else None
+        tracker["recent"] = [Episode(**episode) for episode in tracker["recent"]]
+        body["tracker"] = Tracker(**tracker)
         body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
-        body["asked"] = Asked(**body["asked"]) if body["asked"] else None
+        body["pending"] = PendingRequest(**body["pending"]) if body["pending"] else None
         body["exclude"] = [(first, last) for first, last in body["exclude"]]
         body["past"] = [(anchor, first, last) for anchor, first, last in body.get("past", ())]
         return cls(**body)
@@ -84,7 +84,7 @@ class Verdict:
 
     def forget_before(self, slot: int) -> None:
         """Of ended incidents that no late point can reach any more only the place is kept."""
-        gone = [(episode.anchor, episode.onset, episode.last()) for episode in forget_before(self.state, slot)]
+        gone = [(episode.anchor, episode.onset, episode.last()) for episode in forget_before(self.tracker, slot)]
         self.past = [*self.past, *gone][-MAX_PAST:]
 
     def exclude_range(self, first: int, last: int) -> None:
@@ -106,8 +106,8 @@ class Verdict:
 
     def find(self, stream: str, wanted: str) -> Episode | None:
         """The open or recent incident with this id."""
-        incident = self.state.incident
-        for episode in [*self.state.recent, *([incident] if incident else [])]:
+        incident = self.tracker.incident
+        for episode in [*self.tracker.recent, *([incident] if incident else [])]:
             if incident_id(stream, self.grid_version, episode.anchor) == wanted:
                 return episode
         return None
@@ -121,9 +121,9 @@ class Verdict:
         return spans.get(wanted)
 
 
-async def read_verdicts(
+async def read_states(
     client: redis.asyncio.Redis, keys: Keys, shards: Mapping[str, int], streams: Iterable[str]
-) -> dict[str, Verdict]:
+) -> dict[str, StreamState]:
     """Verdicts of the streams that have one, in one round trip. `shards` maps a stream to its shard."""
     names = list(streams)
     if not names:
@@ -132,4 +132,4 @@ async def read_verdicts(
     for stream in names:
         pipe.get(keys.verdict(shards[stream], stream))
     rows = await pipe.execute()
-    return {stream: Verdict.loads(raw) for stream, raw in zip(names, rows, strict=True) if raw is not None}
+    return {stream: StreamState.loads(raw) for stream, raw in zip(names, rows, strict=True) if raw is not None}

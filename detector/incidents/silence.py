@@ -39,7 +39,7 @@ class Silence:
             self.clock += min(now - self._moved_at, self._step_s())
         self._arrived_at = self._moved_at = now
 
-    def heard(self, stream: str, limit: float, interval_s: float) -> None:
+    def seen(self, stream: str, limit: float, interval_s: float) -> None:
         """A live stream had data; it is silent `limit` seconds of the clock from now on."""
         self._deadlines[stream] = self.clock + limit
         self._shortest_s = min(self._shortest_s, interval_s)

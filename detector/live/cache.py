@@ -18,7 +18,7 @@ from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 ROOM = 256
 
 
-class Change(NamedTuple):
+class WindowChange(NamedTuple):
     """One stream's change out of a `windows` message."""
 
     seq: int
@@ -82,12 +82,12 @@ class Entry:
         applied = header.points // max(len(self.channels), 1) if len(values_SC) >= self.keep else 0
         self.filled = min(max(known, applied, int(_present(values_SC).sum())), self.capacity)
 
-    def heard(self, change: Change) -> None:
+    def note_seen(self, change: WindowChange) -> None:
         """Note a change whose data came from Redis already."""
         self.offsets = change.offsets
         self.history = bool(change.flags & FLAG_HISTORY)
 
-    def needs_redis(self, change: Change) -> bool:
+    def needs_redis(self, change: WindowChange) -> bool:
         """Whether `take` would not be enough."""
         return (
             change.grid_version != self.grid_version
@@ -98,7 +98,7 @@ class Entry:
             or change.first > self.hi + self.keep
         )
 
-    def take(self, change: Change) -> bool:
+    def take(self, change: WindowChange) -> bool:
         """Apply a change; False when it is an old one (its data are in the cache already)."""
         if change.seq <= self.seq:
             return False
@@ -195,7 +195,7 @@ class Entry:
         return slot * self.interval_ns + self.phase_ns
 
 
-def changes(batch: WindowBatch) -> Iterator[tuple[str, Change]]:
+def window_changes(batch: WindowBatch) -> Iterator[tuple[str, WindowChange]]:
     """The changes of one message, in order."""
     bounds = batch.bounds()
     column = {name: values.tolist() for name, values in batch.columns.items()}
@@ -211,7 +211,7 @@ def changes(batch: WindowBatch) -> Iterator[tuple[str, Change]]:
         values_NC = batch.values[at:to].reshape(slots, channels)
         # one slot has data when it has a number, a full block everywhere; only blocks with gaps are looked at
         data = min(numbers, slots) if slots == 1 or numbers == to - at else int(_present(values_NC).sum())
-        yield stream, Change(seq, grid, first, values_NC, interval, phase, (low, high), seen, flags, data)
+        yield stream, WindowChange(seq, grid, first, values_NC, interval, phase, (low, high), seen, flags, data)
 
 
 def _present(values_SC: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ def _parse(kind: type[Contract], raw: bytes | None, what: str) -> Contract:
         raise ContractError("contract", f"{what}: {wrong}") from None
 
 
-class Models:
+class FollowedModels:
     """`known` maps streams to their newest model record; only those that `wanted` accepts are kept."""
 
     def __init__(self, settings: CommonSettings, wanted: Callable[[str], bool]) -> None:
@@ -81,7 +81,7 @@ class Models:
         await self._table.stop()
 
 
-class FeedbackReader:
+class FollowedFeedback:
     """What people say of incidents. Every verdict is read again after a start; taking it twice changes nothing."""
 
     def __init__(self, settings: CommonSettings) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from detector.incidents.machine import Rules, Scored, Transition, budget_of, rejudge, rejudge_from, step, threshold_of
-from detector.incidents.record import Verdict
+from detector.incidents.record import StreamState
 from detector.live.cache import Entry
 from detector.live.evidence import counting, evidence_at
 from detector.live.settings import WorkerSettings
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 # A backlog is scored in pieces, so that one stream's thousands of slots do not make a tensor of their own size.
 PIECE = 256
 _NO_SETTINGS = StreamSettings()
-Tell = Callable[[Entry, Verdict, Transition], None]
+Emit = Callable[[Entry, StreamState, Transition], None]
 
 
 class Bank(Protocol):
@@ -53,11 +53,11 @@ class _Piece:
 
 
 @dataclass(slots=True)
-class Job:
+class Judgement:
     """One stream to be judged: slots `start..hi`, of which those up to `entry.scored` for the second time."""
 
     entry: Entry
-    verdict: Verdict
+    stream_state: StreamState
     rules: Rules
     settings: StreamSettings
     start: int
@@ -106,7 +106,7 @@ class Judge:
             )
         return rules
 
-    def in_force(self, entry: Entry, verdict: Verdict) -> bool:
+    def in_force(self, entry: Entry, stream_state: StreamState) -> bool:
         """Whether anything judges the stream: a student for its grid, or the generic prior.
 
         Notes a change from one to the other, or to another student, from the next slot on.
@@ -115,42 +115,42 @@ class Judge:
         if ref is not None and ref.grid_version != entry.grid_version:
             ref = None
         if entry.state != "grid" or (ref is None and not self._settings.warming):
-            verdict.warming = False
+            stream_state.warming = False
             return False
         version, warming = (None, True) if ref is None else (ref.version, False)
-        if (verdict.model, verdict.warming) != (version, warming):
-            verdict.model, verdict.warming, verdict.model_since = version, warming, entry.scored + 1
+        if (stream_state.model, stream_state.warming) != (version, warming):
+            stream_state.model, stream_state.warming, stream_state.model_since = version, warming, entry.scored + 1
             if not warming:  # a student may know the new baseline, the prior is no reason to ask
-                verdict.state.muted, verdict.state.calm = None, 0
+                stream_state.tracker.muted, stream_state.tracker.calm = None, 0
         return True
 
-    def job(self, entry: Entry, verdict: Verdict) -> Job | None:
+    def judgement(self, entry: Entry, stream_state: StreamState) -> Judgement | None:
         """What there is to do for a stream; None (and nothing is left to do) when nothing judges it."""
-        if not self.in_force(entry, verdict):
+        if not self.in_force(entry, stream_state):
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
             return None
         settings = self.settings_of(entry.stream)
         rules = self.rules_of(settings, entry.interval_ns)
-        context = self._bank.context_of(entry.stream, verdict.warming)
+        context = self._bank.context_of(entry.stream, stream_state.warming)
         start = max(entry.scored + 1, entry.base)
         if entry.late_from is not None:
             stride = rules.stride
             # A young stream's context is whole from its first slot on: there is nothing before it.
-            lowest = entry.base if verdict.warming and entry.whole else entry.lowest(context)
-            lowest = max(lowest, entry.history_hi + 1, verdict.model_since)
-            again = rejudge_from(verdict.state, rules, -(-entry.late_from // stride) * stride, lowest)
+            lowest = entry.base if stream_state.warming and entry.whole else entry.lowest(context)
+            lowest = max(lowest, entry.history_hi + 1, stream_state.model_since)
+            again = rejudge_from(stream_state.tracker, rules, -(-entry.late_from // stride) * stride, lowest)
             if again is not None and again <= entry.scored:
                 start = min(start, again)
-        return Job(entry, verdict, rules, settings, start, context)
+        return Judgement(entry, stream_state, rules, settings, start, context)
 
-    def run(self, jobs: Sequence[Job], tell: Tell) -> None:
+    def run(self, judgements: Sequence[Judgement], emit: Emit) -> None:
         """Judge all jobs; `tell` is called once an event, while its episode is as the event says."""
         segments: list[Segment] = []
         pieces: list[_Piece] = []
         budget = self._settings.batch_windows
-        for job in jobs:
-            for piece, segment in self._segments(job):
-                job.pieces.append(piece)
+        for judgement in judgements:
+            for piece, segment in self._segments(judgement):
+                judgement.pieces.append(piece)
                 pieces.append(piece)
                 segments.append(segment)
                 budget -= len(piece.slots)
@@ -158,18 +158,23 @@ class Judge:
                     self._score(segments, pieces)
                     segments, pieces, budget = [], [], self._settings.batch_windows
         self._score(segments, pieces)
-        for job, top in zip(jobs, _tops(jobs), strict=True):
-            entry, state = job.entry, job.verdict.state
-            if top >= job.rules.threshold or not state.idle or job.start <= entry.scored:
-                self._walk(job, tell)
+        for judgement, top in zip(judgements, _tops(judgements), strict=True):
+            entry, state = judgement.entry, judgement.stream_state.tracker
+            if top >= judgement.rules.threshold or not state.idle or judgement.start <= entry.scored:
+                self._walk(judgement, emit)
                 if state.recent:
-                    job.verdict.forget_before(entry.hi - self._settings.slack - self._bank.context)
+                    judgement.stream_state.forget_before(entry.hi - self._settings.slack - self._bank.context)
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
 
-    def _segments(self, job: Job) -> list[tuple[_Piece, Segment]]:
+    def _segments(self, judgement: Judgement) -> list[tuple[_Piece, Segment]]:
         """Runs of slots to be scored. A slot without data is no evidence: a long hole is not even looked at."""
-        entry, stride, context, cold = job.entry, job.rules.stride, job.context, job.verdict.warming
-        first, last = job.start, entry.hi
+        entry, stride, context, cold = (
+            judgement.entry,
+            judgement.rules.stride,
+            judgement.context,
+            judgement.stream_state.warming,
+        )
+        first, last = judgement.start, entry.hi
         if first == last and stride == 1:  # by far the most frequent case
             segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold)
             return [(_Piece(range(first, last + 1)), segment)]
@@ -212,64 +217,68 @@ class Judge:
                 log.exception("stream cannot be scored; said once", stream=segment.stream)
             return None
 
-    def _walk(self, job: Job, tell: Tell) -> None:
+    def _walk(self, judgement: Judgement, emit: Emit) -> None:
         """Slot by slot through the machine: first what is judged again, then what is new."""
-        entry, verdict, rules = job.entry, job.verdict, job.rules
-        surprise_of = self._surprises(job)
+        entry, stream_state, rules = judgement.entry, judgement.stream_state, judgement.rules
+        surprise_of = self._surprises(judgement)
 
         def evidence(slot: int) -> dict[str, object]:
-            found = job.find(slot)
+            found = judgement.find(slot)
             if found is None:
                 return {}
             score, k = found
-            return evidence_at(score, k, entry.channels, entry.row(slot), verdict.model, entry.offsets)
+            return evidence_at(score, k, entry.channels, entry.row(slot), stream_state.model, entry.offsets)
 
         def row(slot: int) -> Scored:
             surprise, counts = surprise_of.get(slot, (float("nan"), False))
             return Scored(slot, surprise, counts)
 
         stride = rules.stride
-        if job.start <= entry.scored:
-            first = -(-job.start // stride) * stride
+        if judgement.start <= entry.scored:
+            first = -(-judgement.start // stride) * stride
             again = (row(slot) for slot in range(first, entry.scored + 1, stride))
-            for told in rejudge(verdict.state, rules, again, evidence):
-                tell(entry, verdict, told)
+            for published in rejudge(stream_state.tracker, rules, again, evidence):
+                emit(entry, stream_state, published)
         first = -(-(entry.scored + 1) // stride) * stride
         begin = max(first, -(-entry.base // stride) * stride)
         # Of a hole that is longer than the window the first slots say as much as all of them: it is quiet.
         hole = range(first, min(begin, first + (rules.quiet + rules.open_window) * stride), stride)
         for slot in (*hole, *range(begin, entry.hi + 1, stride)):
-            if verdict.state.idle and slot not in surprise_of:
+            if stream_state.tracker.idle and slot not in surprise_of:
                 continue
-            transition = step(verdict.state, rules, *row(slot))
-            incident = verdict.state.incident
+            transition = step(stream_state.tracker, rules, *row(slot))
+            incident = stream_state.tracker.incident
             if incident is not None and incident.peak_slot == slot:
                 incident.evidence = evidence(slot)
             if transition is not None:
-                tell(entry, verdict, transition)
+                emit(entry, stream_state, transition)
 
-    def _surprises(self, job: Job) -> dict[int, tuple[float, bool]]:
+    def _surprises(self, judgement: Judgement) -> dict[int, tuple[float, bool]]:
         """Slot → (surprise, counts) of all slots that were scored and have data."""
         found: dict[int, tuple[float, bool]] = {}
-        incident = job.verdict.state.incident
-        threshold = job.rules.threshold if incident is None else min(incident.threshold, job.rules.threshold)
-        for piece in job.pieces:
+        incident = judgement.stream_state.tracker.incident
+        threshold = (
+            judgement.rules.threshold if incident is None else min(incident.threshold, judgement.rules.threshold)
+        )
+        for piece in judgement.pieces:
             if piece.score is None:
                 continue
             surprise_K = piece.score.surprise_K.astype(float)
-            counts_K = counting(piece.score, threshold, job.settings)
-            present_K = job.entry.present(piece.slots[0], piece.slots[-1])
+            counts_K = counting(piece.score, threshold, judgement.settings)
+            present_K = judgement.entry.present(piece.slots[0], piece.slots[-1])
             surprise_K[~present_K] = np.nan
             found |= zip(piece.slots, zip(surprise_K.tolist(), counts_K.tolist(), strict=True), strict=True)
         return found
 
 
-def _tops(jobs: Sequence[Job]) -> list[float]:
+def _tops(judgements: Sequence[Judgement]) -> list[float]:
     """Largest surprise a job, 0 where nothing was scored."""
-    scored = [[piece.score.surprise_K for piece in job.pieces if piece.score is not None] for job in jobs]
+    scored = [
+        [piece.score.surprise_K for piece in judgement.pieces if piece.score is not None] for judgement in judgements
+    ]
     flat = [array for arrays in scored for array in arrays]
     if not flat:
-        return [0.0] * len(jobs)
+        return [0.0] * len(judgements)
     lengths = np.array([sum(map(len, arrays)) for arrays in scored])
     ends = np.cumsum(lengths)
     values = np.concatenate([np.nan_to_num(np.concatenate(flat), nan=0.0), [0.0]])

@@ -7,10 +7,10 @@ import structlog
 
 from detector.incidents.record import NoData
 from detector.incidents.silence import FEW, Silence, limit_s
-from detector.live.decisions import Turn
+from detector.live.decisions import Decisions
 from detector.live.judge import Judge
 from detector.live.settings import WorkerSettings
-from detector.live.streams import Book
+from detector.live.streams import OwnedStreams
 from streamer.host.stats import read_stats
 from streamer.kafka.client import RETRIABLE, cluster_id
 from streamer.kafka.ownership import Ownership
@@ -32,7 +32,7 @@ class SilenceWatch:
         settings: WorkerSettings,
         client: redis.asyncio.Redis,
         keys: Keys,
-        book: Book,
+        streams: OwnedStreams,
         judge: Judge,
         owner: Ownership,
     ) -> None:
@@ -41,26 +41,26 @@ class SilenceWatch:
         self._settings = settings
         self._redis = client
         self._keys = keys
-        self._book = book
+        self._streams = streams
         self._judge = judge
         self._owner = owner
         self._next = 0.0
 
-    def heard(self, stream: str, interval_ns: int) -> None:
+    def seen(self, stream: str, interval_ns: int) -> None:
         """A live stream had data."""
-        self.silence.heard(stream, self._limit(stream, interval_ns), interval_ns / NS)
+        self.silence.seen(stream, self._limit(stream, interval_ns), interval_ns / NS)
 
-    def heard_lately(self, headers: dict[str, StreamHeader]) -> None:
+    def seen_lately(self, headers: dict[str, StreamHeader]) -> None:
         """Streams that sent until just now fall silent like all others, even if this worker never hears of them."""
         for stream, header in headers.items():
             since = time.time() - header.last_seen_ms / 1000
             if header.hi > header.history_hi and since < self._limit(stream, header.interval_ns) + LATELY_S:
-                self.heard(stream, header.interval_ns)
+                self.seen(stream, header.interval_ns)
 
     def _limit(self, stream: str, interval_ns: int) -> float:
         return limit_s(interval_ns, self._judge.settings_of(stream), self._settings.no_data_min_s)
 
-    async def look(self, arrived: bool) -> Turn | None:
+    async def check(self, arrived: bool) -> Decisions | None:
         """Once a second: what to say of streams that have stopped, None when it is not time to look."""
         now = time.monotonic()
         if arrived:
@@ -73,11 +73,11 @@ class SilenceWatch:
         self._next = now + PERIOD_S
         if self.silence.waits(now):
             await self._stalled(now)
-        turn = Turn(self._settings, self._book)
-        silent = [s for s in self.silence.silent() if self._book.partition(s) in self._owner.owned]
-        for stream in await self._book.ensure(silent):
-            self._open(turn, stream)
-        return turn
+        decisions = Decisions(self._settings, self._streams)
+        silent = [s for s in self.silence.silent() if self._streams.partition(s) in self._owner.owned]
+        for stream in await self._streams.ensure(silent):
+            self._open(decisions, stream)
+        return decisions
 
     async def _stalled(self, now: float) -> None:
         if len(self.silence) <= FEW and await self._servers_well():
@@ -91,14 +91,14 @@ class SilenceWatch:
             )
         self.stalled = True
 
-    def _open(self, turn: Turn, stream: str) -> None:
-        entry, verdict = self._book.entries[stream], self._book.verdicts[stream]
+    def _open(self, decisions: Decisions, stream: str) -> None:
+        entry, stream_state = self._streams.entries[stream], self._streams.states[stream]
         settings = self._judge.settings_of(stream)
-        if verdict.no_data is not None or entry.history or entry.state != "grid" or settings.paused:
+        if stream_state.no_data is not None or entry.history or entry.state != "grid" or settings.paused:
             return
-        verdict.no_data = NoData(entry.hi + 1, entry.seen_ms)
+        stream_state.no_data = NoData(entry.hi + 1, entry.seen_ms)
         slots = max(1, round(self._limit(stream, entry.interval_ns) * NS / entry.interval_ns))
-        turn.no_data(stream, verdict, settings, "open", entry.hi + slots)
+        decisions.no_data(stream, stream_state, settings, "open", entry.hi + slots)
 
     async def _servers_well(self) -> bool:
         """The broker is the one we know and a streamer lives: then a silence is the publishers' own."""

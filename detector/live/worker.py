@@ -12,15 +12,15 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from detector.incidents.machine import SILENCED, Transition, end
-from detector.incidents.record import Verdict
+from detector.incidents.record import StreamState
 from detector.live.cache import Entry
-from detector.live.decisions import Part, Turn
-from detector.live.followed import FeedbackReader, Models
-from detector.live.judge import Job, Judge
+from detector.live.decisions import Decisions, PartitionDecisions
+from detector.live.followed import FollowedFeedback, FollowedModels
+from detector.live.judge import Judge, Judgement
 from detector.live.outbox import Outbox, read_outbox
 from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
-from detector.live.streams import Book, Taken
+from detector.live.streams import BatchOutcome, OwnedStreams
 from detector.model.artefact import ArtefactStore
 from detector.model.bank import StudentBank
 from detector.model.teacher import load_teacher
@@ -33,7 +33,7 @@ from streamer.host.stats import PERIOD_S, Stats
 from streamer.kafka.client import make_producer, patiently
 from streamer.kafka.dead_letters import dead_letter
 from streamer.kafka.ownership import Ownership
-from streamer.kafka.stream_settings import Registry
+from streamer.kafka.stream_settings import StreamSettingsTable
 from streamer.placement import shards_of_partition
 from streamer.windows.keys import Keys
 
@@ -90,17 +90,17 @@ class DetectorWorker:
         self.stats = Stats(self.redis, self.keys, settings.worker_name, "detector")
         self.store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
         self.bank = StudentBank(await asyncio.to_thread(load_teacher, settings), settings)
-        self.registry = Registry(settings, self._deleted.append)
-        self.book = Book(settings, self.redis, self.keys, self.bank.context)
-        self.judge = Judge(self.bank, settings, self.registry.of)
+        self.stream_settings = StreamSettingsTable(settings, self._deleted.append)
+        self.streams = OwnedStreams(settings, self.redis, self.keys, self.bank.context)
+        self.judge = Judge(self.bank, settings, self.stream_settings.of)
         self.owner = Ownership(
             settings, self.redis, self.keys, "windows", "detector", on_gain=self._gained.add, on_loss=self._lose
         )
-        self.watch = SilenceWatch(settings, self.redis, self.keys, self.book, self.judge, self.owner)
-        self.models = Models(settings, lambda stream: self.book.partition(stream) in self.owner.owned)
-        self.feedback = FeedbackReader(settings)
+        self.watch = SilenceWatch(settings, self.redis, self.keys, self.streams, self.judge, self.owner)
+        self.models = FollowedModels(settings, lambda stream: self.streams.partition(stream) in self.owner.owned)
+        self.feedback = FollowedFeedback(settings)
         async with self.owner:
-            await self.registry.start()
+            await self.stream_settings.start()
             await self.feedback.start()
             await self._install(await self.models.start())
             log.info("detector ready", bootstrap=settings.bootstrap, partitions=settings.partitions)
@@ -112,7 +112,7 @@ class DetectorWorker:
                         await self._clear_outboxes()
                         await self._commit()
             finally:
-                for reader in (self.registry, self.feedback, self.models):
+                for reader in (self.stream_settings, self.feedback, self.models):
                     await reader.stop()
 
     async def _turn(self) -> None:
@@ -120,7 +120,7 @@ class DetectorWorker:
         batches = await self.owner.fetch(FETCH_MESSAGES, self.settings.batch_ms)
         async with self.owner.lock:
             if self.owner.ledger.cluster != cluster:
-                for reader in (self.registry, self.feedback, self.models):
+                for reader in (self.stream_settings, self.feedback, self.models):
                     await reader.rewind()
             await self._take_over()
             try:
@@ -129,9 +129,9 @@ class DetectorWorker:
                     await self._batch(batches)
                 else:
                     await self._clear_outboxes()
-                told = await self.watch.look(arrived=bool(batches))
-                if told is not None:
-                    await self._finish(told, {})
+                published = await self.watch.check(arrived=bool(batches))
+                if published is not None:
+                    await self._finish(published, {})
             except REDIS_ERRORS as error:
                 # Nothing was written for these records: forget what they changed in memory and read them again.
                 log.warning("Redis failed, reading the batch again", error=str(error))
@@ -158,12 +158,12 @@ class DetectorWorker:
         if sent is None or sent.messages != outbox.messages:
             await outbox.send(self.producer)
         self._sent[partition] = outbox
-        self.watch.heard_lately(await self.book.headers(shards_of_partition(partition, self.settings.partitions)))
+        self.watch.seen_lately(await self.streams.headers(shards_of_partition(partition, self.settings.partitions)))
 
     def _lose(self, partition: int) -> None:
-        for stream in self.book.drop_partition(partition):
+        for stream in self.streams.drop_partition(partition):
             self.watch.silence.forget(stream)
-        for stream in [s for s in self.models.known if self.book.partition(s) == partition]:
+        for stream in [s for s in self.models.known if self.streams.partition(s) == partition]:
             self.models.forget(stream)
             self.bank.remove(stream)
         self._sent.pop(partition, None)
@@ -172,7 +172,7 @@ class DetectorWorker:
 
     async def _restart(self, partition: int) -> None:
         """Drop what memory says of a partition; Redis is right, and its outbox may not have been sent."""
-        self.book.drop_partition(partition)
+        self.streams.drop_partition(partition)
         self._uncommitted.pop(partition, None)
         await self.owner.recover(partition)
         self._gained.add(partition)
@@ -180,24 +180,24 @@ class DetectorWorker:
     # What the tables say -------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        await self.registry.poll()
+        await self.stream_settings.poll()
         await self._install(await self.models.poll())
-        turn = Turn(self.settings, self.book)
-        deleted = [s for s in self._deleted if self.book.partition(s) in self.owner.owned]
+        decisions = Decisions(self.settings, self.streams)
+        deleted = [s for s in self._deleted if self.streams.partition(s) in self.owner.owned]
         self._deleted.clear()
-        await self.book.load_verdicts(deleted)
+        await self.streams.load_states(deleted)
         for stream in deleted:
-            self._delete(turn, stream)
+            self._delete(decisions, stream)
         good, bad = await self.feedback.poll()
         for record, error in bad:
             await self._bury_once(record, error.reason, str(error))
-        mine = [f for f in good if self.book.partition(f.stream) in self.owner.owned]
-        await self.book.load_verdicts([feedback.stream for feedback in mine])
+        mine = [f for f in good if self.streams.partition(f.stream) in self.owner.owned]
+        await self.streams.load_states([feedback.stream for feedback in mine])
         for feedback in mine:
-            self._hear(turn, feedback)
-        await self._finish(turn, {})
+            self._apply_feedback(decisions, feedback)
+        await self._finish(decisions, {})
         for stream in deleted:
-            self.book.drop(stream)
+            self.streams.drop(stream)
 
     async def _install(self, news: Mapping[str, ModelRecord | None]) -> None:
         for stream in news:
@@ -209,7 +209,7 @@ class DetectorWorker:
         for stream, record in news.items():
             if record is None or record.promoted is None:
                 self.bank.remove(stream)
-            entry = self.book.entries.get(stream)
+            entry = self.streams.entries.get(stream)
             if entry is not None:
                 entry.look_at = 0
         records = [record for record in news.values() if record is not None and record.promoted is not None]
@@ -223,40 +223,42 @@ class DetectorWorker:
             self._next_install = time.monotonic() + STORE_RETRY_S
             log.info("models installed", streams=len(records) - len(failed), failed=len(failed))
 
-    def _delete(self, turn: Turn, stream: str) -> None:
-        verdict = self.book.verdicts.get(stream)
-        if verdict is not None:
-            turn.close(stream, verdict, self.judge.settings_of(stream))
-        turn.delete(stream)
+    def _delete(self, decisions: Decisions, stream: str) -> None:
+        stream_state = self.streams.states.get(stream)
+        if stream_state is not None:
+            decisions.close(stream, stream_state, self.judge.settings_of(stream))
+        decisions.delete(stream)
         self.bank.remove(stream)
         self.models.forget(stream)
         self.watch.silence.forget(stream)
         log.info("stream deleted", stream=stream)
 
-    def _hear(self, turn: Turn, feedback: Feedback) -> None:
+    def _apply_feedback(self, decisions: Decisions, feedback: Feedback) -> None:
         """Keep what a person said. A false alarm ends its incident, keeps still until the stream is quiet and is learnt
         from; what is confirmed (or was maintenance) is not."""
         stream, wanted = feedback.stream, feedback.incident_id
-        verdict = self.book.verdicts.get(stream)
-        span = verdict.span(stream, wanted) if verdict else None
-        if verdict is None or span is None:
+        stream_state = self.streams.states.get(stream)
+        span = stream_state.span(stream, wanted) if stream_state else None
+        if stream_state is None or span is None:
             log.info("feedback on an incident that is not remembered", stream=stream, incident=wanted)
             return
-        episode = verdict.find(stream, wanted)
+        episode = stream_state.find(stream, wanted)
         if episode is not None:
             if episode.verdict == feedback.verdict:
                 return
             episode.verdict = feedback.verdict
-            if feedback.verdict == "false_alarm" and verdict.state.incident is episode:
-                entry = self.book.entries.get(stream)
-                scored = verdict.scored if entry is None else entry.scored
-                verdict.state.muted = SILENCED
-                turn.tell(stream, verdict, self.judge.settings_of(stream), end(verdict.state, scored))
+            if feedback.verdict == "false_alarm" and stream_state.tracker.incident is episode:
+                entry = self.streams.entries.get(stream)
+                scored = stream_state.scored if entry is None else entry.scored
+                stream_state.tracker.muted = SILENCED
+                decisions.announce(
+                    stream, stream_state, self.judge.settings_of(stream), end(stream_state.tracker, scored)
+                )
         if feedback.verdict == "false_alarm":
-            verdict.allow_range(*span)
+            stream_state.allow_range(*span)
         else:
-            verdict.exclude_range(*span)
-        turn.touch(stream)
+            stream_state.exclude_range(*span)
+        decisions.touch(stream)
         log.info("feedback", stream=stream, incident=wanted, verdict=feedback.verdict)
 
     async def _bury_once(self, record: ConsumerRecord, reason: str, message: str) -> None:
@@ -280,61 +282,65 @@ class DetectorWorker:
         mine = {p: records for p, records in batches.items() if p in self.owner.owned}
         if not mine:
             return
-        taken = await self.book.take((r for records in mine.values() for r in records), self.owner.ledger.applied)
+        taken = await self.streams.take((r for records in mine.values() for r in records), self.owner.ledger.applied)
         for record, error in taken.bad:
             await self._bury(record, error.reason, str(error))
-        turn = Turn(self.settings, self.book)
-        for stream, verdict in taken.replaced:
-            turn.close(stream, verdict, self.judge.settings_of(stream))
-            turn.touch(stream)
-        jobs = self._jobs(taken, turn)
-        if jobs:
-            await asyncio.to_thread(self.judge.run, jobs, lambda *told: self._tell(turn, *told))
+        decisions = Decisions(self.settings, self.streams)
+        for stream, stream_state in taken.replaced:
+            decisions.close(stream, stream_state, self.judge.settings_of(stream))
+            decisions.touch(stream)
+        judgements = self._jobs(taken, decisions)
+        if judgements:
+            await asyncio.to_thread(
+                self.judge.run, judgements, lambda *published: self._announce(decisions, *published)
+            )
         for stream, entry in taken.entries.items():
             if entry.hi >= entry.look_at:
-                ask_if_due(turn, self.settings, entry, self.book.verdicts[stream], self.models.known.get(stream))
-        await self._finish(turn, {p: records[-1].offset for p, records in mine.items()})
+                ask_if_due(decisions, self.settings, entry, self.streams.states[stream], self.models.known.get(stream))
+        await self._finish(decisions, {p: records[-1].offset for p, records in mine.items()})
         newest_ms = max((entry.seen_ms for entry in taken.entries.values()), default=0)
         if newest_ms:
-            self.stats.counts["lag_ms"] = max(turn.now_ms - newest_ms, 0)
+            self.stats.counts["lag_ms"] = max(decisions.now_ms - newest_ms, 0)
 
-    def _jobs(self, taken: Taken, turn: Turn) -> list[Job]:
-        jobs = []
+    def _jobs(self, taken: BatchOutcome, decisions: Decisions) -> list[Judgement]:
+        judgements = []
         for stream, entry in taken.entries.items():
-            verdict = self.book.verdicts[stream]
+            stream_state = self.streams.states[stream]
             if stream in taken.live:
-                self.watch.heard(stream, entry.interval_ns)
-                if verdict.no_data is not None and entry.hi >= verdict.no_data.anchor:
-                    turn.no_data(stream, verdict, self.judge.settings_of(stream), "resolved", entry.hi)
+                self.watch.seen(stream, entry.interval_ns)
+                if stream_state.no_data is not None and entry.hi >= stream_state.no_data.anchor:
+                    decisions.no_data(stream, stream_state, self.judge.settings_of(stream), "resolved", entry.hi)
             elif entry.history:
                 self.watch.silence.forget(stream)
-            job = self.judge.job(entry, verdict)
-            if job is not None:
-                jobs.append(job)
-                turn.touch(stream)
-        return jobs
+            judgement = self.judge.judgement(entry, stream_state)
+            if judgement is not None:
+                judgements.append(judgement)
+                decisions.touch(stream)
+        return judgements
 
-    def _tell(self, turn: Turn, entry: Entry, verdict: Verdict, transition: Transition) -> None:
-        turn.tell(entry.stream, verdict, self.judge.settings_of(entry.stream), transition)
+    def _announce(self, decisions: Decisions, entry: Entry, stream_state: StreamState, transition: Transition) -> None:
+        decisions.announce(entry.stream, stream_state, self.judge.settings_of(entry.stream), transition)
         if transition.baseline:
-            ask_after_shift(turn, entry, verdict, self.models.known.get(entry.stream), transition)
+            ask_after_shift(decisions, entry, stream_state, self.models.known.get(entry.stream), transition)
 
-    async def _finish(self, turn: Turn, offsets: Mapping[int, int]) -> None:
+    async def _finish(self, decisions: Decisions, offsets: Mapping[int, int]) -> None:
         """Store states, offset and messages of each partition in one compare-and-set, then send the messages."""
         for partition in offsets:
-            turn.parts.setdefault(partition, Part())
+            decisions.parts.setdefault(partition, PartitionDecisions())
         done = await asyncio.gather(
-            *(self._finish_part(turn, p, part, offsets.get(p)) for p, part in turn.parts.items())
+            *(self._finish_part(decisions, p, part, offsets.get(p)) for p, part in decisions.parts.items())
         )
         if all(done):
-            self.stats.counts["alerts"] += turn.alerts
+            self.stats.counts["alerts"] += decisions.alerts
 
-    async def _finish_part(self, turn: Turn, partition: int, part: Part, offset: int | None) -> bool:
+    async def _finish_part(
+        self, decisions: Decisions, partition: int, part: PartitionDecisions, offset: int | None
+    ) -> bool:
         ledger = self.owner.ledger
         if partition not in self.owner.owned:
             return False
         before = self._sent.get(partition)
-        ops = turn.ops(part, self.keys, set(before.messages) if before else set())
+        ops = decisions.ops(part, self.keys, set(before.messages) if before else set())
         try:
             # -1: the offset stays where it is
             await ledger.apply(partition, -1 if offset is None else offset, ops)
@@ -355,9 +361,11 @@ class DetectorWorker:
 
     async def _clear_outboxes(self) -> None:
         """Nothing else to do: forget what has been sent, so that the next owner does not repeat it."""
-        turn = Turn(self.settings, self.book)
-        turn.parts = {p: Part() for p, outbox in self._sent.items() if outbox.messages and p in self.owner.owned}
-        await self._finish(turn, {})
+        decisions = Decisions(self.settings, self.streams)
+        decisions.parts = {
+            p: PartitionDecisions() for p, outbox in self._sent.items() if outbox.messages and p in self.owner.owned
+        }
+        await self._finish(decisions, {})
 
     async def _commit(self) -> None:
         self._next_commit = time.monotonic() + COMMIT_S
@@ -376,16 +384,16 @@ class DetectorWorker:
         counts["windows_scored"] = self.judge.windows
         counts["teacher_windows"] = self.judge.teacher_windows
         counts["teacher_share"] = round(self.judge.teacher_windows / max(1, self.judge.windows), 4)
-        counts["streams_with_teacher"] = self.bank.asking()
+        counts["streams_with_teacher"] = self.bank.with_teacher()
         stages = {"cold": 0, "warming": 0, "ready": 0}
-        for stream, entry in self.book.entries.items():
+        for stream, entry in self.streams.entries.items():
             ref = self.bank.model_of(stream)
             stages[stage(ref.points if ref and ref.grid_version == entry.grid_version else 0)] += 1
         for name, count in stages.items():
             counts[f"streams_{name}"] = count
         counts["open_incidents"] = sum(
-            (verdict.state.incident is not None) + (verdict.no_data is not None)
-            for verdict in self.book.verdicts.values()
+            (stream_state.tracker.incident is not None) + (stream_state.no_data is not None)
+            for stream_state in self.streams.states.values()
         )
         try:
             await self.stats.publish()

@@ -215,8 +215,8 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
     rows: Rows = {}
     stream: dict[str, Tensor] = {}
     for wanted, shapes, first, last in (
-        ("row", header.layout.row_shapes(), member.start, end),
-        ("stream", header.layout.stream_shapes(), index, index + 1),
+        ("row", header.layout.row_fields(), member.start, end),
+        ("stream", header.layout.stream_fields(), index, index + 1),
     ):
         for key, shape in shapes.items():
             part = file.get_slice(f"{wanted}.{key}")[first:last].to(torch.float32)
@@ -232,7 +232,7 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
         found: Tensor = file.get_slice(f"memory.{key}")[first:last]
         return found
 
-    memories = Memories.read(memory, low, high, member.start, header.layout.shape_shapes())
+    memories = Memories.read(memory, low, high, member.start, header.layout.shape_fields())
     return Student(header.version, member, header.layout, rows, stream, memories)
 
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from detector.model import calibration, prior
-from detector.model.fusion import finish, leaning, ranked
-from detector.model.installed import Known, Shelf
+from detector.model.fusion import corrected, finish, ranked
+from detector.model.installed import Installed, InstalledStudents
 from detector.model.pooling import FILL, Windows, moving_mean, points_of
 from detector.model.row_types import Rows
-from detector.model.scores import Segment, SegmentScore, View, unscored
+from detector.model.scores import Segment, SegmentScore, unscored
 from detector.model.shallow import at_once, beyond, blended, judge, measure, novelty, prepare
 from detector.model.teacher import Teacher
 from detector.model.views import shapes
@@ -25,7 +25,7 @@ from detector.model.views import teacher as deep
 from detector.model.views.forecast import SEASON_AFTER, SEASON_SPAN
 from detector.model.views.prototypes import BAND_POINTS, pick
 
-__all__ = ["Segment", "SegmentScore", "StudentBank", "View"]
+__all__ = ["Segment", "SegmentScore", "StudentBank"]
 
 
 class _Group(NamedTuple):
@@ -73,7 +73,7 @@ def _put_last(out_X: np.ndarray, value_S: np.ndarray, stop: int) -> None:
     out_X[len(out_X) - len(piece) :] = piece
 
 
-class StudentBank(Shelf):
+class StudentBank(InstalledStudents):
     """Scores windows of any number of streams against their students.
 
     `install` and `remove` may be called from another thread than `score`: each call sees all of a swap or nothing.
@@ -83,7 +83,7 @@ class StudentBank(Shelf):
         """Scores of all segments, in order: by the generic prior where there is no student, NaN where it knows other channels."""
         out: list[SegmentScore | None] = [None] * len(segments)
         with self._lock, torch.inference_mode():
-            cold = [i for i, segment in enumerate(segments) if segment.cold or segment.stream not in self._known]
+            cold = [i for i, segment in enumerate(segments) if segment.cold or segment.stream not in self._installed]
             for i, score in zip(cold, prior.score([segments[i] for i in cold], self.device), strict=True):
                 out[i] = score
             groups = self._gather(segments, out)
@@ -94,24 +94,24 @@ class StudentBank(Shelf):
         return [score for score in out if score is not None]
 
     def _gather(self, segments: Sequence[Segment], out: list[SegmentScore | None]) -> list[_Group]:
-        buckets: dict[tuple[int, int, bool], list[tuple[int, Known, int]]] = {}
+        buckets: dict[tuple[int, int, bool], list[tuple[int, Installed, int]]] = {}
         here: set[str] = set()
         for index, segment in enumerate(segments):
             if out[index] is not None:
                 continue
             channels = segment.values_SC.shape[1]
-            known = self._known[segment.stream]
-            count = segment.scored(known.reach)
-            if known.place.channels != channels or count == 0:
-                out[index] = unscored(segment.stream, count, channels, known.ref.version)
+            installed = self._installed[segment.stream]
+            count = segment.scored(installed.reach)
+            if installed.place.channels != channels or count == 0:
+                out[index] = unscored(segment.stream, count, channels, installed.ref.version)
             else:
                 # A trail ends where the new slots begin, so that these must be all there are.
                 first = segment.last - count + 1 if segment.last is not None else None
                 again = segment.stream in here  # several pieces in one call: none can wait for another
-                follows = first is not None and known.judged == first - 1 and count <= _FOLLOW_MAX and not again
+                follows = first is not None and installed.judged == first - 1 and count <= _FOLLOW_MAX and not again
                 width = count if follows else 1 << (count - 1).bit_length()
-                buckets.setdefault((width, known.near, follows), []).append((index, known, count))
-                known.judged = None if again else segment.last
+                buckets.setdefault((width, installed.near, follows), []).append((index, installed, count))
+                installed.judged = None if again else segment.last
                 here.add(segment.stream)
         # In the order of the tables: the memories of neighbours are then matched without a copy.
         return [
@@ -124,26 +124,26 @@ class StudentBank(Shelf):
         width: int,
         near: int,
         follows: bool,
-        members: list[tuple[int, Known, int]],
+        members: list[tuple[int, Installed, int]],
         segments: Sequence[Segment],
     ) -> _Group:
         length = near + width - 1
-        sizes = np.array([known.place.channels for _, known, _ in members])
+        sizes = np.array([installed.place.channels for _, installed, _ in members])
         values_RL = np.full((int(sizes.sum()), length), np.nan, np.float32)
-        seasonal = any(any(known.periods) for _, known, _ in members)
+        seasonal = any(any(installed.periods) for _, installed, _ in members)
         once_RX = np.full((len(values_RL), width + SEASON_SPAN + FILL if seasonal else 0), np.nan, np.float32)
         twice_RX = np.full((len(values_RL), width + FILL if seasonal else 0), np.nan, np.float32)
         row = 0
-        for index, known, _ in members:
+        for index, installed, _ in members:
             values_SC = segments[index].values_SC
             newest_SC = values_SC[-length:]
-            values_RL[row : row + known.place.channels, length - len(newest_SC) :] = newest_SC.T
-            for c, period in enumerate(known.periods):
+            values_RL[row : row + installed.place.channels, length - len(newest_SC) :] = newest_SC.T
+            for c, period in enumerate(installed.periods):
                 if period:
                     _put_last(once_RX[row + c], values_SC[:, c], len(values_SC) - period + SEASON_AFTER)
                     _put_last(twice_RX[row + c], values_SC[:, c], len(values_SC) - 2 * period)
-            row += known.place.channels
-        starts = np.array([known.place.start for _, known, _ in members])
+            row += installed.place.channels
+        starts = np.array([installed.place.start for _, installed, _ in members])
         channel_R = np.arange(row) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
         def there(array: np.ndarray) -> Tensor:
@@ -156,7 +156,7 @@ class StudentBank(Shelf):
             there(np.repeat(starts, sizes) + channel_R),
             there(np.repeat(np.arange(len(members)), sizes)),
             there(channel_R),
-            there(np.array([known.place.seat for _, known, _ in members])),
+            there(np.array([installed.place.seat for _, installed, _ in members])),
             [count for _, _, count in members],
             width,
             follows,
@@ -250,7 +250,7 @@ class StudentBank(Shelf):
         at_N = self._tables.rows["deep_at"][row_N].long()
         rows |= {name: self._deep.rows[name][at_N] for name in ("gate_cal", "deep")}
         shallow_N = torch.cat([p.row_RK[at[:, 0], at[:, 1]] for p, at in zip(parts, places, strict=True)])
-        judged_N = deep.gated(deep.heard(shallow_N, deep_NW, rows["deep"]), rows)
+        judged_N = deep.gated(deep.joined(shallow_N, deep_NW, rows["deep"]), rows)
         for part, place, judged in zip(parts, places, torch.split(judged_N, sizes), strict=True):
             part.row_RK = part.row_RK.index_put(place.unbind(1), judged.to(part.row_RK))
 
@@ -278,12 +278,14 @@ class StudentBank(Shelf):
         rank_SK = ranked(row_SCK, few_SC)
         alert_RK = torch.fmax(part.row_RK, part.early_RK).where(scored_RK, torch.nan)
         row_SCK[group.stream_R, group.channel_R] = alert_RK
-        lean_S = self._tables.streams["lean"][group.place_S]
-        surprise_SK = leaning(finish(row_SCK, few_SC, stream_cal_SC), lean_S)
-        told = self._tell(part)
-        view_RK, scale_RK, nearest_RK = (torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in told[:3])
+        correction_S = self._tables.streams["correction"][group.place_S]
+        surprise_SK = corrected(finish(row_SCK, few_SC, stream_cal_SC), correction_S)
+        explained = self._explain(part)
+        view_RK, scale_RK, nearest_RK = (
+            torch.where(scored_RK, i, -1).to(torch.int16).cpu().numpy() for i in explained[:3]
+        )
         expected_RK, low_RK, high_RK, deviation_RK = (
-            torch.where(scored_RK, value, torch.nan).float().cpu().numpy() for value in told[3:]
+            torch.where(scored_RK, value, torch.nan).float().cpu().numpy() for value in explained[3:]
         )
         lag_R = part.rows["lag"].round().to(torch.int16).cpu().numpy()
         ranked_RK, channel_RK, alert_SK, ranked_SK = (
@@ -298,7 +300,7 @@ class StudentBank(Shelf):
             mine = slice(row, row + size)
             out[index] = SegmentScore(
                 stream=stream,
-                version=self._known[stream].ref.version,
+                version=self._installed[stream].ref.version,
                 views=self._views,
                 surprise_K=alert_SK[s, newest],
                 rank_K=ranked_SK[s, newest],
@@ -315,7 +317,7 @@ class StudentBank(Shelf):
             )
             row += size
 
-    def _tell(self, part: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _explain(self, part: _Part) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Loudest view, its scale, nearest prototype, expected value, band and deviation: all (R, K)."""
         loudest_RK = torch.nan_to_num(part.view_RKW, nan=-1.0).argmax(-1)
         scale_W = torch.tensor([view.scale for view in self._views], device=self.device)

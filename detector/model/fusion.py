@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detector.model import calibration
 
-LEAN_LEVEL = 2.5  # surprise up to where a lean is taken in proportion: the level at which alerts are counted
+CORRECTION_LEVEL = 2.5  # surprise up to where a lean is taken in proportion: the level at which alerts are counted
 
 
 def fuse_channels(row_SCK: Tensor) -> Tensor:
@@ -37,10 +37,10 @@ def _with_novelty(fused_SK: Tensor, row_SCK: Tensor, few_SC: Tensor) -> Tensor:
     return torch.where(there_SCK.any(1), torch.nan_to_num(fused_SK, nan=0.0) + novel_SK, torch.nan)
 
 
-def leaning(surprise_SK: Tensor, lean_S: Tensor) -> Tensor:
+def corrected(surprise_SK: Tensor, correction_S: Tensor) -> Tensor:
     """Surprises corrected by what alerts the stream's held-back history gave, in full from LEAN_LEVEL on."""
-    part_SK = (surprise_SK / LEAN_LEVEL).clamp(0.0, 1.0)
-    return (surprise_SK - lean_S[:, None] * part_SK).clamp_min(0.0)
+    part_SK = (surprise_SK / CORRECTION_LEVEL).clamp(0.0, 1.0)
+    return (surprise_SK - correction_S[:, None] * part_SK).clamp_min(0.0)
 
 
 def finish(row_SCK: Tensor, few_SC: Tensor, stream_cal_SC: Tensor) -> Tensor:

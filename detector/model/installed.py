@@ -30,7 +30,7 @@ PLAIN, SHAPED = 144, shapes.REACH + FILL
 
 
 @dataclass
-class Known:
+class Installed:
     ref: ModelRef
     place: Place
     memories: list[Place]  # of the channels that have a shape memory
@@ -49,7 +49,7 @@ def layout_of(settings: DetectorSettings, teacher: Teacher | None) -> Layout:
     return Layout(*own, teacher.identity, teacher.depths, tuple(settings.teacher_scales), teacher.outputs)
 
 
-class Shelf:
+class InstalledStudents:
     """Students of any number of streams.
 
     `install`, `put` and `remove` may be called from another thread than whoever reads, under `_lock`.
@@ -63,39 +63,39 @@ class Shelf:
         self.device = teacher.device if teacher is not None else torch.device("cpu")
         # Where a row's memory and its part of the teacher stand: most rows have neither, and pay for neither.
         whole: dict[str, tuple[int, ...]] = {
-            **layout.shallow_shapes(), "gate": (), "memory": (), "deep_at": (),
+            **layout.shallow_fields(), "gate": (), "memory": (), "deep_at": (),
         }  # fmt: skip
-        self._tables = Tables(whole, layout.stream_shapes(), self.device)
-        self._deep = Tables({n: s for n, s in layout.deep_shapes().items() if n != "gate"}, {}, self.device)
+        self._tables = Tables(whole, layout.stream_fields(), self.device)
+        self._deep = Tables({n: s for n, s in layout.deep_fields().items() if n != "gate"}, {}, self.device)
         unpacked: dict[str, tuple[int, ...]] = {
             "shape.medoid": (layout.shapes, shapes.POINTS, layout.medoids),
             "shape.norm": (layout.shapes, layout.medoids),
             "trail": (shapes.SMOOTH - 1,),
         }
-        stored = {name: shape for name, shape in layout.shape_shapes().items() if name != "shape.ends"}
+        stored = {name: shape for name, shape in layout.shape_fields().items() if name != "shape.ends"}
         self._memories = Tables({**stored, **unpacked}, {}, self.device)
-        self._shallow_names = [*layout.shallow_shapes(), "memory", "gate"]
+        self._shallow_names = [*layout.shallow_fields(), "memory", "gate"]
         self._views = views_of(layout)
-        self._known: dict[str, Known] = {}
+        self._installed: dict[str, Installed] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Streams that have a student."""
-        return len(self._known)
+        return len(self._installed)
 
-    def asking(self) -> int:
+    def with_teacher(self) -> int:
         """Streams whose windows may reach the teacher."""
-        return sum(bool(known.deep) for known in list(self._known.values()))
+        return sum(bool(installed.deep) for installed in list(self._installed.values()))
 
     def context_of(self, stream: str, cold: bool = False) -> int:
         """Slots, up to and including the scored one, that the stream's scores depend on; `cold`: those of the prior."""
-        known = None if cold else self._known.get(stream)
-        return known.reach if known else prior.REACH
+        installed = None if cold else self._installed.get(stream)
+        return installed.reach if installed else prior.REACH
 
     def model_of(self, stream: str) -> ModelRef | None:
         """The student in force."""
-        known = self._known.get(stream)
-        return known.ref if known else None
+        installed = self._installed.get(stream)
+        return installed.ref if installed else None
 
     def install(self, records: Sequence[ModelRecord], store: ArtefactStore) -> dict[str, AnomalyLLMError]:
         """Load the promoted students of records; those without one are removed.
@@ -137,10 +137,10 @@ class Shelf:
         with self._lock:
             for ref, student in students:
                 self._drop(student.member.stream)
-                self._known[student.member.stream] = self._place(ref, student)
+                self._installed[student.member.stream] = self._place(ref, student)
 
-    def _place(self, ref: ModelRef, student: Student) -> Known:
-        rows = {name: student.rows[name] for name in self.layout.shallow_shapes()}
+    def _place(self, ref: ModelRef, student: Student) -> Installed:
+        rows = {name: student.rows[name] for name in self.layout.shallow_fields()}
         at_C = torch.full((len(rows["centre"]),), -1.0)
         memories = []
         for i, (channel, history_L) in enumerate(student.memories):
@@ -155,7 +155,7 @@ class Shelf:
         place = self._tables.add(rows, student.stream)
         near = max(SHAPED if memories else PLAIN, max(self.layout.scales) + FILL)
         periods = [int(period) for period in rows["period"].tolist()]
-        return Known(ref, place, memories, near, max(near, 2 * max(periods) + 1 + FILL), periods, deep)
+        return Installed(ref, place, memories, near, max(near, 2 * max(periods) + 1 + FILL), periods, deep)
 
     def _place_deep(self, student: Student) -> tuple[torch.Tensor, torch.Tensor, list[Place]]:
         """Gate of each channel, where its part of the teacher stands, and those places."""
@@ -172,12 +172,12 @@ class Shelf:
         return gate_C, at_C, places
 
     def _drop(self, stream: str) -> None:
-        known = self._known.pop(stream, None)
-        if known is not None:
-            self._tables.free(known.place)
-            for place in known.memories:
+        installed = self._installed.pop(stream, None)
+        if installed is not None:
+            self._tables.free(installed.place)
+            for place in installed.memories:
                 self._memories.free(place)
-            for place in known.deep:
+            for place in installed.deep:
                 self._deep.free(place)
 
     def remove(self, stream: str) -> None:
@@ -189,7 +189,7 @@ class Shelf:
         if student.member.stream != stream:
             raise ArtefactError(f"artefact {uri} holds {student.member.stream} where {stream} was announced: fit again")
         mine, theirs = self.layout, student.layout
-        if mine.shallow_shapes() != theirs.shallow_shapes() or mine.shape_shapes() != theirs.shape_shapes():
+        if mine.shallow_fields() != theirs.shallow_fields() or mine.shape_fields() != theirs.shape_fields():
             raise ArtefactError(
                 f"artefact {uri} was fitted with scales {list(theirs.scales)}, {theirs.prototypes} prototypes and "
                 f"{theirs.shapes} shapes of {theirs.medoids} medoids, this detector runs {list(mine.scales)}, "

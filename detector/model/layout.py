@@ -11,13 +11,13 @@ from detector.model import calibration
 from detector.model.pooling import FILL, POINTS, points_of
 from detector.model.views import shapes
 from detector.model.views.forecast import PERIOD_MAX, Forecast
-from detector.model.views.plain import Difference, Look, Mahalanobis, MovingStd
+from detector.model.views.plain import Difference, Mahalanobis, MovingStd, PlainView
 
 FEW = 8  # this many distinct values or fewer: states, flags, small counts
 
 
 # Each sees what the others miss; together they beat any one of them and any learnt mixture on KPIs and telemetry.
-LOOKS: tuple[Look, ...] = (
+PLAIN_VIEWS: tuple[PlainView, ...] = (
     Mahalanobis(8),
     Mahalanobis(16),
     Mahalanobis(64),
@@ -47,12 +47,12 @@ class Layout:
     @property
     def views(self) -> int:
         """Views at depth 0 that every row has."""
-        return len(LOOKS) + len(self.scales)
+        return len(PLAIN_VIEWS) + len(self.scales)
 
     @property
     def spans(self) -> list[int]:
         """Slots that the windows of those views cover."""
-        return [*(look.slots for look in LOOKS), *self.scales]
+        return [*(plain.slots for plain in PLAIN_VIEWS), *self.scales]
 
     @property
     def deep_views(self) -> int:
@@ -61,9 +61,9 @@ class Layout:
 
     def view_of(self, scale: int) -> int:
         """Index of the prototype view of a scale."""
-        return len(LOOKS) + self.scales.index(scale)
+        return len(PLAIN_VIEWS) + self.scales.index(scale)
 
-    def shallow_shapes(self) -> dict[str, tuple[int, ...]]:
+    def shallow_fields(self) -> dict[str, tuple[int, ...]]:
         """Name → shape without the leading R of what a row has at depth 0."""
         found: dict[str, tuple[int, ...]] = {
             "centre": (),
@@ -79,8 +79,8 @@ class Layout:
             "view_cal": (self.views, calibration.WIDTH),
             "row_cal": (calibration.WIDTH,),
         }
-        for look in LOOKS:
-            found |= look.shapes()
+        for plain in PLAIN_VIEWS:
+            found |= plain.shapes()
         for scale in self.scales:
             found[f"proto.{scale}"] = (self.prototypes, points_of(scale))
             found[f"radius.{scale}"] = (self.prototypes,)
@@ -88,7 +88,7 @@ class Layout:
             found[f"used.{scale}"] = (self.prototypes,)
         return found
 
-    def deep_shapes(self) -> dict[str, tuple[int, ...]]:
+    def deep_fields(self) -> dict[str, tuple[int, ...]]:
         """The same of what a row has for the teacher."""
         if not self.teacher:
             return {}
@@ -104,11 +104,11 @@ class Layout:
             found[f"teacher_cal.{scale}"] = (len(self.depths), calibration.WIDTH)
         return found
 
-    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+    def row_fields(self) -> dict[str, tuple[int, ...]]:
         """The same of everything a row has."""
-        return self.shallow_shapes() | self.deep_shapes()
+        return self.shallow_fields() | self.deep_fields()
 
-    def shape_shapes(self) -> dict[str, tuple[int, ...]]:
+    def shape_fields(self) -> dict[str, tuple[int, ...]]:
         """The same of what a row with a shape memory has besides, as it is stored."""
         found: dict[str, tuple[int, ...]] = {f"shape.{name}": () for name in ("mean", "std", "step")}
         found |= {f"shape.{name}": (self.shapes,) for name in ("width", "kind", "weight", "centre", "unit")}
@@ -116,7 +116,7 @@ class Layout:
         # Of the shapes' fused score, and of its mixture with the rest of the row.
         return found | {"shape.cal": (calibration.WIDTH,), "shape.mix": (calibration.WIDTH,)}
 
-    def stream_shapes(self) -> dict[str, tuple[int, ...]]:
+    def stream_fields(self) -> dict[str, tuple[int, ...]]:
         """Name → shape without the leading S of everything a stream has."""
         # `lean`: decades by which alerts of its held-back history come more often than surprises promise.
-        return {"stream_cal": (calibration.WIDTH,), "lean": ()}
+        return {"stream_cal": (calibration.WIDTH,), "correction": ()}

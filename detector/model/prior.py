@@ -19,7 +19,7 @@ from torch import Tensor
 
 from detector.model.calibration import softly
 from detector.model.fusion import fuse_channels
-from detector.model.scores import Segment, SegmentScore, View
+from detector.model.scores import Segment, SegmentScore, ViewName
 
 BLOCK, BLOCKS = 12, 11
 _HISTORY = BLOCK * BLOCKS
@@ -30,7 +30,7 @@ REACH = 1024
 LEAST = 16  # slots of history below which nothing is said: the 95 % quantile of fewer is anything
 _ROUGH = 8  # newest changes whose median is the spread
 
-VIEWS = [View("level", 0, NEAR), View("step", 0, BLOCK), View("spread", 0, _ROUGH)]
+VIEWS = [ViewName("level", 0, NEAR), ViewName("step", 0, BLOCK), ViewName("spread", 0, _ROUGH)]
 LEVEL, STEP, SPREAD = range(3)
 
 # Tail: beyond the anchor (the k-th largest of n, k = n / 16) the probability falls as a power of the distance. Noise of

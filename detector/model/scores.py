@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detector.model.layout import LOOKS, Layout
+from detector.model.layout import PLAIN_VIEWS, Layout
 
 Float = npt.NDArray[np.float32]
 
 
-class View(NamedTuple):
+class ViewName(NamedTuple):
     """One way of looking at a window."""
 
     name: str  # "prototype", "shape", "gap", "teacher", or the word of a look: "mahalanobis", "forecast", …
@@ -45,7 +45,7 @@ class SegmentScore:
 
     stream: str
     version: str | None  # of the student, None when the stream has none
-    views: list[View]
+    views: list[ViewName]
     surprise_K: Float  # what alerts: P(surprise ≥ s) ≈ 10^-s a slot on normal data
     rank_K: Float  # the same without what alerts before a shape is complete: says where the worst of a stream is
     channel_KC: Float  # the same a channel
@@ -61,12 +61,12 @@ class SegmentScore:
     warming: bool = False  # the stream has no student: these are the generic prior's
 
 
-def views_of(layout: Layout) -> list[View]:
+def views_of(layout: Layout) -> list[ViewName]:
     """All views of a layout, in the order that indices count them."""
-    looks = [View(look.word, 0, look.slots) for look in LOOKS]
-    prototypes = [View("prototype", 0, scale) for scale in layout.scales]
-    deep = [View("teacher", depth, scale) for scale in layout.teacher_scales for depth in layout.depths]
-    return [*looks, *prototypes, *(deep if layout.teacher else []), View("shape", 0, 0)]
+    plains = [ViewName(plain.word, 0, plain.slots) for plain in PLAIN_VIEWS]
+    prototypes = [ViewName("prototype", 0, scale) for scale in layout.scales]
+    deep = [ViewName("teacher", depth, scale) for scale in layout.teacher_scales for depth in layout.depths]
+    return [*plains, *prototypes, *(deep if layout.teacher else []), ViewName("shape", 0, 0)]
 
 
 def unscored(stream: str, count: int, channels: int, version: str | None = None) -> SegmentScore:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detector.model import calibration
-from detector.model.layout import LOOKS
+from detector.model.layout import PLAIN_VIEWS
 from detector.model.pooling import Windows, clipped_off, fill, standardise
 from detector.model.row_types import Rows
 from detector.model.views.prototypes import prototypes
@@ -19,7 +19,7 @@ TAIL_FLOOR = 0.05  # smallest tail scale of a view, in its own unit
 
 # The mean of the four loudest of looks and prototypes, of which the least surprised scale is left out: mean VUS-PR of
 # eight sets .634. The louder half of all: .622, the loudest scale alone: .636 with .03 less on web KPIs.
-HEARD = 4
+LOUDEST = 4
 
 
 PLAIN_MAX = 4.5  # half a decade above the default threshold
@@ -54,7 +54,7 @@ def beyond(values_RL: Tensor, rows: Rows) -> Tensor | None:
 
 def measure(x_RL: Tensor, rows: Rows, scales: tuple[int, ...], count: int) -> Measures:
     """Discrepancies at the last `count` slots of prepared rows, in the order of `Layout.view_of`."""
-    distances = [look.score(x_RL, rows, count) for look in LOOKS]
+    distances = [plain.score(x_RL, rows, count) for plain in PLAIN_VIEWS]
     indices, windows = [], []
     for scale in scales:
         distance_RK, index_RK, found = prototypes(x_RL, rows, scale, count)
@@ -66,11 +66,11 @@ def measure(x_RL: Tensor, rows: Rows, scales: tuple[int, ...], count: int) -> Me
 
 def fuse_views(view_RKV: Tensor) -> Tensor:
     """What the views of depth 0 say together (R, K), not yet calibrated; NaN where there is none."""
-    proto_RKQ = view_RKV[..., len(LOOKS) :]
+    proto_RKQ = view_RKV[..., len(PLAIN_VIEWS) :]
     if proto_RKQ.shape[-1] > 1:
         proto_RKQ = proto_RKQ.nan_to_num(nan=-1.0).sort(-1, descending=True).values[..., :-1]
         proto_RKQ = torch.where(proto_RKQ < 0, torch.nan, proto_RKQ)
-    return calibration.loudest(torch.cat([view_RKV[..., : len(LOOKS)], proto_RKQ], -1), HEARD)
+    return calibration.loudest(torch.cat([view_RKV[..., : len(PLAIN_VIEWS)], proto_RKQ], -1), LOUDEST)
 
 
 def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:

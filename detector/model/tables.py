@@ -23,9 +23,9 @@ class Place(NamedTuple):
 class Tables:
     """Rows and streams of one layout, float32 on one device."""
 
-    def __init__(self, row_shapes: Shapes, stream_shapes: Shapes, device: torch.device) -> None:
-        self.rows: Rows = {n: _empty((_FIRST, *s), device) for n, s in row_shapes.items()}
-        self.streams: Rows = {n: _empty((_FIRST, *s), device) for n, s in stream_shapes.items()}
+    def __init__(self, row_fields: Shapes, stream_fields: Shapes, device: torch.device) -> None:
+        self.rows: Rows = {n: _empty((_FIRST, *s), device) for n, s in row_fields.items()}
+        self.streams: Rows = {n: _empty((_FIRST, *s), device) for n, s in stream_fields.items()}
         self._rows_used = 0
         self._streams_used = 0
         self._free_rows: dict[int, list[int]] = {}

@@ -15,7 +15,7 @@ MAX_PENDING_S = 3600.0
 
 
 @dataclass(slots=True)
-class Asked:
+class PendingRequest:
     """The newest training request of a stream."""
 
     at_ms: int
@@ -27,14 +27,14 @@ class Asked:
     full_slot: int = -1  # newest slot at the newest request for a full fit
 
 
-class Wish(NamedTuple):
+class Need(NamedTuple):
     """What to ask for."""
 
     reason: TrainingReason
     job: Literal["full", "prototypes"]
 
 
-class Known(NamedTuple):
+class ModelFacts(NamedTuple):
     """What the newest model record says of the stream's grid."""
 
     points: int  # slots with data the fit has seen; 0: there is no model
@@ -42,17 +42,17 @@ class Known(NamedTuple):
     announced: str | None
 
 
-NOTHING = Known(0, -1, None)
+NO_MODEL = ModelFacts(0, -1, None)
 
 
-def known_of(record: ModelRecord | None, grid_version: int) -> Known:
+def facts_of(record: ModelRecord | None, grid_version: int) -> ModelFacts:
     """The largest fit among promoted and shadow; a model that failed the gate has been tried, too."""
     if record is None:
-        return NOTHING
+        return NO_MODEL
     refs = [ref for ref in (record.promoted, record.shadow) if ref is not None and ref.grid_version == grid_version]
     if not refs:
-        return Known(0, -1, record.announced_at)
-    return Known(max(r.points for r in refs), max(r.trained_slots[1] for r in refs), record.announced_at)
+        return ModelFacts(0, -1, record.announced_at)
+    return ModelFacts(max(r.points for r in refs), max(r.trained_slots[1] for r in refs), record.announced_at)
 
 
 def stage(points: int) -> Literal["cold", "warming", "ready"]:
@@ -60,44 +60,44 @@ def stage(points: int) -> Literal["cold", "warming", "ready"]:
     return "cold" if points == 0 else "warming" if points < READY_SLOTS else "ready"
 
 
-def pending(asked: Asked | None, known: Known, now_ms: int, settings: WorkerSettings) -> bool:
+def is_pending(pending: PendingRequest | None, facts: ModelFacts, now_ms: int, settings: WorkerSettings) -> bool:
     """A request is out and neither answered nor overdue."""
-    if asked is None or asked.announced != known.announced:
+    if pending is None or pending.announced != facts.announced:
         return False
-    wait_s: float = min(settings.pending_s * 2 ** (asked.tries - 1), max(MAX_PENDING_S, settings.pending_s))
-    return now_ms - asked.at_ms < wait_s * 1000
+    wait_s: float = min(settings.pending_s * 2 ** (pending.tries - 1), max(MAX_PENDING_S, settings.pending_s))
+    return now_ms - pending.at_ms < wait_s * 1000
 
 
-def wish(
-    filled: int, newest: int, capacity: int, known: Known, asked: Asked | None, settings: WorkerSettings
-) -> Wish | None:
+def need_of(
+    filled: int, newest: int, capacity: int, facts: ModelFacts, pending: PendingRequest | None, settings: WorkerSettings
+) -> Need | None:
     """What the stream should ask for now, by the slots with data it has (`filled`) and its newest slot."""
-    if known.points == 0:
-        return Wish("cold", "full") if filled >= settings.min_history else None
-    full_slot = max(known.last_slot if asked is None else asked.full_slot, -1)
+    if facts.points == 0:
+        return Need("cold", "full") if filled >= settings.min_history else None
+    full_slot = max(facts.last_slot if pending is None else pending.full_slot, -1)
     # 512, 1024, … up to a full ring. A fit that used few of the slots it was given is not repeated at once.
-    doubled = filled >= min(2 * known.points, FULL_SHARE * capacity)
-    fresh = newest - full_slot >= min(known.points, settings.update_slots)
-    if known.points < FULL_SHARE * capacity and doubled and fresh:
-        return Wish("due", "full")
+    doubled = filled >= min(2 * facts.points, FULL_SHARE * capacity)
+    fresh = newest - full_slot >= min(facts.points, settings.update_slots)
+    if facts.points < FULL_SHARE * capacity and doubled and fresh:
+        return Need("due", "full")
     if full_slot >= 0 and newest - full_slot >= (settings.refit_slots or capacity // 2):
-        return Wish("due", "full")
-    learnt = max(known.last_slot, -1 if asked is None else asked.slot)
-    if known.points >= READY_SLOTS and newest - learnt >= settings.update_slots:
-        return Wish("due", "prototypes")
+        return Need("due", "full")
+    learnt = max(facts.last_slot, -1 if pending is None else pending.slot)
+    if facts.points >= READY_SLOTS and newest - learnt >= settings.update_slots:
+        return Need("due", "prototypes")
     return None
 
 
-def asking(want: Wish, newest: int, known: Known, asked: Asked | None, now_ms: int) -> Asked:
+def note_of(want: Need, newest: int, facts: ModelFacts, pending: PendingRequest | None, now_ms: int) -> PendingRequest:
     """The note to keep of a request that is being sent."""
-    again = asked is not None and asked.announced == known.announced and asked.job == want.job
-    before = asked.full_slot if asked is not None else known.last_slot
-    return Asked(
+    again = pending is not None and pending.announced == facts.announced and pending.job == want.job
+    before = pending.full_slot if pending is not None else facts.last_slot
+    return PendingRequest(
         at_ms=now_ms,
         slot=newest,
         reason=want.reason,
         job=want.job,
-        announced=known.announced,
-        tries=asked.tries + 1 if again and asked is not None else 1,
+        announced=facts.announced,
+        tries=pending.tries + 1 if again and pending is not None else 1,
         full_slot=newest if want.job == "full" else before,
     )

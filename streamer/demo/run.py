@@ -19,7 +19,7 @@ from streamer.demo.screen import AlertView, DemoView, StreamView
 from streamer.demo.watch import OVER, Opening, Record, Watch
 from streamer.errors import UnavailableError
 from streamer.host.embedded import EmbeddedStack
-from streamer.host.fleet import WORKERS, Workers, worker_env
+from streamer.host.fleet import WORKERS, Fleet, worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
@@ -117,7 +117,7 @@ class Demo:
         self._folder: Path
         self._watch: Watch
         self._feed: Feed
-        self._workers: Workers
+        self._workers: Fleet
         self.outcome: Outcome | None = None
 
     async def run(self, *, stay: bool = False) -> Outcome:
@@ -149,7 +149,7 @@ class Demo:
             created = await provision(settings)
             self._phase("starting", f"{len(created)} topics made; streamer, detector and trainer are starting")
             chosen = {name: value for name, value in OPERATORS_CHOICE.items() if name not in os.environ}
-            self._workers = Workers(worker_env(settings) | chosen, self._folder)
+            self._workers = Fleet(worker_env(settings) | chosen, self._folder)
             leave.push_async_callback(self._workers.stop)
             self._workers.start()
             client = redis.asyncio.Redis.from_url(settings.redis_url)

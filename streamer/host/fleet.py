@@ -22,7 +22,7 @@ def worker_env(settings: CommonSettings) -> dict[str, str]:
     return {f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}
 
 
-class Workers:
+class Fleet:
     """Streamer, detector and trainer as processes: `start`, `stop` (they drain and commit), `check`."""
 
     def __init__(self, env: Mapping[str, str], state_dir: Path) -> None:

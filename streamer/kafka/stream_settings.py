@@ -30,7 +30,7 @@ def parse_settings(raw: bytes) -> StreamSettings:
         raise ContractError("contract", f"stream settings: {wrong}") from None
 
 
-class Registry:
+class StreamSettingsTable:
     """`of` maps a stream to its settings; `poll` brings it up to date."""
 
     def __init__(

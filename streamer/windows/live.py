@@ -25,7 +25,7 @@ class Waiting:
 
 
 @dataclass(slots=True)
-class Change:
+class RingChange:
     """What a batch did to a stream's ring."""
 
     first: int  # slots first..first + len(values) - 1 were written
@@ -98,7 +98,7 @@ class Live:
         self.raw_RC = np.pad(self.raw_RC, ((0, 0), (0, width)), constant_values=np.nan)
         self.n_RC = np.pad(self.n_RC, ((0, 0), (0, width)))
 
-    def apply(self, slot_M: np.ndarray, channel_M: np.ndarray, ts_M: np.ndarray, value_M: np.ndarray) -> Change:
+    def apply(self, slot_M: np.ndarray, channel_M: np.ndarray, ts_M: np.ndarray, value_M: np.ndarray) -> RingChange:
         """Put cells (in order of arrival) onto the grid; changes the recent rows and the header's bounds.
 
         The result depends on the sequence of cells only, not on how it is cut into calls.
@@ -125,7 +125,7 @@ class Live:
         if old and min(slot for slot, _ in old) < header.lo:
             filled = (min(slot for slot, _ in old), header.lo - 1)
             header.lo = filled[0]
-        return Change(
+        return RingChange(
             first, values_NC, bool(hi_before >= 0 and first <= hi_before), old, filled, np.flatnonzero(refused_M)
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.incidents.machine import Transition
-from detector.incidents.record import Verdict
+from detector.incidents.record import StreamState
 from detector.live.cache import Entry
 from detector.model.artefact import SUFFIX, ArtefactStore, Student
 from detector.model.bank import StudentBank
@@ -27,7 +27,7 @@ from trainer.backtest.settings import BacktestSettings
 from trainer.fit.histories import History
 from trainer.fit.run import Trained, train
 from trainer.fit.update import LayoutChangedError, check, fresh_history, update
-from trainer.jobs import Job, history_of, merge
+from trainer.jobs import TrainingJob, history_of, merge
 
 # Slots between two looks at what the stream needs. A live detector looks every 32; a replay in such steps takes three
 # times as long, and prototype updates come every 512.
@@ -47,7 +47,7 @@ def ring_of(series: Series, start: int, stop: int, capacity: int) -> StreamWindo
     return StreamWindow(header, values_SC)
 
 
-def shelved(trained: Trained, stream: str) -> tuple[ModelRef, Student, int]:
+def through_store(trained: Trained, stream: str) -> tuple[ModelRef, Student, int]:
     """One student as a detector gets it, out of its artefact; and the artefact's bytes."""
     data = trained.data()
     with tempfile.TemporaryDirectory() as folder:
@@ -83,15 +83,15 @@ class LiveTrainer:
         """RFC 3339 of the newest slot."""
         return format_ns(self.now_ms * 1_000_000)
 
-    def shifted(self, entry: Entry, verdict: Verdict, shift: Transition) -> None:
+    def shifted(self, entry: Entry, stream_state: StreamState, shift: Transition) -> None:
         """A new baseline: the stream asks for a student of it."""
-        ask_after_shift(self, entry, verdict, self._record, shift)
+        ask_after_shift(self, entry, stream_state, self._record, shift)
 
-    def work(self, entry: Entry, verdict: Verdict) -> None:
+    def work(self, entry: Entry, stream_state: StreamState) -> None:
         """Do what is due or has been asked for, with what the stream's ring holds now."""
-        self.now_ms = verdict.slot_ns(entry.hi) // 1_000_000
+        self.now_ms = stream_state.slot_ns(entry.hi) // 1_000_000
         if entry.hi >= entry.look_at:
-            ask_if_due(self, self._settings, entry, verdict, self._record)
+            ask_if_due(self, self._settings, entry, stream_state, self._record)
         jobs = merge(self._requests)
         self._requests.clear()
         begin = time.process_time()
@@ -105,7 +105,7 @@ class LiveTrainer:
                 self._announce(self._made(job, history))
         self.fit_s += time.process_time() - begin
 
-    def _made(self, job: Job, history: History) -> Trained:
+    def _made(self, job: TrainingJob, history: History) -> Trained:
         """As the trainer's shop does: an update where there is a student that can be updated, else a full fit."""
         if job.job == "prototypes" and self._student is not None:
             try:
@@ -120,10 +120,10 @@ class LiveTrainer:
         return train([history], self._teacher, self._settings)
 
     def _announce(self, trained: Trained) -> None:
-        [verdict] = trained.verdicts
-        self.reason = verdict.reason
-        ref, student, self.student_bytes = shelved(trained, self._series.name)
-        self._record = record_of(self._series.name, ref, verdict, self._record)
-        if verdict.passed:
+        [result] = trained.results
+        self.reason = result.reason
+        ref, student, self.student_bytes = through_store(trained, self._series.name)
+        self._record = record_of(self._series.name, ref, result, self._record)
+        if result.passed:
             self._student = student
             self._bank.put([(ref, student)])

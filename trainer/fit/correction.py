@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detector.incidents.machine import SURE, closing
 from detector.live.settings import WorkerSettings
-from detector.model.fusion import LEAN_LEVEL
+from detector.model.fusion import CORRECTION_LEVEL
 
 # Slots above a level come in clusters, and an incident needs two among three: fewer alerts than slots. A history that
 # drifts gives more.
@@ -19,17 +19,17 @@ _SURE = 0.5
 _MIN, _MAX = -2.0, 1.5  # decades: a web KPI's incidents are a tenth to a hundredth of its slots above the level
 
 
-def lean(unseen_SN: Tensor, shaped_S: Tensor) -> Tensor:
+def correction(unseen_SN: Tensor, shaped_S: Tensor) -> Tensor:
     """Decades (S) by which alerts come more often than promised, NaN slots left out.
 
     Counted on the history without shapes. Streams with shapes (`shaped_S`) are only made calmer by it.
     """
     slots_S = torch.isfinite(unseen_SN).sum(-1)
-    expected_S = slots_S * 10.0**-LEAN_LEVEL + _SHRINK
-    every_S, doubtful_S = counts(unseen_SN.nan_to_num(nan=0.0), LEAN_LEVEL, slots_S.clamp_min(1).log10() + _SURE)
+    expected_S = slots_S * 10.0**-CORRECTION_LEVEL + _SHRINK
+    every_S, doubtful_S = counts(unseen_SN.nan_to_num(nan=0.0), CORRECTION_LEVEL, slots_S.clamp_min(1).log10() + _SURE)
     more_S, fewer_S = ((many_S + _SHRINK) / expected_S for many_S in (every_S, doubtful_S))
-    lean_S = torch.where(more_S > 1, more_S, fewer_S).log10().clamp(_MIN, _MAX)
-    return torch.where(shaped_S, lean_S.clamp_min(0.0), lean_S).float()
+    correction_S = torch.where(more_S > 1, more_S, fewer_S).log10().clamp(_MIN, _MAX)
+    return torch.where(shaped_S, correction_S.clamp_min(0.0), correction_S).float()
 
 
 def counts(surprise_SN: Tensor, level: float, sure_S: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from detector.model.row_types import Rows
 from detector.model.teacher import Teacher, discrepancy, features
 from detector.model.views.plain import choose
 from detector.model.views.prototypes import nearest, pick
-from detector.model.views.teacher import gate_of, heard
+from detector.model.views.teacher import gate_of, joined
 from trainer.fit.probes import Evidence
 
 RIDGE = 0.1  # of the mean square of the features: 33 features are learnt from 56 windows without trouble
@@ -46,7 +46,9 @@ class Distillation:
     past_gate: int  # a row, at most, for the calibration past the gate
     budget: float  # share of normal windows that may pass the gate
     evidence: bool  # its views must earn their weight; else all have the same
-    tell: Callable[[Evidence], None] | None = None  # hears of what was found, of the rows that the teacher was asked of
+    on_evidence: Callable[[Evidence], None] | None = (
+        None  # hears of what was found, of the rows that the teacher was asked of
+    )
 
     @property
     def gate(self) -> float:
@@ -126,7 +128,7 @@ def distil(teacher: Teacher, layout: Layout, rows: Rows, shallow: Shallow, how: 
 def settle(distilled: Distilled, rows: Rows, weight_RW: Tensor, how: Distillation) -> Rows:
     """How the teacher is heard by rows: weights, calibration past the gate, gate (infinite without any weight)."""
     shallow_RG, deep_RGW, real_RG = (value[:, : how.past_gate] for value in distilled.normal)
-    fused_RG = heard(shallow_RG, deep_RGW, weight_RW[:, None])
+    fused_RG = joined(shallow_RG, deep_RGW, weight_RW[:, None])
     few_cal = calibration.exponential(fused_RG, real_RG, _START, _MEAN, _WEIGHT)
     gate_cal = calibration.fit(fused_RG, real_RG, _GATE_FLOOR, shape=calibration.FUSED_SHAPE)
     gate_cal = torch.where((distilled.many_R >= _ENOUGH)[:, None], gate_cal, few_cal)
@@ -139,7 +141,7 @@ def settle(distilled: Distilled, rows: Rows, weight_RW: Tensor, how: Distillatio
 
 def without(layout: Layout, rows: int, device: torch.device) -> Rows:
     """The teacher's part of rows that never ask it: no number of it counts, the gate is never passed."""
-    out = {name: torch.zeros(rows, *shape, device=device) for name, shape in layout.deep_shapes().items()}
+    out = {name: torch.zeros(rows, *shape, device=device) for name, shape in layout.deep_fields().items()}
     out["gate"] = torch.full((rows,), torch.inf, device=device)
     return out
 

@@ -14,7 +14,7 @@ from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
 from detector.model.teacher import Teacher
-from detector.model.views.teacher import heard, surprises
+from detector.model.views.teacher import joined, surprises
 from trainer.fit.distil import Distillation, Normal, Shallow, able, distil, settle, without
 from trainer.fit.probes import Evidence, Probes, probe
 
@@ -52,8 +52,8 @@ def deepen(
             probes.surprise_RAX[index_Y], [w[index_Y] for w in probes.windows_Q], probes.nearest_RAXQ[index_Y]
         )
         evidence = weigh(teacher, layout, own, distilled.normal, mine, how.gate)
-        if how.tell is not None:
-            how.tell(evidence)
+        if how.on_evidence is not None:
+            how.on_evidence(evidence)
         weight_YW = weights(evidence, layout)
     own |= settle(distilled, own, weight_YW, how)
     # What nobody asks for need not be kept.
@@ -82,9 +82,9 @@ def weigh(teacher: Teacher, layout: Layout, rows: Rows, normal: Normal, probes: 
     deep_RAXW[r_N, a_N, x_N] = torch.cat(deep, -1)
 
     def found(weight_W: Tensor) -> Tensor:
-        normal_RG = heard(normal.shallow_RG, normal.deep_RGW, weight_W)
+        normal_RG = joined(normal.shallow_RG, normal.deep_RGW, weight_W)
         top_R = torch.where(normal.real_RG, normal_RG, -torch.inf).amax(-1)
-        score_RA = torch.where(torch.isfinite(shallow_RAX), heard(shallow_RAX, deep_RAXW, weight_W), -torch.inf).amax(
+        score_RA = torch.where(torch.isfinite(shallow_RAX), joined(shallow_RAX, deep_RAXW, weight_W), -torch.inf).amax(
             -1
         )
         return score_RA > top_R[:, None]

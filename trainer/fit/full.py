@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detector.model import calibration
-from detector.model.layout import LOOKS, Layout
+from detector.model.layout import PLAIN_VIEWS, Layout
 from detector.model.memories import Memories
 from detector.model.pooling import fill, pool, standardise
 from detector.model.row_types import Rows
@@ -19,9 +19,9 @@ from detector.model.shallow import TAIL_FLOOR, blended
 from detector.model.teacher import Teacher
 from detector.model.views import shapes
 from detector.model.views.forecast import find_period
-from detector.model.views.plain import Look, choose
+from detector.model.views.plain import PlainView, choose
 from detector.model.views.prototypes import BAND_POINTS, pick, prototypes
-from trainer.fit.correction import lean
+from trainer.fit.correction import correction
 from trainer.fit.distil import Distillation, Shallow
 from trainer.fit.evidence import deepen
 from trainer.fit.histories import History, Stack
@@ -64,7 +64,7 @@ class Remembered(NamedTuple):
     end_XM: Tensor
     row_XM: Tensor  # surprise of the row with its shapes; NaN where either is missing
 
-    def told(self, row_RL: Tensor) -> Tensor:
+    def published(self, row_RL: Tensor) -> Tensor:
         """Surprise (R, L) of rows with the shapes that they have: of those with some, NaN but at these slots."""
         out_RL = row_RL.clone()
         nowhere_XL = torch.full_like(row_RL[self.at_X], torch.nan)
@@ -100,7 +100,7 @@ def fit_stack(
     x_RL = fill(standardise(raw_RL, scaling.centre_R, scaling.scale_R))
     rows: Rows = {"centre": scaling.centre_R, "scale": scaling.scale_R, "period": find_period(x_RL)}
     halves = _halves(raw_RL)
-    held_RNV = torch.stack([_look(look, x_RL, rows, halves) for look in LOOKS], -1)
+    held_RNV = torch.stack([_plain_view(plain, x_RL, rows, halves) for plain in PLAIN_VIEWS], -1)
     points_R = torch.isfinite(raw_RL).sum(-1)
     near_RNV = _prototypes(x_RL, rows, halves, points_R, layout, settings.fit_windows)
     held_RNV = torch.cat([held_RNV, near_RNV], -1)
@@ -118,13 +118,13 @@ def fit_stack(
     row_RN = levels.row(held_RNV)
     memories, remembered = _remember(x_RL, rows, row_RN, scaling, layout, stack, settings)
     if teacher is not None and how is not None:
-        both_RN = row_RN if remembered is None else remembered.told(row_RN)
+        both_RN = row_RN if remembered is None else remembered.published(row_RN)
         shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), both_RN)
         rows |= deepen(teacher, layout, rows, memories, shallow, how)
     unseen_SN = _unseen(held_RNV, first_RN, learnt, stack)
     over_S = (unseen_SN >= HELD_BACK_LEVEL).sum(-1) / torch.isfinite(unseen_SN).sum(-1).clamp_min(1)
     shaped_S = (stack.by_stream(rows["blend"][:, None]) > 0).flatten(1).any(1)
-    streams = {"stream_cal": levels.stream_cal, "lean": lean(unseen_SN, shaped_S)}
+    streams = {"stream_cal": levels.stream_cal, "correction": correction(unseen_SN, shaped_S)}
     excess_S = over_S * HELD_BACK_SLOTS
     return Fitted(stack.histories, stack.stream_R, rows, streams, memories, excess_S)
 
@@ -136,23 +136,23 @@ def _few(scaling: Scaling, stack: Stack, points_R: Tensor) -> Rows:
     return {"novel": novel_R, "levels": scaling.levels_RF.float()}
 
 
-def _look(look: Look, x_RL: Tensor, rows: Rows, halves: Halves) -> Tensor:
+def _plain_view(plain: PlainView, x_RL: Tensor, rows: Rows, halves: Halves) -> Tensor:
     """Fills `rows` with what the look learns from everything; returns scores (R, L) held back from each half."""
     rows_, length = x_RL.shape
     end_L = torch.arange(length, device=x_RL.device)
     first_RL = halves.first(end_L)
 
     def scored(model: Rows) -> Tensor:
-        count = length - look.reach + 1
+        count = length - plain.reach + 1
         if count < 1:
             return torch.full((rows_, length), torch.nan, device=x_RL.device)
-        score_RK = look.score(x_RL, {**rows, **model}, count)
+        score_RK = plain.score(x_RL, {**rows, **model}, count)
         return torch.nn.functional.pad(score_RK, (length - count, 0), value=torch.nan)
 
-    whole = look.fit(x_RL, torch.ones_like(first_RL), rows)
+    whole = plain.fit(x_RL, torch.ones_like(first_RL), rows)
     if not whole:  # nothing is learnt, nothing can be held back
         return scored(whole)
-    of_first, of_second = (look.fit(x_RL, within_RL, rows) for within_RL in (first_RL, ~first_RL))
+    of_first, of_second = (plain.fit(x_RL, within_RL, rows) for within_RL in (first_RL, ~first_RL))
     rows |= whole
     return torch.where(first_RL, scored(of_second), scored(of_first))
 
@@ -283,7 +283,7 @@ def _store(rows: Rows, scale: int, found: Prototypes) -> None:
 
 
 def _empty(rows: Rows, layout: Layout, scale: int, x_RL: Tensor) -> None:
-    known = layout.row_shapes()
+    known = layout.row_fields()
     for name in ("proto", "radius", "band", "used"):
         key = f"{name}.{scale}"
         rows[key] = torch.zeros(len(x_RL), *known[key], device=x_RL.device)

@@ -91,7 +91,7 @@ def _probe(x_RL: Tensor, rows: Rows, tables: Rows, layout: Layout) -> Probes:
     end_RAX = slots(made, rows["lag"], x_RL.shape[1])
     size = (len(x_RL), ANOMALIES, PROBES)
     row_B = torch.arange(size[0], device=x_RL.device).repeat_interleave(ANOMALIES * PROBES)
-    own = {name: rows[name][row_B] for name in layout.shallow_shapes()}
+    own = {name: rows[name][row_B] for name in layout.shallow_fields()}
     end_B = end_RAX.flatten()
     anomaly_B = torch.arange(size[0] * ANOMALIES, device=x_RL.device).repeat_interleave(PROBES)
 

@@ -36,7 +36,7 @@ PASSED = "passed"  # the reason of a student that may be put into force
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """Gate of one student. `excess`: held-back false alarms in multiples of the promise; `recall`: of injected ones."""
 
     passed: bool
@@ -53,7 +53,7 @@ class Trained:
     rows: Rows
     streams: Rows
     memories: Memories
-    verdicts: list[Verdict]  # in the order of the header's members
+    results: list[GateResult]  # in the order of the header's members
 
     def data(self) -> bytes:
         """The file."""
@@ -113,7 +113,7 @@ def assemble(
     if layout.teacher and not bool(torch.isfinite(rows["gate"]).any()):
         # None of these students asks the teacher: they carry nothing of it.
         layout = layout_of(settings, None)
-        rows = {name: rows[name] for name in layout.row_shapes()}
+        rows = {name: rows[name] for name in layout.row_fields()}
     header = Header(new_version(), layout, members, lineage, datetime.now(UTC).isoformat())
     excess = torch.cat([part.excess_S for part in fitted]).tolist()
     histories = [history for part in fitted for history in part.histories]
@@ -122,10 +122,10 @@ def assemble(
     bank = StudentBank(None, settings)
     bank.put(students_of(header, rows, streams, memories, bank.layout))
     recall = _recall(bank, histories)
-    verdicts = [_verdict(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
-    for member, verdict in zip(members, verdicts, strict=True):
-        member.metrics.update(excess=round(verdict.excess, 3), recall=verdict.recall)
-    return Trained(header, rows, streams, memories, verdicts)
+    results = [_gate(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
+    for member, result in zip(members, results, strict=True):
+        member.metrics.update(excess=round(result.excess, 3), recall=result.recall)
+    return Trained(header, rows, streams, memories, results)
 
 
 def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
@@ -156,7 +156,7 @@ def students_of(
             header.version,
             member,
             layout,
-            {name: rows[name][member.start : end].cpu() for name in layout.row_shapes()},
+            {name: rows[name][member.start : end].cpu() for name in layout.row_fields()},
             {name: value[row].cpu() for name, value in streams.items()},
             memories.of(member.start, end),
         )
@@ -168,16 +168,16 @@ def _top(surprise_K: np.ndarray) -> float:
     return float(np.nanmax(surprise_K)) if np.isfinite(surprise_K).any() else 0.0
 
 
-def _verdict(history: History, excess: float, recall: float, settings: TrainerSettings) -> Verdict:
+def _gate(history: History, excess: float, recall: float, settings: TrainerSettings) -> GateResult:
     if excess > settings.gate_max_excess:
         reason = (
             f"held-back false alarms are {excess:.0f} times the promise, {settings.gate_max_excess:.0f} are allowed"
         )
-        return Verdict(False, excess, recall, reason)
+        return GateResult(False, excess, recall, reason)
     if history.points >= RECALL_FROM_SLOTS and recall < settings.gate_min_recall:
         reason = f"sees {recall:.0%} of the injected anomalies, {settings.gate_min_recall:.0%} are asked for"
-        return Verdict(False, excess, recall, reason)
-    return Verdict(True, excess, recall, PASSED)
+        return GateResult(False, excess, recall, reason)
+    return GateResult(True, excess, recall, PASSED)
 
 
 def _since(begin: float) -> float:

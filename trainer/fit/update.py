@@ -88,8 +88,8 @@ def _update_stack(stack: Stack, students: Mapping[str, Student], layout: Layout,
     device = stack.values_RL.device
     stored = torch.device("cpu")  # as students come from a store
     every = [s.rows if s.layout.teacher else s.rows | without(layout, len(s.member.channels), stored) for s in mine]
-    rows: Rows = {n: torch.cat([of[n] for of in every]).to(device) for n in layout.row_shapes()}
-    streams = {n: torch.stack([s.stream[n] for s in mine]).to(device) for n in layout.stream_shapes()}
+    rows: Rows = {n: torch.cat([of[n] for of in every]).to(device) for n in layout.row_fields()}
+    streams = {n: torch.stack([s.stream[n] for s in mine]).to(device) for n in layout.stream_fields()}
     # What a shape memory points into is a copy of the history it was made of: it lasts until the next full fit.
     memories = Memories.joined([s.memories for s in mine], [len(s.member.channels) for s in mine])
     slot_RL = _fresh(stack)

@@ -21,7 +21,7 @@ _WINDOWS = 4096
 _RIDGE = 1e-4  # smallest variance of any direction, in variances of the row: quantised rows have directions without
 
 
-class Look(Protocol):
+class PlainView(Protocol):
     """One view of a row, of one number a slot."""
 
     name: str

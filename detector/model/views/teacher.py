@@ -52,7 +52,7 @@ def surprises(
     return calibration.surprise(discrepancy(left_NDO), rows[f"teacher_cal.{scale}"][row_N])
 
 
-def heard(shallow_X: Tensor, deep_XW: Tensor, weight_XW: Tensor) -> Tensor:
+def joined(shallow_X: Tensor, deep_XW: Tensor, weight_XW: Tensor) -> Tensor:
     """Depth 0 and the weighted views of the teacher together (X), not yet calibrated."""
     deep_XW = torch.where(weight_XW > 0, deep_XW.clamp_max(calibration.CAP), 0.0)
     return (shallow_X.clamp_max(calibration.CAP) + (weight_XW * deep_XW).sum(-1)) / (1.0 + weight_XW.sum(-1))

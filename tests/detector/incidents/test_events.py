@@ -6,7 +6,7 @@ import pytest
 
 from detector.incidents.events import Context, anomaly_event, no_data_event
 from detector.incidents.machine import Episode, Transition
-from detector.incidents.record import NoData, Verdict
+from detector.incidents.record import NoData, StreamState
 from detector.incidents.wording import duration, number, rarity
 from streamer.contracts import AnomalyEvent, StreamSettings
 
@@ -14,7 +14,7 @@ EVIDENCE: dict[str, Any] = {
     "channels": [{"channel": "cpu.0", "share": 0.8, "value": 97.3, "expected": 7.0, "low": 3.0, "high": 12.0}],
     "view": "prototype", "scale": 64, "depth": 0, "nearest": 7, "teacher": False, "model": "v1", "warming": False, "offsets": [3, 9],
 }  # fmt: skip
-VERDICT = Verdict(2, 100_000_000, 0, 1100)
+VERDICT = StreamState(2, 100_000_000, 0, 1100)
 CONTEXT = Context("anomalyllm/al", 3, StreamSettings(tenant="t", labels={"a": "b"}), 200 * 10**9)
 
 
@@ -25,13 +25,13 @@ def episode(**own: Any) -> Episode:
     return made
 
 
-def told(transition: Transition, **evidence: Any) -> AnomalyEvent:
+def published(transition: Transition, **evidence: Any) -> AnomalyEvent:
     transition.episode.evidence |= evidence
     return anomaly_event("host", VERDICT, transition, CONTEXT)
 
 
 def test_an_event_carries_the_whole_reason() -> None:
-    event = told(Transition("open", episode(), 1020))
+    event = published(Transition("open", episode(), 1020))
     data = event.data
     assert event.id == f"{data.incident_id}:0"
     assert (event.type, event.subject, event.time) == ("anomalyllm.incident.open", "host", "1970-01-01T00:01:42.000Z")
@@ -48,12 +48,14 @@ def test_an_event_carries_the_whole_reason() -> None:
 
 
 def test_what_the_prior_said_is_marked() -> None:
-    event = told(Transition("open", episode(), 1020), model=None, warming=True, view="level", nearest=None, scale=144)
+    event = published(
+        Transition("open", episode(), 1020), model=None, warming=True, view="level", nearest=None, scale=144
+    )
     assert (event.data.model_version, event.data.warming) == (None, True)
     assert event.data.reason.endswith("(144-slot level) (warming: no student yet, judged by a generic prior)")
-    over = told(Transition("resolved", episode(ended=1020), 1030), warming=True).data.reason
+    over = published(Transition("resolved", episode(ended=1020), 1030), warming=True).data.reason
     assert "no longer unusual" in over
-    assert not told(Transition("open", episode(), 1020)).data.warming
+    assert not published(Transition("open", episode(), 1020)).data.warming
 
 
 def test_old_events_are_historic() -> None:
@@ -63,11 +65,13 @@ def test_old_events_are_historic() -> None:
 
 def test_sentences_of_the_other_ends() -> None:
     ended = episode(ended=1020)
-    assert "back to normal" in told(Transition("resolved", ended, 1030)).data.reason
-    assert told(Transition("resolved", ended, 1030)).data.ended_at == "1970-01-01T00:01:42.000Z"
-    assert told(Transition("resolved", ended, 1030, baseline=True)).data.reason.startswith("New baseline?")
-    assert "false alarm" in told(Transition("resolved", episode(ended=1020, verdict="false_alarm"), 1030)).data.reason
-    assert told(Transition("retracted", ended, 1030)).data.reason.startswith("No incident after all")
+    assert "back to normal" in published(Transition("resolved", ended, 1030)).data.reason
+    assert published(Transition("resolved", ended, 1030)).data.ended_at == "1970-01-01T00:01:42.000Z"
+    assert published(Transition("resolved", ended, 1030, baseline=True)).data.reason.startswith("New baseline?")
+    assert (
+        "false alarm" in published(Transition("resolved", episode(ended=1020, verdict="false_alarm"), 1030)).data.reason
+    )
+    assert published(Transition("retracted", ended, 1030)).data.reason.startswith("No incident after all")
 
 
 @pytest.mark.parametrize(
@@ -84,12 +88,12 @@ def test_sentences_of_the_other_ends() -> None:
 )
 def test_what_happened(channel: dict[str, Any], sentence: str) -> None:
     first = {**EVIDENCE["channels"][0], **channel}
-    assert told(Transition("open", episode(), 1020), channels=[first]).data.reason.startswith(sentence + ", for")
+    assert published(Transition("open", episode(), 1020), channels=[first]).data.reason.startswith(sentence + ", for")
 
 
 def test_more_channels_and_a_deeper_view() -> None:
     other = {**EVIDENCE["channels"][0], "channel": "cpu.1", "share": 0.2}
-    reason = told(
+    reason = published(
         Transition("open", episode(), 1020), channels=[EVIDENCE["channels"][0], other], depth=2, nearest=None
     ).data.reason
     assert "(and 1 more channel) rose" in reason

@@ -10,7 +10,7 @@ def beat(silence: Silence, streams: list[str], begin: float, end: float, limit: 
     while now <= end:
         silence.arrived(now)
         for stream in streams:
-            silence.heard(stream, limit, 1.0)
+            silence.seen(stream, limit, 1.0)
         now += 1.0
 
 
@@ -39,7 +39,7 @@ def test_a_stalled_pipeline_is_nobodys_silence() -> None:
     assert silence.waits(100)
     assert silence.silent() == []
     silence.arrived(1000)
-    silence.heard("a", 5.0, 1.0)
+    silence.seen("a", 5.0, 1.0)
     assert silence.silent() == []
     assert silence.clock <= 10 + max(MAX_STEP_S, 3.0)
 
@@ -65,11 +65,11 @@ def test_slow_streams_are_measured_by_their_own_interval() -> None:
     silence = Silence()
     for minute in range(5):
         silence.arrived(minute * 60.0)
-        silence.heard("a", 300.0, 60.0)
-        silence.heard("b", 300.0, 60.0)
+        silence.seen("a", 300.0, 60.0)
+        silence.seen("b", 300.0, 60.0)
     for minute in range(5, 11):
         silence.arrived(minute * 60.0)
-        silence.heard("b", 300.0, 60.0)
+        silence.seen("b", 300.0, 60.0)
     assert silence.silent() == ["a"]
 
 

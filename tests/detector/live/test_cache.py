@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.live.cache import changes
+from detector.live.cache import window_changes
 from streamer.windows.ring import StreamWindow
 from streamer.windows.wire import COLUMNS, FLAG_HISTORY, WindowBatch, decode, encode
 from testkit.fakes import CONTEXT, change_of, column, entry_of, header
@@ -111,7 +111,7 @@ def test_a_message_becomes_changes() -> None:
     columns = {name: np.array([2, 3], np.int64) for name, _ in COLUMNS}
     columns |= {"channels": np.array([1, 2]), "slots": np.array([3, 1])}
     batch = decode(encode(WindowBatch(["a", "b"], columns, np.array([1, NAN, 3, NAN, NAN], np.float32))))
-    (a, first), (b, second) = changes(batch)
+    (a, first), (b, second) = window_changes(batch)
     assert (a, b) == ("a", "b")
     assert (first.first, first.last, first.data) == (2, 4, 2)
     assert (second.values_NC.shape, second.data) == ((1, 2), 0)

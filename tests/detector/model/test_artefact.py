@@ -15,8 +15,8 @@ LAYOUT = Layout((4, 16), 2, 3, 5, "t", (1, 2), (16,), 3)
 
 def _made() -> tuple[Header, dict[str, torch.Tensor], dict[str, torch.Tensor], Memories]:
     generator = torch.Generator().manual_seed(0)
-    rows = {n: torch.randn(3, *s, generator=generator) for n, s in LAYOUT.row_shapes().items()}
-    streams = {n: torch.randn(2, *s, generator=generator) for n, s in LAYOUT.stream_shapes().items()}
+    rows = {n: torch.randn(3, *s, generator=generator) for n, s in LAYOUT.row_fields().items()}
+    streams = {n: torch.randn(2, *s, generator=generator) for n, s in LAYOUT.stream_fields().items()}
     members = [Member("a", 0, ["x"], 1, (5, 9), 4, {"recall": 1.0}), Member("b", 1, ["x", "y"], 2, (0, 9), 10)]
     return Header(new_version(), LAYOUT, members, {"job": "full"}, "2026-01-01T00:00:00Z"), rows, streams, _memories()
 
@@ -24,7 +24,7 @@ def _made() -> tuple[Header, dict[str, torch.Tensor], dict[str, torch.Tensor], M
 def _memories() -> Memories:
     """Of rows 0 and 2: one of a short history, one of a history that two bytes cannot count."""
     generator = torch.Generator().manual_seed(1)
-    rows = {name: torch.randn(2, *shape, generator=generator) for name, shape in LAYOUT.shape_shapes().items()}
+    rows = {name: torch.randn(2, *shape, generator=generator) for name, shape in LAYOUT.shape_fields().items()}
     rows["shape.ends"] = torch.randint(0, 40_000, rows["shape.ends"].shape, generator=generator)
     rows["shape.width"], rows["shape.kind"] = torch.full((2, 3), 16), torch.full((2, 3), 1)
     return Memories([0, 2], rows, [torch.randn(70, generator=generator), torch.randn(40_000, generator=generator)])

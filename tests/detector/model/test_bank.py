@@ -56,8 +56,8 @@ def test_the_budget_is_kept_and_the_gate_makes_no_seam(
     tmp_path: Path, budget: float, low: float, high: float, shape_share: float
 ) -> None:
     """What passed the gate and what did not are one distribution: about 10^-s of the slots reach a surprise of s."""
-    changes = {"teacher": "random", "teacher_budget": budget, "shape_share": shape_share}
-    settings = quick_settings(tmp_path, **changes)
+    window_changes = {"teacher": "random", "teacher_budget": budget, "shape_share": shape_share}
+    settings = quick_settings(tmp_path, **window_changes)
     _, bank = fitted_bank([history("heavy", simulate("heavy", 0, 4096))], settings, with_teacher=True)
     [alone] = fitted_bank(
         [history("heavy", simulate("heavy", 0, 4096))], quick_settings(tmp_path, shape_share=shape_share)

@@ -13,8 +13,8 @@ from detector.model.views.teacher import CPU_BUDGET, budget_of
 from detector.settings import DetectorSettings
 
 
-def _teacher(folder: Path, **changes: object) -> Teacher:
-    made = load_teacher(DetectorSettings.model_validate({"teacher": "random", "state_dir": folder, **changes}))
+def _teacher(folder: Path, **window_changes: object) -> Teacher:
+    made = load_teacher(DetectorSettings.model_validate({"teacher": "random", "state_dir": folder, **window_changes}))
     assert made is not None
     return made
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector.model.layout import LOOKS
+from detector.model.layout import PLAIN_VIEWS
 from detector.model.row_types import Rows
 from detector.model.views import shapes
 from detector.model.views.forecast import find_period, shape_period
@@ -38,7 +38,7 @@ class OfLook:
     """One of `LOOKS`."""
 
     def __init__(self, index: int) -> None:
-        self.look = LOOKS[index]
+        self.look = PLAIN_VIEWS[index]
         self.reach = self.look.reach
 
     def learn(self, x_RL: Tensor) -> Rows:
@@ -79,7 +79,7 @@ class OfShapes:
         return shapes.score(x_RL, rows, torch.arange(len(x_RL)), count).fused_RK
 
 
-VIEWS: dict[str, Seen] = {look.name: OfLook(i) for i, look in enumerate(LOOKS)}
+VIEWS: dict[str, Seen] = {plain.name: OfLook(i) for i, plain in enumerate(PLAIN_VIEWS)}
 VIEWS |= {"prototypes": OfPrototypes(), "shapes": OfShapes()}
 
 

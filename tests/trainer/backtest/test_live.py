@@ -15,7 +15,7 @@ from trainer.backtest.replay import Replayed, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, Verdict, train
+from trainer.fit.run import GateResult, Trained, train
 
 CHANGE, SLOTS = 1500, 4000
 QUICK = {"shape_share": 0.0, "refit_slots": 1000, "update_slots": 256}
@@ -80,10 +80,10 @@ def test_what_was_critical_is_not_learnt_from(
 
 
 def test_the_gate_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(history: History, excess: float, recall: float, settings: BacktestSettings) -> Verdict:
-        return Verdict(False, excess, recall, "refused")
+    def refused(history: History, excess: float, recall: float, settings: BacktestSettings) -> GateResult:
+        return GateResult(False, excess, recall, "refused")
 
-    monkeypatch.setattr("trainer.fit.run._verdict", refused)
+    monkeypatch.setattr("trainer.fit.run._gate", refused)
     made = _live(waves(), tmp_path)
     assert made.gate == "refused"
     [alert] = made.alerts

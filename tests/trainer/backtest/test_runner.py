@@ -19,9 +19,9 @@ def _items(folder: Path, count: int) -> list[Item]:
 
 
 def _run(items: list[Item], task: Task, jobs: int = 1) -> list[Row]:
-    told: list[int] = []
-    rows = run([(item, task) for item in items], jobs, lambda at, row: told.append(at))
-    assert sorted(told) == list(range(len(items)))
+    published: list[int] = []
+    rows = run([(item, task) for item in items], jobs, lambda at, row: published.append(at))
+    assert sorted(published) == list(range(len(items)))
     return rows
 
 

@@ -43,11 +43,11 @@ def test_nothing_is_left_on_the_wrong_side(tmp_path: Path, monkeypatch: pytest.M
         bank = bank_of(trained, settings, teacher)
         cold = Segment("cold", simulate("white", 3, 300), 9)
         for stop, many in ((SLOTS + 300, 60), (SLOTS + 310, 10)):  # the second follows on the first
-            told = bank.score([Segment(kind, values[kind][:stop], many, stop - 1) for kind in KINDS] + [cold])
-            assert all(np.isfinite(score.surprise_K).all() for score in told)
-            assert any(score.teacher_K.any() for score in told) or many == 10
+            published = bank.score([Segment(kind, values[kind][:stop], many, stop - 1) for kind in KINDS] + [cold])
+            assert all(np.isfinite(score.surprise_K).all() for score in published)
+            assert any(score.teacher_K.any() for score in published) or many == 10
         students = {student.member.stream: student for student in students_of(trained)}
         plain = train(histories[:1], None, settings)
         for mine in (students, students | {s.member.stream: s for s in students_of(plain)}):
             fresh = [fresh_history(mine[kind], history(kind, values[kind])) for kind in KINDS]
-            assert len(update(mine, fresh, teacher, settings).verdicts) == len(KINDS)
+            assert len(update(mine, fresh, teacher, settings).results) == len(KINDS)

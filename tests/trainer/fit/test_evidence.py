@@ -14,7 +14,7 @@ from detector.model.pooling import pool
 from detector.model.row_types import Rows
 from detector.model.shallow import prepare
 from detector.model.teacher import Teacher, load_teacher
-from detector.model.views.teacher import heard
+from detector.model.views.teacher import joined
 from testkit.simulation import bank_of, history, quick_settings, simulate, students_of
 from trainer.fit.evidence import LEAST, mixtures, weights
 from trainer.fit.probes import ANOMALIES, PROBES, Evidence, injected, probe, slots
@@ -40,8 +40,10 @@ def test_a_mixture_must_win_more_than_it_loses() -> None:
 
 def test_one_view_has_one_mixture_and_views_without_weight_are_not_heard() -> None:
     assert mixtures(Layout((64,), 32, 12, 64, "t", (1,), (64,), 56), torch.device("cpu")).tolist() == [[1.0]]
-    told = heard(torch.tensor([2.0, 2.0]), torch.tensor([[4.0, torch.nan]] * 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
-    assert told.tolist() == [3.0, 2.0]
+    published = joined(
+        torch.tensor([2.0, 2.0]), torch.tensor([[4.0, torch.nan]] * 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    )
+    assert published.tolist() == [3.0, 2.0]
 
 
 def _fitted(settings: TrainerSettings, kinds: tuple[str, ...]) -> tuple[Trained, dict[str, np.ndarray]]:
@@ -106,7 +108,7 @@ def test_a_teacher_that_knows_better_is_heard_and_one_that_knows_nothing_is_not(
     assert trained.rows["deep"].tolist() == [[1.0]]
     assert torch.isfinite(trained.rows["gate"]).all()
     bank = bank_of(trained, settings, teacher)
-    assert bank.asking() == 1
+    assert bank.with_teacher() == 1
     teacher.asked = 0
     [score] = bank.score([Segment("x", simulate(kind, 4, 1500), 600)])
     assert 0 < teacher.asked == score.teacher_K.sum()
@@ -120,7 +122,7 @@ def test_a_teacher_that_knows_better_is_heard_and_one_that_knows_nothing_is_not(
     bank = bank_of(trained, settings, blind)
     blind.asked = 0
     [score] = bank.score([Segment("x", simulate(kind, 4, 1500), 600)])
-    assert bank.asking() == blind.asked == 0
+    assert bank.with_teacher() == blind.asked == 0
     [alone] = bank_of(train([history("x", values)], None, settings), settings).score(
         [Segment("x", simulate(kind, 4, 1500), 600)]
     )
@@ -136,8 +138,8 @@ def test_one_stream_s_teacher_is_not_its_neighbour_s(tmp_path: Path) -> None:
     asks = {m.stream: bool(torch.isfinite(trained.rows["gate"][m.start])) for m in trained.header.members}
     assert asks["knows"]
     bank = bank_of(trained, settings, teacher)
-    assert bank.asking() == sum(asks.values())
-    assert bank._deep._rows_used == bank.asking()  # others pay no memory for the teacher
+    assert bank.with_teacher() == sum(asks.values())
+    assert bank._deep._rows_used == bank.with_teacher()  # others pay no memory for the teacher
     alone = train([history("not", values["not"][:3000])], None, settings)
     students = {s.member.stream: s for s in (*students_of(trained)[:1], *students_of(alone))}
     assert students["knows"].layout.teacher

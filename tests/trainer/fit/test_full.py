@@ -119,16 +119,16 @@ def test_clean_waves_pass_the_gate(tmp_path: Path, slots: int) -> None:
     starts = [17_900_000_000 + 7919 * i for i in range(6)]
     waves = [UNTOUCHED.values(start, start + slots).astype(np.float32)[:, None] for start in starts]
     trained, _ = fitted_bank([history(f"wave-{i}", x) for i, x in enumerate(waves)], quick_settings(tmp_path))
-    assert [verdict.passed for verdict in trained.verdicts] == [True] * len(starts)
-    assert np.median([verdict.excess for verdict in trained.verdicts]) <= 5
+    assert [result.passed for result in trained.results] == [True] * len(starts)
+    assert np.median([result.excess for result in trained.results]) <= 5
 
 
 def test_every_kind_has_figures_of_its_gate(tmp_path: Path) -> None:
     trained, _ = fitted_bank([history(k, simulate(k, 0, 2048)) for k in KINDS], quick_settings(tmp_path))
-    for member, verdict in zip(trained.header.members, trained.verdicts, strict=True):
+    for member, result in zip(trained.header.members, trained.results, strict=True):
         assert member.metrics.keys() == {"excess", "recall"}
-        assert verdict.passed, (member.stream, verdict)
-    assert np.mean([v.recall for v in trained.verdicts]) > 0.7
+        assert result.passed, (member.stream, result)
+    assert np.mean([v.recall for v in trained.results]) > 0.7
 
 
 def test_teacher_is_part_of_the_fit(tmp_path: Path) -> None:

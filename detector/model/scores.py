@@ -1,4 +1,7 @@
-"""Names of views and what a score of one stream looks like."""
+"""Names of views and what a score of one stream looks like.
+
+Shapes: S slots of a segment, K scored slots, C channels
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,6 +36,15 @@ class Segment:
     count: int | None = None
     last: int | None = None  # number of the newest slot: calls that follow each other need not begin anew
     cold: bool = False  # judge by the generic prior even if there is a student: it is that of another grid
+
+    @property
+    def channels(self) -> int:
+        """How many channels it has."""
+        return self.values_SC.shape[1]
+
+    def newest(self, slots: int) -> Float:
+        """The newest slots of every channel, (channels, slots); all where there are fewer."""
+        return self.values_SC[-slots:].T
 
     def scored(self, reach: int) -> int:
         """Slots to be scored when a score looks at `reach` of them."""

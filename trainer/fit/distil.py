@@ -15,10 +15,11 @@ from detector.model import calibration
 from detector.model.layout import Layout
 from detector.model.pooling import pool
 from detector.model.row_types import Rows
-from detector.model.teacher import Teacher, discrepancy, features
-from detector.model.views.plain import choose
+from detector.model.student_map import discrepancy, features
+from detector.model.teacher import Teacher
 from detector.model.views.prototypes import nearest, pick
 from detector.model.views.teacher import gate_of, joined
+from detector.model.window_ends import choose
 from trainer.fit.probes import Evidence
 
 RIDGE = 0.1  # of the mean square of the features: 33 features are learnt from 56 windows without trouble

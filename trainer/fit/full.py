@@ -13,14 +13,15 @@ from torch import Tensor
 from detector.model import calibration
 from detector.model.layout import PLAIN_VIEWS, Layout
 from detector.model.memories import Memories
+from detector.model.periods import find_period
 from detector.model.pooling import fill, pool, standardise
 from detector.model.row_types import Rows
 from detector.model.shallow import TAIL_FLOOR, blended
 from detector.model.teacher import Teacher
 from detector.model.views import shapes
-from detector.model.views.forecast import find_period
-from detector.model.views.plain import PlainView, choose
+from detector.model.views.plain import PlainView
 from detector.model.views.prototypes import BAND_POINTS, pick, prototypes
+from detector.model.window_ends import choose
 from trainer.fit.correction import correction
 from trainer.fit.distil import Distillation, Shallow
 from trainer.fit.evidence import deepen

@@ -14,11 +14,12 @@ from detector.model import calibration
 from detector.model.installed import PLAIN
 from detector.model.layout import Layout
 from detector.model.memories import Memories
+from detector.model.periods import shape_period
 from detector.model.pooling import Windows
 from detector.model.row_types import Rows
 from detector.model.shallow import blended, judge, measure
-from detector.model.views import shapes
-from detector.model.views.forecast import SEASON_AFTER, SEASON_SPAN, shape_period
+from detector.model.views import shape_windows, shapes
+from detector.model.views.forecast import SEASON_AFTER, SEASON_SPAN
 from trainer.inject.anomalies import KINDS, PAD, Injected, inject
 
 EACH = 2  # anomalies of a kind: 28 in all, for depth 0 is asked six times of each and the teacher twice
@@ -128,7 +129,9 @@ def _tables(memories: Memories, at: list[int]) -> Rows:
     own = {name: value[at] for name, value in memories.rows.items()}
     device = own["shape.own"].device
     medoid = [
-        shapes.memory(memories.histories[i].to(device)[None], {n: v[i : i + 1] for n, v in memories.rows.items()})
+        shape_windows.memory(
+            memories.histories[i].to(device)[None], {n: v[i : i + 1] for n, v in memories.rows.items()}
+        )
         for i in at
     ]
     own["shape.medoid"] = torch.cat(medoid)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from detector.model import calibration
+from detector.model.periods import shape_period
 from detector.model.row_types import Rows
-from detector.model.views import shapes
-from detector.model.views.forecast import shape_period
-from detector.model.views.plain import choose
+from detector.model.views import shape_windows, shapes
+from detector.model.views.medoids import OWN
 from detector.model.views.prototypes import pick
+from detector.model.window_ends import choose
 from trainer.fit.levels import OVERLAP
 from trainer.inject.anomalies import Injected, inject
 
@@ -95,8 +96,8 @@ class _Ground:
     """What all views of a pass are fitted on."""
 
     rows: Rows
-    signals: shapes.Signals
-    pieces: shapes.Signals
+    signals: shape_windows.Signals
+    pieces: shape_windows.Signals
     injected: Injected
     slots_R: Tensor
 
@@ -106,8 +107,8 @@ class _Ground:
         piece_X = (index_X[:, None] * many + torch.arange(many, device=index_X.device)).flatten()
         return _Ground(
             {name: value[index_X] for name, value in self.rows.items()},
-            shapes.Signals(*(value[index_X] for value in self.signals)),
-            shapes.Signals(*(value[piece_X] for value in self.pieces)),
+            shape_windows.Signals(*(value[index_X] for value in self.signals)),
+            shape_windows.Signals(*(value[piece_X] for value in self.pieces)),
             Injected(*(value[index_X] for value in self.injected)),
             self.slots_R[index_X],
         )
@@ -116,10 +117,10 @@ class _Ground:
 def _fit(x_RL: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
     period_R = shape_period(x_RL)
     ground = _ground(x_RL, period_R)
-    width_RS = shapes.widths(period_R, ground.slots_R)
-    kinds = len(shapes.KINDS)
+    width_RS = shape_windows.widths(period_R, ground.slots_R)
+    kinds = len(shape_windows.KINDS)
     width_RV = width_RS.repeat_interleave(kinds, 1)
-    kind_RV = torch.arange(kinds, device=x_RL.device).repeat(shapes.SCALES).expand(width_RV.shape)
+    kind_RV = torch.arange(kinds, device=x_RL.device).repeat(shape_windows.SCALES).expand(width_RV.shape)
     tried = [
         _view(ground, width_RV[:, v], kind_RV[:, v], TRIED_CANDIDATES, min(medoids, TRIED_MEDOIDS)).rate_R
         for v in range(width_RV.shape[1])
@@ -163,11 +164,13 @@ def _fit(x_RL: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
 def _ground(x_RL: Tensor, period_R: Tensor) -> _Ground:
     rows = _moments(x_RL)
     first_R = torch.isfinite(x_RL).long().argmax(1)
-    own_RL = ((x_RL - rows["shape.mean"][:, None]) / rows["shape.std"][:, None]).clamp(-shapes.CLIP, shapes.CLIP)
+    own_RL = ((x_RL - rows["shape.mean"][:, None]) / rows["shape.std"][:, None]).clamp(
+        -shape_windows.CLIP, shape_windows.CLIP
+    )
     injected = inject(own_RL, period_R, first_R)
     many = injected.piece_RAB.shape[1]
-    pieces = shapes.running(injected.piece_RAB.flatten(0, 1), rows["shape.step"].repeat_interleave(many))
-    return _Ground(rows, shapes.signals(x_RL, rows), pieces, injected, x_RL.shape[1] - first_R)
+    pieces = shape_windows.running(injected.piece_RAB.flatten(0, 1), rows["shape.step"].repeat_interleave(many))
+    return _Ground(rows, shape_windows.signals(x_RL, rows), pieces, injected, x_RL.shape[1] - first_R)
 
 
 def _moments(x_RL: Tensor) -> Rows:
@@ -176,12 +179,12 @@ def _moments(x_RL: Tensor) -> Rows:
     value_RL = torch.where(there_RL, x_RL, 0.0).double()
     mean_R = value_RL.sum(1) / many_R
     std_R = (torch.where(there_RL, value_RL - mean_R[:, None], 0.0).square().sum(1) / many_R).sqrt().clamp_min(1e-6)
-    own_RL = ((x_RL - mean_R[:, None]) / std_R[:, None]).clamp(-shapes.CLIP, shapes.CLIP)
+    own_RL = ((x_RL - mean_R[:, None]) / std_R[:, None]).clamp(-shape_windows.CLIP, shape_windows.CLIP)
     step_R = own_RL.diff(dim=1).abs().nanmean(1).nan_to_num(nan=1.0).clamp_min(1e-6)
     return {"shape.mean": mean_R, "shape.std": std_R, "shape.step": step_R}
 
 
-def _whole(signals: shapes.Signals, width_R: Tensor) -> Tensor:
+def _whole(signals: shape_windows.Signals, width_R: Tensor) -> Tensor:
     """True at the ends (R, L) of windows without a gap."""
     length = signals.gap_RX.shape[1] - 1
     end_L = torch.arange(length, device=width_R.device)
@@ -198,7 +201,7 @@ def _view(ground: _Ground, width_R: Tensor, kind_R: Tensor, candidates: int, med
     zone_R = _zone(width_R, ground.slots_R)
     whole_RL = _whole(ground.signals, width_R)
     end_RN = choose(whole_RL, min(candidates, whole_RL.shape[1]))
-    feature_RNT, _ = shapes.windows(ground.signals, end_RN, *_each(end_RN, width_R, kind_R))
+    feature_RNT, _ = shape_windows.windows(ground.signals, end_RN, *_each(end_RN, width_R, kind_R))
     chosen_RP = k_center(feature_RNT, medoids)
     medoid_RPT = pick(feature_RNT, chosen_RP)
     ends_RP = end_RN.gather(1, chosen_RP)
@@ -258,7 +261,7 @@ def _nearest_away(of_RNT: Tensor, of_end_RN: Tensor, to_RPT: Tensor, to_end_RP: 
 def _less_own(square_RNP: Tensor, own_RP: Tensor) -> Tensor:
     """Score (R, N) as the detector makes it; NaN where everything lies within the zone."""
     best = square_RNP.min(-1)
-    score_RN = best.values.sqrt() - shapes.OWN * own_RP.gather(1, best.indices)
+    score_RN = best.values.sqrt() - OWN * own_RP.gather(1, best.indices)
     return torch.where(torch.isfinite(best.values), score_RN, torch.nan)
 
 
@@ -274,7 +277,7 @@ def _rate(
     end_RAX = middle_RAX + (width_R - width_R // 2)[:, None, None] - 1
     within_RAX = (end_RAX - injected.start_RA[..., None]).clamp(0, size - 1)
     each = _each(within_RAX.flatten(0, 1), width_R.repeat_interleave(many), kind_R.repeat_interleave(many))
-    feature_BXT, whole_BX = shapes.windows(ground.pieces, within_RAX.flatten(0, 1), *each)
+    feature_BXT, whole_BX = shape_windows.windows(ground.pieces, within_RAX.flatten(0, 1), *each)
     square_RXP = _away(feature_BXT.reshape(rows, many * PROBES, -1), end_RAX.flatten(1), medoid_RPT, ends_RP, zone_R)
     score_RAX = _less_own(square_RXP, own_RP).reshape(rows, many, PROBES)
     score_RAX = torch.where(whole_BX.reshape(score_RAX.shape), score_RAX, torch.nan).nan_to_num(nan=-torch.inf)
@@ -293,8 +296,8 @@ def _sample(ground: _Ground, rows: Rows) -> Sample:
     unit = []
     for v in range(rows["shape.width"].shape[1]):
         width_R, kind_R, ends_RP = rows["shape.width"][:, v], rows["shape.kind"][:, v], rows["shape.ends"][:, v]
-        feature_RXT, whole_RX = shapes.windows(signals, end_RX, *_each(end_RX, width_R, kind_R))
-        medoid_RPT, _ = shapes.windows(signals, ends_RP, *_each(ends_RP, width_R, kind_R))
+        feature_RXT, whole_RX = shape_windows.windows(signals, end_RX, *_each(end_RX, width_R, kind_R))
+        medoid_RPT, _ = shape_windows.windows(signals, ends_RP, *_each(ends_RP, width_R, kind_R))
         square_RXP = _away(feature_RXT, end_RX, medoid_RPT, ends_RP, _zone(width_R, ground.slots_R))
         score_RX = _less_own(square_RXP, rows["shape.own"][:, v])
         unit_RX = (score_RX - rows["shape.centre"][:, v : v + 1]) / rows["shape.unit"][:, v : v + 1]

@@ -19,9 +19,9 @@ from detector.model.pooling import pool
 from detector.model.row_types import Rows
 from detector.model.shallow import fuse_views, judge, measure, prepare
 from detector.model.teacher import Teacher
-from detector.model.views.plain import choose
 from detector.model.views.prototypes import BAND_POINTS, prototypes
 from detector.model.views.teacher import budget_of
+from detector.model.window_ends import choose
 from streamer.errors import AnomalyLLMError
 from trainer.fit.distil import without
 from trainer.fit.full import HELD_BACK_LEVEL, HELD_BACK_SLOTS, Fitted

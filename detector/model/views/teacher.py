@@ -11,8 +11,8 @@ from torch import Tensor
 
 from detector.model import calibration
 from detector.model.row_types import Rows
-from detector.model.shallow import widened
-from detector.model.teacher import Teacher, discrepancy, residual
+from detector.model.student_map import discrepancy, residual
+from detector.model.teacher import Teacher
 from detector.settings import DetectorSettings
 
 # A core scores 40 000 slots a second without the LLM and 1 300 windows with it: where one stream in twelve asks (the most
@@ -68,4 +68,4 @@ def gated(fused_N: Tensor, rows: Rows) -> Tensor:
     over_N = rows["gate"] - calibration.BODY
     # the gate as it was before the tail was stretched
     gate_N = torch.where(over_N > 0, calibration.BODY + over_N * widen_N, rows["gate"])
-    return widened(gate_N + calibration.surprise(fused_N, rows["gate_cal"]), widen_N)
+    return calibration.widened(gate_N + calibration.surprise(fused_N, rows["gate_cal"]), widen_N)

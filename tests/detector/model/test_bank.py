@@ -202,10 +202,10 @@ def test_many_swaps_use_freed_rows_again(tmp_path: Path) -> None:
     trained, bank = fitted_bank(_histories(), settings)
     refs = trained.refs("memory", "0" * 64)
     students = [(refs[s.member.stream], s) for s in students_of(trained)]
-    before = len(bank._tables.rows["centre"])
+    before = len(bank.tables.rows["centre"])
     for _ in range(50):
         bank.put(students)
-    assert len(bank._tables.rows["centre"]) == before
+    assert len(bank.tables.rows["centre"]) == before
 
 
 def test_students_of_another_teacher_are_scored_at_depth_0(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_students_of_another_layout_are_refused_with_a_reason(tmp_path: Path) ->
 
 def test_calls_that_follow_each_other_score_as_one_that_does_not(tmp_path: Path) -> None:
     _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
-    assert (bank._tables.rows["memory"] >= 0).any()
+    assert (bank.tables.rows["memory"] >= 0).any()
     names = ("wave", "white", "two")
     values = {k: _histories_more(k)[-(bank.context_of(k) + 59) :] for k in names}
     whole = {k: bank.score([Segment(k, v, 60)])[0].surprise_K for k, v in values.items()}

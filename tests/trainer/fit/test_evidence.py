@@ -139,7 +139,7 @@ def test_one_stream_s_teacher_is_not_its_neighbour_s(tmp_path: Path) -> None:
     assert asks["knows"]
     bank = bank_of(trained, settings, teacher)
     assert bank.with_teacher() == sum(asks.values())
-    assert bank._deep._rows_used == bank.with_teacher()  # others pay no memory for the teacher
+    assert bank.deep._rows_used == bank.with_teacher()  # others pay no memory for the teacher
     alone = train([history("not", values["not"][:3000])], None, settings)
     students = {s.member.stream: s for s in (*students_of(trained)[:1], *students_of(alone))}
     assert students["knows"].layout.teacher

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.model.views import shapes
+from detector.model.views import shape_windows, shapes
 from trainer.fit.shapes import FULL, fit_shapes, k_center
 from trainer.inject.anomalies import EACH, KINDS, PAD, inject
 
@@ -21,19 +21,21 @@ def _ecg(slots: int, seed: int = 0) -> torch.Tensor:
 @given(st.integers(2, 40), st.integers(1, 60), st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
 def test_medoids_cover_the_windows(many: int, count: int, seed: int) -> None:
-    window_RNT = torch.randn(2, many, shapes.POINTS, generator=torch.Generator().manual_seed(seed))
+    window_RNT = torch.randn(2, many, shape_windows.POINTS, generator=torch.Generator().manual_seed(seed))
     index_RP = k_center(window_RNT, count)
     assert index_RP.shape == (2, count)
     if count >= many:
         assert all(set(row.tolist()) == set(range(many)) for row in index_RP)
     far = (
-        torch.cdist(window_RNT, window_RNT.gather(1, index_RP[..., None].expand(-1, -1, shapes.POINTS)))
+        torch.cdist(window_RNT, window_RNT.gather(1, index_RP[..., None].expand(-1, -1, shape_windows.POINTS)))
         .amin(-1)
         .amax(1)
     )
     fewer = k_center(window_RNT, max(1, count // 2))
     before = (
-        torch.cdist(window_RNT, window_RNT.gather(1, fewer[..., None].expand(-1, -1, shapes.POINTS))).amin(-1).amax(1)
+        torch.cdist(window_RNT, window_RNT.gather(1, fewer[..., None].expand(-1, -1, shape_windows.POINTS)))
+        .amin(-1)
+        .amax(1)
     )
     assert (far <= before + 0.05).all()  # the product form of a distance is exact to a few hundredths
 
@@ -76,7 +78,7 @@ def test_a_short_or_empty_history_has_no_memory() -> None:
 def test_a_missing_beat_stands_out() -> None:
     x_RL = _ecg(6000)
     found = fit_shapes(x_RL[:, :4000], 12, 128)
-    medoid_RVTP = shapes.memory(x_RL[:, :4000], found.rows)
+    medoid_RVTP = shape_windows.memory(x_RL[:, :4000], found.rows)
     rows = found.rows | {"shape.medoid": medoid_RVTP, "shape.norm": medoid_RVTP.square().sum(-2)}
     x_RL[:, 5000:5040] = x_RL[:, 5000:5040].mean()
     score_K = shapes.score(x_RL, rows, torch.arange(len(x_RL)), 1900).fused_RK[0]

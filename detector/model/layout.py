@@ -1,6 +1,4 @@
-"""What one student is, as rows of stacked tensors, and what it makes of windows without the teacher (depth 0).
-
-"""
+"""What one student is, as rows of stacked tensors, and what it makes of windows without the teacher (depth 0)."""
 
 from dataclasses import dataclass
 

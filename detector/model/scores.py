@@ -40,7 +40,7 @@ class Segment:
     @property
     def channels(self) -> int:
         """How many channels it has."""
-        return self.values_SC.shape[1]
+        return int(self.values_SC.shape[1])
 
     def newest(self, slots: int) -> Float:
         """The newest slots of every channel, (channels, slots); all where there are fewer."""

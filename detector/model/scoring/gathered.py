@@ -4,6 +4,7 @@ Shapes: R rows (stream, channel), L slots of rows, S slots of a segment, C chann
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ class Group(NamedTuple):
     follows: bool  # on what the bank has scored last: the trails of the memories hold
 
 
-class _Member(NamedTuple):
+@dataclass(frozen=True)
+class _Member:
     """One segment of a group."""
 
     index: int
@@ -87,8 +89,8 @@ def _group(
     once_RL = np.full((len(values_RL), width + SEASON_SPAN + FILL if seasonal else 0), np.nan, np.float32)
     twice_RL = np.full((len(values_RL), width + FILL if seasonal else 0), np.nan, np.float32)
     row = 0
-    for index, installed, _ in members:
-        values_SC = segments[index].values_SC
+    for member in members:
+        installed, values_SC = member.installed, segments[member.index].values_SC
         newest_SC = values_SC[-length:]
         values_RL[row : row + installed.place.channels, length - len(newest_SC) :] = newest_SC.T
         for c, period in enumerate(installed.periods):

@@ -61,7 +61,7 @@ def weigh(teacher: Teacher, layout: Layout, rows: Rows, normal: Normal, probes: 
     for scale in layout.teacher_scales:
         window, nearest_N = probes.at(layout.scales.index(scale), r_N, a_N, at_N)
         proto = rows[f"proto.{scale}"][r_N, nearest_N]
-        deep.append(surprises(teacher, scale, rows, r_N, window, nearest_N, proto)[0])
+        deep.append(surprises(teacher, scale, rows, r_N, window, nearest_N, proto))
     deep_RAXW[r_N, a_N, x_N] = torch.cat(deep, -1)
 
     def found(weight_W: Tensor) -> Tensor:

@@ -34,13 +34,13 @@ class StreamHeader:
     last_seen_ms: int = 0  # record time stamp of the newest point: wall time, for no-data incidents
     points: int = 0  # points ever applied
 
-    def dumps(self) -> bytes:
-        """JSON, as stored."""
+    def to_json(self) -> bytes:
+        """As stored."""
         return orjson.dumps(self)
 
     @classmethod
-    def loads(cls, raw: bytes) -> "StreamHeader":
-        """Read a stored header back."""
+    def from_json(cls, raw: bytes) -> "StreamHeader":
+        """A stored header."""
         return cls(**orjson.loads(raw))
 
     def slot_ns(self, slot: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from detector.model.bank import StudentBank
-from detector.model.scores import Segment
+from detector.model.interface import Segment
 from detector.model.teacher import load_teacher
 from testkit.simulation import history, students_of
 from trainer.fit.run import train

@@ -8,7 +8,7 @@ import numpy as np
 from detector.incidents.record import StreamState
 from detector.live.cache import Entry, WindowChange
 from detector.live.settings import WorkerSettings
-from detector.model.scores import Segment, SegmentScore, ViewName
+from detector.model.interface import Segment, SegmentScore, ViewName
 from streamer.contracts import ModelRef
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.windows.header import StreamState
+from streamer.windows.header import GridState
 from streamer.windows.ring import StreamWindow
 from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
@@ -42,8 +42,8 @@ class Entry:
     """Window of one stream; slots `base..hi` are in the buffer, NaN where nothing arrived."""
 
     __slots__ = (
-        "base", "buffer_SC", "capacity", "channels", "filled", "grid_version", "hi", "history", "history_hi",
-        "interval_ns", "keep", "late_from", "look_at", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state", "stream",
+        "base", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hi", "history",
+        "history_hi", "interval_ns", "keep", "late_from", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
@@ -55,7 +55,7 @@ class Entry:
         self.offsets = (-1, -1)
         self.seen_ms = 0
         self.history_hi = -1
-        self.look_at = 0  # newest slot from which to think about training again
+        self.consider_at = 0  # newest slot from which it is considered again whether the stream needs training
         self.history = False  # the newest change was written by mode=history
         self.grid_version = -1
         self.filled = 0  # slots with data in the stream's whole ring (an estimate for what was not read)
@@ -71,7 +71,7 @@ class Entry:
         self.grid_version = header.grid_version
         self.interval_ns, self.phase_ns = header.interval_ns, header.phase_ns
         self.channels, self.capacity = list(header.channels), header.capacity
-        self.state: StreamState = header.state
+        self.state: GridState = header.state
         self.seq, self.hi, self.base = header.seq, header.hi, header.lo
         self.seen_ms = max(self.seen_ms, header.last_seen_ms)
         self.history_hi = max(self.history_hi, header.history_hi)

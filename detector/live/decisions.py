@@ -101,7 +101,7 @@ class Decisions:
             entry = self._streams.entries.get(stream)
             if entry is not None and entry.grid_version == stream_state.grid_version:
                 stream_state.scored = entry.scored
-            ops.shard(shard).set(keys.stream_state(shard, stream), stream_state.dumps())
+            ops.shard(shard).set(keys.stream_state(shard, stream), stream_state.to_json())
         for stream in part.deleted:
             shard = self._streams.shard(stream)
             ops.shard(shard).delete(keys.stream_state(shard, stream))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from detector.incidents.machine import closing
-from detector.model.scores import SegmentScore
+from detector.model.interface import SegmentScore
 from streamer.contracts import StreamSettings
 
 MAX_CHANNELS_TOLD = 8  # an event names the loudest ones; their shares tell whether that is most of it

@@ -5,7 +5,6 @@ Shapes: K slots of one stream, C channels.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import structlog
@@ -15,8 +14,8 @@ from detector.incidents.record import StreamState
 from detector.live.cache import Entry
 from detector.live.evidence import counting, evidence_at
 from detector.live.settings import WorkerSettings
-from detector.model.scores import Segment, SegmentScore
-from streamer.contracts import ModelRef, StreamSettings
+from detector.model.interface import Bank, Segment, SegmentScore
+from streamer.contracts import StreamSettings
 
 log = structlog.get_logger(__name__)
 
@@ -24,24 +23,6 @@ log = structlog.get_logger(__name__)
 PIECE = 256
 _NO_SETTINGS = StreamSettings()
 Emit = Callable[[Entry, StreamState, Transition], None]
-
-
-class Bank(Protocol):
-    """What is needed of `detector.model.bank.StudentBank`."""
-
-    context: int  # of any stream, at most
-
-    def context_of(self, stream: str, cold: bool = False) -> int:
-        """Slots that the stream's scores depend on: with `cold` those of the generic prior."""
-        ...
-
-    def model_of(self, stream: str) -> ModelRef | None:
-        """The student in force."""
-        ...
-
-    def score(self, segments: Sequence[Segment]) -> Sequence[SegmentScore]:
-        """All segments in one call, in order."""
-        ...
 
 
 @dataclass(slots=True)

@@ -21,9 +21,7 @@ from detector.live.outbox import Outbox, read_outbox
 from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import BatchOutcome, OwnedStreams
-from detector.model.artefact import ArtefactStore
-from detector.model.bank import StudentBank
-from detector.model.teacher import load_teacher
+from detector.model.interface import open_bank, open_store
 from detector.training.due import stage
 from detector.training.request import ask_after_shift, ask_if_due
 from streamer.contracts import Feedback, ModelRecord
@@ -88,8 +86,8 @@ class DetectorWorker:
     async def _work(self) -> None:
         settings = self.settings
         self.stats = Stats(self.redis, self.keys, settings.worker_name, "detector")
-        self.store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
-        self.bank = StudentBank(await asyncio.to_thread(load_teacher, settings), settings)
+        self.store = open_store(settings)
+        self.bank = await asyncio.to_thread(open_bank, settings)
         self.stream_settings = StreamSettingsTable(settings, self._deleted.append)
         self.streams = OwnedStreams(settings, self.redis, self.keys, self.bank.context)
         self.judge = Judge(self.bank, settings, self.stream_settings.of)
@@ -211,7 +209,7 @@ class DetectorWorker:
                 self.bank.remove(stream)
             entry = self.streams.entries.get(stream)
             if entry is not None:
-                entry.look_at = 0
+                entry.consider_at = 0
         records = [record for record in news.values() if record is not None and record.promoted is not None]
         if records:
             failed = await asyncio.to_thread(self.bank.install, records, self.store)
@@ -295,7 +293,7 @@ class DetectorWorker:
                 self.judge.run, judgements, lambda *published: self._announce(decisions, *published)
             )
         for stream, entry in taken.entries.items():
-            if entry.hi >= entry.look_at:
+            if entry.hi >= entry.consider_at:
                 ask_if_due(decisions, self.settings, entry, self.streams.states[stream], self.models.known.get(stream))
         await self._finish(decisions, {p: records[-1].offset for p, records in mine.items()})
         newest_ms = max((entry.seen_ms for entry in taken.entries.values()), default=0)

@@ -15,9 +15,9 @@ from torch import Tensor
 from detector.model import calibration, prior
 from detector.model.fusion import corrected, finish, ranked
 from detector.model.installed import Installed, InstalledStudents
+from detector.model.interface import Segment, SegmentScore, unscored
 from detector.model.pooling import FILL, Windows, moving_mean, points_of
 from detector.model.row_types import Rows
-from detector.model.scores import Segment, SegmentScore, unscored
 from detector.model.shallow import at_once, beyond, blended, judge, measure, novelty, prepare
 from detector.model.teacher import Teacher
 from detector.model.views import shapes

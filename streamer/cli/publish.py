@@ -57,9 +57,9 @@ async def _publish(
 ) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-    from streamer.cli.reading import Batch, RowError, batches, read_csv, read_json_lines
+    from streamer.cli.reading import RowError, batches, read_csv, read_json_lines
     from streamer.kafka.client import make_producer
-    from streamer.kafka.publishing import publish
+    from streamer.kafka.publishing import Batch, publish
     from streamer.kafka.topics import provision
 
     for file in files:

@@ -1,7 +1,7 @@
 """Kafka clients as this project uses them: patient at the start, explicit about topics, partitions and offsets."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
@@ -17,6 +17,7 @@ from tenacity import (
     wait_exponential,
 )
 
+from streamer.contracts import header_text
 from streamer.errors import UnavailableError
 from streamer.settings import CommonSettings
 
@@ -139,8 +140,4 @@ async def cluster_id(settings: CommonSettings) -> str:
 
 def header(record: ConsumerRecord, name: str) -> str | None:
     """Text of a record header, None when absent."""
-    headers: Sequence[tuple[str, bytes]] = record.headers
-    for key, value in headers:
-        if key == name:
-            return value.decode(errors="replace")
-    return None
+    return header_text(record.headers, name)

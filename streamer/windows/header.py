@@ -5,7 +5,7 @@ from typing import Literal
 
 import orjson
 
-StreamState = Literal["waiting", "grid", "irregular"]
+GridState = Literal["waiting", "grid", "irregular"]
 
 
 @dataclass(slots=True)
@@ -17,7 +17,7 @@ class StreamHeader:
     Slot s is centred on the instant s * interval_ns + phase_ns (ns since 1970).
     """
 
-    state: StreamState = "waiting"
+    state: GridState = "waiting"
     grid_version: int = 0
     interval_ns: int = 0
     phase_ns: int = 0

@@ -15,10 +15,10 @@ import torch
 from detector.model.artefact import Header, Member, Student, dump, new_version
 from detector.model.bank import StudentBank
 from detector.model.installed import layout_of
+from detector.model.interface import Segment
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
-from detector.model.scores import Segment
 from detector.model.teacher import Teacher
 from detector.model.views.teacher import budget_of
 from streamer.contracts import ModelRef

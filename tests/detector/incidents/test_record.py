@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from detector.incidents.machine import Episode, Tracker, Transition, incident_id
-from detector.incidents.record import MAX_EXCLUDED, MAX_PAST, NoData, StreamState
-from detector.training.due import PendingRequest
+from detector.incidents.record import MAX_EXCLUDED, MAX_PAST, NoData, PendingRequest, StreamState
 
 
 def test_a_verdict_comes_back_as_it_was() -> None:
@@ -16,11 +15,11 @@ def test_a_verdict_comes_back_as_it_was() -> None:
         3, 10**8, 7, 99, Tracker([98, 99], episode, [ended], 5.5, 2), NoData(7, 8, 1), "v1", 12, [(1, 2), (5, 9)],
         PendingRequest(1, 2, "due", "full", "t", 3, 4), True, [(0, 0, 1)],
     )  # fmt: skip
-    assert StreamState.loads(stream_state.dumps()) == stream_state
+    assert StreamState.from_json(stream_state.to_json()) == stream_state
     plain = StreamState(1, 1, 0, 0)
-    assert StreamState.loads(plain.dumps()) == plain
+    assert StreamState.from_json(plain.to_json()) == plain
     # as stored before there was a prior
-    assert StreamState.loads(plain.dumps().replace(b',"warming":false', b"")) == plain
+    assert StreamState.from_json(plain.to_json().replace(b',"warming":false', b"")) == plain
     assert (plain.judged, replace(plain, model="v").judged, replace(plain, warming=True).judged) == (False, True, True)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.model.bank import Segment, StudentBank
-from detector.model.scores import SegmentScore
+from detector.model.interface import SegmentScore
 from streamer.contracts import ModelRecord
 from testkit.simulation import bank_of, fitted_bank, history, quick_settings, simulate, students_of
 from trainer.fit.histories import History

@@ -10,7 +10,7 @@ from detector.incidents.machine import Rules
 from detector.live.evidence import evidence_at
 from detector.model import prior
 from detector.model.bank import StudentBank
-from detector.model.scores import Segment, SegmentScore
+from detector.model.interface import Segment, SegmentScore
 from testkit.simulation import KINDS, openings, quick_settings, simulate
 
 RULES = Rules(threshold=4.0)  # one false alert expected in 10 000 slots

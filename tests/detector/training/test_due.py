@@ -1,7 +1,8 @@
 """When a stream asks for training."""
 
+from detector.incidents.record import PendingRequest
 from detector.live.settings import WorkerSettings
-from detector.training.due import ModelFacts, Need, PendingRequest, facts_of, is_pending, need_of, note_of, stage
+from detector.training.due import ModelFacts, Need, facts_of, is_pending, need_of, note_of, stage
 from streamer.contracts import ModelRecord, ModelRef
 
 SETTINGS = WorkerSettings(teacher="none")

@@ -1,4 +1,4 @@
-"""The newest slots of every stream, in memory: what the bank sees.
+"""The newest slots of every stream, in memory: what the bank scores.
 
 A stream's rows lie one after another in a buffer with room behind them, so that its context is a view and a new
 slot is one small copy. Redis is read only when the cache cannot know: first sight, a gap in the sequence numbers,
@@ -59,10 +59,10 @@ class Entry:
         self.history = False  # the newest change was written by mode=history
         self.grid_version = -1
         self.filled = 0  # slots with data in the stream's whole ring (an estimate for what was not read)
-        self.load(window)
+        self.reload(window)
 
-    def load(self, window: StreamWindow) -> None:
-        """Take everything from Redis; nothing at or below the header's `history_hi` is ever judged."""
+    def reload(self, window: StreamWindow) -> None:
+        """Replace the buffer by what Redis has; nothing at or below the header's `history_hi` is ever judged."""
         header, values_SC = window
         known = 0
         if self.filled and header.grid_version == self.grid_version:
@@ -83,23 +83,23 @@ class Entry:
         self.filled = min(max(known, applied, int(_present(values_SC).sum())), self.capacity)
 
     def note_seen(self, change: WindowChange) -> None:
-        """Note a change whose data came from Redis already."""
+        """Note where a change came from whose data Redis has brought already."""
         self.offsets = change.offsets
         self.history = bool(change.flags & FLAG_HISTORY)
 
     def needs_redis(self, change: WindowChange) -> bool:
-        """Whether `take` would not be enough."""
+        """Whether the window must be read from Redis, because `follow` cannot know what it needs."""
         return (
             change.grid_version != self.grid_version
             or change.seq > self.seq + 1
-            # what came in one batch with the last of the history is history, too: only the header knows
+            # points that came in one batch with the last of the history are history, too: only the header says so
             or (self.history and not change.flags & FLAG_HISTORY)
             # a hole longer than the window: the ring's bounds bound the buffer
             or change.first > self.hi + self.keep
         )
 
-    def take(self, change: WindowChange) -> bool:
-        """Apply a change; False when it is an old one (its data are in the cache already)."""
+    def follow(self, change: WindowChange) -> bool:
+        """Bring the buffer up to a change; False when it is an old one, whose data are here already."""
         if change.seq <= self.seq:
             return False
         self.seq = change.seq
@@ -109,7 +109,7 @@ class Entry:
             first, values_NC = self._overwrite(first, values_NC)
         if last > self.hi:
             self._append(first, values_NC)
-            # Counters come with the slots before them, told again: only what is new counts.
+            # Changes of counters repeat the slots before them: only new slots count.
             data = change.data if first == change.first else int(_present(values_NC).sum())
             self.filled = min(self.filled + data, self.capacity)
         self.history = bool(change.flags & FLAG_HISTORY)
@@ -209,7 +209,7 @@ def window_changes(batch: WindowBatch) -> Iterator[tuple[str, WindowChange]]:
     )  # fmt: skip
     for stream, seq, grid, channels, first, slots, interval, phase, low, high, seen, flags, at, to, numbers in rows:
         values_NC = batch.values[at:to].reshape(slots, channels)
-        # one slot has data when it has a number, a full block everywhere; only blocks with gaps are looked at
+        # one slot has data when it has a number, a full block everywhere; only blocks with gaps are counted slot by slot
         data = min(numbers, slots) if slots == 1 or numbers == to - at else int(_present(values_NC).sum())
         yield stream, WindowChange(seq, grid, first, values_NC, interval, phase, (low, high), seen, flags, data)
 

@@ -1,4 +1,4 @@
-"""One micro-batch: windows → bank → incidents, for all streams in as few calls of the bank as the limit allows.
+"""One micro-batch: windows → bank → incidents, for all streams in as few calls of the bank as its limit allows.
 
 Shapes: K slots of one stream, C channels.
 """
@@ -54,7 +54,32 @@ class Judgement:
 
 
 class Judge:
-    """Scores what is new in entries and moves their incidents on."""
+    """Scores what is new in entries and moves their incidents on.
+
+    >>> from dataclasses import replace
+    >>> from detector.model.interface import ViewName, unscored
+    >>> from streamer.windows.header import StreamHeader
+    >>> from streamer.windows.ring import StreamWindow
+    >>> class Values:  # a bank to which the value itself is the surprise
+    ...     context = 1
+    ...     def context_of(self, stream, cold=False):
+    ...         return 1
+    ...     def model_of(self, stream):
+    ...         return None
+    ...     def score(self, segments):
+    ...         return [replace(unscored(s.stream, s.count, 1), views=[ViewName("level", 0, 1)],
+    ...                         surprise_K=s.values_SC[:, 0], channel_KC=s.values_SC) for s in segments]
+    >>> header = StreamHeader("grid", 1, 10**9, 0, 64, ["value"], lo=0, hi=3, seq=1)
+    >>> values_SC = np.array([[0.1], [0.2], [5.5], [6.5]], np.float32)
+    >>> entry = Entry("web.cpu", StreamWindow(header, values_SC), keep=16, scored=1)
+    >>> state = StreamState(grid_version=1, interval_ns=10**9, phase_ns=0, scored=1)
+    >>> judge = Judge(Values(), WorkerSettings(), {})
+    >>> judgement = judge.judgement(entry, state)
+    >>> judgement.start, judgement.rules.threshold
+    (2, 4.0)
+    >>> judge.run([judgement], lambda entry, state, transition: print(entry.stream, transition.state, transition.slot))
+    web.cpu open 3
+    """
 
     def __init__(self, bank: Bank, settings: WorkerSettings, of_stream: Mapping[str, StreamSettings]) -> None:
         self._bank = bank
@@ -101,7 +126,7 @@ class Judge:
         version, warming = (None, True) if ref is None else (ref.version, False)
         if (stream_state.model, stream_state.warming) != (version, warming):
             stream_state.model, stream_state.warming, stream_state.model_since = version, warming, entry.scored + 1
-            if not warming:  # a student may know the new baseline, the prior is no reason to ask
+            if not warming:  # a student may know the new baseline; the prior does not
                 stream_state.tracker.muted, stream_state.tracker.calm = None, 0
         return True
 
@@ -125,7 +150,7 @@ class Judge:
         return Judgement(entry, stream_state, rules, settings, start, context)
 
     def run(self, judgements: Sequence[Judgement], emit: Emit) -> None:
-        """Judge all jobs; `tell` is called once an event, while its episode is as the event says."""
+        """Judge all; `emit` is called once per transition, while its episode is as the event describes it."""
         segments: list[Segment] = []
         pieces: list[_Piece] = []
         budget = self._settings.batch_windows
@@ -148,7 +173,7 @@ class Judge:
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
 
     def _segments(self, judgement: Judgement) -> list[tuple[_Piece, Segment]]:
-        """Runs of slots to be scored. A slot without data is no evidence: a long hole is not even looked at."""
+        """Runs of slots to be scored. A slot without data is no evidence: a long hole is passed over."""
         entry, stride, context, cold = (
             judgement.entry,
             judgement.rules.stride,
@@ -180,7 +205,7 @@ class Judge:
             return
         try:
             scores: Sequence[SegmentScore | None] = self._bank.score(segments)
-        except Exception:  # one stream's trouble must not silence the others
+        except Exception:  # one stream that cannot be scored must not silence the others
             log.exception("scoring a batch failed, trying stream by stream", streams=len(segments))
             scores = [self._alone(segment) for segment in segments]
         for piece, score in zip(pieces, scores, strict=True):
@@ -195,7 +220,7 @@ class Judge:
         except Exception:
             if segment.stream not in self._failing:
                 self._failing.add(segment.stream)
-                log.exception("stream cannot be scored; said once", stream=segment.stream)
+                log.exception("stream cannot be scored; logged once", stream=segment.stream)
             return None
 
     def _walk(self, judgement: Judgement, emit: Emit) -> None:
@@ -222,7 +247,7 @@ class Judge:
                 emit(entry, stream_state, published)
         first = -(-(entry.scored + 1) // stride) * stride
         begin = max(first, -(-entry.base // stride) * stride)
-        # Of a hole that is longer than the window the first slots say as much as all of them: it is quiet.
+        # A hole longer than the window is quiet: its first slots are enough to end an incident.
         hole = range(first, min(begin, first + (rules.quiet + rules.open_window) * stride), stride)
         for slot in (*hole, *range(begin, entry.hi + 1, stride)):
             if stream_state.tracker.idle and slot not in surprise_of:
@@ -253,7 +278,7 @@ class Judge:
 
 
 def _tops(judgements: Sequence[Judgement]) -> list[float]:
-    """Largest surprise a job, 0 where nothing was scored."""
+    """Largest surprise of each judgement, 0 where nothing was scored."""
     scored = [
         [piece.score.surprise_K for piece in judgement.pieces if piece.score is not None] for judgement in judgements
     ]

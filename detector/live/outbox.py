@@ -1,4 +1,4 @@
-"""Messages that go out exactly as decided: stored with the state that they tell of, then sent, then forgotten.
+"""Messages that go out exactly as decided: stored with the state they report, then sent, then forgotten.
 
 The state, the input offset and the outbox move in one compare-and-set; only then the messages are sent. After a
 crash the next owner finds the outbox and sends it again, byte for byte: whatever has changed meanwhile (a model, late
@@ -35,8 +35,8 @@ class Outbox:
     def __init__(self) -> None:
         self.messages: dict[int, list[Message]] = {}
 
-    def add(self, shard: int, message: Message) -> None:
-        """To be sent, in order within a shard."""
+    def append(self, shard: int, message: Message) -> None:
+        """One more to be sent; the order within a shard is kept."""
         self.messages.setdefault(shard, []).append(message)
 
     def store(self, ops: Ops, keys: Keys, before: Iterable[int]) -> None:
@@ -76,5 +76,5 @@ async def read_outbox(client: redis.asyncio.Redis, keys: Keys, partition: int, p
     outbox = Outbox()
     for shard, raw in zip(shards, await pipe.execute(), strict=True):
         for fields in orjson.loads(raw) if raw else ():
-            outbox.add(shard, Message(*fields))
+            outbox.append(shard, Message(*fields))
     return outbox

@@ -280,7 +280,9 @@ class DetectorWorker:
         mine = {p: records for p, records in batches.items() if p in self.owner.owned}
         if not mine:
             return
-        taken = await self.streams.take((r for records in mine.values() for r in records), self.owner.ledger.applied)
+        taken = await self.streams.follow_batch(
+            (r for records in mine.values() for r in records), self.owner.ledger.applied
+        )
         for record, error in taken.bad:
             await self._bury(record, error.reason, str(error))
         decisions = Decisions(self.settings, self.streams)

@@ -1,4 +1,4 @@
-"""Records of `metrics` → columns. What breaks a rule is set aside with its reason, the rest goes on.
+"""Records of `metrics` → columns. What breaks a rule is set aside with its reason, the rest is decoded.
 
 A *cell* is one number of one channel of one stream at one instant; M cells of a batch are flat arrays.
 The rules are those of `contracts.MetricPoint` and `contracts.MetricBatch`, applied to whole columns.

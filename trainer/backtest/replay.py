@@ -168,7 +168,7 @@ def replay(
     for seq, at in enumerate(range(series.train_end, len(series.values_SC), step), 2):
         stop = min(at + step, len(series.values_SC))
         begin = time.process_time()
-        entry.take(_change(series, seq, at, stop, entry.interval_ns))
+        entry.follow(_change(series, seq, at, stop, entry.interval_ns))
         judgement = judge.judgement(entry, stream_state)
         if judgement is not None:
             judge.run([judgement], recorder.tell)

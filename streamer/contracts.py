@@ -69,7 +69,7 @@ class MetricBatch(Contract, extra="ignore"):
     stream: StreamName
     channels: list[ChannelName] = Field(default=["value"], min_length=1, max_length=MAX_CHANNELS)
     points: list[list[int | float | str | None]] = Field(
-        min_length=1, description="rows of [ts, one number or null a channel]"
+        min_length=1, description="rows of [ts, one number or null per channel]"
     )
 
 
@@ -85,7 +85,7 @@ class StreamSettings(Contract):
     unit: Literal["s", "ms", "us", "ns"] | None = Field(None, description="unit of numeric time stamps; none: by size")
     kind: Literal["gauge", "counter", "auto"] = "auto"
     interval_s: float | None = Field(
-        None, gt=0, le=86_400 * 31, description="seconds a slot; none: inferred from 33 points"
+        None, gt=0, le=86_400 * 31, description="seconds per slot; none: inferred from 33 points"
     )
     same_slot: Literal["last", "mean"] = Field("last", description="two points in one slot: newest wins, or their mean")
     channels: list[ChannelName] | None = Field(
@@ -101,7 +101,7 @@ class StreamSettings(Contract):
         None,
         gt=0,
         le=1_000_000,
-        description="the same in time: expected false alerts a week of the stream, converted by its interval; "
+        description="the same in time: expected false alerts of the stream per week, converted by its interval; "
         "none: alert_budget counts",
     )
     capacity: int | None = Field(

@@ -16,7 +16,8 @@ from detector.incidents.record import StreamState
 from detector.live.cache import Entry
 from detector.live.decisions import Decisions, PartitionDecisions
 from detector.live.followed import FollowedFeedback, FollowedModels
-from detector.live.judge import Judge, Judgement
+from detector.live.judge import Judge
+from detector.live.judgement import Judgement
 from detector.live.outbox import Outbox, read_outbox
 from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch

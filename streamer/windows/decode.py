@@ -231,7 +231,7 @@ def _future(ts: int, record: ConsumerRecord) -> str:
 def _columns(
     points: list[Any], channels: int, unit: str | None, record_ns: int
 ) -> tuple[np.ndarray, list[np.ndarray], dict[int, tuple[str, str]]]:
-    """Rows → time stamps (N,) ns, one float64 (N,) a channel, and the rows refused with reason and message."""
+    """Rows → time stamps (N,) ns, one float64 (N,) per channel, and the rows refused with reason and message."""
     if all(type(row) is list and len(row) == channels + 1 for row in points):
         transposed = list(zip(*points, strict=True))
         kinds = [set(map(type, column)) for column in transposed]

@@ -1,4 +1,4 @@
-"""Contracts: the documented schemas are those of the code; models accept and refuse what design says."""
+"""Contracts: the documented schemas are those of the code; models accept and refuse what the design asks for."""
 
 from pathlib import Path
 

@@ -16,7 +16,8 @@ from detector.incidents import wording
 from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
 from detector.live.cache import Entry, WindowChange
-from detector.live.judge import Judge, Judgement
+from detector.live.judge import Judge
+from detector.live.judgement import Judgement
 from detector.model.bank import StudentBank
 from detector.model.teacher import Teacher
 from streamer.timestamps import NS

@@ -18,7 +18,7 @@ NORMAL = [10.0] * 30
 
 
 class Published:
-    """What was told, as plain tuples."""
+    """What was published, as plain tuples."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []

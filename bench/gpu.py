@@ -13,7 +13,7 @@ The object (numbers unless said otherwise):
   teacher  name, dtype (text); windows_per_s; parity: windows compared, max_abs and rms of the difference between tokens
            (their own spread is 1); dtype_rms: the same of the dtype that speed was measured with
   bank     streams; slots_per_call; slots_per_s without a teacher; slots_per_s_with_teacher, where it is asked of every
-           slot, and teacher_share, the share of slots it saw; parity: slots compared, median_abs and max_abs difference of
+           slot of a tenth of the streams, and teacher_share, the share of these slots it saw; parity: slots compared, median_abs and max_abs difference of
            surprise, alerts_agree and views_agree, the share of slots on the same side of the default threshold and
            with the same view first; max_abs is null where only one side can score a slot
   fit      streams fitted, history (slots); fits_per_s, cpu_fits_per_s; parity: as of the bank, and gates_agree
@@ -69,7 +69,7 @@ class Size:
             compared_windows=part(2048, 32),
             streams=part(4000, 8),
             slots_a_call=8,
-            fits=part(24, 4),
+            fits=part(16, 4),
             history=part(8192, 800),
             seconds=max(0.3, 12 * scale),
         )
@@ -210,10 +210,10 @@ def _student_figures(settings: TrainerSettings, here: Teacher, there: Teacher, s
         gates_agree=float(np.mean([a.passed == b.passed for a, b in gates])),
     )
     _note("bank: speed")
-    asked = _Filled(other, settings, there, series, size)
+    asked = _Filled(other, settings, there, series, size, max(4, size.streams // 10))
     share = asked.teacher_share()
     # The bank stands where its teacher does; these students never ask it.
-    silent = _Filled(train(histories[: len(KINDS)], None, settings), settings, there, series, size)
+    silent = _Filled(train(histories[: len(KINDS)], None, settings), settings, there, series, size, size.streams)
     return {
         "bank": {
             "streams": size.streams,
@@ -244,12 +244,18 @@ class _Filled:
     """A bank on the teacher's device that holds the students of a run under many names, and the newest slots of each."""
 
     def __init__(
-        self, trained: Trained, settings: TrainerSettings, teacher: Teacher, series: dict[str, np.ndarray], size: Size
+        self,
+        trained: Trained,
+        settings: TrainerSettings,
+        teacher: Teacher,
+        series: dict[str, np.ndarray],
+        size: Size,
+        streams: int,
     ) -> None:
         self.bank = bank_of(trained, settings, teacher)
         refs, students = trained.refs("memory", "0" * 64), students_of(trained)
         copies, self._windows = [], []
-        for i in range(size.streams):
+        for i in range(streams):
             student = students[i % len(students)]
             name = student.member.stream
             copy = dataclasses.replace(student, member=dataclasses.replace(student.member, stream=f"{name}/{i}"))

@@ -4,18 +4,20 @@
 
 It runs on any CUDA machine at full size (--scale 1), and without one on the CPU at a tenth of it. Parity compares the
 CPU in float32 with the device in float32: of the teacher its tokens, of the bank the scores of the same students, of
-the fit the scores of students that each side has fitted itself. Speed is the device's alone, with the number type that
-the teacher measures to be fastest. With `--device cpu` both sides are the CPU: parity is then trivial.
+the fit the scores of students that each side has fitted itself. Speed is the device's alone; teacher and bank run with
+the number type that the teacher measures to be fastest, the fit in float32. With `--device cpu` both sides are the CPU:
+parity is then trivial.
 
 The object (numbers unless said otherwise):
   device   name and type of the device (text), torch and CUDA version (text, null without CUDA), threads
   scale    1 full size, 0.1 a tenth
   teacher  name, dtype (text); windows_per_s; parity: windows compared, max_abs and rms of the difference between tokens
            (their own spread is 1); dtype_rms: the same of the dtype that speed was measured with
-  bank     streams; slots_per_call; slots_per_s without a teacher; slots_per_s_with_teacher, where it is asked of every
-           slot of a tenth of the streams, and teacher_share, the share of these slots it saw; parity: slots compared, median_abs and max_abs difference of
-           surprise, alerts_agree and views_agree, the share of slots on the same side of the default threshold and
-           with the same view first; max_abs is null where only one side can score a slot
+  bank     streams; slots_per_call, of each stream; slots_per_s without a teacher; slots_per_s_with_teacher, where it is
+           asked of every slot of a tenth of the streams, and teacher_share, the share of these slots that it saw;
+           parity: slots compared, median_abs and max_abs difference of surprise (null where only one side can score a
+           slot), alerts_agree and views_agree, the share of slots on the same side of the default threshold and with
+           the same view first
   fit      streams fitted, history (slots); fits_per_s, cpu_fits_per_s; parity: as of the bank, and gates_agree
   wall_s   of the whole script
 """
@@ -134,7 +136,7 @@ def measured(device: str, scale: float | None, named: str) -> dict[str, object]:
         "device": _described(there.device),
         "scale": scale,
         "teacher": {"name": named, **_teacher_figures(here, there, fast, size)},
-        **_student_figures(settings, here, there, size),
+        **_student_figures(settings, here, there, fast, size),
         "wall_s": round(time.perf_counter() - begun, 1),
     }
 
@@ -184,7 +186,9 @@ def _teacher_figures(here: Teacher, there: Teacher, fast: Teacher, size: Size) -
     }
 
 
-def _student_figures(settings: TrainerSettings, here: Teacher, there: Teacher, size: Size) -> dict[str, object]:
+def _student_figures(
+    settings: TrainerSettings, here: Teacher, there: Teacher, fast: Teacher, size: Size
+) -> dict[str, object]:
     series = {
         f"{KINDS[i % len(KINDS)]}.{i}": simulate(KINDS[i % len(KINDS)], i, size.history + 1024)
         for i in range(size.fits)
@@ -210,7 +214,7 @@ def _student_figures(settings: TrainerSettings, here: Teacher, there: Teacher, s
         gates_agree=float(np.mean([a.passed == b.passed for a, b in gates])),
     )
     _note("bank: speed")
-    asked = _Filled(other, settings, there, series, size, max(4, size.streams // 10))
+    asked = _Filled(other, settings, fast, series, size, max(4, size.streams // 10))
     share = asked.teacher_share()
     # The bank stands where its teacher does; these students never ask it.
     silent = _Filled(train(histories[: len(KINDS)], None, settings), settings, there, series, size, size.streams)
@@ -294,11 +298,12 @@ def _per_second(once: Callable[[], int], seconds: float) -> float:
 
 def _rounded(parity: ScoreParity) -> dict[str, float | None]:
     """JSON has no infinity: null."""
-    return {name: _short(value) if np.isfinite(value) else None for name, value in dataclasses.asdict(parity).items()}
+    found = dataclasses.asdict(parity)
+    return {name: (_short(value) if np.isfinite(value) else None) for name, value in found.items()}
 
 
 def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+    return value if isinstance(value, int) else float(f"{value:.4g}")
 
 
 def _note(what: str) -> None:

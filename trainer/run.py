@@ -1,4 +1,4 @@
-"""Jobs of a batch → stored artefacts and model records. What cannot be trained is told apart from what can."""
+"""Jobs of a batch → stored artefacts and model records. What cannot be trained is kept apart from what can."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,9 @@ import structlog
 from detector.model.artefact import SUFFIX, ArtefactError, ArtefactStore, StoreError, Student
 from detector.model.teacher import Teacher
 from streamer.contracts import ModelRecord
-from streamer.kafka.client import patiently
+from streamer.patience import patiently
+from streamer.redis_client import redis_name
+from streamer.refusals import REDIS_ERRORS
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
 from trainer.announce import record_of
@@ -21,7 +23,6 @@ from trainer.jobs import TrainingJob, history_of
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
-REDIS_ERRORS = (redis.RedisError, OSError)
 
 
 @dataclass
@@ -74,7 +75,9 @@ class TrainingRun:
     async def _histories(self, jobs: Mapping[str, TrainingJob], outcome: Outcome) -> list[History]:
         names = sorted(jobs)
         windows = await patiently(
-            "Redis", lambda: read_windows(self.redis, self.keys, names, self.settings.partitioner), REDIS_ERRORS
+            redis_name(self.settings),
+            lambda: read_windows(self.redis, self.keys, names, self.settings.partitioner),
+            REDIS_ERRORS,
         )
         histories = []
         for stream in names:

@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from detector.live.followed import FollowedModels
 from detector.model.artefact import ArtefactStore, StoreError
@@ -47,8 +47,6 @@ class TrainerWorker:
         self._deleted: list[str] = []
         self._replaced: set[str] = set()  # artefacts that streams have left; deleted once all have
         self._next_sweep = time.monotonic() + SWEEP_S
-        self._consumer: AIOKafkaConsumer | None = None
-        self._reporting: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Finish what can be finished in a moment, and end; the rest is asked for again by Kafka."""
@@ -69,40 +67,27 @@ class TrainerWorker:
         self.cluster = ClusterCheck(settings)
         self.models = FollowedModels(settings, lambda stream: True)
         self.stream_settings = StreamSettingsTable(settings, self._deleted.append)
-        servers.closes(self.stream_settings.stop, self.models.stop, self._close)
+        servers.closes(self.stream_settings.stop, self.models.stop)
         await self.cluster.learn()
         self._reporting = asyncio.create_task(self._report())
-        self._consumer = await self._consuming()
+        servers.closes(self._end_reporting)
+        await self._start_consumer(servers)
         await self.stream_settings.start()
         await self.models.start()
         log.info("models known", models=len(self.models.known))
 
-    async def _close(self) -> None:
-        if self._reporting is not None:
-            self._reporting.cancel()
-        if self._consumer is not None:
-            await self._consumer.stop()
-
-    @property
-    def consumer(self) -> AIOKafkaConsumer:
-        """The consumer of `training`; there is one from boot on."""
-        assert self._consumer is not None
-        return self._consumer
-
-    async def _consuming(self) -> AIOKafkaConsumer:
+    async def _start_consumer(self, servers: Servers) -> None:
         settings = self.settings
         topic, group = settings.topic("training"), settings.topic_prefix + GROUP
         fixed = settings.fixed_partitions()
-        if fixed is None:
-            return await make_consumer(settings, group, topic)
-        # Known to `_close` before the next wait.
-        consumer = self._consumer = await make_consumer(settings, group)
-        partitions = [TopicPartition(topic, p) for p in fixed]
-        consumer.assign(partitions)
+        self.consumer = await make_consumer(settings, group, *([topic] if fixed is None else []))
+        servers.closes(self.consumer.stop)
+        partitions = [TopicPartition(topic, p) for p in fixed or ()]
+        if partitions:
+            self.consumer.assign(partitions)
         for partition in partitions:
-            committed = await patiently(kafka_name(settings), partial(consumer.committed, partition))
-            consumer.seek(partition, committed or 0)
-        return consumer
+            committed = await patiently(kafka_name(settings), partial(self.consumer.committed, partition))
+            self.consumer.seek(partition, committed or 0)
 
     async def _report(self) -> None:
         """Stats go on while a run takes its time."""
@@ -110,8 +95,11 @@ class TrainerWorker:
             await self.stats.publish()
             await asyncio.sleep(1.0)
 
+    async def _end_reporting(self) -> None:
+        self._reporting.cancel()
+
     async def _turn(self) -> None:
-        if self._reporting is not None and self._reporting.done():
+        if self._reporting.done():
             await self._reporting  # Redis refuses
         await self.models.poll()
         await self.stream_settings.poll()

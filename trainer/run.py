@@ -8,6 +8,7 @@ import redis.asyncio
 import structlog
 
 from detector.model.artefact import SUFFIX, ArtefactError, ArtefactStore, StoreError, Student
+from detector.model.opening import store_name
 from detector.model.teacher import Teacher
 from streamer.contracts import ModelRecord
 from streamer.patience import patiently
@@ -98,7 +99,7 @@ class TrainingRun:
             return None
         try:
             [student] = await patiently(
-                f"artefact store {self.store.uri}",
+                store_name(self.store.uri),
                 lambda: asyncio.to_thread(self.store.read, ref.uri, ref.sha256, [ref.row]),
                 (StoreError,),
             )
@@ -138,7 +139,7 @@ class TrainingRun:
         name = trained.header.version + SUFFIX
         data = trained.data()
         uri, sha256 = await patiently(
-            f"artefact store {self.store.uri}", lambda: asyncio.to_thread(self.store.write, name, data), (StoreError,)
+            store_name(self.store.uri), lambda: asyncio.to_thread(self.store.write, name, data), (StoreError,)
         )
         refs = trained.refs(uri, sha256)
         for member, result in zip(trained.header.members, trained.results, strict=True):

@@ -13,7 +13,8 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from detector.live.followed import FollowedModels
-from detector.model.artefact import ArtefactStore, StoreError
+from detector.model.artefact import StoreError
+from detector.model.opening import open_store
 from detector.model.teacher import load_teacher
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.errors import ContractError
@@ -61,7 +62,7 @@ class TrainerWorker:
         self.stats, self.producer = servers.stats, servers.producer
         for count in ("students_trained", "jobs", "updates", "failed"):
             self.stats.counts[count] = 0
-        store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
+        store = await open_store(settings)
         teacher = await asyncio.to_thread(load_teacher, settings)
         self.training_run = TrainingRun(settings, servers.redis, servers.keys, store, teacher)
         self.cluster = ClusterCheck(settings)

@@ -47,6 +47,7 @@ class Following:
         streams: OwnedStreams,
         judge: Judge,
         bank: StudentBank,
+        store: ArtefactStore,
         owner: Ownership,
         stream_settings: StreamSettingsTable,
         deleted: list[str],
@@ -66,7 +67,7 @@ class Following:
         self._owner = owner
         self._deleted = deleted  # filled by `stream_settings`
         self._on_delete = on_delete
-        self._store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
+        self._store = store
         self._uninstalled: dict[str, ModelRecord] = {}  # the store was away
         self._next_install = 0.0
 

@@ -18,6 +18,7 @@ from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import OwnedStreams
 from detector.model.bank import StudentBank
+from detector.model.opening import open_store
 from detector.model.teacher import load_teacher
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.ownership import Ownership
@@ -53,6 +54,7 @@ class DetectorWorker:
         settings, client, keys, producer = self.settings, servers.redis, servers.keys, servers.producer
         self.stats = servers.stats
         self.bank = StudentBank(await asyncio.to_thread(load_teacher, settings), settings)
+        store = await open_store(settings)
         deleted: list[str] = []
         stream_settings = StreamSettingsTable(settings, deleted.append)
         self.streams = OwnedStreams(settings, client, keys, self.bank.context)
@@ -60,8 +62,8 @@ class DetectorWorker:
         self.owner = Ownership(settings, client, keys, "windows", "detector", on_gain=self._gain, on_loss=self._lose)
         self.watch = SilenceWatch(settings, client, keys, self.streams, self.judge, self.owner)
         self.following = Following(
-            settings, client, keys, producer, self.stats, self.streams, self.judge, self.bank, self.owner,
-            stream_settings, deleted, self.watch.silence.forget,
+            settings, client, keys, producer, self.stats, self.streams, self.judge, self.bank, store,
+            self.owner, stream_settings, deleted, self.watch.silence.forget,
         )  # fmt: skip
         self.finishing = Finishing(settings, client, keys, producer, self.stats, self.streams, self.owner, self._fenced)
         self.batches = Batches(

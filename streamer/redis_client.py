@@ -26,7 +26,7 @@ def make_redis(settings: CommonSettings) -> redis.asyncio.Redis:
     except ValueError:  # its text may quote a part of the password
         raise ConfigError(
             f"--redis-url (ANOMALYLLM_REDIS_URL) is not a Redis URL: {masked(settings.redis_url)}. Expected "
-            "redis://USER:PASSWORD@HOST:PORT/DB, with reserved characters of the password percent-encoded"
+            "redis://HOST:PORT/DB; user and password go before the host, percent-encoded, as USER:PASSWORD@"
         ) from None
 
 

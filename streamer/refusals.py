@@ -16,7 +16,7 @@ from streamer.masking import masked
 REDIS_ERRORS = (redis.exceptions.RedisError, OSError)
 KAFKA_ERRORS = (KafkaError, OSError, asyncio.TimeoutError)
 
-_SET_REDIS = "set user, password and database in --redis-url (ANOMALYLLM_REDIS_URL), redis://USER:PASSWORD@HOST:PORT/DB"
+_SET_REDIS = "set user, password and database in --redis-url (ANOMALYLLM_REDIS_URL)"
 _GRANT_REDIS = (
     "give the user of --redis-url all commands on the keys of --namespace (ACL SETUSER NAME ~NAMESPACE:* +@all)"
 )

@@ -68,5 +68,4 @@ class StreamerSettings(CommonSettings):
     )
     batch_records: int = Field(5000, ge=1, description="records of one partition applied in one call")
     batch_ms: int = Field(25, ge=1, description="how long a fetch may wait for more")
-    dead_letter_bytes: int = Field(500_000, ge=0, description="a dead letter too large for the broker is cut to this")
     max_ahead_s: float = Field(300.0, gt=0, description="points further ahead of their record's time are dead-lettered")

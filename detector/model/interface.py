@@ -147,8 +147,8 @@ def open_bank(settings: "DetectorSettings") -> "StudentBank":
     return StudentBank(load_teacher(settings), settings)
 
 
-def open_store(settings: "DetectorSettings") -> "ArtefactStore":
-    """The store of the settings. Raises StoreError when there is no driver for its URI."""
-    from detector.model.artefact import ArtefactStore
+async def open_store(settings: "DetectorSettings") -> "ArtefactStore":
+    """The store of the settings, however long it is away. Raises ConfigError when its address cannot be one."""
+    from detector.model import opening
 
-    return ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
+    return await opening.open_store(settings)

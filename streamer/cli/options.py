@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings
 from rich.markup import escape
 
 from streamer.errors import ConfigError
+from streamer.masking import masked
 
 # Types that typer reads by itself; anything else is taken as text.
 _SIMPLE = (str, int, float, bool, Path)
@@ -102,7 +103,9 @@ def load(settings: type[BaseSettings], overrides: Mapping[str, Any]) -> Any:
         for detail in error.errors():
             field = str(detail["loc"][0]) if detail["loc"] else ""
             where = f"{flag_name(field)} (or {env_name(settings, field)})" if field else "the settings together"
-            lines.append(f"{where}: {detail['msg']}, got {detail.get('input')!r}")
+            # The input of a rule between settings is all of them, with their passwords: nobody could read it anyway.
+            got = f", got {detail.get('input')!r}" if field else ""
+            lines.append(masked(f"{where}: {detail['msg']}{got}"))
         raise ConfigError("\n".join(lines)) from error
 
 

@@ -17,6 +17,7 @@ from streamer.cli.topics import register as topics
 from streamer.cli.up import register as up
 from streamer.cli.worker import register as streamer
 from streamer.errors import AnomalyLLMError
+from streamer.masking import masked
 
 # A room adds its verbs by an entry point of this group: a function `register(app: typer.Typer) -> None`.
 GROUP = "anomalyllm.commands"
@@ -78,7 +79,7 @@ def main() -> None:
     try:
         build_app()()
     except AnomalyLLMError as error:
-        _fail(str(error))
+        _fail(masked(error))
         sys.exit(1)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("streamer", "detector", "trainer"):

@@ -28,6 +28,9 @@ from streamer.windows.ring import read_headers
 log = structlog.get_logger(__name__)
 
 TTL_SWEEP_S = 30.0
+FETCH_RECORDS = 5000  # of one partition in one call: 60 ms of work where 81 000 single points a second are taken in
+FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
+DEAD_LETTER_BYTES = 500_000  # what is too large for the broker is cut to half of a broker's usual limit of 1 MB
 REDIS_ERRORS = (redis.RedisError, OSError)
 
 
@@ -87,7 +90,7 @@ class StreamerWorker:
 
     async def _turn(self) -> None:
         cluster = self.owner.ledger.cluster
-        batches = await self.owner.fetch(self.settings.batch_records, self.settings.batch_ms)
+        batches = await self.owner.fetch(FETCH_RECORDS, FETCH_MS)
         if self.owner.ledger.cluster != cluster:
             self.ingest.live.clear()
             await self.stream_settings.rewind()
@@ -167,7 +170,7 @@ class StreamerWorker:
             return await dead_letter(self.producer, self.settings, record, reason, message)
         except MessageSizeTooLargeError:
             # the broker took it once under a larger limit than ours: keep what fits, say so
-            cut = record.value[: self.settings.dead_letter_bytes] if record.value else None
+            cut = record.value[:DEAD_LETTER_BYTES] if record.value else None
             shorter = _with_value(record, cut)
             return await dead_letter(self.producer, self.settings, shorter, reason, f"{message} (value truncated)")
 

@@ -17,7 +17,6 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from detector.live.followed import FollowedModels
 from detector.model.artefact import ArtefactStore, StoreError
-from detector.model.teacher import load_teacher
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.errors import ContractError
 from streamer.host.logs import configure_logs
@@ -28,6 +27,7 @@ from streamer.kafka.stream_settings import StreamSettingsTable
 from streamer.kafka.topics import provision
 from streamer.windows.keys import Keys
 from trainer.announce import files_of, unneeded
+from trainer.fit.agreed import load_teacher
 from trainer.jobs import merge, parse
 from trainer.run import REDIS_ERRORS, TrainingRun
 from trainer.settings import TrainerSettings
@@ -35,6 +35,8 @@ from trainer.settings import TrainerSettings
 log = structlog.get_logger(__name__)
 GROUP = "trainer"
 POLL_MS = 500
+BATCH_REQUESTS = 512  # fitted in one run, at most: 16 MB of full rings, and nine minutes at a second a fit
+GATHER_S = 0.3  # how long a run waits for more after the first: a stream waits for its model for seconds anyway
 CLUSTER_CHECK_S = 2.0  # an embedded broker that was restarted has an empty log and another identity
 SWEEP_S = 600.0  # how often unneeded artefacts are looked for
 
@@ -131,13 +133,13 @@ class TrainerWorker:
             await self._sweep()
             return
         # Streams become due together: what comes within a moment is one run.
-        deadline = time.monotonic() + self.settings.batch_wait_ms / 1000
-        while len(records) < self.settings.batch_requests and time.monotonic() < deadline:
+        deadline = time.monotonic() + GATHER_S
+        while len(records) < BATCH_REQUESTS and time.monotonic() < deadline:
             records += await self._fetch(max(1, int((deadline - time.monotonic()) * 1000)))
         await self._batch(records)
 
     async def _fetch(self, timeout_ms: int) -> list[ConsumerRecord]:
-        batches = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=self.settings.batch_requests)
+        batches = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=BATCH_REQUESTS)
         return [record for records in batches.values() for record in records]
 
     async def _batch(self, records: list[ConsumerRecord]) -> None:

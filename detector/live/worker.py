@@ -22,8 +22,9 @@ from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import BatchOutcome, OwnedStreams
 from detector.model.artefact import ArtefactStore
-from detector.model.bank import StudentBank
-from detector.model.teacher import load_teacher
+from detector.model.banks import StudentBank
+from detector.model.teacher import device_of
+from detector.model.teachers import Teachers
 from detector.training.due import stage
 from detector.training.request import ask_after_shift, ask_if_due
 from streamer.contracts import Feedback, ModelRecord
@@ -42,6 +43,7 @@ log = structlog.get_logger(__name__)
 REDIS_ERRORS = (redis.RedisError, OSError)
 # Messages of `windows` a fetch: each holds up to 700 KB, thousands of slots.
 FETCH_MESSAGES = 64
+FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
 # Offsets in Redis decide where to resume; those in Kafka tell operators the lag, so once in a while is enough.
 COMMIT_S = 0.5
 MARK_S = 30 * 86_400  # longer than any topic's retention of bad feedback matters
@@ -89,7 +91,7 @@ class DetectorWorker:
         settings = self.settings
         self.stats = Stats(self.redis, self.keys, settings.worker_name, "detector")
         self.store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
-        self.bank = StudentBank(await asyncio.to_thread(load_teacher, settings), settings)
+        self.bank = StudentBank(Teachers(settings), await asyncio.to_thread(device_of, settings))
         self.stream_settings = StreamSettingsTable(settings, self._deleted.append)
         self.streams = OwnedStreams(settings, self.redis, self.keys, self.bank.context)
         self.judge = Judge(self.bank, settings, self.stream_settings.of)
@@ -117,7 +119,7 @@ class DetectorWorker:
 
     async def _turn(self) -> None:
         cluster = self.owner.ledger.cluster
-        batches = await self.owner.fetch(FETCH_MESSAGES, self.settings.batch_ms)
+        batches = await self.owner.fetch(FETCH_MESSAGES, FETCH_MS)
         async with self.owner.lock:
             if self.owner.ledger.cluster != cluster:
                 for reader in (self.stream_settings, self.feedback, self.models):

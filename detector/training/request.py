@@ -40,7 +40,7 @@ def ask_if_due(
     """Ask for what the stream needs now, if anything and if nothing is pending."""
     facts = facts_of(record, entry.grid_version)
     entry.look_at = entry.hi + LOOK_EVERY
-    if entry.state != "grid" or is_pending(stream_state.pending, facts, outlet.now_ms, settings):
+    if entry.state != "grid" or is_pending(stream_state.pending, facts, outlet.now_ms):
         return
     want = need_of(entry.filled, entry.hi, entry.capacity, facts, stream_state.pending, settings)
     if want is None:

@@ -31,7 +31,7 @@ class CommonSettings(BaseSettings):
     )
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty in a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
-    config: Path | None = Field(None, description="TOML file of settings, by the names of their flags: open_hits = 3")
+    config: Path | None = Field(None, description="TOML file of settings, e.g. log_level = 'debug'")
     worker_name: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="name in logs and stats"
     )

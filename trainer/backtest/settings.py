@@ -19,5 +19,5 @@ class BacktestSettings(PaperSettings, WorkerSettings):
 
     teacher: str = Field(
         "none",
-        description="frozen LLM: 'none', 'smollm2' (offline package), a Hugging Face folder or id, or 'random'",
+        description="frozen LLM: 'none', 'smollm2' (offline), a Hugging Face folder or id, or 'random'",
     )

@@ -24,7 +24,7 @@ class CommonSettings(BaseSettings):
     replication: int = Field(1, ge=1, description="replication factor of provisioned topics")
     partitioner: Partitioner = Field("murmur2", description="hash of the publishers' record keys (librdkafka: crc32)")
     state_dir: Path = Field(Path(".state"), description="folder for everything written to disk")
-    store: str = Field("", description="artefact store: folder or fsspec URI; default <state-dir>/models")
+    store: str = Field("", description="artefact store: folder or fsspec URI; default: models in the state-dir")
     assignment: str = Field(
         "group",
         description="'group': Kafka assigns partitions; 'all' or '0,2': fixed (embedded, single process)",

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings
 
 from streamer.cli.options import env_name, flag_name, settings_of
 from streamer.cli.root import build_app
+from streamer.cli.settings_page import page
 from streamer.settings import CommonSettings
 
 FROZEN = Path(__file__).with_name("flags.txt")
@@ -70,6 +71,11 @@ def flags() -> str:
 
 def test_flags_are_frozen() -> None:
     assert flags() == FROZEN.read_text(), "flags changed; if that is meant, see the head of this file"
+
+
+def test_the_page_of_settings_is_of_this_code() -> None:
+    written = Path(__file__).parents[3] / "docs" / "settings.md"
+    assert page() == written.read_text(), "python -m streamer.cli.settings_page > docs/settings.md"
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ async def _left_out(run: Ready, stream: str) -> bool:
 
 
 async def _seen(detector: object, stream: str, run: Ready, slots: int) -> bool:
-    streams = getattr(detector, "book", None)
+    streams = getattr(detector, "streams", None)
     entry = streams.entries.get(stream) if streams else None
     return entry is not None and run.slot(entry.scored) >= slots - 1
 

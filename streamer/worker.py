@@ -28,6 +28,8 @@ from streamer.windows.ring import read_headers
 log = structlog.get_logger(__name__)
 
 TTL_SWEEP_S = 30.0
+FETCH_RECORDS = 5000  # of one partition in one call: 60 ms of work where 81 000 single points a second are taken in
+FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
 
 
 class StreamerWorker:
@@ -69,7 +71,7 @@ class StreamerWorker:
 
     async def _turn(self) -> None:
         cluster = self.owner.ledger.cluster
-        batches = await self.owner.fetch(self.settings.batch_records, self.settings.batch_ms)
+        batches = await self.owner.fetch(FETCH_RECORDS, FETCH_MS)
         if self.owner.ledger.cluster != cluster:
             self.ingest.live.clear()
             await self.stream_settings.rewind()

@@ -15,7 +15,6 @@ from aiokafka import ConsumerRecord, TopicPartition
 from detector.live.followed import FollowedModels
 from detector.model.artefact import StoreError
 from detector.model.opening import open_store
-from detector.model.teacher import load_teacher
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.errors import ContractError
 from streamer.host.worker import Servers, run_process, run_worker
@@ -29,6 +28,7 @@ from streamer.parsing import parse
 from streamer.patience import patiently
 from streamer.stopping import Stop
 from trainer.announce import files_of, unneeded
+from trainer.fit.agreed import load_teacher
 from trainer.jobs import merge
 from trainer.run import TrainingRun
 from trainer.settings import TrainerSettings
@@ -36,6 +36,8 @@ from trainer.settings import TrainerSettings
 log = structlog.get_logger(__name__)
 GROUP = "trainer"
 POLL_MS = 500
+BATCH_REQUESTS = 512  # fitted in one run, at most: 16 MB of full rings, and nine minutes at a second a fit
+GATHER_S = 0.3  # how long a run waits for more after the first: a stream waits for its model for seconds anyway
 SWEEP_S = 600.0  # how often unneeded artefacts are looked for
 
 
@@ -112,13 +114,13 @@ class TrainerWorker:
             await self._sweep()
             return
         # Streams become due together: what comes within a moment is one run.
-        deadline = time.monotonic() + self.settings.batch_wait_ms / 1000
-        while len(records) < self.settings.batch_requests and time.monotonic() < deadline:
+        deadline = time.monotonic() + GATHER_S
+        while len(records) < BATCH_REQUESTS and time.monotonic() < deadline:
             records += await self._fetch(max(1, int((deadline - time.monotonic()) * 1000)))
         await self._batch(records)
 
     async def _fetch(self, timeout_ms: int) -> list[ConsumerRecord]:
-        batches = await fetch(self.settings, self.consumer, timeout_ms, self.settings.batch_requests)
+        batches = await fetch(self.settings, self.consumer, timeout_ms, BATCH_REQUESTS)
         return [record for records in batches.values() for record in records]
 
     async def _batch(self, records: list[ConsumerRecord]) -> None:

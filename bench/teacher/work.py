@@ -23,10 +23,10 @@ from trainer.backtest.task import said, teacher_of
 from trainer.backtest.vus import ranges
 from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
+from trainer.fit.evidence import Evidence
 from trainer.fit.full import fit_stack
 from trainer.fit.histories import History, stacks
-from trainer.fit.probes import Evidence
-from trainer.inject.anomalies import KINDS
+from trainer.inject.kinds import DRAWN
 
 APART = 64  # slots: peaks nearer than this are one alert
 _PEAKS = 300  # largest peaks outside of the labelled ranges that are kept: more alerts than anybody bears
@@ -98,7 +98,7 @@ class Kinds(Figures):
         with torch.inference_mode():
             for stack in stacks([history], teacher.device):
                 fit_stack(stack, layout_of(settings, teacher), settings, teacher, how)
-        kinds = [kind.__name__.strip("_") for kind in KINDS]
+        kinds = list(DRAWN)
         alone = [e.alone_RA.int().reshape(-1, len(kinds), e.alone_RA.shape[1] // len(kinds)).tolist() for e in heard]
         mixed = [e.mixed_RMA.int().reshape(*e.mixed_RMA.shape[:2], len(kinds), -1).tolist() for e in heard]
         # rows of all stacks one after another

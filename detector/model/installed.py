@@ -16,7 +16,7 @@ from detector.model.pooling import FILL
 from detector.model.scores import views_of
 from detector.model.tables import Place, Tables
 from detector.model.teacher import Teacher
-from detector.model.views import shapes
+from detector.model.views import shape_windows, shapes
 from streamer.contracts import ModelRef
 
 # Slots up to a scored one that a stream's rows hold together: without and with shape memories. What a row needs of its
@@ -49,15 +49,15 @@ class InstalledStudents:
         whole: dict[str, tuple[int, ...]] = {
             **layout.shallow_fields(), "gate": (), "memory": (), "deep_at": (),
         }  # fmt: skip
-        self._tables = Tables(whole, layout.stream_fields(), self.device)
+        self.tables = Tables(whole, layout.stream_fields(), self.device)
         unpacked: dict[str, tuple[int, ...]] = {
-            "shape.medoid": (layout.shapes, shapes.POINTS, layout.medoids),
+            "shape.medoid": (layout.shapes, shape_windows.POINTS, layout.medoids),
             "shape.norm": (layout.shapes, layout.medoids),
             "trail": (shapes.SMOOTH - 1,),
         }
         stored = {name: shape for name, shape in layout.shape_fields().items() if name != "shape.ends"}
-        self._memories = Tables({**stored, **unpacked}, {}, self.device)
-        self._shallow_names = [*layout.shallow_fields(), "memory", "gate"]
+        self.memories = Tables({**stored, **unpacked}, {}, self.device)
+        self.shallow_names = [*layout.shallow_fields(), "memory", "gate"]
         self.adopt(layout, teacher)
         self._installed: dict[str, Installed] = {}
         self._lock = threading.Lock()
@@ -67,8 +67,8 @@ class InstalledStudents:
         self.teacher = teacher
         self.layout = layout if teacher is not None else layout.shallow
         fields = {n: s for n, s in self.layout.deep_fields().items() if n != "gate"}
-        self._deep = Tables(fields, {}, self.device)
-        self._views = views_of(self.layout)
+        self.deep = Tables(fields, {}, self.device)
+        self.views = views_of(self.layout)
 
     def __len__(self) -> int:
         """Streams that have a student."""
@@ -82,6 +82,10 @@ class InstalledStudents:
         """Slots, up to and including the scored one, that the stream's scores depend on; `cold`: those of the prior."""
         installed = None if cold else self._installed.get(stream)
         return installed.reach if installed else prior.REACH
+
+    def version_of(self, stream: str) -> str:
+        """Version of the student in force. Raises KeyError when there is none."""
+        return self._installed[stream].ref.version
 
     def model_of(self, stream: str) -> ModelRef | None:
         """The student in force."""
@@ -101,14 +105,14 @@ class InstalledStudents:
         memories = []
         for i, (channel, history_L) in enumerate(student.memories):
             own = {name: value[i : i + 1] for name, value in student.memories.rows.items()}
-            own["shape.medoid"] = shapes.memory(history_L[None], own)
+            own["shape.medoid"] = shape_windows.memory(history_L[None], own)
             own["shape.norm"] = own["shape.medoid"].square().sum(-2)
             own["trail"] = torch.full((1, shapes.SMOOTH - 1), torch.nan)
-            memories.append(self._memories.add({n: own[n] for n in self._memories.rows}, {}))
+            memories.append(self.memories.add({n: own[n] for n in self.memories.rows}, {}))
             at_C[channel] = memories[-1].start
         gate_C, deep_at_C, deep = self._place_deep(student)
         rows |= {"memory": at_C, "gate": gate_C, "deep_at": deep_at_C}
-        place = self._tables.add(rows, student.stream)
+        place = self.tables.add(rows, student.stream)
         near = max(SHAPED if memories else PLAIN, max(self.layout.scales) + FILL)
         periods = [int(period) for period in rows["period"].tolist()]
         return Installed(ref, place, memories, near, max(near, 2 * max(periods) + 1 + FILL), periods, deep)
@@ -122,19 +126,19 @@ class InstalledStudents:
         gate_C = student.rows["gate"]
         places = []
         for channel in torch.isfinite(gate_C).nonzero()[:, 0].tolist():
-            own = {name: student.rows[name][channel : channel + 1] for name in self._deep.rows}
-            places.append(self._deep.add(own, {}))
+            own = {name: student.rows[name][channel : channel + 1] for name in self.deep.rows}
+            places.append(self.deep.add(own, {}))
             at_C[channel] = places[-1].start
         return gate_C, at_C, places
 
     def _drop(self, stream: str) -> None:
         installed = self._installed.pop(stream, None)
         if installed is not None:
-            self._tables.free(installed.place)
+            self.tables.free(installed.place)
             for place in installed.memories:
-                self._memories.free(place)
+                self.memories.free(place)
             for place in installed.deep:
-                self._deep.free(place)
+                self.deep.free(place)
 
     def remove(self, stream: str) -> None:
         """Forget a stream's student."""

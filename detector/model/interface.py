@@ -49,6 +49,15 @@ class Segment:
     last: int | None = None  # number of the newest slot: calls that follow each other need not begin anew
     cold: bool = False  # judge by the generic prior even if there is a student: it is that of another grid
 
+    @property
+    def channels(self) -> int:
+        """How many channels it has."""
+        return int(self.values_SC.shape[1])
+
+    def newest(self, slots: int) -> Float:
+        """The newest slots of every channel, (channels, slots); all where there are fewer."""
+        return self.values_SC[-slots:].T
+
     def scored(self, reach: int) -> int:
         """Slots to be scored when a score depends on `reach` of them."""
         return max(0, len(self.values_SC) - reach + 1) if self.count is None else self.count

@@ -1,16 +1,12 @@
-"""What one student is, as rows of stacked tensors, and what it makes of windows without the teacher (depth 0).
-
-Shapes: R rows (stream, channel), S streams, L slots, K scored slots, V depth-0 views, Q scales, P prototypes,
-T points, C channels, D teacher depths, O numbers of the teacher's tokens at one depth, F = 2T + 1 features of the
-ridge map.
-"""
+"""What one student is, as rows of stacked tensors, and what it makes of windows without the teacher (depth 0)."""
 
 from dataclasses import dataclass, field
 
 from detector.model import calibration
+from detector.model.periods import PERIOD_MAX
 from detector.model.pooling import FILL, POINTS, points_of
 from detector.model.views import shapes
-from detector.model.views.forecast import PERIOD_MAX, Forecast
+from detector.model.views.forecast import Forecast
 from detector.model.views.plain import Difference, Mahalanobis, MovingStd, PlainView
 
 FEW = 8  # this many distinct values or fewer: states, flags, small counts

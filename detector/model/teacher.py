@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.model.pooling import POINTS
+from detector.model.student_map import INPUT_CLIP
 from detector.settings import PACKAGED_TEACHER, ComputeSettings
 from streamer.errors import AnomalyLLMError
 
@@ -26,7 +27,6 @@ log = structlog.get_logger(__name__)
 # keep a student within tens of KB.
 DIMS = 8
 CHUNK = 256  # windows a forward pass: larger ones gain nothing on a CPU and little on a GPU
-INPUT_CLIP = 20.0  # standard deviations the adapter sees at most
 _GENERIC = 512  # windows whose tokens give mean and standard deviation
 _FASTER = 1.3  # a smaller dtype must be this much faster to be worth its noise
 # Two threads of one process took 30 times as long as one where other processes wanted the cores as well. Who has more
@@ -79,18 +79,18 @@ class Teacher:
         hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         generator = torch.Generator().manual_seed(seed)
         random_PH = torch.randn(patch, hidden, generator=generator) * embedding_norm / (patch * hidden) ** 0.5
-        directions_HO = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
+        directions = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
         # A random adapter tells the seed by itself; beside one of the folder's own the directions do.
-        self.identity = self._identify([random_PH] if adapter_PH is None else [adapter_PH, directions_HO])
+        self.identity = self._identify([random_PH] if adapter_PH is None else [adapter_PH, directions])
         adapter_PH = random_PH if adapter_PH is None else adapter_PH
         self.dtype = dtype or self._measured(adapter_PH.to(device))
         self._model.to(self.dtype)
         self._adapter_PH = adapter_PH.to(device, self.dtype)
-        self._directions_HO = directions_HO.to(device)
-        seen_NDJH = self._hidden(_generic_windows(_GENERIC, seed).to(device))
-        self._mean_DJH = seen_NDJH.mean(0)
+        self._directions = directions.to(device)
+        state_NDJH = self._hidden(_generic_windows(_GENERIC, seed).to(device))
+        self._mean_DJH = state_NDJH.mean(0)
         # A dimension that hardly moves must not be blown up to unit size.
-        std_DJH = seen_NDJH.std(0)
+        std_DJH = state_NDJH.std(0)
         self._std_DJH = torch.maximum(std_DJH, 0.1 * std_DJH.mean((1, 2), keepdim=True))
 
     @torch.inference_mode()
@@ -99,7 +99,7 @@ class Teacher:
         parts = [torch.zeros(0, len(self.depths), self.outputs, device=self.device)]
         for chunk_NT in torch.split(window_NT.to(self.device, torch.float32), CHUNK) if len(window_NT) else ():
             state_NDJH = (self._hidden(chunk_NT) - self._mean_DJH) / self._std_DJH
-            parts.append((state_NDJH @ self._directions_HO).flatten(2))
+            parts.append((state_NDJH @ self._directions).flatten(2))
         return torch.cat(parts)
 
     @torch.inference_mode()
@@ -162,30 +162,6 @@ class Teacher:
         for tensor in (*drawn, *_block_parameters(self._blocks)):
             digest.update(tensor.detach().flatten()[:64].float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
-
-
-def residual(
-    token_NDO: Tensor, anchor_NDO: Tensor, window_NT: Tensor, proto_NT: Tensor, ridge_NDFO: Tensor, spread_NDO: Tensor
-) -> Tensor:
-    """Teacher minus student (N, D, O), each output in units of its own spread.
-
-    The student predicts the teacher's tokens from the nearest prototype's cached ones (`anchor`) and a linear map of
-    (1, window − prototype, window).
-    """
-    predicted_NDO = anchor_NDO + (features(window_NT, proto_NT)[:, None, None] @ ridge_NDFO)[:, :, 0]
-    return (token_NDO - predicted_NDO) / spread_NDO
-
-
-def discrepancy(residual_NDO: Tensor) -> Tensor:
-    """Root mean square (N, D) of what the student predicted wrongly."""
-    return residual_NDO.square().mean(-1).sqrt()
-
-
-def features(window_NT: Tensor, proto_NT: Tensor) -> Tensor:
-    """Inputs of the student's ridge map, (…, 2T + 1)."""
-    ones_N1 = torch.ones_like(window_NT[..., :1])
-    clipped_NT = window_NT.clamp(-INPUT_CLIP, INPUT_CLIP)
-    return torch.cat([ones_N1, clipped_NT - proto_NT, clipped_NT], -1)
 
 
 def load(spec: TeacherSpec, settings: ComputeSettings) -> Teacher:

@@ -24,7 +24,8 @@ from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
 from trainer.fit.full import Fitted, fit_stack
 from trainer.fit.histories import History, stacks
-from trainer.inject.plain import KINDS, LENGTH, inject, newest_whole
+from trainer.inject.gate import LENGTH, inject, newest_whole
+from trainer.inject.kinds import PLAIN
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
@@ -136,11 +137,11 @@ def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
     parts = [(h.stream, newest_whole(h.values_SC, newest(h.stream))) for h in histories]
     segments = [
         Segment(stream, inject(values_SC, kind, seed), LENGTH)
-        for seed, kind in enumerate(KINDS)
+        for seed, kind in enumerate(PLAIN)
         for stream, values_SC in parts
     ]
     top = np.array([_top(score.surprise_K) for score in bank.score(segments)])
-    seen = (top >= ALERT).reshape(len(KINDS), len(histories))
+    seen = (top >= ALERT).reshape(len(PLAIN), len(histories))
     return [float(value) for value in seen.mean(0)]
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from detector.model import calibration
 from detector.model.row_types import Rows
-from detector.model.shallow import widened
-from detector.model.teacher import Teacher, discrepancy, residual
+from detector.model.student_map import discrepancy, residual
+from detector.model.teacher import Teacher
 
 
 def gate_of(budget: float) -> float:
@@ -54,4 +54,4 @@ def gated(fused_N: Tensor, rows: Rows) -> Tensor:
     over_N = rows["gate"] - calibration.BODY
     # the gate as it was before the tail was stretched
     gate_N = torch.where(over_N > 0, calibration.BODY + over_N * widen_N, rows["gate"])
-    return widened(gate_N + calibration.surprise(fused_N, rows["gate_cal"]), widen_N)
+    return calibration.widened(gate_N + calibration.surprise(fused_N, rows["gate_cal"]), widen_N)

@@ -207,11 +207,11 @@ def test_many_swaps_use_freed_rows_again(tmp_path: Path) -> None:
     refs = trained.refs("memory", "0" * 64)
     students = [(refs[s.member.stream], s) for s in students_of(trained)]
     [one] = bank._banks
-    before = len(one._tables.rows["centre"])
+    before = len(one.tables.rows["centre"])
     for _ in range(50):
         bank.put(students)
     assert bank._banks == [one]
-    assert len(one._tables.rows["centre"]) == before
+    assert len(one.tables.rows["centre"]) == before
 
 
 def test_without_its_teacher_a_student_is_scored_at_depth_0_and_that_is_said_once(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_the_usual_case_is_one_layout_whoever_asks_the_teacher(tmp_path: Path) -
 
 def test_calls_that_follow_each_other_score_as_one_that_does_not(tmp_path: Path) -> None:
     _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
-    assert (bank._banks[0]._tables.rows["memory"] >= 0).any()
+    assert (bank._banks[0].tables.rows["memory"] >= 0).any()
     names = ("wave", "white", "two")
     values = {k: _histories_more(k)[-(bank.context_of(k) + 59) :] for k in names}
     whole = {k: bank.score([Segment(k, v, 60)])[0].surprise_K for k, v in values.items()}

@@ -9,20 +9,19 @@ import torch
 
 from detector.model import prior
 from detector.model.installed import InstalledStudents
-from detector.model.scores import Segment, SegmentScore, unscored
+from detector.model.interface import Segment, SegmentScore, unscored
 from detector.model.scoring.asked import asked
 from detector.model.scoring.depth0 import depth0
 from detector.model.scoring.finished import finished
 from detector.model.scoring.gathered import gathered
 
-__all__ = ["Segment", "SegmentScore", "StudentBank"]
+__all__ = ["LayoutBank", "Segment", "SegmentScore"]
 
 
-class StudentBank(InstalledStudents):
-    """Scores windows of any number of streams against their students.
+class LayoutBank(InstalledStudents):
+    """Scores windows of any number of streams against their students, which are all of one layout.
 
-    `install`, `put` and `remove` may be called from another thread than `score`: each call sees all of a swap or
-    nothing.
+    `put` and `remove` may be called from another thread than `score`: each call sees all of a swap or nothing.
     """
 
     def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:

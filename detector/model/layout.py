@@ -1,6 +1,6 @@
 """What one student is, as rows of stacked tensors, and what it makes of windows without the teacher (depth 0)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from detector.model import calibration
 from detector.model.periods import PERIOD_MAX
@@ -29,7 +29,11 @@ CONTEXT = max(2 * PERIOD_MAX + 1, shapes.REACH) + FILL
 
 @dataclass(frozen=True)
 class Layout:
-    """What must agree between two students that stand in one stack."""
+    """What must agree between two students that stand in one stack.
+
+    The last three say how to load the teacher again. They do not count when layouts are compared: `teacher` stands for
+    them, and one teacher may lie in several places.
+    """
 
     scales: tuple[int, ...]
     prototypes: int
@@ -39,6 +43,14 @@ class Layout:
     depths: tuple[int, ...] = ()
     teacher_scales: tuple[int, ...] = ()
     outputs: int = 0
+    teacher_name: str = field(default="", compare=False)  # package, folder or id
+    patch: int = field(default=0, compare=False)
+    seed: int = field(default=0, compare=False)
+
+    @property
+    def shallow(self) -> "Layout":
+        """The same without a teacher."""
+        return Layout(self.scales, self.prototypes, self.shapes, self.medoids)
 
     @property
     def views(self) -> int:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from detector.model.fusion import fuse_channels
+from detector.model.interface import Segment, SegmentScore
 from detector.model.prior_rows import LEAST, REACH, VIEWS, Judged, judge
-from detector.model.scores import Segment, SegmentScore
 
 __all__ = ["LEAST", "REACH", "score"]
 _CHUNK = 8192  # scored slots of rows at a time: 600 bytes each of context, a few times

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from detector.model.calibration import softly
+from detector.model.interface import ViewName
 from detector.model.prior_tail import median, surprise
-from detector.model.scores import ViewName
 
 BLOCK, BLOCKS = 12, 11
 _HISTORY = BLOCK * BLOCKS

@@ -1,11 +1,13 @@
 """The product as a backtest replays it: what the workers run."""
 
-from detector.model.bank import StudentBank
-from detector.model.teacher import Teacher, load_teacher
+from detector.model.banks import StudentBank
+from detector.model.teacher import Teacher
+from detector.model.teachers import Teachers
 from trainer.backtest.live import through_store
 from trainer.backtest.profiles import Profile, ProfileFit, register
 from trainer.backtest.ranking import sustained
 from trainer.backtest.settings import BacktestSettings
+from trainer.fit.agreed import load_teacher
 from trainer.fit.histories import History
 from trainer.fit.run import train
 
@@ -21,9 +23,14 @@ def _teacher(settings: BacktestSettings) -> Teacher | None:
     return _TEACHERS[named]
 
 
+def bank_for(settings: BacktestSettings, teacher: Teacher | None) -> StudentBank:
+    """An empty bank that asks this teacher."""
+    return StudentBank(Teachers(settings, teacher), teacher.device) if teacher is not None else StudentBank()
+
+
 def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None, seed: int) -> ProfileFit:
     """Train one student and put it into force as a detector would: out of its artefact."""
-    bank = StudentBank(teacher, settings)
+    bank = bank_for(settings, teacher)
     if history.points < settings.min_slots:
         by = "scored by the generic prior" if settings.warming else "not scored"
         gate = f"not fitted, {by}: {history.points} slots with data are fewer than {settings.min_slots}"

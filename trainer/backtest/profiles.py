@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from detector.live.judge import Bank
 from detector.live.settings import WorkerSettings
+from detector.model.interface import Bank
 from detector.model.teacher import Teacher
 from streamer.errors import ConfigError
 from trainer.backtest.settings import BacktestSettings

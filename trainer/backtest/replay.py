@@ -15,13 +15,14 @@ import torch
 from detector.incidents import wording
 from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
-from detector.live.cache import Entry, WindowChange
-from detector.live.judge import Judge, Judgement
-from detector.model.bank import StudentBank
+from detector.live.cache import SLACK, Entry, WindowChange
+from detector.live.judge import Judge
+from detector.live.judgement import Judgement
 from detector.model.teacher import Teacher
 from streamer.timestamps import NS
 from streamer.windows.ring import StreamWindow
 from trainer.backtest.live import GRID_VERSION, LOOK_EVERY, LiveTrainer, ring_of
+from trainer.backtest.product import bank_for
 from trainer.backtest.profiles import ReplayBank, profile_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
@@ -143,13 +144,13 @@ def replay(
     profile = profile_of(settings)
     bank: ReplayBank
     if live:
-        bank = students = StudentBank(teacher, settings)
-        trainer = LiveTrainer(series, rows.start, settings, teacher, students)
+        students = bank_for(settings, teacher)
+        bank, trainer = students, LiveTrainer(series, rows.start, settings, teacher, students)
     else:
         bank, gate, size = profile.fit(_history(series, rows), settings, teacher, seed)
     fit_s = time.process_time() - begin
     judge = Judge(bank, profile.rules(settings), {})
-    entry = _entry(series, bank.context + settings.slack, rows.start if live else 0, history if live else None)
+    entry = _entry(series, bank.context + SLACK, rows.start if live else 0, history if live else None)
     stream_state = StreamState(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
@@ -164,7 +165,7 @@ def replay(
     for seq, at in enumerate(range(series.train_end, len(series.values_SC), step), 2):
         stop = min(at + step, len(series.values_SC))
         begin = time.process_time()
-        entry.take(_change(series, seq, at, stop, entry.interval_ns))
+        entry.follow(_change(series, seq, at, stop, entry.interval_ns))
         judgement = judge.judgement(entry, stream_state)
         if judgement is not None:
             judge.run([judgement], recorder.tell)

@@ -22,7 +22,7 @@ from trainer.backtest.settings import LEFT_OUT, BacktestSettings
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("streamer", "detector", "trainer")
 # What does not change a result.
-_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level"}
+_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level", "config"}
 
 
 def code_digest(paths: Iterable[Path]) -> str:

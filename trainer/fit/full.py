@@ -26,6 +26,7 @@ from trainer.fit.scaling import Scaling, robust
 from trainer.fit.teacher_windows import Shallow
 from trainer.settings import TrainerSettings
 
+WINDOWS = 2048  # per stream and scale, of which prototypes are made: every fourth of a full ring of 8 192 slots
 # What held-back windows are farther than a model's own stretches the tail: 256 slots of white noise have 1.5, so up
 # to there nothing is suspected.
 EXPECTED_STRANGENESS = 1.6
@@ -61,7 +62,7 @@ def fit_stack(
     halves = halves_of(raw_RL)
     held_RNV = torch.stack([plain_view(plain, x_RL, rows, halves) for plain in PLAIN_VIEWS], -1)
     points_R = torch.isfinite(raw_RL).sum(-1)
-    near_RNV = prototype_views(x_RL, rows, halves, points_R, layout, settings.fit_windows)
+    near_RNV = prototype_views(x_RL, rows, halves, points_R, layout, WINDOWS)
     held_RNV = torch.cat([held_RNV, near_RNV], -1)
     rows |= _few(scaling, stack, points_R)
     # Such a row is judged by whether its value has been seen, and all of its own have.

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from detector.model import calibration
 from detector.model.artefact import Student
-from detector.model.installed import layout_of
 from detector.model.layout import CONTEXT, Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
 from detector.model.shallow import fuse_views, judge, measure, prepare
 from detector.model.teacher import Teacher
-from detector.model.views.teacher import budget_of
 from streamer.errors import AnomalyLLMError
+from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import without
 from trainer.fit.full import HELD_BACK_LEVEL, HELD_BACK_SLOTS, Fitted
 from trainer.fit.histories import History, Learnt, Stack, stacks

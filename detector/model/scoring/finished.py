@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detector.model.fusion import corrected, finish, ranked
 from detector.model.installed import InstalledStudents
-from detector.model.scores import SegmentScore
+from detector.model.interface import SegmentScore
 from detector.model.scoring.asked import Asked
 from detector.model.scoring.depth0 import Depth0
 from detector.model.scoring.explained import explained

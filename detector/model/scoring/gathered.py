@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from detector.model.installed import Installed
+from detector.model.interface import Segment
 from detector.model.pooling import FILL
-from detector.model.scores import Segment
 from detector.model.views.forecast import SEASON_AFTER, SEASON_SPAN
 
 _FOLLOW_MAX = 64  # slots: where more are new, the few before them are soon worked out again

@@ -4,6 +4,8 @@
 
 The worker's own incident machine with its default settings (threshold 4: one false alert expected in 10 000 slots)
 judges every stream from its first slot on, so that the least known part of it counts most.
+
+Shapes: K scored slots, S slots of a stream, C channels
 """
 
 import argparse

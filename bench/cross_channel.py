@@ -6,7 +6,8 @@ Every channel is standardised by its training part. Three views of a slot's valu
 default): residuals of the principal components that hold 80 % of the variance, residuals of each channel given all others
 (ridge of a tenth), and the Mahalanobis distance. Each is calibrated on the other half of the training part, as the
 default's views are, and joined with the default's rank in three ways. VUS-PR, 8 late, means over series.
-Shapes: N slots, C channels.
+
+Shapes: N slots, C channels, K slots of the test part, S slots of the series
 """
 
 import argparse

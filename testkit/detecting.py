@@ -1,4 +1,7 @@
-"""Helpers of the detector's tests between real servers: data, students, events."""
+"""Helpers of the detector's tests between real servers: data, students, events.
+
+Shapes: S slots of a window, C channels
+"""
 
 import asyncio
 import time

@@ -1,4 +1,7 @@
-"""Simulated metrics for tests: seeded, of the sorts that hosts and sensors send."""
+"""Simulated metrics for tests: seeded, of the sorts that hosts and sensors send.
+
+Shapes: K scored slots, S slots of a stream, C channels
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""What the benchmark's processes do for a baseline: score, and take the figures that the backtest takes."""
+"""What the benchmark's processes do for a baseline: score, and take the figures that the backtest takes.
+
+Shapes: N training slots, K test slots, S slots of both together, C channels
+"""
 
 import hashlib
 import time

@@ -1,6 +1,6 @@
 """What is asked of every series: the backtest's figures, and what alerts would cost at any threshold.
 
-Shapes: K slots of the test part.
+Shapes: K slots of the test part, S slots of a history, C channels, R rows (stream, channel), M mixtures, A anomalies
 """
 
 import hashlib

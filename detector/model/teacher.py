@@ -3,7 +3,7 @@
 Pooled window → patches → fixed adapter (random, or that of the model's folder) → frozen blocks, not causal → hidden states before the final norm,
 standardised per (token, dimension), token 0 left out (it carries the massive activations), projected to few numbers.
 
-Shapes: N windows, T points, J tokens, H hidden size, D depths, O = (J − 1)·DIMS outputs a depth.
+Shapes: N windows, T points of a window, J tokens, P points of a token, H hidden size, D depths
 """
 
 import hashlib

@@ -3,7 +3,8 @@
 Two latencies are always reported. 0: the value at slot t is the score emitted at t. 8: it is the mean of the scores
 emitted at t+1 … t+8. Area figures compare values with labels slot by slot, without moving them. The UCR rule places the
 loudest value at the centre of the window that fired. Events and delays are the detector's incidents at decision time.
-Shapes: K slots of the test part.
+
+Shapes: K slots of the test part, S slots of the training part, C channels
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""The table of detectors that a backtest can replay. Each one registers itself when its room is imported.
-
-Shapes: K slots of the test part
-"""
+"""The table of detectors that a backtest can replay. Each one registers itself when its room is imported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -43,6 +43,11 @@ class Series:
         return self
 
     @property
+    def training(self) -> np.ndarray:
+        """Values of the training part (slots, channels)."""
+        return self.values_SC[: self.train_end]
+
+    @property
     def test_labels_K(self) -> np.ndarray | None:
         """Labels of the test part; None when there are none or nothing is labelled in it."""
         if self.labels_S is None or not self.labels_S[self.train_end :].any():

@@ -1,4 +1,7 @@
-"""What `anomalyllm backtest PATH` can read: a folder with index.json, a CSV, a Parquet."""
+"""What `anomalyllm backtest PATH` can read: a folder with index.json, a CSV, a Parquet.
+
+Shapes: S slots of a series, C channels
+"""
 
 import fnmatch
 import json

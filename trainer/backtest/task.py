@@ -1,4 +1,7 @@
-"""What a backtest asks of every series: replay it through the detector and take its figures."""
+"""What a backtest asks of every series: replay it through the detector and take its figures.
+
+Shapes: K slots of the test part, S slots of the series, C channels
+"""
 
 import hashlib
 import time

@@ -1,6 +1,6 @@
 """How many alerts a history gives for the surprises it has: what the dial is corrected by.
 
-Shapes: S streams, N slots.
+Shapes: S streams, N slots, X incidents
 """
 
 import torch

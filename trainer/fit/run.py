@@ -1,6 +1,6 @@
 """One training run: histories in, one artefact out, and for each stream whether its student passes the gate.
 
-Shapes: R rows, S streams, C channels.
+Shapes: S slots of a history, C channels, K scored slots
 """
 
 import time

@@ -3,7 +3,8 @@
 A view turns the window that ends at a slot into one number, its discrepancy from normal. It is fitted on a stack of
 rows and scores a stack of rows; what it has learnt is tensors, so that students of any number of streams are one.
 
-Shapes: R rows (stream, channel), L slots, K scored slots (the last K of L), N window ends, W slots of a window.
+Shapes: R rows (stream, channel), L slots, K scored slots (the last of L), X slots looked back at,
+M windows fitted on, W slots of a window
 """
 
 from typing import Protocol

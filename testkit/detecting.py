@@ -20,7 +20,7 @@ from detector.live.settings import WorkerSettings
 from detector.live.worker import DetectorWorker
 from detector.model.artefact import ArtefactStore, Header, Member, dump, new_version
 from detector.model.banks import StudentBank
-from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef, TrainingRequest
+from streamer.contracts import AnomalyEvent, ModelRecord, TrainingRequest
 from streamer.kafka.publishing import HISTORY_HEADERS
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
@@ -30,6 +30,7 @@ from trainer.fit.agreed import budget_of, layout_of, load_teacher
 from trainer.fit.distil import Distillation
 from trainer.fit.full import fit_stack
 from trainer.fit.histories import History, stacks
+from trainer.fit.run import ref_of
 from trainer.settings import TrainerSettings
 
 STEP_MS = 100
@@ -115,18 +116,12 @@ async def announce(
                 Member(history.stream, start, list(history.channels), history.grid_version, span, history.points)
             )
             start += len(history.channels)
-        raw = dump(Header(version, layout, members), fitted.rows, fitted.streams, fitted.memories)
-        uri, sha256 = store.write(f"{version}-{number}.safetensors", raw)
+        header = Header(version, layout, members)
+        uri, sha256 = store.write(
+            f"{version}-{number}.safetensors", dump(header, fitted.rows, fitted.streams, fitted.memories)
+        )
         for row, member in enumerate(members):
-            ref = ModelRef(
-                version=version,
-                uri=uri,
-                row=row,
-                sha256=sha256,
-                grid_version=member.grid_version,
-                trained_slots=member.trained_slots,
-                points=member.points,
-            )
+            ref = ref_of(header, row, uri, sha256)
             record = ModelRecord(stream=member.stream, promoted=ref, announced_at=datetime.now(UTC).isoformat())
             await producer.send_and_wait(
                 settings.topic("models"), record.model_dump_json().encode(), key=member.stream.encode()

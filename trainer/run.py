@@ -18,8 +18,8 @@ from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
 from trainer.announce import record_of
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, train
-from trainer.fit.update import LayoutChangedError, check, fresh_history, update
+from trainer.fit.plan import FitPlan
+from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of
 from trainer.settings import TrainerSettings
 
@@ -50,27 +50,13 @@ class TrainingRun:
         """Do all jobs: one run for the full fits, one for the updates. Waits while Redis or the store are away."""
         outcome = Outcome()
         histories = await self._histories(jobs, outcome)
-        full = [h for h in histories if jobs[h.stream].job == "full"]
-        students: dict[str, Student] = {}
-        fresh: list[History] = []
+        plan = FitPlan(self.teacher, self.settings)
         for history in histories:
-            if jobs[history.stream].job != "prototypes":
-                continue
-            student = await self._current(history, known.get(history.stream))
-            if student is None:
-                full.append(history)
-            else:
-                students[history.stream] = student
-                fresh.append(fresh_history(student, history))
-
-        def fit(part: Sequence[History]) -> Trained:
-            return train(part, self.teacher, self.settings)
-
-        def renew(part: Sequence[History]) -> Trained:
-            return update({h.stream: students[h.stream] for h in part}, part, self.teacher, self.settings)
-
-        outcome.trained = await self._run(fit, full, known, outcome)
-        outcome.updated = await self._run(renew, fresh, known, outcome)
+            job = jobs[history.stream].job
+            student = None if job == "full" else await self._current(history, known.get(history.stream))
+            plan.add(history, job, student)
+        outcome.trained = await self._run(plan.fit, plan.full, known, outcome)
+        outcome.updated = await self._run(plan.update, plan.fresh, known, outcome)
         return outcome
 
     async def _histories(self, jobs: Mapping[str, TrainingJob], outcome: Outcome) -> list[History]:
@@ -93,7 +79,7 @@ class TrainingRun:
         return histories
 
     async def _current(self, history: History, record: ModelRecord | None) -> Student | None:
-        """The student to update; None when only a full fit can help."""
+        """The student in force; None when there is none, or its artefact cannot be read."""
         ref = record.promoted if record is not None else None
         if ref is None:
             return None
@@ -103,8 +89,7 @@ class TrainingRun:
                 lambda: asyncio.to_thread(self.store.read, ref.uri, ref.sha256, [ref.row]),
                 (StoreError,),
             )
-            check(student, self.teacher, self.settings, history)
-        except (ArtefactError, LayoutChangedError) as error:
+        except ArtefactError as error:
             log.info("prototype update becomes a full fit", stream=history.stream, reason=str(error))
             return None
         return student

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.arguments import data_sets
 from bench.quality.baselines import BASELINES, Baseline, fused, matrix_profile, memory
 from bench.quality.page import Rows, write
-from bench.quality.plan import data_sets, plan
+from bench.quality.plan import plan
 from bench.steps import carry_out
 from testkit.waves import BURST, TRAIN, waves, write_folder
 from trainer.backtest.task import Task

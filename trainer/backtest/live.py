@@ -27,8 +27,8 @@ from trainer.announce import record_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, train
-from trainer.fit.update import LayoutChangedError, check, fresh_history, update
+from trainer.fit.plan import FitPlan
+from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of, merge
 
 # Slots between two looks at what the stream needs. A live detector looks every 32; a replay in such steps takes three
@@ -108,18 +108,14 @@ class LiveTrainer:
         self.fit_s += time.process_time() - begin
 
     def _made(self, job: TrainingJob, history: History) -> Trained:
-        """As the trainer's shop does: an update where there is a student that can be updated, else a full fit."""
-        if job.job == "prototypes" and self._student is not None:
-            try:
-                check(self._student, self._teacher, self._settings, history)
-            except LayoutChangedError:
-                pass  # only a full fit helps
-            else:
-                self.updates += 1
-                fresh = fresh_history(self._student, history)
-                return update({history.stream: self._student}, [fresh], self._teacher, self._settings)
+        """As the trainer's run does it."""
+        plan = FitPlan(self._teacher, self._settings)
+        plan.add(history, job.job, self._student)
+        if plan.fresh:
+            self.updates += 1
+            return plan.update(plan.fresh)
         self.fits += 1
-        return train([history], self._teacher, self._settings)
+        return plan.fit(plan.full)
 
     def _announce(self, trained: Trained) -> None:
         [result] = trained.results

@@ -44,21 +44,25 @@ class PlainView(Protocol):
         ...
 
 
-class MovingStd:
+class Unlearnt:
+    """A view that learns nothing: calibration alone says what is normal of it."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Nothing is learnt."""
+        return {}
+
+    def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
+        """Nothing to learn."""
+        return {}
+
+
+class MovingStd(Unlearnt):
     """Standard deviation of the newest slots: dead or nervous sensors."""
 
     def __init__(self, window: int) -> None:
         self.name = f"std{window}"
         self.word = "spread"
         self.slots = self.reach = window
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Nothing is learnt: calibration says what is normal."""
-        return {}
-
-    def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
-        """Nothing to learn."""
-        return {}
 
     def score(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
         """Population standard deviation (R, K)."""
@@ -74,19 +78,11 @@ class MovingStd:
         return std_RK
 
 
-class Difference:
+class Difference(Unlearnt):
     """Size of the newest step."""
 
     name = word = "step"
     slots = reach = 2
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Nothing is learnt."""
-        return {}
-
-    def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
-        """Nothing to learn."""
-        return {}
 
     def score(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
         """|x[t] − x[t − 1]| (R, K)."""

@@ -78,7 +78,7 @@ def series(kind: str, seed: int, count: int) -> Array:
 
 
 def surprises(values: Array) -> Array:
-    """What the prior says of every slot of a stream."""
+    """The prior's surprise at every slot of a stream."""
     [found] = prior.score([Segment("s", values[:, None].astype(np.float32), len(values))], torch.device("cpu"))
     return found.surprise_K.astype(np.float64)
 

@@ -90,7 +90,7 @@ def history(stream: str, values_SC: npt.NDArray[np.float32], lo: int = 0) -> His
 
 
 def quick_settings(folder: Path, **window_changes: object) -> TrainerSettings:
-    """Settings of a test: no teacher unless asked for (it is then heard), few medoids to be quick, all under `folder`."""
+    """Settings of a test: no teacher unless asked for (its views then count in all streams), few medoids to be quick, all under `folder`."""
     return TrainerSettings.model_validate(
         {"teacher": "none", "teacher_evidence": False, "medoids": 64, "state_dir": folder, **window_changes}
     )

@@ -34,8 +34,8 @@ class BaselineWork:
 
     def key(self, series: Series) -> str:
         """Names the result."""
-        said = orjson.dumps([self.name, self.seed, series.digest(), self.code])
-        return hashlib.sha256(said).hexdigest()[:32]
+        named = orjson.dumps([self.name, self.seed, series.digest(), self.code])
+        return hashlib.sha256(named).hexdigest()[:32]
 
     def complete(self, name: str) -> bool:
         """Nothing is made beside the result."""

@@ -65,8 +65,8 @@ def plan(sets: Mapping[str, Sequence[Item]], state_dir: Path, code: str) -> list
             window_changes = {"teacher": TEACHERS[title], **ALWAYS, "teacher_budget": budget}
             add(f"budget {budget:.0%}", title, FEWER, window_changes)
     for title in ("none", "pretrained", "shuffled"):
-        said = NO_TEACHER if title == "none" else {"teacher": TEACHERS[title], **ALWAYS}
-        add("long", title, FEWER, {**said, **LONG_SCALES})
+        changes = NO_TEACHER if title == "none" else {"teacher": TEACHERS[title], **ALWAYS}
+        add("long", title, FEWER, {**changes, **LONG_SCALES})
     add("depths", "none", FEWER, NO_TEACHER)
     add("depths", "none, 1024 medoids", FEWER, {**NO_TEACHER, "medoids": 1024})
     add("depths", "depths 1, 2", FEWER, {"teacher": NAME, **ALWAYS})

@@ -15,7 +15,7 @@ _TIMES = 5  # periods in the history: in its first half must be slots with two s
 SHAPE_PERIOD_MIN, SHAPE_PERIOD_MAX = 10, 1000
 SHAPE_PERIOD = 100.0
 _SHAPE_TIMES = 3  # periods in the history
-# Of peaks nearly as high as the highest the first is meant: its multiples say no more, and ask for longer histories.
+# Of peaks nearly as high as the highest the first is meant: its multiples add nothing, and need longer histories.
 _NEARLY = 0.9
 
 

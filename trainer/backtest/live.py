@@ -31,9 +31,9 @@ from trainer.fit.plan import FitPlan
 from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of, merge
 
-# Slots between two looks at what the stream needs. A live detector looks every 32; a replay in such steps takes three
+# Slots between two checks of what the stream needs. A live detector checks every 32; a replay in such steps takes three
 # times as long, and prototype updates come every 512.
-LOOK_EVERY = 256
+CHECK_EVERY = 256
 GRID_VERSION = 1
 
 
@@ -61,7 +61,7 @@ def through_store(trained: Trained, stream: str) -> tuple[ModelRef, Student, int
 
 
 class LiveTrainer:
-    """Fits, updates and refits the student of one series. In `ask_if_due` it stands where a worker's turn does."""
+    """Fits, updates and refits the student of one series. `ask_if_due` takes it for the outlet of a worker's requests."""
 
     def __init__(
         self, series: Series, start: int, settings: BacktestSettings, teacher: Teacher | None, bank: StudentBank

@@ -19,7 +19,7 @@ _ROOMS = {"product": "trainer.backtest.product", "paper": "trainer.paper.profile
 
 
 class ReplayBank(Bank, Protocol):
-    """A bank that says whether its teacher counts."""
+    """A bank that counts the streams which may ask the teacher."""
 
     def with_teacher(self) -> int:
         """Streams whose windows may reach the teacher."""
@@ -27,7 +27,7 @@ class ReplayBank(Bank, Protocol):
 
 
 class ProfileFit(NamedTuple):
-    """A bank with one stream's student, what the gate says of it, and its bytes."""
+    """A bank with one stream's student, the result of its gate, and its bytes."""
 
     bank: ReplayBank
     gate: str

@@ -63,12 +63,12 @@ class Series:
 
     def digest(self) -> str:
         """Changes with anything that a replay could see."""
-        said = hashlib.sha256(
+        digest = hashlib.sha256(
             repr(
                 (self.name, self.train_end, self.channels, self.found_within, self.interval_ns, self.first_slot)
             ).encode()
         )
-        said.update(np.ascontiguousarray(self.values_SC).tobytes())
+        digest.update(np.ascontiguousarray(self.values_SC).tobytes())
         if self.labels_S is not None:
-            said.update(np.packbits(self.labels_S).tobytes())
-        return said.hexdigest()
+            digest.update(np.packbits(self.labels_S).tobytes())
+        return digest.hexdigest()

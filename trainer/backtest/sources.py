@@ -29,7 +29,7 @@ class Item:
     name: str
     slots: int
     file: Path | None = None  # .npz of a folder …
-    entry: tuple[tuple[str, Any], ...] = ()  # … and what the index says of it
+    entry: tuple[tuple[str, Any], ...] = ()  # … and its entry in the index
     made: Series | None = None
     domain: str = ""  # for grouping figures; the replay does not know it
 
@@ -77,7 +77,7 @@ def _folder(path: Path) -> list[Item]:
                 str(e["name"]),
                 int(e.get("length", 0)),
                 path / e["file"],
-                tuple(sorted(_told(e).items())),
+                tuple(sorted(_known(e).items())),
                 None,
                 str(e.get("domain", e.get("anomalyllm_class", ""))),
             )
@@ -95,7 +95,7 @@ def _folder(path: Path) -> list[Item]:
     return items
 
 
-def _told(entry: dict[str, Any]) -> dict[str, Any]:
+def _known(entry: dict[str, Any]) -> dict[str, Any]:
     """What a replay may know of an index entry: its name, and the span of the UCR rule for the verdict."""
     return {key: entry[key] for key in ("name", "anomaly_begin_name", "anomaly_end_name") if key in entry}
 

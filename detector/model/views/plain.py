@@ -18,7 +18,7 @@ from detector.model.window_ends import choose, whole
 
 # Histories hold anomalies nobody has marked: the worst 2 % of the windows teach nothing.
 TRIM = 0.02
-# Windows a fit looks at, at most: the covariance of 64 numbers is known well from 4 000 windows.
+# Windows that a fit uses, at most: the covariance of 64 numbers is known well from 4 000 windows.
 _WINDOWS = 4096
 _RIDGE = 1e-4  # smallest variance of any direction, in variances of the row: quantised rows have directions without
 
@@ -28,8 +28,8 @@ class PlainView(Protocol):
 
     name: str
     word: str  # what it is called in an alert
-    slots: int  # of its window, as an alert tells it
-    reach: int  # slots, up to and including the scored one, that the view looks at (of rows without a period)
+    slots: int  # of its window, as an alert names it
+    reach: int  # slots, up to and including the scored one, that the view depends on (of rows without a period)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name → shape without the leading R of what the view learns."""

@@ -89,7 +89,7 @@ class StreamerWorker:
         cluster = self.owner.ledger.cluster
         batches = await self.owner.fetch(self.settings.batch_records, self.settings.batch_ms)
         if self.owner.ledger.cluster != cluster:
-            self.ingest.live.clear()
+            self.ingest.windows.clear()
             await self.stream_settings.rewind()
         await self.stream_settings.poll()
         await self._delete()
@@ -100,7 +100,7 @@ class StreamerWorker:
                 if offsets:
                     await self.owner.commit(offsets)
         await self._sweep()
-        self.stats.counts["streams"] = len(self.ingest.live)
+        self.stats.counts["streams"] = len(self.ingest.windows)
         try:
             await self.stats.publish()
         except REDIS_ERRORS as error:

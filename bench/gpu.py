@@ -36,8 +36,9 @@ import torch
 
 from detector.model.interface import Segment, SegmentScore
 from detector.model.pooling import POINTS
-from detector.model.teacher import Teacher, load_teacher
+from detector.model.teacher import Teacher
 from testkit.simulation import bank_of, history, simulate, students_of
+from trainer.fit.agreed import load_teacher
 from trainer.fit.histories import History
 from trainer.fit.run import ALERT, Trained, train
 from trainer.settings import TrainerSettings

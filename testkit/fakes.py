@@ -15,7 +15,7 @@ from streamer.windows.ring import StreamWindow
 
 CONTEXT = 8
 INTERVAL_NS = 100_000_000
-SETTINGS = WorkerSettings(teacher="none", slack=64, quiet=5, max_slots=200)
+SETTINGS = WorkerSettings(quiet=5, max_slots=200)
 
 
 class FakeBank:

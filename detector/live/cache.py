@@ -16,6 +16,8 @@ from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
 # Room for new rows behind the kept ones: the larger, the rarer they are moved to the front.
 ROOM = 256
+# Slots kept beyond the context, so that late points are judged again: four times what may arrive in any order (64).
+SLACK = 256
 
 
 class WindowChange(NamedTuple):

@@ -7,7 +7,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from detector.incidents.record import StreamState, read_states
-from detector.live.cache import Entry, WindowChange, window_changes
+from detector.live.cache import SLACK, Entry, WindowChange, window_changes
 from detector.live.settings import WorkerSettings
 from streamer.errors import ContractError
 from streamer.placement import home_partition, shard_of
@@ -40,7 +40,7 @@ class OwnedStreams:
         self._settings = settings
         self._client = client
         self._keys = keys
-        self._keep = context + settings.slack
+        self._keep = context + SLACK
 
     def shard(self, stream: str) -> int:
         """Virtual shard of a stream."""
@@ -142,7 +142,7 @@ class OwnedStreams:
             scored = (
                 entry.scored if entry else stream_state.scored if stream_state and stream_state.judged else header.hi
             )
-            if scored < header.hi - settings.slack and header.hi - header.lo + 1 >= keep:
+            if scored < header.hi - SLACK and header.hi - header.lo + 1 >= keep:
                 behind.append(stream)
         windows |= await read_windows(self._client, self._keys, behind, settings.partitioner)
         return windows

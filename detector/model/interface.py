@@ -16,8 +16,8 @@ from streamer.errors import AnomalyLLMError
 
 if TYPE_CHECKING:
     from detector.model.artefact import ArtefactStore
-    from detector.model.bank import StudentBank
-    from detector.settings import DetectorSettings
+    from detector.model.banks import StudentBank
+    from detector.settings import ComputeSettings
 
 Float = npt.NDArray[np.float32]
 
@@ -139,16 +139,17 @@ class InstallableBank(Bank, Protocol):
         ...
 
 
-def open_bank(settings: "DetectorSettings") -> "StudentBank":
-    """An empty bank on the device of the settings, with its teacher loaded: seconds, so call it in a thread."""
-    from detector.model.bank import StudentBank
-    from detector.model.teacher import load_teacher
+def open_bank(settings: "ComputeSettings") -> "StudentBank":
+    """An empty bank on the device of the settings; importing torch takes seconds, so call it in a thread."""
+    from detector.model.banks import StudentBank
+    from detector.model.teacher import device_of
+    from detector.model.teachers import Teachers
 
-    return StudentBank(load_teacher(settings), settings)
+    return StudentBank(Teachers(settings), device_of(settings))
 
 
-def open_store(settings: "DetectorSettings") -> "ArtefactStore":
-    """The store of the settings. Raises StoreError when there is no driver for its URI."""
-    from detector.model.artefact import ArtefactStore
+async def open_store(settings: "ComputeSettings") -> "ArtefactStore":
+    """The store of the settings, however long it is away. Raises ConfigError when its address cannot be one."""
+    from detector.model import opening
 
-    return ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
+    return await opening.open_store(settings)

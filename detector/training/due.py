@@ -9,8 +9,9 @@ from streamer.contracts import ModelRecord, TrainingReason
 READY_SLOTS = 1024
 # A ring with a few gaps never fills to the last slot.
 FULL_SHARE = 0.95
-# An unanswered request (no trainer, a model that fails the gate) is repeated ever more rarely, up to this.
-MAX_PENDING_S = 3600.0
+# An unanswered request (no trainer, a model that fails the gate) is repeated after a minute, in which a trainer fits some
+# fifty streams, then ever more rarely, up to once an hour.
+PENDING_S, MAX_PENDING_S = 60.0, 3600.0
 
 
 class TrainingPace(Protocol):
@@ -29,11 +30,6 @@ class TrainingPace(Protocol):
     @property
     def update_slots(self) -> int:
         """New slots between prototype updates of a stream that is ready."""
-        ...
-
-    @property
-    def pending_s(self) -> float:
-        """Seconds after which an unanswered request is repeated."""
         ...
 
 
@@ -70,11 +66,11 @@ def stage(points: int) -> Literal["cold", "warming", "ready"]:
     return "cold" if points == 0 else "warming" if points < READY_SLOTS else "ready"
 
 
-def is_pending(pending: PendingRequest | None, facts: ModelFacts, now_ms: int, pace: TrainingPace) -> bool:
+def is_pending(pending: PendingRequest | None, facts: ModelFacts, now_ms: int) -> bool:
     """A request is out and neither answered nor overdue."""
     if pending is None or pending.announced != facts.announced:
         return False
-    wait_s: float = min(pace.pending_s * 2 ** (pending.tries - 1), max(MAX_PENDING_S, pace.pending_s))
+    wait_s: float = min(PENDING_S * 2 ** (pending.tries - 1), MAX_PENDING_S)
     return now_ms - pending.at_ms < wait_s * 1000
 
 

@@ -51,7 +51,7 @@ def ask_if_due(
     """Ask for what the stream needs now, if anything and if nothing is pending."""
     facts = facts_of(record, history.grid_version)
     history.consider_at = history.hi + CONSIDER_EVERY
-    if history.state != "grid" or is_pending(stream_state.pending, facts, outlet.now_ms, pace):
+    if history.state != "grid" or is_pending(stream_state.pending, facts, outlet.now_ms):
         return
     need = need_of(history.filled, history.hi, history.capacity, facts, stream_state.pending, pace)
     if need is None:

@@ -14,7 +14,7 @@ from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
 from detector.live.cache import Entry
 from detector.model.artefact import SUFFIX, ArtefactStore, Student
-from detector.model.bank import StudentBank
+from detector.model.banks import StudentBank
 from detector.model.teacher import Teacher
 from detector.training.request import ask_after_shift, ask_if_due
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest

@@ -13,10 +13,9 @@ from streamer.cli.running import err, out
 from streamer.errors import ConfigError
 from streamer.host.logs import configure_logs
 from trainer.backtest.settings import LEFT_OUT, RING, BacktestSettings
-from trainer.paper.settings import PaperSettings
 
 SHOWN = ("profile", "teacher", "state_dir", "config")
-PAPER = {name: "Paper profile" for name in PaperSettings.model_fields if name.startswith("paper_")}
+PAPER = {name: "Paper profile" for name in BacktestSettings.model_fields if name.startswith("paper_")}
 
 
 class Command(TyperCommand):

@@ -35,7 +35,9 @@ class Distillation:
     evidence: bool  # its views are weighed by evidence; else all have the same weight
     on_evidence: Callable[[Evidence], None] | None = None  # called with what was found, of the rows that were asked
     windows: int = 64  # of each row, for the map and the calibration of its residuals: 8 of each part of the history
-    past_gate: int = 48  # of each row, at most, for the calibration past the gate: with those, a fit asks of 112 windows
+    past_gate: int = (
+        48  # of each row, at most, for the calibration past the gate: with those, a fit asks of 112 windows
+    )
 
     @property
     def gate(self) -> float:

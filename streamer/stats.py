@@ -9,7 +9,7 @@ import redis.asyncio
 
 from streamer.keys import Keys
 
-Room = Literal["streamer", "detector", "trainer"]
+Room = Literal["streamer", "detector", "trainer", "sink"]
 PERIOD_S = 1.0
 EXPIRE_S = 10  # a worker that is gone is gone from the picture, too
 

@@ -1,0 +1,199 @@
+"""A round of deliveries: plan, send, remember what was told; what cannot be delivered is dead-lettered and said."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+
+from streamer.deadletters import dead_letter
+from streamer.kafka import patiently
+from streamer.settings import CommonSettings
+from streamer.sinks.config import SinkTable
+from streamer.sinks.deliveries import Action, Delivery, Told
+from streamer.sinks.errors import (
+    DeliveryError,
+    MessageFailedError,
+    MessageRefusedError,
+    SinkAwayError,
+    SinkLockedOutError,
+)
+from streamer.sinks.planning import Item, Message, Planner
+from streamer.sinks.transport import Answer, Transport
+
+log = structlog.get_logger(__name__)
+# Then it is planned again: what has changed meanwhile is told as it is.
+MESSAGES_A_ROUND = 64
+LOOK_AGAIN_S = 60.0  # clocks are set, machines sleep
+Save = Callable[[Sequence[Delivery]], Awaitable[None]]
+
+
+class Outgoing:
+    """The sending half of one sink."""
+
+    def __init__(
+        self,
+        settings: CommonSettings,
+        table: SinkTable,
+        sink: str,
+        transport: Transport,
+        producer: AIOKafkaProducer,
+        save: Save,
+        clock: Callable[[], float],
+    ) -> None:
+        """`save` makes deliveries survive a crash, as they are when it is called."""
+        self.counts: defaultdict[str, float] = defaultdict(float)
+        self._settings = settings
+        self._table = table
+        self._sink = sink
+        self._transport = transport
+        self._producer = producer
+        self._save = save
+        self._clock = clock
+        self._planner = Planner(
+            table,
+            stateful=transport.stateful,
+            batch=transport.batch,
+            acknowledges=transport.acknowledges,
+            repost_s=transport.repost_s,
+        )
+
+    async def round(self, deliveries: Sequence[Delivery]) -> float:
+        """Send what is due; returns the moment to look again at the latest.
+
+        Raises:
+            SinkAwayError, SinkLockedOutError: nothing more can be sent now.
+        """
+        now = self._clock()
+        plan = self._planner.plan(deliveries, now)
+        for delivery in plan.silent:
+            delivery.settle(delivery.incident.revision, now)
+        if plan.silent:
+            await self._save(plan.silent)
+        away: list[DeliveryError] = []
+        turn = asyncio.Semaphore(self._transport.parallel)
+        await asyncio.gather(*(self._one(message, turn, away) for message in plan.messages[:MESSAGES_A_ROUND]))
+        if away:
+            await self._give_up_old(deliveries, away[0])
+            raise away[0]
+        return now if plan.messages else min(plan.wake_at, now + LOOK_AGAIN_S)
+
+    async def _one(self, message: Message, turn: asyncio.Semaphore, away: list[DeliveryError]) -> None:
+        async with turn:
+            if away:
+                return
+            try:
+                await self._claim(message)
+                answer = await self._transport.send(message)
+            except (SinkAwayError, SinkLockedOutError) as error:
+                away.append(error)
+                return
+            except MessageFailedError as error:
+                await self._failed(message, error)
+            except MessageRefusedError as error:
+                await self._refused_or_split(message, error, away)
+            except Exception as error:  # what nobody thought of, in an incident that nobody thought of
+                log.exception("message cannot be made", sink=self._sink, key=message.key)
+                refused = MessageRefusedError(f"it cannot be made: {type(error).__name__}: {error}")
+                await self._refused_or_split(message, refused, away)
+            else:
+                await self._told(message, answer)
+            if message.costs and self._planner.bucket is not None:
+                self._planner.bucket.take(1)
+
+    async def _refused_or_split(self, message: Message, error: MessageRefusedError, away: list[DeliveryError]) -> None:
+        if self._transport.batch == 1 or len(message.items) == 1:
+            await self._refused(message.items, error, "refused")
+            return
+        # One of them is refused, and the answer does not say which.
+        for item in message.items:
+            await self._one(Message((item,), message.key), asyncio.Semaphore(1), away)
+
+    async def _claim(self, message: Message) -> None:
+        """A summary's key is on the shelf before it is at the server: who comes after a crash can end it."""
+        if not (self._transport.stateful and message.summary):
+            return
+        new = [item.delivery for item in message.items if item.delivery.key != message.key]
+        for delivery in new:
+            delivery.key = message.key
+        if new:
+            await self._save(new)
+
+    async def _told(self, message: Message, answer: Answer) -> None:
+        now = self._clock()
+        changed = []
+        for item in message.items:
+            delivery, before = item.delivery, item.delivery.told
+            delivery.told = Told(
+                revision=item.revision,
+                severity=item.incident.severity,
+                open=not item.closed,
+                acknowledged=item.action is Action.ACKNOWLEDGE or (before is not None and before.acknowledged),
+                memo=answer.memos.get(item.incident.incident_id, {}),
+            )
+            delivery.posted_at = now
+            if item.closed:
+                delivery.key = item.incident.incident_id
+            was = delivery.pending
+            delivery.settle(item.revision, now)
+            if was or delivery.told != before:
+                changed.append(delivery)
+                self.counts["told"] += 1
+        self.counts["messages"] += 1
+        self.counts["summaries"] += message.summary
+        await self._save(changed)
+
+    async def _failed(self, message: Message, error: MessageFailedError) -> None:
+        now = self._clock()
+        self.counts["failed"] += 1
+        tired = [item for item in message.items if now - item.delivery.since > self._table.give_up_after]
+        for item in message.items:
+            item.delivery.failed(now)
+        first = message.items[0].delivery
+        log.warning(
+            "message failed, trying again", sink=self._sink, error=str(error), attempt=first.attempts,
+            incidents=[item.incident.incident_id for item in message.items[:5]],
+        )  # fmt: skip
+        if tired:
+            await self._refused(tired, error, "undelivered")
+
+    async def _give_up_old(self, deliveries: Sequence[Delivery], error: DeliveryError) -> None:
+        """What has waited for longer than `give_up_after` will not be waited for any longer."""
+        oldest = self._clock() - self._table.give_up_after
+        items = [Item(d, Action.UPDATE, d.incident) for d in deliveries if d.pending and d.since < oldest]
+        if items:
+            await self._refused(items, error, "undelivered")
+
+    async def _refused(self, items: Sequence[Item], error: DeliveryError, reason: str) -> None:
+        now = self._clock()
+        cure = (
+            "the incident's next revision is tried again"
+            if reason == "refused"
+            else f"nothing got through for {self._table.give_up_after:g} s (give_up_after)"
+        )
+        for item in items:
+            delivery = item.delivery
+            message = f"sink {self._sink}: {error}; {cure}"
+            if item.closed and delivery.live:
+                message += "; the server still believes it open"
+            await self._dead(item, reason, message)
+            log.error(f"incident {reason}", sink=self._sink, incident=item.incident.incident_id, error=str(error))
+            if item.closed and delivery.told is not None:
+                delivery.told.open = False
+            delivery.settle(item.revision, now)
+            self.counts[reason] += 1
+        await self._save([item.delivery for item in items])
+
+    async def _dead(self, item: Item, reason: str, message: str) -> None:
+        delivery = item.delivery
+        record: ConsumerRecord = ConsumerRecord(
+            topic=self._settings.topic("anomalies"), partition=delivery.partition, offset=delivery.offset,
+            timestamp=delivery.timestamp_ms, timestamp_type=0, key=item.incident.stream.encode(),
+            value=delivery.raw.encode(), checksum=None, serialized_key_size=0, serialized_value_size=0, headers=[],
+        )  # fmt: skip
+
+        async def send() -> None:
+            await (await dead_letter(self._producer, self._settings, record, reason, message))
+
+        await patiently("Kafka (dead letters)", send)

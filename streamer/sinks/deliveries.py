@@ -47,6 +47,7 @@ class Delivery:
     key: str  # identity towards the server: the incident's id, or that of a summary it is in
     settled: int = -1  # newest revision of which nothing is left to tell
     told: Told | None = None
+    tried: bool = False  # it may have been told: a crash can come between the server's answer and our note of it
     ended_at: float | None = None  # wall clock when it was settled for good
     retry_at: float = 0.0
     attempts: int = 0
@@ -74,6 +75,11 @@ class Delivery:
         return self.told is not None and self.told.open
 
     @property
+    def begun(self) -> bool:
+        """Whether the server may believe it open."""
+        return self.tried and self.pending if self.told is None else self.told.open
+
+    @property
     def severity(self) -> Severity:
         """The worse of what is and what was told: it decides what passes in quiet hours."""
         now = self.incident.severity
@@ -93,7 +99,9 @@ class Delivery:
         if self.told is None:
             if not self.closed:
                 return Action.OPEN
-            return None if state == "retracted" else Action.PASSED
+            if state == "retracted":
+                return Action.CLOSE if self.tried else None
+            return Action.PASSED
         if self.told.open:
             if self.closed:
                 return Action.CLOSE
@@ -130,7 +138,7 @@ class Delivery:
         return cls(event=event, told=None if told is None else Told(**told), **kept)
 
 
-_KEPT = ("raw", "partition", "offset", "timestamp_ms", "since", "key", "settled", "ended_at")
+_KEPT = ("raw", "partition", "offset", "timestamp_ms", "since", "key", "settled", "tried", "ended_at")
 
 
 def over(incident: Incident) -> bool:

@@ -55,12 +55,11 @@ class Intake:
         structured = not any(name.lower() == SPECVERSION for name, _ in record.headers)
         raw = record.value.decode() if structured else event.model_dump_json()
         written = record.timestamp / 1000 if record.timestamp > 0 else now
+        early = over(incident) and written < self.began
         if known is None:
-            if not wanted or incident.historic:
-                self.counts["not_wanted"] += 1
-                return None
-            if over(incident) and (incident.state != "resolved" or written < self.began):
-                self.counts["before_start" if incident.state == "resolved" else "not_wanted"] += 1
+            unheard = incident.state in ("retracted", "revised") and over(incident)  # of what was never told
+            if not wanted or incident.historic or unheard or early:
+                self.counts["before_start" if early else "not_wanted"] += 1
                 return None
             known = table[incident.incident_id] = Delivery(
                 event=event, raw=raw, partition=partition, offset=record.offset,
@@ -74,7 +73,7 @@ class Intake:
                 known.since = now
             known.event, known.raw, known.ended_at = event, raw, None
             known.offset, known.timestamp_ms = record.offset, record.timestamp
-        if known.told is None and not wanted:
+        if known.told is None and not known.tried and (early or not wanted):
             known.settle(incident.revision, now)
         return known
 

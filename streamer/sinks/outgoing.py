@@ -111,12 +111,19 @@ class Outgoing:
             await self._one(Message((item,), message.key), asyncio.Semaphore(1), away)
 
     async def _claim(self, message: Message) -> None:
-        """A summary's key is on the shelf before it is at the server: who comes after a crash can end it."""
-        if not (self._transport.stateful and message.summary):
-            return
-        new = [item.delivery for item in message.items if item.delivery.key != message.key]
-        for delivery in new:
-            delivery.key = message.key
+        """Before anything is sent it is on the shelf that it was tried, and in which summary.
+
+        Whoever comes after a crash then tells the end of what the server may have heard of.
+        """
+        key = message.key if self._transport.stateful and message.summary else None
+        new = []
+        for item in message.items:
+            delivery = item.delivery
+            if item.action is Action.OPEN and delivery.told is not None:  # once more: as if it had never been told
+                delivery.told, delivery.tried = None, False
+            if (delivery.told is None and not delivery.tried) or (key is not None and delivery.key != key):
+                delivery.tried, delivery.key = True, key or delivery.key
+                new.append(delivery)
         if new:
             await self._save(new)
 

@@ -114,10 +114,10 @@ class Planner:
         due: list[Item] = []
         silent: list[Delivery] = []
         wake = NEVER
-        living: dict[str, int] = {}  # incidents that a summary keeps open, by its key
+        living: dict[str, int] = {}  # by the key of a summary: incidents that keep it open
         for delivery in deliveries:
             action = self._action(delivery)
-            if delivery.live and delivery.key != delivery.incident.incident_id:
+            if delivery.begun and delivery.key != delivery.incident.incident_id:
                 living[delivery.key] = living.get(delivery.key, 0) + 1
             if action is None and self.repost_s is not None and delivery.live:
                 again = delivery.posted_at + self.repost_s
@@ -189,7 +189,7 @@ class Planner:
             else:
                 messages.append(Message((item,), key, summary=True))
         messages += [Message(_sorted(items), key, summary=True) for key, items in begun.items()]
-        whole = {key: items for key, items in ending.items() if len(items) == living[key]}
+        whole = {key: items for key, items in ending.items() if len(items) == living.get(key)}
         return messages + [Message(_sorted(items), key, summary=True) for key, items in whole.items()]
 
     def _limited(self, messages: list[Message], now: float) -> tuple[list[Message], float]:
@@ -201,9 +201,14 @@ class Planner:
         if len(counted) > tokens:
             if tokens == 0:
                 return free, self.bucket.next_at()
-            rest = [item for message in counted[tokens - 1 :] for item in message.items]
-            counted = [*counted[: tokens - 1], self._summary(rest)]
+            head, tail = counted[: tokens - 1], counted[tokens - 1 :]
+            loose = [item for message in tail if not self._bound(message) for item in message.items]
+            counted = [*head, self._summary(loose) if loose else tail[0]]
         return free + [replace(message, costs=True) for message in counted], NEVER
+
+    def _bound(self, message: Message) -> bool:
+        """Whether a server that keeps incidents' lives may know it under its key already: it keeps that key."""
+        return self.stateful and any(item.delivery.tried and item.delivery.told is None for item in message.items)
 
     def _summary(self, items: list[Item]) -> Message:
         """Many incidents in one message, the last one that the rate limit lets through for now.

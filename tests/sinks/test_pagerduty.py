@@ -69,9 +69,7 @@ async def test_long_names_are_cut(server: PagerDutyServer, sink: PagerDuty) -> N
     assert server.errors == []
 
 
-async def test_a_wrong_key_is_refused_and_never_shown(
-    server: PagerDutyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_wrong_key_is_refused_and_never_shown(server: PagerDutyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     short = sink_of(server.url, monkeypatch, "sesame-open")
     with pytest.raises(MessageRefusedError) as caught:
         await short.send(message(delivery()))

@@ -48,7 +48,11 @@ async def test_the_event_as_it_was_read(server: FakeServer, sink: Make) -> None:
     assert got.headers["content-type"] == "application/cloudevents+json"
     assert got.json == orjson.loads(event().model_dump_json())
     parsed = from_http_event(HTTPMessage(headers=got.headers, body=got.body))
-    assert (parsed.get_id(), parsed.get_subject(), parsed.get_type()) == ("i-1:0", "web.cpu", "anomalyllm.incident.open")
+    assert (parsed.get_id(), parsed.get_subject(), parsed.get_type()) == (
+        "i-1:0",
+        "web.cpu",
+        "anomalyllm.incident.open",
+    )
 
 
 async def test_a_group_is_a_batch(server: FakeServer, sink: Make) -> None:
@@ -67,7 +71,10 @@ async def test_the_signature_is_a_standard_webhooks_one(
     got = server.requests[0]
     assert Verifier(secret).verify(got.body.decode(), got.headers) == got.json
     stamp = datetime.fromtimestamp(int(got.headers["webhook-timestamp"]), UTC)
-    assert Verifier(secret).sign(got.headers["webhook-id"], stamp, got.body.decode() + " ") != got.headers["webhook-signature"]
+    assert (
+        Verifier(secret).sign(got.headers["webhook-id"], stamp, got.body.decode() + " ")
+        != got.headers["webhook-signature"]
+    )
 
 
 async def test_the_same_message_has_the_same_id(server: FakeServer, sink: Make) -> None:

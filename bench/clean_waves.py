@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.bank import Segment
-from detector.incidents import Rules
-from streamer.controls import UNTOUCHED
-from tests.simulation import fitted_bank, history, openings
+from detector.incidents.machine import Rules
+from detector.model.bank import Segment
+from streamer.demo.control_streams import UNTOUCHED
+from testkit.simulation import fitted_bank, history, openings
 from trainer.settings import TrainerSettings
 
 STREAMS, FRESH = 24, 4000
@@ -25,7 +25,7 @@ def main() -> None:
         trained, bank = fitted_bank([history(f"w{i}", x[:slots]) for i, x in enumerate(waves)], settings)
         scores = bank.score([Segment(f"w{i}", x, FRESH) for i, x in enumerate(waves)])
         alerts = sum(len(openings(score.surprise_K, Rules(threshold=4.0))) for score in scores)
-        print(f"{slots} slots: {sum(v.passed for v in trained.verdicts)} of {STREAMS} pass, {alerts} false alerts")
+        print(f"{slots} slots: {sum(v.passed for v in trained.results)} of {STREAMS} pass, {alerts} false alerts")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from detector import prior
-from detector.incidents import Rules
-from detector.views import Segment
-from streamer.controls import Control
-from tests.simulation import KINDS, Array, autoregressive, openings, simulate
+from detector.incidents.machine import Rules
+from detector.model import prior
+from detector.model.scores import Segment
+from streamer.demo.control_streams import Control
+from testkit.simulation import KINDS, Array, autoregressive, openings, simulate
 
 RULES = Rules(threshold=4.0)
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from bench.markdown import NONE, number, tabled
-from detector import calibration
-from streamer.logs import configure_logs
+from detector.model import calibration
+from streamer.host.logs import configure_logs
 from trainer.backtest.metrics import areas, buffer_of
 from trainer.backtest.ranking import sustained
 from trainer.backtest.replay import replay
@@ -31,7 +31,7 @@ from trainer.backtest.tables import Reading
 
 LEAST, CLIP, SHARE, RIDGE, FLOOR, MOST = 3, 8.0, 0.8, 0.1, 0.05, 16_000
 Array = np.ndarray
-View = Callable[[Array], Callable[[Array], Array]]
+ViewName = Callable[[Array], Callable[[Array], Array]]
 JOINS: dict[str, Callable[[Array, Array], Array]] = {
     "root of squares": np.hypot,
     "half of it": lambda rank, view: np.hypot(rank, 0.5 * view),
@@ -71,7 +71,7 @@ def _mahalanobis(train_NC: Array) -> Callable[[Array], Array]:
     return lambda x_NC: np.einsum("nc,nc->n", (x_NC - middle_C) @ inverse_CC, x_NC - middle_C)
 
 
-VIEWS: dict[str, View] = {"components": _components, "given the others": _given_others, "Mahalanobis": _mahalanobis}
+VIEWS: dict[str, ViewName] = {"components": _components, "given the others": _given_others, "Mahalanobis": _mahalanobis}
 
 
 def standardised(values_NC: Array, start: int) -> Array:
@@ -85,7 +85,7 @@ def standardised(values_NC: Array, start: int) -> Array:
     return np.asarray(np.nan_to_num(x_NC).clip(-CLIP, CLIP))
 
 
-def surprises(x_NC: Array, start: int, view: View) -> Array:
+def surprises(x_NC: Array, start: int, view: ViewName) -> Array:
     """Surprise of the test part, calibrated where the view has not seen the half."""
     train_NC, half = x_NC[:start], start // 2
     step = max(1, start // MOST)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from streamer.demo import Demo
-from streamer.demoscreen import AlertView, DemoView, render
+from streamer.demo.run import Demo
+from streamer.demo.screen import AlertView, DemoView, render
 from streamer.settings import CommonSettings
 
 WIDTH = 132

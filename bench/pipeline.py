@@ -21,13 +21,14 @@ import psutil
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from streamer.embedded import EmbeddedStack
-from streamer.kafka import make_consumer, make_producer, provision
-from streamer.keys import Keys
-from streamer.partitioning import home_partition
+from streamer.host.embedded import EmbeddedStack
+from streamer.host.fleet import Fleet, worker_env
+from streamer.host.stats import read_stats
+from streamer.kafka.client import make_consumer, make_producer
+from streamer.kafka.topics import provision
+from streamer.placement import home_partition
 from streamer.settings import CommonSettings
-from streamer.stats import read_stats
-from streamer.workers import Workers, worker_env
+from streamer.windows.keys import Keys
 
 NOISE = 0.2
 SHIFT = 4.0  # twenty times the noise, four amplitudes' worth of a sine
@@ -102,7 +103,7 @@ async def main() -> None:
                 bootstrap=stack.bootstrap, redis_url=stack.redis_url, assignment="all", state_dir=Path(folder)
             )
             await provision(settings)
-            workers = Workers({**os.environ, **worker_env(settings)}, Path(folder))
+            workers = Fleet({**os.environ, **worker_env(settings)}, Path(folder))
             workers.start()
             producer = await make_producer(settings)
             # so far back that the backlog's last slots are not in the future
@@ -116,7 +117,7 @@ async def main() -> None:
     print(json.dumps({"streams": arguments.streams, "history": arguments.history, **report}))
 
 
-async def run(bench: Bench, workers: Workers, history: int, seconds: int) -> dict[str, object]:
+async def run(bench: Bench, workers: Fleet, history: int, seconds: int) -> dict[str, object]:
     """The three parts: fit, live, backlog."""
     await bench.until("detector", "at", 1)
     begun = time.monotonic()
@@ -184,7 +185,7 @@ async def drain(bench: Bench, slot: int) -> dict[str, float]:
     return {"backlog_slots_per_s": round(total / (time.monotonic() - begun)), "teacher_windows": teacher}
 
 
-def cpu_of(workers: Workers) -> float:
+def cpu_of(workers: Fleet) -> float:
     """CPU seconds of this process's children: the workers and the servers."""
     total = 0.0
     for child in psutil.Process().children(recursive=True):

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detector.bank import StudentBank
-from detector.teacher import load_teacher
-from detector.views import Segment
-from tests.simulation import history, students_of
+from detector.model.bank import StudentBank
+from detector.model.scores import Segment
+from detector.model.teacher import load_teacher
+from testkit.simulation import history, students_of
+from trainer.fit.run import train
 from trainer.settings import TrainerSettings
-from trainer.train import train
 
 FITTED = 8
 

@@ -20,14 +20,15 @@ import orjson
 import psutil
 import redis.asyncio
 
-from streamer.embedded import EmbeddedStack
-from streamer.kafka import make_consumer, make_producer, provision
-from streamer.keys import Keys
-from streamer.partitioning import home_partition
+from streamer.host.embedded import EmbeddedStack
+from streamer.host.fleet import worker_env
+from streamer.host.stats import read_stats
+from streamer.kafka.client import make_consumer, make_producer
+from streamer.kafka.topics import provision
+from streamer.placement import home_partition
 from streamer.settings import CommonSettings
-from streamer.stats import read_stats
-from streamer.wire import decode
-from streamer.workers import worker_env
+from streamer.windows.keys import Keys
+from streamer.windows.wire import decode
 
 
 async def load(settings: CommonSettings, streams: int, points: int, per_record: int, t0: int) -> int:

@@ -2,7 +2,7 @@
 
 import typer
 
-from detector.workersettings import WorkerSettings
+from detector.live.settings import WorkerSettings
 from streamer.cli.options import with_settings
 
 
@@ -13,6 +13,6 @@ def register(app: typer.Typer) -> None:
     @with_settings(WorkerSettings)
     def detector(settings: WorkerSettings) -> None:
         """Run a detector worker: windows in, explained alerts out."""
-        from detector.worker import run  # torch takes seconds to import; `--help` does not need it
+        from detector.live.worker import run
 
         run(settings)

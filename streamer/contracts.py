@@ -101,7 +101,7 @@ class StreamSettings(Contract):
 
 
 class WindowsHeader(Contract):
-    """`windows`: the JSON header inside the binary value (layout: streamer/wire.py)."""
+    """`windows`: the JSON header inside the binary value (layout: streamer/windows/wire.py)."""
 
     v: Literal[1] = 1
     streams: list[StreamName]

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from streamer.partitioning import SHARDS, Partitioner
+from streamer.placement import SHARDS, Partitioner
 
 
 class CommonSettings(BaseSettings):

@@ -11,19 +11,19 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from streamer.contracts import HEADER_REHOMED
-from streamer.deadletters import dead_letter
-from streamer.decode import Decoded, Decoder
 from streamer.errors import ContractError, FencedError, OffsetConflictError
-from streamer.ingest import Ingest, Plan
-from streamer.kafka import make_producer, patiently
-from streamer.keys import Keys
-from streamer.logs import configure_logs
-from streamer.partitioning import home_partition, shard_of
-from streamer.partitions import Ownership
-from streamer.registry import Registry
-from streamer.rings import read_headers
+from streamer.host.logs import configure_logs
+from streamer.host.stats import Stats
+from streamer.kafka.client import make_producer, patiently
+from streamer.kafka.dead_letters import dead_letter
+from streamer.kafka.ownership import Ownership
+from streamer.kafka.stream_settings import StreamSettingsTable
+from streamer.placement import home_partition, shard_of
 from streamer.settings import StreamerSettings
-from streamer.stats import Stats
+from streamer.windows.decode import Decoded, Decoder
+from streamer.windows.ingest import Ingest, Plan
+from streamer.windows.keys import Keys
+from streamer.windows.ring import read_headers
 
 log = structlog.get_logger(__name__)
 
@@ -67,31 +67,31 @@ class StreamerWorker:
     async def _work(self) -> None:
         settings = self.settings
         self.stats = Stats(self.redis, self.keys, settings.worker_name, "streamer")
-        self.registry = Registry(
+        self.stream_settings = StreamSettingsTable(
             settings, self._deleted.append, lambda record, error: self._bad_settings.append((record, error))
         )
-        self.ingest = Ingest(settings, self.redis, self.keys, self.registry.of)
-        self.decoder = Decoder(self.registry.of, settings.partitions, settings.partitioner, settings.max_ahead_s)
+        self.ingest = Ingest(settings, self.redis, self.keys, self.stream_settings.of)
+        self.decoder = Decoder(self.stream_settings.of, settings.partitions, settings.partitioner, settings.max_ahead_s)
         self.owner = Ownership(
             settings, self.redis, self.keys, "metrics", "streamer",
             on_gain=self.ingest.forget_partition, on_loss=self.ingest.forget_partition,
         )  # fmt: skip
         async with self.owner:
-            await self.registry.start()
+            await self.stream_settings.start()
             log.info("streamer ready", bootstrap=settings.bootstrap, partitions=settings.partitions)
             try:
                 while not self._stopping.is_set():
                     await self._turn()
             finally:
-                await self.registry.stop()
+                await self.stream_settings.stop()
 
     async def _turn(self) -> None:
         cluster = self.owner.ledger.cluster
         batches = await self.owner.fetch(self.settings.batch_records, self.settings.batch_ms)
         if self.owner.ledger.cluster != cluster:
             self.ingest.live.clear()
-            await self.registry.rewind()
-        await self.registry.poll()
+            await self.stream_settings.rewind()
+        await self.stream_settings.poll()
         await self._delete()
         if batches:
             async with self.owner.lock:
@@ -199,14 +199,14 @@ class StreamerWorker:
         settings = self.settings
         mine = [
             stream
-            for stream, own in self.registry.of.items()
+            for stream, own in self.stream_settings.of.items()
             if own.ttl_s and home_partition(stream, settings.partitions, settings.partitioner) in self.owner.owned
         ]
         headers = await patiently(
             "Redis", lambda: read_headers(self.redis, self.keys, mine, settings.partitioner), REDIS_ERRORS
         )
         for stream, header in headers.items():
-            if header.last_seen_ms / 1000 + (self.registry.of[stream].ttl_s or 0) < time.time():
+            if header.last_seen_ms / 1000 + (self.stream_settings.of[stream].ttl_s or 0) < time.time():
                 log.info("stream past its time to live", stream=stream)
                 await self.producer.send_and_wait(settings.topic("streams"), key=stream.encode(), value=None)
 

@@ -14,10 +14,10 @@ import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streamer.contracts import TOPICS
-from streamer.embedded import EmbeddedStack
-from streamer.kafka import provision
+from streamer.host.embedded import EmbeddedStack
+from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
-from tests.realkafka import RealKafka
+from testkit.real_kafka import RealKafka
 
 REAL_KAFKA = os.environ.get("ANOMALYLLM_TEST_KAFKA") == "1"
 

@@ -4,22 +4,22 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from detector.artefact import SUFFIX
+from detector.model.artefact import SUFFIX
 from streamer.contracts import ModelRecord, ModelRef
-from trainer.train import Verdict
+from trainer.fit.run import GateResult
 
 # A detector may still be loading what was replaced a moment ago.
 KEEP_S = 3600.0
 
 
-def record_of(stream: str, ref: ModelRef, verdict: Verdict, before: ModelRecord | None) -> ModelRecord:
+def record_of(stream: str, ref: ModelRef, result: GateResult, before: ModelRecord | None) -> ModelRecord:
     """A student that passes its gate is promoted, and what it replaces is kept for a rollback; else it is a shadow.
 
     Students of an older grid are of no use to anybody: they are dropped either way.
     """
     old = before.promoted if before else None
     previous = before.previous if before else None
-    if verdict.passed:
+    if result.passed:
         return ModelRecord(stream=stream, promoted=ref, previous=_same_grid(old, ref), announced_at=now())
     return ModelRecord(
         stream=stream,

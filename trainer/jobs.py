@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from streamer.contracts import TrainingRequest
 from streamer.errors import ContractError
-from streamer.rings import StreamWindow
-from trainer.histories import History
+from streamer.windows.ring import StreamWindow
+from trainer.fit.histories import History
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What is to be done for one stream."""
 
     stream: str
@@ -37,13 +37,13 @@ def parse(value: bytes | None) -> TrainingRequest:
         raise ContractError("contract", f"training request: {wrong}") from error
 
 
-def merge(requests: Iterable[TrainingRequest]) -> dict[str, Job]:
+def merge(requests: Iterable[TrainingRequest]) -> dict[str, TrainingJob]:
     """One job a stream. A full fit covers a prototype update; the newest span counts; all exclusions hold."""
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, TrainingJob] = {}
     for request in requests:
         before = jobs.get(request.stream)
         full = request.job == "full" or (before is not None and before.job == "full")
-        jobs[request.stream] = Job(
+        jobs[request.stream] = TrainingJob(
             stream=request.stream,
             job="full" if full else "prototypes",
             reason=request.reason,
@@ -54,7 +54,7 @@ def merge(requests: Iterable[TrainingRequest]) -> dict[str, Job]:
     return jobs
 
 
-def history_of(job: Job, window: StreamWindow, min_slots: int) -> History | str:
+def history_of(job: TrainingJob, window: StreamWindow, min_slots: int) -> History | str:
     """What the job's stream is fitted from, or why it cannot be.
 
     Slots of `exclude` are gaps. A `span` without enough data counts as a hint only: everything is used.

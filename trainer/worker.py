@@ -15,21 +15,22 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from detector.artefact import ArtefactStore, StoreError
-from detector.following import Models
-from detector.teacher import load_teacher
+from detector.live.followed import FollowedModels
+from detector.model.artefact import ArtefactStore, StoreError
+from detector.model.teacher import load_teacher
 from streamer.contracts import ModelRecord, TrainingRequest
-from streamer.deadletters import dead_letter
 from streamer.errors import ContractError
-from streamer.kafka import RETRIABLE, cluster_id, make_consumer, make_producer, patiently, provision
-from streamer.keys import Keys
-from streamer.logs import configure_logs
-from streamer.registry import Registry
-from streamer.stats import Stats
+from streamer.host.logs import configure_logs
+from streamer.host.stats import Stats
+from streamer.kafka.client import RETRIABLE, cluster_id, make_consumer, make_producer, patiently
+from streamer.kafka.dead_letters import dead_letter
+from streamer.kafka.stream_settings import StreamSettingsTable
+from streamer.kafka.topics import provision
+from streamer.windows.keys import Keys
 from trainer.announce import files_of, unneeded
 from trainer.jobs import merge, parse
+from trainer.run import REDIS_ERRORS, TrainingRun
 from trainer.settings import TrainerSettings
-from trainer.shop import REDIS_ERRORS, Shop
 
 log = structlog.get_logger(__name__)
 GROUP = "trainer"
@@ -68,7 +69,7 @@ class TrainerWorker:
                 self.stats.counts[count] = 0
             store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
             teacher = await asyncio.to_thread(load_teacher, settings)
-            self.shop = Shop(settings, self.redis, self.keys, store, teacher)
+            self.training_run = TrainingRun(settings, self.redis, self.keys, store, teacher)
             self.producer = await make_producer(settings)
             try:
                 await self._with_kafka()
@@ -82,19 +83,19 @@ class TrainerWorker:
         settings = self.settings
         self.cluster = await patiently(f"Kafka at {settings.bootstrap}", lambda: cluster_id(settings))
         await provision(settings)
-        self.models = Models(settings, lambda stream: True)
-        self.registry = Registry(settings, self._deleted.append)
+        self.models = FollowedModels(settings, lambda stream: True)
+        self.stream_settings = StreamSettingsTable(settings, self._deleted.append)
         self.consumer = await self._consumer()
         telling = asyncio.create_task(self._tell())
         try:
-            await self.registry.start()
+            await self.stream_settings.start()
             await self.models.start()
             log.info("trainer ready", bootstrap=settings.bootstrap, models=len(self.models.known))
             while not self._stopping.is_set():
                 await self._turn()
         finally:
             telling.cancel()
-            for reader in (self.registry, self.models, self.consumer):
+            for reader in (self.stream_settings, self.models, self.consumer):
                 await reader.stop()
 
     async def _consumer(self) -> AIOKafkaConsumer:
@@ -122,7 +123,7 @@ class TrainerWorker:
 
     async def _turn(self) -> None:
         await self.models.poll()
-        await self.registry.poll()
+        await self.stream_settings.poll()
         await self._bury()
         records = await self._fetch(POLL_MS)
         if not records:
@@ -152,7 +153,7 @@ class TrainerWorker:
         if jobs:
             log.info("training", streams=len(jobs), requests=len(requests))
             await self.models.poll()
-            outcome = await self.shop.work(jobs, self.models.known)
+            outcome = await self.training_run.work(jobs, self.models.known)
             for stream, why in outcome.dropped.items():
                 log.warning("training request dropped", stream=stream, reason=why)
             await self._announce(outcome.records)
@@ -214,7 +215,7 @@ class TrainerWorker:
         self.cluster = now
         self.models.known.clear()
         await self.models.rewind()
-        await self.registry.rewind()
+        await self.stream_settings.rewind()
         await self.consumer.seek_to_beginning()
 
     async def _sweep(self) -> None:
@@ -225,7 +226,7 @@ class TrainerWorker:
         if time.monotonic() < self._next_sweep:
             return
         self._next_sweep = time.monotonic() + SWEEP_S
-        store = self.shop.store
+        store = self.training_run.store
         try:
             for name in unneeded(self._replaced, self.models.known.values()):
                 await asyncio.to_thread(store.remove, name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.quality.page import Rows, write
 from bench.quality.plan import data_sets, plan
 from bench.steps import carry_out
-from streamer.logs import configure_logs
+from streamer.host.logs import configure_logs
 
 TABLES = ("main", "baseline", "live", "paper", "cold", "ablation")
 

@@ -20,7 +20,7 @@ from bench.steps import Step
 from trainer.backtest.report import summarise
 from trainer.backtest.runner import Row
 from trainer.backtest.settings import RING
-from trainer.train import PASSED
+from trainer.fit.run import PASSED
 
 # The set whose series have the UCR rule; the others are compared by VUS-PR.
 FOUND = "ucr"

@@ -18,7 +18,7 @@ from bench.teacher import work
 from bench.teacher.adapter import Trained, adapted, left_over
 from bench.teacher.page import write
 from bench.teacher.plan import ADAPTED, adapter_folder, plan
-from streamer.logs import configure_logs
+from streamer.host.logs import configure_logs
 from trainer.backtest.task import ROOMS, ROOT, code_digest
 
 

@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from detector.controls import control_of
-from detector.pooling import POINTS, fill, pool, standardise
+from detector.model.pooling import POINTS, fill, pool, standardise
+from detector.model.teacher import INPUT_CLIP
+from detector.model.teacher_controls import control_of
+from detector.model.teacher_weights import ADAPTER, ADAPTER_FILE, load_blocks, packaged
 from detector.settings import PACKAGED_TEACHER
-from detector.teacher import INPUT_CLIP
-from detector.teacher_weights import ADAPTER, ADAPTER_FILE, load_blocks, packaged
 from trainer.backtest.sources import Item
-from trainer.scaling import robust
+from trainer.fit.scaling import robust
 
 STEPS, BATCH = 2000, 16  # 6 minutes of one core
 DEPTH = 2

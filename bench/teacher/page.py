@@ -12,7 +12,7 @@ from bench.teacher.adapter import BATCH, DEPTH, STEPS, Trained
 from bench.teacher.figures import Interval, Pair, difference, fewer_false, hits, mean
 from bench.teacher.plan import BUDGETS, SAVED, SHARES, TARGETS, TEACHERS, WIDE
 from trainer.backtest.runner import Row
-from trainer.earning import LEAST
+from trainer.fit.evidence import LEAST
 
 WITHOUT = "none"
 
@@ -48,7 +48,7 @@ def write(page: Path, done: Sequence[tuple[Step, list[Row]]], trained: Mapping[s
         date=datetime.now(UTC).date().isoformat(),
         revision=revision(),
         minutes=f"{seconds / 60:.0f}",
-        verdict=verdict(results),
+        verdict=result(results),
         shares="\n\n".join(_shares(results, share) for share in SHARES),
         second=_second(results),
         long=_compared(results, "long"),
@@ -64,17 +64,17 @@ def write(page: Path, done: Sequence[tuple[Step, list[Row]]], trained: Mapping[s
     page.write_text(text)
 
 
-def verdict(results: Results) -> str:
+def result(results: Results) -> str:
     """The first line of the page, and what each regime says: from the figures alone."""
     standard = (_share(1.0), WITHOUT)
     always = results.pairs(_share(1.0), "pretrained, always", standard)
-    told = {figure: difference(always, figure) for figure in ("found", "vus_pr")}
-    if not any(told.values()):
+    published = {figure: difference(always, figure) for figure in ("found", "vus_pr")}
+    if not any(published.values()):
         return "Not run."
-    wins = [figure for figure, interval in told.items() if interval is not None and interval.above]
-    loses = [figure for figure, interval in told.items() if interval is not None and interval.below]
+    wins = [figure for figure, interval in published.items() if interval is not None and interval.above]
+    loses = [figure for figure, interval in published.items() if interval is not None and interval.below]
     words = {"found": "found", "vus_pr": "VUS-PR"}
-    shown = ", ".join(f"{words[figure]} {interval}" for figure, interval in told.items() if interval is not None)
+    shown = ", ".join(f"{words[figure]} {interval}" for figure, interval in published.items() if interval is not None)
     head = (
         f"**The LLM does not earn its place in the standard regime**: its paired interval is not above zero ({shown})."
         if not wins or loses

@@ -39,8 +39,10 @@ def plan(sets: Mapping[str, Sequence[Item]], state_dir: Path, code: str) -> list
     """All steps. Results are named by what was asked, so that equal steps of several tables are done once."""
     steps: list[Step] = []
 
-    def add(table: str, name: str, every: Mapping[str, int], changes: Mapping[str, Any], share: float = 1.0) -> None:
-        settings = BacktestSettings.model_validate({"state_dir": state_dir, **changes})
+    def add(
+        table: str, name: str, every: Mapping[str, int], window_changes: Mapping[str, Any], share: float = 1.0
+    ) -> None:
+        settings = BacktestSettings.model_validate({"state_dir": state_dir, **window_changes})
         make = Kinds if table == "kinds" else Figures
         for data_set, n in every.items():
             items = some(sets.get(data_set, ()), n, LONGEST)
@@ -60,8 +62,8 @@ def plan(sets: Mapping[str, Sequence[Item]], state_dir: Path, code: str) -> list
         add("kinds", title, FEWER, {"teacher": name})
     for budget in BUDGETS:
         for title in ("pretrained", "shuffled") if budget >= 0.05 else ("pretrained",):
-            changes = {"teacher": TEACHERS[title], **ALWAYS, "teacher_budget": budget}
-            add(f"budget {budget:.0%}", title, FEWER, changes)
+            window_changes = {"teacher": TEACHERS[title], **ALWAYS, "teacher_budget": budget}
+            add(f"budget {budget:.0%}", title, FEWER, window_changes)
     for title in ("none", "pretrained", "shuffled"):
         said = NO_TEACHER if title == "none" else {"teacher": TEACHERS[title], **ALWAYS}
         add("long", title, FEWER, {**said, **LONG_SCALES})
@@ -72,8 +74,8 @@ def plan(sets: Mapping[str, Sequence[Item]], state_dir: Path, code: str) -> list
         add("depths", f"depth {depths[0]}", FEWER, {"teacher": NAME, **ALWAYS, "teacher_depths": depths})
     short = [item for item in sets.get("ucr", ()) if item.slots <= SHORT][::SHORT_EVERY]
     for title in ("none", "pretrained", "shuffled"):
-        changes = {"teacher": TEACHERS.get(title, "none"), **ALWAYS, "teacher_budget": 1.0}
-        settings = BacktestSettings.model_validate({"state_dir": state_dir, **changes})
+        window_changes = {"teacher": TEACHERS.get(title, "none"), **ALWAYS, "teacher_budget": 1.0}
+        settings = BacktestSettings.model_validate({"state_dir": state_dir, **window_changes})
         steps.append(Step("budget 100%", title, "ucr", Figures(settings, code), short))
     add("channels", "none", CHANNELS, NO_TEACHER)
     add("channels", "pretrained, by evidence", CHANNELS, {"teacher": NAME})

@@ -13,21 +13,21 @@ import numpy as np
 import orjson
 import torch
 
-from detector.deep import budget_of
-from detector.shelf import layout_of
-from detector.teacher import TeacherError
-from trainer.anomalies import KINDS
-from trainer.backtest.living import GRID_VERSION
+from detector.model.installed import layout_of
+from detector.model.teacher import TeacherError
+from detector.model.views.teacher import budget_of
+from trainer.backtest.live import GRID_VERSION
 from trainer.backtest.metrics import areas, buffer_of, rounded
 from trainer.backtest.replay import Replayed, learnt, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.backtest.task import said, teacher_of
 from trainer.backtest.vus import ranges
-from trainer.distil import Distillation
-from trainer.fit import fit_stack
-from trainer.histories import History, stacks
-from trainer.probing import Evidence
+from trainer.fit.distil import Distillation
+from trainer.fit.full import fit_stack
+from trainer.fit.histories import History, stacks
+from trainer.fit.probes import Evidence
+from trainer.inject.anomalies import KINDS
 
 APART = 64  # slots: peaks nearer than this are one alert
 _PEAKS = 300  # largest peaks outside of the labelled ranges that are kept: more alerts than anybody bears

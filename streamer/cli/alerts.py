@@ -44,7 +44,8 @@ async def _alerts(settings: CommonSettings, since: datetime, pattern: str, as_js
     from pydantic import ValidationError
 
     from streamer.contracts import AnomalyEvent
-    from streamer.kafka import at_end, make_consumer
+    from streamer.kafka.client import make_consumer
+    from streamer.kafka.topics import at_end
 
     since_ms = int(since.timestamp() * 1000)
     consumer = await make_consumer(settings, None, give_up_after_s=GIVE_UP_AFTER_S)
@@ -70,7 +71,7 @@ async def _alerts(settings: CommonSettings, since: datetime, pattern: str, as_js
 
 
 async def _seek(consumer: "AIOKafkaConsumer", topic: str, since_ms: int) -> list["TopicPartition"]:
-    from streamer.kafka import partitions_of
+    from streamer.kafka.topics import partitions_of
 
     partitions = await partitions_of(consumer, topic)
     consumer.assign(partitions)

@@ -13,7 +13,7 @@ from streamer.cli.running import err, out, run_until_stopped
 from streamer.settings import CommonSettings
 
 if TYPE_CHECKING:
-    from streamer.demoscreen import AlertView, DemoView
+    from streamer.demo.screen import AlertView, DemoView
 
 STOPPED = 130  # what a shell says of a command ended by Ctrl-C
 
@@ -40,8 +40,8 @@ def register(app: typer.Typer) -> None:
         Exit status 0 only if the provoked and the known anomaly were both found, at least 8 students were
         trained, and there were at most 2 false alerts.
         """
-        from streamer.demo import Demo
-        from streamer.logs import configure_logs
+        from streamer.demo.run import Demo
+        from streamer.host.logs import configure_logs
 
         screen = not headless and out.is_terminal
         configure_logs("auto", "error")
@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
         if as_json:
             typer.echo(orjson.dumps(run.outcome.as_json()).decode())
         else:
-            from streamer.demo import summary
+            from streamer.demo.run import summary
 
             out.print(f"{'passed' if run.outcome.passed else 'failed'}: {escape(summary(run.outcome))}")
         sys.stdout.flush()
@@ -72,7 +72,7 @@ class Screen:
 
     def update(self, view: "DemoView") -> None:
         """Draw it."""
-        from streamer.demoscreen import render
+        from streamer.demo.screen import render
 
         self._live.update(render(view), refresh=True)
 

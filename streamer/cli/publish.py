@@ -57,9 +57,10 @@ async def _publish(
 ) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-    from streamer.kafka import make_producer, provision
-    from streamer.publishing import publish
-    from streamer.reading import Batch, RowError, batches, read_csv, read_json_lines
+    from streamer.cli.reading import Batch, RowError, batches, read_csv, read_json_lines
+    from streamer.kafka.client import make_producer
+    from streamer.kafka.publishing import publish
+    from streamer.kafka.topics import provision
 
     for file in files:
         if file != "-" and not Path(file).is_file():

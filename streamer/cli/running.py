@@ -52,7 +52,8 @@ def run_until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
 
 async def send_one(settings: CommonSettings, topic: str, key: str, value: bytes | None) -> None:
     """One record (None: a tombstone) to a topic of the contract."""
-    from streamer.kafka import make_producer, provision
+    from streamer.kafka.client import make_producer
+    from streamer.kafka.topics import provision
 
     await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
     producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)

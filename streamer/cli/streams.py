@@ -54,7 +54,8 @@ def register(app: typer.Typer) -> None:
 
 
 async def _present(settings: CommonSettings) -> dict[str, StreamSettings]:
-    from streamer.kafka import TableReader, provision
+    from streamer.kafka.tables import TableReader
+    from streamer.kafka.topics import provision
 
     await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
     reader = TableReader(settings, "streams")
@@ -94,8 +95,8 @@ async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
     import redis.asyncio
 
     from streamer.errors import UnavailableError
-    from streamer.keys import Keys
-    from streamer.rings import all_streams, read_headers
+    from streamer.windows.keys import Keys
+    from streamer.windows.ring import all_streams, read_headers
 
     known = await _present(settings)
     client = redis.asyncio.Redis.from_url(settings.redis_url)

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     @with_settings(CommonSettings)
     def provision(settings: CommonSettings) -> None:
         """Create the topics that are missing; those that exist are left as they are."""
-        from streamer.kafka import provision
+        from streamer.kafka.topics import provision
 
         created = asyncio.run(provision(settings, give_up_after_s=GIVE_UP_AFTER_S))
         out.print("\n".join(f"created {name}" for name in created) or "all topics exist")
@@ -44,7 +44,8 @@ def register(app: typer.Typer) -> None:
 
 async def _describe(settings: CommonSettings) -> Table:
     from streamer.contracts import COMPACTED, TOPICS
-    from streamer.kafka import make_consumer, partitions_of
+    from streamer.kafka.client import make_consumer
+    from streamer.kafka.topics import partitions_of
 
     table = Table(box=None, header_style="bold")
     for column in ("topic", "writes → reads", "kind"):

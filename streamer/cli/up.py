@@ -12,8 +12,8 @@ from streamer.cli.running import err, out, run_until_stopped
 from streamer.settings import CommonSettings
 
 if TYPE_CHECKING:
-    from streamer.embedded import EmbeddedStack
-    from streamer.workers import Workers
+    from streamer.host.embedded import EmbeddedStack
+    from streamer.host.fleet import Fleet
 
 # What a Kafka and a Redis client expect when nobody tells them anything; taken if free.
 USUAL_PORTS = (9092, 6379)
@@ -59,9 +59,9 @@ def register(app: typer.Typer) -> None:
 
 
 async def _up(settings: CommonSettings, with_workers: bool) -> None:
-    from streamer.embedded import EmbeddedStack
-    from streamer.kafka import provision
-    from streamer.workers import Workers, worker_env
+    from streamer.host.embedded import EmbeddedStack
+    from streamer.host.fleet import Fleet, worker_env
+    from streamer.kafka.topics import provision
 
     state_dir = settings.state_dir.resolve()
     stack_dir = state_dir / "up"
@@ -70,8 +70,8 @@ async def _up(settings: CommonSettings, with_workers: bool) -> None:
         placed = settings.model_copy(update={**servers, "state_dir": state_dir})
         await provision(placed)
         out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics")))
-        workers = Workers(worker_env(placed), stack_dir)
-        nurse = Nurse(stack, workers)
+        workers = Fleet(worker_env(placed), stack_dir)
+        nurse = Supervisor(stack, workers)
         try:
             if with_workers:
                 workers.start()
@@ -82,10 +82,10 @@ async def _up(settings: CommonSettings, with_workers: bool) -> None:
             await workers.stop()
 
 
-class Nurse:
+class Supervisor:
     """Starts again what has died, saying so; a worker that dies again and again is given more and more time."""
 
-    def __init__(self, stack: "EmbeddedStack", workers: "Workers") -> None:
+    def __init__(self, stack: "EmbeddedStack", workers: "Fleet") -> None:
         self._stack = stack
         self._workers = workers
         self._next: dict[str, float] = {}  # when a dead worker may start again

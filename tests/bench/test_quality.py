@@ -9,7 +9,7 @@ from bench.quality.baselines import BASELINES, Baseline, fused, matrix_profile, 
 from bench.quality.page import Rows, write
 from bench.quality.plan import data_sets, plan
 from bench.steps import carry_out
-from tests.trainer.backtest.made import BURST, TRAIN, waves, write_folder
+from testkit.waves import BURST, TRAIN, waves, write_folder
 from trainer.backtest.task import Task
 
 # The matrix profile is compiled at its first use: a minute on an idle core, several on a busy one.

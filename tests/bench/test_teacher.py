@@ -12,11 +12,11 @@ from bench.teacher.figures import difference, fewer_false, hits
 from bench.teacher.page import write
 from bench.teacher.plan import SHARES, TARGETS, TEACHERS, plan
 from bench.teacher.work import APART, Figures, Kinds, peaks
-from trainer.anomalies import KINDS
 from trainer.backtest.replay import Replayed
 from trainer.backtest.runner import row_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
+from trainer.inject.anomalies import KINDS
 
 
 def _row(name: str, found: float | None, vus: float, inside: list[float], outside: list[float]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import orjson
 import pytest
 import redis.asyncio
 
-from detector.workersettings import WorkerSettings
+from detector.live.settings import WorkerSettings
 from streamer.contracts import AnomalyEvent
+from streamer.host.fleet import worker_env
 from streamer.settings import CommonSettings
-from streamer.workers import worker_env
-from tests.integration.detecting import PAST, Ready, events, normal, ready
+from testkit.detecting import PAST, Ready, events, normal, ready
 from tests.integration.test_streamer import until
 
 STREAMS = [f"s{i}" for i in range(12)]
@@ -64,10 +64,10 @@ async def test_kill_9_in_mid_load_loses_and_changes_nothing(
         for _ in range(KILLS):
             before = len(await events(settings))
 
-            async def told(before: int = before) -> bool:
+            async def published(before: int = before) -> bool:
                 return len(await events(settings)) > before + 3 or loading.done()
 
-            await until(told, 60)
+            await until(published, 60)
             worker.kill()
             await worker.wait()
             worker = await start(run.own)
@@ -75,10 +75,10 @@ async def test_kill_9_in_mid_load_loses_and_changes_nothing(
         provoked = {(stream, begin) for stream in STREAMS for begin in begins(stream)}
 
         async def finished() -> bool:
-            told = await events(settings)
+            published = await events(settings)
             late = run.start_ms // 100 + PAST + SLOTS - 15  # a false alarm at the very end stays open
-            open_ones = {e.data.incident_id for e in told if e.data.anchor_slot < late} - _ended(told)
-            return not open_ones and provoked <= {cause for event in told for cause in _causes(event, run)}
+            open_ones = {e.data.incident_id for e in published if e.data.anchor_slot < late} - _ended(published)
+            return not open_ones and provoked <= {cause for event in published for cause in _causes(event, run)}
 
         try:
             await until(finished, 60)
@@ -94,13 +94,13 @@ def _causes(event: AnomalyEvent, run: Ready) -> set[tuple[str, int]]:
     return {(event.subject, begin) for begin in begins(event.subject) if first < begin + 20 and begin <= last}
 
 
-def _ended(told: list[AnomalyEvent]) -> set[str]:
-    return {event.data.incident_id for event in told if event.data.state == "resolved"}
+def _ended(published: list[AnomalyEvent]) -> set[str]:
+    return {event.data.incident_id for event in published if event.data.state == "resolved"}
 
 
-def _check(told: list[AnomalyEvent]) -> None:
+def _check(published: list[AnomalyEvent]) -> None:
     first: dict[str, AnomalyEvent] = {}
-    for event in told:
+    for event in published:
         # a revision may be repeated, byte for byte
         assert first.setdefault(event.id, event) == event
     incidents: dict[str, list[int]] = {}

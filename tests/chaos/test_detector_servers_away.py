@@ -4,10 +4,10 @@ from pathlib import Path
 
 import redis.asyncio
 
-from streamer.embedded import EmbeddedStack
-from streamer.kafka import provision
+from streamer.host.embedded import EmbeddedStack
+from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
-from tests.integration.detecting import PAST, events, normal, ready
+from testkit.detecting import PAST, events, normal, ready
 from tests.integration.test_streamer import until
 
 
@@ -23,8 +23,10 @@ async def test_redis_and_then_the_broker_are_killed_and_come_back(tmp_path: Path
         async with ready(settings, client, ["a"]) as run:
 
             async def said(*wanted: str) -> bool:
-                told = {event.id: event.data for event in await events(settings, "a")}  # a revision may be repeated
-                states = [data.state for data in told.values() if data.kind == "anomaly"]
+                published = {
+                    event.id: event.data for event in await events(settings, "a")
+                }  # a revision may be repeated
+                states = [data.state for data in published.values() if data.kind == "anomaly"]
                 return [state for state in states if state != "update"] == list(wanted)  # a long one is told again
 
             high = normal(PAST, 60)

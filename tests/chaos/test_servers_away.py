@@ -8,12 +8,13 @@ from pathlib import Path
 
 import redis.asyncio
 
-from streamer.embedded import EmbeddedStack
-from streamer.kafka import make_producer, provision
-from streamer.keys import Keys
-from streamer.rings import read_windows
+from streamer.host.embedded import EmbeddedStack
+from streamer.host.fleet import worker_env
+from streamer.kafka.client import make_producer
+from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
-from streamer.workers import worker_env
+from streamer.windows.keys import Keys
+from streamer.windows.ring import read_windows
 from tests.integration.test_streamer import publish, until
 
 T0_MS = 1_790_000_000_000

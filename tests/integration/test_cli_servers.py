@@ -11,10 +11,11 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from streamer.contracts import AnomalyEvent, ChannelShare, Feedback, Incident, StreamSettings
-from streamer.kafka import TableReader, header, make_producer
-from streamer.partitioning import home_partition
+from streamer.host.fleet import worker_env
+from streamer.kafka.client import header, make_producer
+from streamer.kafka.tables import TableReader
+from streamer.placement import home_partition
 from streamer.settings import CommonSettings
-from streamer.workers import worker_env
 
 pytestmark = pytest.mark.kafka
 

@@ -7,14 +7,14 @@ import orjson
 import pytest
 import redis.asyncio
 
-from detector.verdicts import Verdict
+from detector.incidents.record import StreamState
 from streamer.contracts import AnomalyEvent, Feedback, TrainingRequest
-from streamer.kafka import header
-from streamer.keys import Keys
-from streamer.partitioning import home_partition, shard_of
+from streamer.host.stats import read_stats
+from streamer.kafka.client import header
+from streamer.placement import home_partition, shard_of
 from streamer.settings import CommonSettings
-from streamer.stats import read_stats
-from tests.integration.detecting import (
+from streamer.windows.keys import Keys
+from testkit.detecting import (
     PAST,
     STEP_MS,
     Ready,
@@ -50,9 +50,9 @@ async def test_from_history_to_an_explained_alert(settings: CommonSettings, redi
         for stream in "bc":
             await run.live(stream, PAST, normal(PAST, 300), piece=20)
         await until(lambda: _last(settings, "a", "resolved"))
-        told = await events(settings)
-        assert {event.subject for event in told} == {"a"}
-        _check_reason(told, run, settings)
+        published = await events(settings)
+        assert {event.subject for event in published} == {"a"}
+        _check_reason(published, run, settings)
 
         async def counted() -> bool:
             rows = await read_stats(redis_client, Keys(settings.namespace))
@@ -83,11 +83,11 @@ async def test_windows_past_the_gate_reach_the_teacher_and_are_counted(
         await until(counted)
 
 
-def _check_reason(told: list[AnomalyEvent], run: Ready, settings: CommonSettings) -> None:
-    assert [e.data.revision for e in told] == list(range(len(told)))
-    opened, resolved = told[0].data, told[-1].data
-    assert told[0].type == "anomalyllm.incident.open"
-    assert told[0].id == f"{opened.incident_id}:0"
+def _check_reason(published: list[AnomalyEvent], run: Ready, settings: CommonSettings) -> None:
+    assert [e.data.revision for e in published] == list(range(len(published)))
+    opened, resolved = published[0].data, published[-1].data
+    assert published[0].type == "anomalyllm.incident.open"
+    assert published[0].id == f"{opened.incident_id}:0"
     assert PAST + 100 <= run.slot(opened.slot) <= PAST + 103
     assert (opened.tenant, opened.labels, opened.model_version) == ("t", {"room": "lab"}, run.version)
     assert opened.threshold == 4.0
@@ -112,12 +112,12 @@ async def _last(settings: CommonSettings, stream: str, state: str) -> bool:
     return (await states(settings, stream))[-1:] == [state]
 
 
-def gapless(told: list[AnomalyEvent]) -> bool:
+def gapless(published: list[AnomalyEvent]) -> bool:
     """Each incident's revisions are 0, 1, 2, …, a repeated id says the same."""
-    by_id = {event.id: event for event in told}
-    if any(by_id[event.id] != event for event in told):
+    by_id = {event.id: event for event in published}
+    if any(by_id[event.id] != event for event in published):
         return False
-    incidents = {event.data.incident_id for event in told}
+    incidents = {event.data.incident_id for event in published}
     return all(
         sorted(e.data.revision for e in by_id.values() if e.data.incident_id == incident)
         == list(range(sum(e.data.incident_id == incident for e in by_id.values())))
@@ -134,11 +134,11 @@ async def test_an_open_incident_survives_a_restart(settings: CommonSettings, red
         await run.live("a", PAST + 60, risen(150, 0, 10, first=PAST + 60))
         async with detecting(run.own):
             await until(lambda: _last(settings, "a", "resolved"))
-        told = await events(settings, "a")
-        assert len({event.data.incident_id for event in told}) == 1
-        assert gapless(told)
-        assert run.slot(told[0].data.anchor_slot) < PAST + 60
-        assert told[-1].data.slots >= 30
+        published = await events(settings, "a")
+        assert len({event.data.incident_id for event in published}) == 1
+        assert gapless(published)
+        assert run.slot(published[0].data.anchor_slot) < PAST + 60
+        assert published[-1].data.slots >= 30
 
 
 async def test_a_stream_without_a_student_alerts_as_warming_and_survives_a_restart(
@@ -156,12 +156,12 @@ async def test_a_stream_without_a_student_alerts_as_warming_and_survives_a_resta
         await send(producer, settings, "cold", start, 200, risen(100, 0, 10, first=200))
         async with detecting(made):
             await until(lambda: _last(settings, "cold", "resolved"))
-    told = await events(settings, "cold")
-    assert gapless(told)
-    assert len({event.data.incident_id for event in told}) == 1
-    assert all(event.data.warming and event.data.model_version is None for event in told)
-    assert 192 <= told[0].data.slot - start // STEP_MS <= 194
-    assert "no student yet" in told[0].data.reason
+    published = await events(settings, "cold")
+    assert gapless(published)
+    assert len({event.data.incident_id for event in published}) == 1
+    assert all(event.data.warming and event.data.model_version is None for event in published)
+    assert 192 <= published[0].data.slot - start // STEP_MS <= 194
+    assert "no student yet" in published[0].data.reason
 
 
 async def test_late_data_retract_an_incident(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
@@ -198,30 +198,32 @@ async def test_a_false_alarm_ends_its_incident(settings: CommonSettings, redis_c
         async with detecting(run.own) as again:
             await run.live("a", PAST + 100, risen(20, 0, first=PAST + 100))
             await until(lambda: _seen(again, "a", run, PAST + 120))
-            verdict = again.book.verdicts["a"]
-            verdict.forget_before(again.book.entries["a"].hi)  # as it does when no late point can reach the incident
-            assert not verdict.state.recent
+            stream_state = again.streams.states["a"]
+            stream_state.forget_before(
+                again.streams.entries["a"].hi
+            )  # as it does when no late point can reach the incident
+            assert not stream_state.tracker.recent
             unknown = said.model_copy(update={"incident_id": "0" * len(said.incident_id)})
-            for told in (unknown, said.model_copy(update={"verdict": "maintenance"})):
-                await run.producer.send_and_wait(topic, told.model_dump_json().encode(), key=b"a")
-            await until(lambda: _excludes(verdict))
+            for published in (unknown, said.model_copy(update={"verdict": "maintenance"})):
+                await run.producer.send_and_wait(topic, published.model_dump_json().encode(), key=b"a")
+            await until(lambda: _excludes(stream_state))
         assert await states(settings, "a") == ["open", "resolved"]
         dead = [r for r in await read_all(settings, "dead-letters") if header(r, "topic") == topic]
         assert [(r.value, header(r, "error")) for r in dead] == [(b"not json", "json")]
 
 
-async def _excludes(verdict: Verdict) -> bool:
-    return bool(verdict.exclude)
+async def _excludes(stream_state: StreamState) -> bool:
+    return bool(stream_state.exclude)
 
 
 async def _left_out(run: Ready, stream: str) -> bool:
     """Whether there are slots that the stream's student must not learn from."""
-    return await _excludes(run.detector.book.verdicts[stream])
+    return await _excludes(run.detector.streams.states[stream])
 
 
 async def _seen(detector: object, stream: str, run: Ready, slots: int) -> bool:
-    book = getattr(detector, "book", None)
-    entry = book.entries.get(stream) if book else None
+    streams = getattr(detector, "book", None)
+    entry = streams.entries.get(stream) if streams else None
     return entry is not None and run.slot(entry.scored) >= slots - 1
 
 
@@ -249,7 +251,7 @@ async def test_a_tombstone_forgets_the_stream(settings: CommonSettings, redis_cl
         await until(lambda: _last(settings, "a", "resolved"))
         assert not await redis_client.exists(keys.verdict(shard_of("a"), "a"))
         assert [r.value is None for r in await read_all(settings, "models")] == [False, True]
-        assert "a" not in run.detector.book.entries
+        assert "a" not in run.detector.streams.entries
         assert run.detector.bank.model_of("a") is None
 
 
@@ -262,9 +264,9 @@ async def test_another_channel_set_ends_what_was_open(
         point = {"stream": "a", "ts": run.start_ms + (PAST + 60) * 100, "values": {"value": 1.0, "more": 2.0}}
         await run.producer.send_and_wait(settings.topic("metrics"), orjson.dumps(point), key=b"a")
         await until(lambda: _last(settings, "a", "resolved"))
-        told = await events(settings, "a")
-        assert {event.data.grid_version for event in told} == {1}
-        assert gapless(told)
+        published = await events(settings, "a")
+        assert {event.data.grid_version for event in published} == {1}
+        assert gapless(published)
 
 
 async def test_a_new_model_takes_over_between_batches(
@@ -278,18 +280,18 @@ async def test_a_new_model_takes_over_between_batches(
         await run.live("a", PAST + 100, risen(30, 20, first=PAST + 100))
         await until(lambda: _last(settings, "a", "open"))
         assert (await events(settings, "a"))[-1].data.model_version == version
-        verdict = run.detector.book.verdicts["a"]
-        assert run.slot(verdict.model_since) == PAST + 100
+        stream_state = run.detector.streams.states["a"]
+        assert run.slot(stream_state.model_since) == PAST + 100
 
 
 async def test_a_lasting_shift_is_a_new_baseline(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     async with ready(settings, redis_client, ["a"], max_slots=40) as run:
         await run.live("a", PAST, risen(200, 50))
         await until(lambda: _seen(run.detector, "a", run, PAST + 200))
-        told = await events(settings, "a")
-        assert [e.data.state for e in told].count("open") == 1
-        assert told[-1].data.state == "resolved"
-        assert "New baseline" in told[-1].data.reason
+        published = await events(settings, "a")
+        assert [e.data.state for e in published].count("open") == 1
+        assert published[-1].data.state == "resolved"
+        assert "New baseline" in published[-1].data.reason
         (drift,) = [r for r in await requests(settings) if r.reason == "drift"]
         assert drift.span is not None
         assert run.slot(drift.span[0]) in range(PAST + 49, PAST + 54)
@@ -322,9 +324,9 @@ async def test_a_stream_that_stops_is_told_once(settings: CommonSettings, redis_
             assert await states(settings, "a") == ["open"]
             await run.live("a", PAST + 30, normal(PAST + 30, 1))
             await until(lambda: _last(settings, "a", "resolved"))
-        told = await events(settings, "a")
-        assert gapless(told)
-        assert len(told) == 2
+        published = await events(settings, "a")
+        assert gapless(published)
+        assert len(published) == 2
         stop.set()
         await sending
         assert not [e for e in await events(settings) if e.subject != "a"]

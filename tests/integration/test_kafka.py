@@ -6,8 +6,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
-from streamer import kafka
-from streamer.kafka import make_consumer, make_producer, provision
+from streamer.kafka import client as kafka
+from streamer.kafka.client import make_consumer, make_producer
+from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 
 pytestmark = pytest.mark.kafka

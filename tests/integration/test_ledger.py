@@ -5,10 +5,10 @@ import uuid
 import pytest
 import redis.asyncio
 
-from streamer.embedded import EmbeddedStack
 from streamer.errors import FencedError, OffsetConflictError
-from streamer.keys import Keys
-from streamer.ledger import Ledger, Ops
+from streamer.host.embedded import EmbeddedStack
+from streamer.windows.keys import Keys
+from streamer.windows.ledger import Ledger, Ops
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from streamer.host.fleet import Fleet, worker_env
 from streamer.settings import CommonSettings
-from streamer.workers import Workers, worker_env
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -31,7 +31,7 @@ def client(settings: CommonSettings) -> str:
 @pytest.mark.kafka
 @pytest.mark.timeout(240)
 async def test_a_plain_kafka_client_publishes_an_anomaly_and_reads_its_alert(settings: CommonSettings) -> None:
-    workers = Workers({**os.environ, **worker_env(settings)}, settings.state_dir)
+    workers = Fleet({**os.environ, **worker_env(settings)}, settings.state_dir)
     workers.start()
     try:
         process = await asyncio.create_subprocess_exec(

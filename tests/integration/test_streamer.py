@@ -11,12 +11,13 @@ import pytest
 import redis.asyncio
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from streamer.kafka import TableReader, header, make_consumer, make_producer
-from streamer.keys import Keys
-from streamer.partitioning import home_partition, shard_of
-from streamer.rings import all_streams, read_windows
+from streamer.kafka.client import header, make_consumer, make_producer
+from streamer.kafka.tables import TableReader
+from streamer.placement import home_partition, shard_of
 from streamer.settings import CommonSettings, StreamerSettings
-from streamer.wire import FLAG_HISTORY, FLAG_LATE, WindowBatch, decode
+from streamer.windows.keys import Keys
+from streamer.windows.ring import all_streams, read_windows
+from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, WindowBatch, decode
 from streamer.worker import StreamerWorker
 
 pytestmark = pytest.mark.kafka
@@ -123,7 +124,7 @@ async def test_settings_of_a_stream_apply_and_a_tombstone_deletes_it(
     async with producing(settings) as producer, running(settings) as worker:
 
         async def knows() -> bool:
-            return hasattr(worker, "registry") and "c" in worker.registry.of
+            return hasattr(worker, "registry") and "c" in worker.stream_settings.of
 
         await producer.send_and_wait(
             settings.topic("streams"), orjson.dumps({"interval_s": 2.0, "kind": "counter", "capacity": 100}), key=b"c"

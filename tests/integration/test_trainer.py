@@ -12,18 +12,19 @@ import pytest
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from detector.artefact import ArtefactStore
-from detector.bank import Segment, StudentBank
+from detector.model.artefact import ArtefactStore
+from detector.model.bank import Segment, StudentBank
 from streamer.contracts import ModelRecord, TrainingRequest
-from streamer.headers import StreamHeader
-from streamer.kafka import TableReader, make_producer
-from streamer.keys import Keys
-from streamer.partitioning import shard_of
+from streamer.kafka.client import make_producer
+from streamer.kafka.tables import TableReader
+from streamer.placement import shard_of
 from streamer.settings import CommonSettings
-from tests.simulation import simulate
-from trainer.asking import ask
+from streamer.windows.header import StreamHeader
+from streamer.windows.keys import Keys
+from testkit.simulation import simulate
+from trainer.cli.models import details, read_record, read_records, roll_back, table
+from trainer.cli.train import ask
 from trainer.settings import TrainerSettings
-from trainer.showing import details, read_record, read_records, roll_back, table
 from trainer.worker import TrainerWorker
 
 pytestmark = pytest.mark.kafka
@@ -46,8 +47,8 @@ async def _write(client: redis.asyncio.Redis, settings: CommonSettings, stream: 
 
 
 @asynccontextmanager
-async def _trainer(settings: CommonSettings, **changes: object) -> AsyncIterator[TrainerWorker]:
-    own = TrainerSettings.model_validate({**settings.model_dump(), "teacher": "random", **changes})
+async def _trainer(settings: CommonSettings, **window_changes: object) -> AsyncIterator[TrainerWorker]:
+    own = TrainerSettings.model_validate({**settings.model_dump(), "teacher": "random", **window_changes})
     worker = TrainerWorker(own)
     task = asyncio.create_task(worker.run())
     try:
@@ -66,8 +67,10 @@ async def _producer(settings: CommonSettings) -> AsyncIterator[AIOKafkaProducer]
         await producer.stop()
 
 
-async def _request(settings: CommonSettings, producer: AIOKafkaProducer, stream: str, **changes: object) -> None:
-    request = TrainingRequest.model_validate({"stream": stream, "reason": "cold", "requested_at": "now", **changes})
+async def _request(settings: CommonSettings, producer: AIOKafkaProducer, stream: str, **window_changes: object) -> None:
+    request = TrainingRequest.model_validate(
+        {"stream": stream, "reason": "cold", "requested_at": "now", **window_changes}
+    )
     topic = settings.topic("training")
     await producer.send_and_wait(topic, request.model_dump_json().encode(), key=stream.encode())
 
@@ -110,7 +113,7 @@ async def test_requests_become_students_in_force(
         assert "unknown" not in found
     records = [rows[-1] for rows in found.values()]
     assert all(r.promoted is not None and r.promoted.grid_version == 1 for r in records)
-    bank = StudentBank(worker.shop.teacher, worker.settings)
+    bank = StudentBank(worker.training_run.teacher, worker.settings)
     assert bank.install(records, ArtefactStore(settings.store_uri(), tmp_path / "cache")) == {}
     changed = series["wave"].copy()
     changed[-60:] += 5.0

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import redis.asyncio
 
-from streamer.keys import Keys
-from streamer.rings import read_headers
+from streamer.host.fleet import worker_env
 from streamer.settings import CommonSettings
-from streamer.workers import worker_env
+from streamer.windows.keys import Keys
+from streamer.windows.ring import read_headers
 
 COMMAND = (sys.executable, "-m", "streamer.cli")
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from streamer.contracts import MODELS, TOPICS, MetricPoint, StreamSettings
 from streamer.errors import AnomalyLLMError, ContractError, FencedError, UnavailableError
-from streamer.registry import parse_settings
+from streamer.kafka.stream_settings import parse_settings
 from streamer.schemas import schema_files
 
 DOCS = Path(__file__).parents[2] / "docs" / "topics"

@@ -5,12 +5,12 @@ import pytest
 
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.errors import ContractError
-from streamer.headers import StreamHeader
-from streamer.rings import StreamWindow
+from streamer.windows.header import StreamHeader
+from streamer.windows.ring import StreamWindow
 from trainer.announce import files_of, record_of, rolled_back, unneeded
-from trainer.histories import History
-from trainer.jobs import Job, history_of, merge, parse
-from trainer.train import Verdict
+from trainer.fit.histories import History
+from trainer.fit.run import GateResult
+from trainer.jobs import TrainingJob, history_of, merge, parse
 
 
 def _request(stream: str = "a", **changes: object) -> TrainingRequest:
@@ -26,7 +26,7 @@ def test_one_job_a_stream_full_covers_prototypes_exclusions_add_up() -> None:
         ]
     )
     assert list(jobs) == ["a", "b"]
-    assert jobs["a"] == Job("a", "full", "due", (0, 50), None, [(1, 2), (5, 9)])
+    assert jobs["a"] == TrainingJob("a", "full", "due", (0, 50), None, [(1, 2), (5, 9)])
     assert jobs["b"].job == "prototypes"
 
 
@@ -45,7 +45,9 @@ def _window(slots: int = 500, lo: int = 1000) -> StreamWindow:
 
 
 def test_history_leaves_excluded_slots_out_and_keeps_the_grid() -> None:
-    history = history_of(Job("a", "full", "cold", exclude=[(900, 1009), (1100, 1100), (9000, 9001)]), _window(), 128)
+    history = history_of(
+        TrainingJob("a", "full", "cold", exclude=[(900, 1009), (1100, 1100), (9000, 9001)]), _window(), 128
+    )
     assert isinstance(history, History)
     assert history.grid_version == 3
     assert history.span == (1000, 1499)
@@ -56,19 +58,22 @@ def test_history_leaves_excluded_slots_out_and_keeps_the_grid() -> None:
 
 
 def test_span_limits_unless_it_holds_too_little() -> None:
-    limited = history_of(Job("a", "full", "drift", span=(1300, 9999)), _window(), 128)
+    limited = history_of(TrainingJob("a", "full", "drift", span=(1300, 9999)), _window(), 128)
     assert isinstance(limited, History)
     assert limited.span == (1300, 1499)
-    hint = history_of(Job("a", "full", "drift", span=(1450, 1499)), _window(), 128)
+    hint = history_of(TrainingJob("a", "full", "drift", span=(1450, 1499)), _window(), 128)
     assert isinstance(hint, History)
     assert hint.span == (1000, 1499)
 
 
 @pytest.mark.parametrize(
     ("job", "slots", "why"),
-    [(Job("a", "full", "cold"), 100, "100 slots"), (Job("a", "full", "cold", grid_version=2), 500, "grid 2")],
+    [
+        (TrainingJob("a", "full", "cold"), 100, "100 slots"),
+        (TrainingJob("a", "full", "cold", grid_version=2), 500, "grid 2"),
+    ],
 )
-def test_what_cannot_be_trained_says_why(job: Job, slots: int, why: str) -> None:
+def test_what_cannot_be_trained_says_why(job: TrainingJob, slots: int, why: str) -> None:
     assert why in str(history_of(job, _window(slots), 128))
 
 
@@ -85,7 +90,7 @@ def _ref(version: str, grid: int = 1) -> ModelRef:
 
 
 def test_promotion_shadow_and_rollback() -> None:
-    good, bad = Verdict(True, 0.0, 1.0, "passed"), Verdict(False, 99.0, 1.0, "too loud")
+    good, bad = GateResult(True, 0.0, 1.0, "passed"), GateResult(False, 99.0, 1.0, "too loud")
     first = record_of("a", _ref("1"), good, None)
     assert (first.promoted, first.previous, first.shadow) == (_ref("1"), None, None)
     assert rolled_back(first) is None

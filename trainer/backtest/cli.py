@@ -9,7 +9,7 @@ import typer
 from streamer.cli.options import with_settings
 from streamer.cli.running import err, out
 from streamer.errors import ConfigError
-from streamer.logs import configure_logs
+from streamer.host.logs import configure_logs
 from trainer.backtest.settings import LEFT_OUT, RING, BacktestSettings
 
 

@@ -5,12 +5,12 @@ Shapes: N rows of the table, M cells, S slots, C channels.
 
 import numpy as np
 
-from streamer.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
-from streamer.headers import StreamHeader
-from streamer.ingest import counting_channels
-from streamer.live import Live, Waiting
 from streamer.settings import StreamerSettings
 from streamer.timestamps import NS
+from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
+from streamer.windows.header import StreamHeader
+from streamer.windows.ingest import counting_channels
+from streamer.windows.live import Live, Waiting
 from trainer.backtest.series import Series, SourceError
 from trainer.backtest.tables import Reading, Table
 

@@ -12,23 +12,23 @@ from functools import partial
 import numpy as np
 import torch
 
-from detector import wording
-from detector.bank import StudentBank
-from detector.cache import Change, Entry
-from detector.incidents import Transition
-from detector.judge import Job, Judge
-from detector.teacher import Teacher
-from detector.verdicts import Verdict
-from streamer.rings import StreamWindow
+from detector.incidents import wording
+from detector.incidents.machine import Transition
+from detector.incidents.record import StreamState
+from detector.live.cache import Entry, WindowChange
+from detector.live.judge import Judge, Judgement
+from detector.model.bank import StudentBank
+from detector.model.teacher import Teacher
 from streamer.timestamps import NS
-from trainer.backtest.living import GRID_VERSION, LOOK_EVERY, LiveTrainer, ring_of, shelved
+from streamer.windows.ring import StreamWindow
+from trainer.backtest.live import GRID_VERSION, LOOK_EVERY, LiveTrainer, ring_of, through_store
 from trainer.backtest.ranking import sustained
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
-from trainer.histories import History
+from trainer.fit.histories import History
+from trainer.fit.run import train
 from trainer.paper.fit import fit as fit_paper
 from trainer.paper.score import PaperBank, by_windows
-from trainer.train import train
 
 # Slots announced at a time. Scores do not depend on it; it bounds the memory of one call.
 SLOTS_A_CHANGE = 4096
@@ -90,11 +90,11 @@ class _Recorder:
     trainer: LiveTrainer | None = None
     alerts: dict[int, Alert] = field(default_factory=dict)
 
-    def tell(self, entry: Entry, verdict: Verdict, transition: Transition) -> None:
+    def tell(self, entry: Entry, stream_state: StreamState, transition: Transition) -> None:
         """One event, as it would be published."""
-        verdict.settle(transition)
+        stream_state.settle(transition)
         if transition.baseline and self.trainer is not None:
-            self.trainer.shifted(entry, verdict, transition)
+            self.trainer.shifted(entry, stream_state, transition)
         episode = transition.episode
         known = self.alerts.get(episode.anchor)
         self.alerts[episode.anchor] = Alert(
@@ -104,7 +104,7 @@ class _Recorder:
             peak=round(episode.peak, 3),
             severity=episode.severity,
             baseline=transition.baseline,
-            reason=wording.anomaly(entry.stream, transition, verdict.interval_ns / NS),
+            reason=wording.anomaly(entry.stream, transition, stream_state.interval_ns / NS),
         )
 
 
@@ -154,7 +154,7 @@ def replay(
     rules = by_windows(settings, settings.paper_stride) if settings.profile == "paper" else settings
     judge = Judge(bank, rules, {})
     entry = _entry(series, bank.context + settings.slack, rows.start if live else 0, history if live else None)
-    verdict = Verdict(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
+    stream_state = StreamState(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
         np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
@@ -164,26 +164,26 @@ def replay(
     recorder = _Recorder(series.first_slot + series.train_end, trainer)
     step = LOOK_EVERY if live else SLOTS_A_CHANGE
     if trainer is not None:
-        trainer.work(entry, verdict)
+        trainer.work(entry, stream_state)
     for seq, at in enumerate(range(series.train_end, len(series.values_SC), step), 2):
         stop = min(at + step, len(series.values_SC))
         begin = time.process_time()
         entry.take(_change(series, seq, at, stop, entry.interval_ns))
-        job = judge.job(entry, verdict)
-        if job is not None:
-            judge.run([job], recorder.tell)
+        judgement = judge.judgement(entry, stream_state)
+        if judgement is not None:
+            judge.run([judgement], recorder.tell)
         made.score_s += time.process_time() - begin
-        if job is not None:
-            _record(made, recorder, job)
+        if judgement is not None:
+            _record(made, recorder, judgement)
         if trainer is not None:
-            trainer.work(entry, verdict)
-    incident = verdict.state.incident
+            trainer.work(entry, stream_state)
+    incident = stream_state.tracker.incident
     if incident is not None:  # still open: its newest revision may be some slots old
         recorder.alerts[incident.anchor].end = incident.last() - recorder.first
     if trainer is not None:
         made.gate, made.student_bytes, made.fit_s = trainer.reason, trainer.student_bytes, trainer.fit_s
         made.fits, made.updates = trainer.fits, trainer.updates
-    made.asks, made.asked = bank.asking() > 0, judge.teacher_windows
+    made.asks, made.asked = bank.with_teacher() > 0, judge.teacher_windows
     made.alerts = [recorder.alerts[anchor] for anchor in sorted(recorder.alerts)]
     if settings.profile == "product":  # the paper ranks by its score alone
         made.rank_K = sustained(made.rank_K)
@@ -209,9 +209,9 @@ def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None) 
         by = "scored by the generic prior" if settings.warming else "not scored"
         return bank, f"not fitted, {by}: {history.points} slots with data are fewer than {settings.min_slots}", 0
     trained = train([history], teacher, settings)
-    ref, student, size = shelved(trained, history.stream)
+    ref, student, size = through_store(trained, history.stream)
     bank.put([(ref, student)])
-    return bank, trained.verdicts[0].reason, size
+    return bank, trained.results[0].reason, size
 
 
 def _entry(series: Series, keep: int, start: int, capacity: int | None) -> Entry:
@@ -221,22 +221,24 @@ def _entry(series: Series, keep: int, start: int, capacity: int | None) -> Entry
     return Entry(series.name, tail, keep, ring.header.hi)
 
 
-def _change(series: Series, seq: int, start: int, stop: int, interval_ns: int) -> Change:
+def _change(series: Series, seq: int, start: int, stop: int, interval_ns: int) -> WindowChange:
     """Rows start..stop of the series, as the streamer announces them."""
     values_NC = series.values_SC[start:stop]
     data = int(np.isfinite(values_NC).any(1).sum())
     first = series.first_slot + start
-    return Change(seq, GRID_VERSION, first, values_NC, interval_ns, series.phase_ns, (start, stop - 1), 0, 0, data)
+    return WindowChange(
+        seq, GRID_VERSION, first, values_NC, interval_ns, series.phase_ns, (start, stop - 1), 0, 0, data
+    )
 
 
-def _record(made: Replayed, recorder: _Recorder, job: Job) -> None:
-    for piece in job.pieces:
+def _record(made: Replayed, recorder: _Recorder, judgement: Judgement) -> None:
+    for piece in judgement.pieces:
         score = piece.score
         if score is None or not score.views:
             continue
         at = np.asarray(piece.slots) - recorder.first
         # as in the judge: a slot without data is no evidence
-        there_K = job.entry.present(piece.slots[0], piece.slots[-1])[:: piece.slots.step]
+        there_K = judgement.entry.present(piece.slots[0], piece.slots[-1])[:: piece.slots.step]
         made.surprise_K[at] = np.where(there_K, score.surprise_K, np.nan)
         made.rank_K[at] = np.where(there_K, score.rank_K, np.nan)
         loudest_K = np.nan_to_num(score.channel_KC, nan=-1.0).argmax(1)

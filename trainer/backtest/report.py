@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.backtest.metrics import LATENCIES, precision_recall
-from trainer.train import PASSED
+from trainer.fit.run import PASSED
 
 Row = dict[str, Any]
 # Beyond this many series only the summary is shown, and the series with an error.
@@ -32,8 +32,8 @@ def summarise(rows: Sequence[Row], latency: int) -> dict[str, Any]:
     labelled = [row for row in good if row["events"]]
     hits, events = sum(row["hits"] for row in labelled), sum(row["events"] for row in labelled)
     false = sum(row["false_alerts"] for row in labelled)
-    told = sum(row["alerts"] for row in labelled)
-    precision, recall, f1 = precision_recall(told - false, false, hits, events)
+    published = sum(row["alerts"] for row in labelled)
+    precision, recall, f1 = precision_recall(published - false, false, hits, events)
     slots = sum(row["slots"] for row in good)
     seconds = sum(row["score_s"] for row in good)
     delays = [delay for row in good for delay in row["delays"]]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 from streamer.errors import AnomalyLLMError
-from streamer.logs import configure_logs
+from streamer.host.logs import configure_logs
 from trainer.backtest.series import Series
 from trainer.backtest.sources import Item
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from detector.workersettings import WorkerSettings
+from detector.live.settings import WorkerSettings
 from streamer.settings import StreamerSettings
 from trainer.paper.settings import PaperSettings
 from trainer.settings import TrainerSettings

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import torch
 
-from detector.teacher import Teacher, load_teacher
+from detector.model.teacher import Teacher, load_teacher
 from trainer.backtest.metrics import LATENCIES, areas, buffer_of, events, rounded
 from trainer.backtest.replay import learnt, replay
 from trainer.backtest.series import Series
@@ -87,7 +87,7 @@ class Task:
         )  # fmt: skip
         count, start = len(made.surprise_K), series.train_end
         buffer = buffer_of(series.values_SC[:start])
-        told = events(made.alerts, series.test_labels_K, count)
+        published = events(made.alerts, series.test_labels_K, count)
         row: dict[str, Any] = {
             "slots": count,
             "channels": series.values_SC.shape[1],
@@ -105,14 +105,14 @@ class Task:
             "wall_s": round(time.perf_counter() - begun, 3),
             "unscored": int((made.surprise_K != made.surprise_K).sum()),
             "vus_buffer": buffer,
-            **{f"event_{name}": getattr(told, name) for name in ("precision", "recall", "f1")},
-            "events": told.events,
-            "hits": told.hits,
-            "alerts": told.alerts,
-            "false_alerts": told.false_alerts,
-            "false_alerts_per_10k": round(told.false_alerts_per_10k, 4),
-            "delays": told.delays,
-            "delay_points": float(median(told.delays)) if told.delays else None,
+            **{f"event_{name}": getattr(published, name) for name in ("precision", "recall", "f1")},
+            "events": published.events,
+            "hits": published.hits,
+            "alerts": published.alerts,
+            "false_alerts": published.false_alerts,
+            "false_alerts_per_10k": round(published.false_alerts_per_10k, 4),
+            "delays": published.delays,
+            "delay_points": float(median(published.delays)) if published.delays else None,
             "alert_list": [asdict(alert) for alert in made.alerts],
         }
         for latency in LATENCIES:

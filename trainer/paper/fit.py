@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from detector import calibration
+from detector.model import calibration
 from streamer.contracts import ModelRef
-from trainer.histories import History
+from trainer.fit.histories import History
+from trainer.fit.scaling import robust
 from trainer.paper.learn import learn
 from trainer.paper.model import PaperModel, gap
 from trainer.paper.settings import PaperSettings
 from trainer.paper.trunk import load_trunk
 from trainer.paper.windows import Norm, standardised, usable, windows
-from trainer.scaling import robust
 
 VERSION = "paper"
 HELD_BACK = 0.2  # share of the training part in which is measured what is normal
@@ -35,7 +35,7 @@ class Fitted:
 
     model: PaperModel
     norm: Norm
-    cal_X: Tensor  # one calibrator, see detector.calibration
+    cal_X: Tensor  # one calibrator, see detector.model.calibration
     ref: ModelRef
     size: int  # bytes of what was learnt
     losses: list[float]  # of every step

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from detector import calibration
-from detector.views import Segment, SegmentScore, View, unscored
-from detector.workersettings import WorkerSettings
+from detector.live.settings import WorkerSettings
+from detector.model import calibration
+from detector.model.scores import Segment, SegmentScore, ViewName, unscored
 from streamer.contracts import ModelRef
 from trainer.paper.fit import CHUNK, VERSION, Fitted
 from trainer.paper.model import gap
@@ -26,7 +26,7 @@ def by_windows(settings: WorkerSettings, held: int) -> WorkerSettings:
 
 
 class PaperBank:
-    """Scores one stream's segments (a `detector.judge.Bank`).
+    """Scores one stream's segments (a `detector.live.judge.Bank`).
 
     Windows end at slots whose number is a multiple of `paper_stride`, whatever the segments: a score does not depend
     on how the slots come. A slot in between has the score of the newest window that has ended.
@@ -38,7 +38,7 @@ class PaperBank:
         self._length, self._stride = settings.paper_window, settings.paper_stride
         self.context = self._length + self._stride - 1
 
-    def asking(self) -> int:
+    def with_teacher(self) -> int:
         """Every window goes to the teacher."""
         return 1
 
@@ -71,7 +71,7 @@ class PaperBank:
         surprise_K = surprise_W[at_K]
         return replace(
             blank,
-            views=[View("paper", 0, self._length)],
+            views=[ViewName("paper", 0, self._length)],
             surprise_K=surprise_K,
             rank_K=surprise_K,
             channel_KC=surprise_K[:, None] * share_WC[at_K],

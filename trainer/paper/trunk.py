@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import nn
 
+from detector.model.teacher_weights import load_blocks, packaged, tiny_random
 from detector.settings import PACKAGED_TEACHER
-from detector.teacher_weights import load_blocks, packaged, tiny_random
 from trainer.paper.settings import PaperSettings
 
 # What Hugging Face's models call learned positions: GPT-2, OPT.

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from streamer.cli.root import build_app
 from streamer.errors import ConfigError
-from tests.trainer.backtest.made import waves, write_folder
+from testkit.waves import waves, write_folder
 
 
 def _run(*arguments: object) -> Any:

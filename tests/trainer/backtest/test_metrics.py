@@ -82,12 +82,12 @@ def test_events_hits_delays_and_false_alerts() -> None:
         _alert(890, 905, 892),  # hit, opened before it
         _alert(920, 930),  # the same event again: neither hit nor false
     ]
-    told = events(alerts, labels_K, len(labels_K))
-    assert (told.events, told.hits, told.alerts, told.false_alerts) == (3, 3, 5, 1)
-    assert told.delays == [7, 10, 0]
-    assert (told.precision, told.recall) == pytest.approx((0.8, 1.0))
-    assert told.f1 == pytest.approx(2 * 0.8 / 1.8)
-    assert told.false_alerts_per_10k == pytest.approx(1.0)
+    published = events(alerts, labels_K, len(labels_K))
+    assert (published.events, published.hits, published.alerts, published.false_alerts) == (3, 3, 5, 1)
+    assert published.delays == [7, 10, 0]
+    assert (published.precision, published.recall) == pytest.approx((0.8, 1.0))
+    assert published.f1 == pytest.approx(2 * 0.8 / 1.8)
+    assert published.false_alerts_per_10k == pytest.approx(1.0)
     late = events([_alert(511, 520)], labels_K, len(labels_K))
     assert (late.hits, late.false_alerts, late.f1) == (0, 1, 0.0)
 
@@ -95,22 +95,22 @@ def test_events_hits_delays_and_false_alerts() -> None:
 def test_one_alert_over_two_events_hits_both() -> None:
     labels_K = np.zeros(100, bool)
     labels_K[10:12] = labels_K[30:32] = True
-    told = events([_alert(11, 40)], labels_K, 100)
-    assert (told.hits, told.false_alerts, told.precision) == (2, 0, 1.0)
-    assert told.delays == [1, 0]
+    published = events([_alert(11, 40)], labels_K, 100)
+    assert (published.hits, published.false_alerts, published.precision) == (2, 0, 1.0)
+    assert published.delays == [1, 0]
 
 
 def test_without_labels_alerts_are_false_and_there_is_no_f1() -> None:
-    told = events([_alert(1, 2)], None, 1000)
-    assert (told.false_alerts, told.f1, told.precision, told.recall) == (1, None, None, None)
-    assert told.false_alerts_per_10k == pytest.approx(10.0)
+    published = events([_alert(1, 2)], None, 1000)
+    assert (published.false_alerts, published.f1, published.precision, published.recall) == (1, None, None, None)
+    assert published.false_alerts_per_10k == pytest.approx(10.0)
 
 
 def test_silence_has_no_precision() -> None:
     labels_K = np.zeros(100, bool)
     labels_K[10] = True
-    told = events([], labels_K, 100)
-    assert (told.precision, told.recall, told.f1) == (None, 0.0, 0.0)
+    published = events([], labels_K, 100)
+    assert (published.precision, published.recall, published.f1) == (None, 0.0, 0.0)
 
 
 def test_periods() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import trainer.backtest.replay as module
-from tests.trainer.backtest.made import BURST, TEST, TRAIN, settings_of, waves
+from testkit.waves import BURST, TEST, TRAIN, settings_of, waves
 from trainer.backtest.replay import Replayed, learnt, replay
 
 

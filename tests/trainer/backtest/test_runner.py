@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import trainer.backtest.task as module
-from tests.trainer.backtest.made import settings_of, waves, write_folder
+from testkit.waves import settings_of, waves, write_folder
 from trainer.backtest.runner import Row, longest_first, run
 from trainer.backtest.sources import Item, items_of
 from trainer.backtest.tables import Reading
@@ -19,9 +19,9 @@ def _items(folder: Path, count: int) -> list[Item]:
 
 
 def _run(items: list[Item], task: Task, jobs: int = 1) -> list[Row]:
-    told: list[int] = []
-    rows = run([(item, task) for item in items], jobs, lambda at, row: told.append(at))
-    assert sorted(told) == list(range(len(items)))
+    published: list[int] = []
+    rows = run([(item, task) for item in items], jobs, lambda at, row: published.append(at))
+    assert sorted(published) == list(range(len(items)))
     return rows
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainer.backtest.made import waves, write_folder
+from testkit.waves import waves, write_folder
 from trainer.backtest.series import SourceError
 from trainer.backtest.sources import items_of
 from trainer.backtest.tables import Reading

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector.teacher_weights import tiny_random
+from detector.model.teacher_weights import tiny_random
 from trainer.paper.learn import augmented, learn, loss_of
 from trainer.paper.model import PaperModel, PaperStudent, gap
 from trainer.paper.settings import PaperSettings

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import trainer.backtest.replay as module
-from detector.incidents import Rules, State, step
-from tests.trainer.backtest.made import BURST, TEST, TRAIN, settings_of, waves
+from detector.incidents.machine import Rules, Tracker, step
+from testkit.waves import BURST, TEST, TRAIN, settings_of, waves
 from trainer.backtest.replay import Replayed, replay
 from trainer.backtest.settings import BacktestSettings
 from trainer.paper.score import by_windows
@@ -52,7 +52,7 @@ def test_a_score_is_held_until_the_next_window(made: Replayed) -> None:
 def test_an_incident_opens_on_two_windows_of_three(tmp_path: Path, loud: list[int], opens: bool) -> None:
     settings = by_windows(_settings(tmp_path), STRIDE)
     rules = Rules(4.0, settings.open_hits, settings.open_window)
-    state = State()
+    state = Tracker()
     for slot in range(8 * STRIDE):
         step(state, rules, slot, 5.0 if slot // STRIDE in loud else 0.0, True)
     assert bool(state.incident or state.recent) == opens

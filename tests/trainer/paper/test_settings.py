@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from detector.teacher import TeacherError
+from detector.model.teacher import TeacherError
 from streamer.cli.root import build_app
 from streamer.errors import ConfigError
-from tests.trainer.backtest.made import settings_of, waves, write_folder
+from testkit.waves import settings_of, waves, write_folder
 from trainer.paper.trunk import load_trunk
 
 

@@ -1,0 +1,1 @@
+"""When surprise becomes an incident, what is remembered of it, and how it is worded."""

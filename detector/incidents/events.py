@@ -1,0 +1,110 @@
+"""Incidents as CloudEvents on `anomalies`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from detector.incidents import wording
+from detector.incidents.machine import Transition, incident_id
+from detector.incidents.record import NoData, StreamState
+from streamer.contracts import AnomalyEvent, ChannelShare, Incident, IncidentState, StreamSettings
+from streamer.timestamps import NS, format_ns
+
+# An incident this much older than the moment of writing was found in the past: nobody is to be woken for it.
+HISTORIC_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an event says beside the incident itself."""
+
+    source: str  # CloudEvents source: which deployment
+    partition: int
+    settings: StreamSettings
+    now_ns: int
+
+
+def anomaly_event(stream: str, stream_state: StreamState, transition: Transition, context: Context) -> AnomalyEvent:
+    """An anomaly's event out of a transition; its episode has evidence."""
+    episode, slot = transition.episode, transition.slot
+    evidence: dict[str, Any] = episode.evidence
+    interval_s = stream_state.interval_ns / NS
+    incident = _incident(
+        stream, stream_state, context, episode.anchor, episode.revision, transition.state, slot,
+        kind="anomaly",
+        severity=episode.severity,
+        started_at=format_ns(stream_state.slot_ns(episode.onset)),
+        ended_at=None if episode.ended is None else format_ns(stream_state.slot_ns(episode.ended)),
+        slots=episode.last() - episode.onset + 1,
+        score=round(episode.peak, 3),
+        tail_probability=10.0**-episode.peak,
+        threshold=round(episode.threshold + episode.stricter, 3),
+        channels=[ChannelShare(**channel) for channel in evidence["channels"]],
+        view=evidence["view"],
+        scale=evidence["scale"],
+        depth=evidence["depth"],
+        nearest_prototype=evidence["nearest"],
+        teacher_used=evidence["teacher"],
+        model_version=evidence["model"],
+        warming=evidence["warming"],
+        source_offsets=evidence["offsets"],
+        reason=wording.anomaly(stream, transition, interval_s),
+    )  # fmt: skip
+    return _event(incident, context)
+
+
+def no_data_event(
+    stream: str, stream_state: StreamState, silence: NoData, state: IncidentState, slot: int, context: Context
+) -> AnomalyEvent:
+    """A no-data incident's event; `slot` is the newest one without data, or the first with data again."""
+    slots = max(slot - silence.anchor + (state == "open"), 0)
+    seconds = slots * stream_state.interval_ns / NS
+    incident = _incident(
+        stream, stream_state, context, silence.anchor, silence.revision, state, slot,
+        kind="no_data",
+        severity="warning",
+        started_at=format_ns(stream_state.slot_ns(silence.anchor)),
+        ended_at=format_ns(stream_state.slot_ns(slot)) if state == "resolved" else None,
+        slots=slots,
+        score=0.0,
+        tail_probability=1.0,
+        threshold=0.0,
+        channels=[],
+        view="no_data",
+        scale=0,
+        depth=0,
+        reason=wording.silence(stream, seconds, slots, back=state == "resolved"),
+    )  # fmt: skip
+    return _event(incident, context)
+
+
+def _incident(
+    stream: str, stream_state: StreamState, context: Context, anchor: int, revision: int, state: IncidentState, slot: int,
+    **fields: Any,
+) -> Incident:  # fmt: skip
+    updated_ns = stream_state.slot_ns(slot)
+    return Incident(
+        incident_id=incident_id(stream, stream_state.grid_version, anchor, fields["kind"]),
+        revision=revision,
+        state=state,
+        stream=stream,
+        tenant=context.settings.tenant,
+        labels=context.settings.labels,
+        historic=context.now_ns - updated_ns > HISTORIC_S * NS,
+        updated_at=format_ns(updated_ns),
+        grid_version=stream_state.grid_version,
+        anchor_slot=anchor,
+        slot=slot,
+        source_partition=context.partition,
+        **fields,
+    )
+
+
+def _event(incident: Incident, context: Context) -> AnomalyEvent:
+    return AnomalyEvent(
+        id=f"{incident.incident_id}:{incident.revision}",
+        source=context.source,
+        type=f"anomalyllm.incident.{incident.state}",
+        subject=incident.stream,
+        time=incident.updated_at,
+        data=incident,
+    )

@@ -1,0 +1,342 @@
+"""When surprise becomes an incident, and when it ends: a state machine over scored slots.
+
+It knows no clock and no chance: the same slots with the same scores give the same transitions, however they are cut
+into batches. One call of `step` is one scored slot; almost all slots of almost all streams are `idle` and are never
+stepped (see `State.idle`).
+"""
+
+import math
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from streamer.contracts import IncidentState, Severity, StreamSettings
+
+# Any fixed value does; it makes ids of this project differ from other uuid5 ids of the same text.
+NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
+WEEK_NS = 7 * 86_400 * 10**9
+# Below, surprises are no tail any more (1 slot in 30), above they hardly grow (their cap is 12): nothing would alert.
+LOWEST, HIGHEST = 1.5, 11.0
+SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
+HYSTERESIS = 1.0  # an incident holds until slots are ten times as likely as the threshold
+DECADE = 1.0
+# A stream that alerts far more often than its dial allows is judged more strictly until it is calmer: openings are
+# remembered for as long as this many false ones are expected, and twice that and more raise what opens the next one.
+EXPECTED, PATIENCE = 2.0, 3.0
+REMEMBERED = 128  # openings at most: 1.4 decades
+SILENCED = 99.0  # a mute level that no surprise exceeds: a person has called it a false alarm
+# Tail probability a slot on normal data: 1e-8 is one false alert in 4 months at 10 Hz, 1e-6 one in 28 hours.
+SEVERITIES: tuple[tuple[float, Severity], ...] = ((8.0, "critical"), (6.0, "warning"))
+
+
+def budget_of(settings: StreamSettings, interval_ns: int) -> float:
+    """Expected false alerts in 10 000 slots of a stream with so many ns a slot, however the dial was set."""
+    if settings.alerts_per_week is None:
+        return settings.alert_budget
+    return settings.alerts_per_week * 10_000 * interval_ns / WEEK_NS
+
+
+def threshold_of(alert_budget: float) -> float:
+    """Surprise whose expected number of false alerts in 10 000 slots is `alert_budget`: 4.0 for 1.
+
+    Within LOWEST and HIGHEST, whatever the dial says: one alert a week at 1 000 Hz, or 100 a week of daily values,
+    ask for more than surprises can tell.
+    """
+    return min(max(-math.log10(alert_budget / 10_000), LOWEST), HIGHEST)
+
+
+def severity_of(surprise: float) -> Severity:
+    """By decades of the tail probability."""
+    return next((name for least, name in SEVERITIES if surprise >= least), "info")
+
+
+def incident_id(stream: str, grid_version: int, anchor: int, kind: str = "anomaly") -> str:
+    """Identity of an incident; the model has no part in it."""
+    suffix = "" if kind == "anomaly" else f"\n{kind}"
+    return str(uuid.uuid5(NAMESPACE, f"{stream}\n{grid_version}\n{anchor}{suffix}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How one stream is judged. `stride` is the distance of scored slots."""
+
+    threshold: float
+    open_hits: int = 2
+    open_window: int = 3
+    quiet: int = 10
+    update_every: int = 64
+    max_slots: int = 1024
+    stride: int = 1
+    fatigue: bool = True
+
+    @property
+    def memory(self) -> float:
+        """Slots in which EXPECTED false alerts are expected."""
+        return EXPECTED * math.pow(10.0, self.threshold)
+
+
+def closing(threshold: float) -> float:
+    """Slots below this are quiet. A low threshold (a large budget) is halved rather than taken below zero."""
+    return max(threshold - HYSTERESIS, threshold / 2)
+
+
+@dataclass(slots=True)
+class Episode:
+    """One incident. `anchor` (its identity) and `threshold` are fixed at the opening."""
+
+    anchor: int
+    onset: int  # first surprising slot
+    threshold: float  # of the dial …
+    peak: float
+    peak_slot: int
+    hot: int  # newest slot at or above the closing threshold
+    stricter: float = 0.0  # … and how many decades more it took
+    revision: int = 0
+    revised_peak: float = 0.0  # peak at the newest revision
+    length: int = 1  # scored slots since the opening
+    revise_at: int = 0  # length of the next periodic update
+    calm: int = 0  # scored slots in a row below the closing threshold
+    ended: int | None = None
+    retracted: bool = False
+    verdict: str | None = None  # what a person said of it
+    evidence: dict[str, Any] = field(default_factory=dict)  # of the peak slot, see evidence.py
+
+    @property
+    def severity(self) -> Severity:
+        """Follows the peak."""
+        return severity_of(self.peak)
+
+    def last(self) -> int:
+        """Its newest slot."""
+        return self.hot if self.ended is None else self.ended
+
+
+@dataclass(slots=True)
+class Tracker:
+    """All that the machine remembers of a stream."""
+
+    hits: list[int] = field(default_factory=list)  # surprising slots among the newest `open_window` scored ones
+    incident: Episode | None = None
+    recent: list[Episode] = field(default_factory=list)  # ended ones that late data may still reach
+    # peak of a new baseline (or SILENCED): nothing opens until quiet, a new model, or a surprise a decade above it
+    muted: float | None = None
+    calm: int = 0  # quiet slots in a row while muted
+    openings: list[int] = field(default_factory=list)  # anchors of the newest incidents, within `Rules.memory`
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is going on: a slot below the threshold changes nothing."""
+        return self.incident is None and not self.hits and self.muted is None
+
+
+def strictness(tracker: Tracker, rules: Rules, slot: int) -> float:
+    """Decades by which surprises must exceed the threshold: none up to two openings where two are expected.
+
+    It is what a rate of alerts above the dial's says of the tail, drawn towards the dial while alerts are few.
+    """
+    if not rules.fatigue:
+        return 0.0
+    recent = sum(slot - opened < rules.memory for opened in tracker.openings)
+    return max(0.0, math.log10((recent + PATIENCE) / (EXPECTED + PATIENCE)))
+
+
+class Transition(NamedTuple):
+    """One event to tell. `episode` is the machine's own object: read it before the next step."""
+
+    state: IncidentState
+    episode: Episode
+    slot: int
+    baseline: bool = False
+
+
+def step(tracker: Tracker, rules: Rules, slot: int, surprise: float, counts: bool) -> Transition | None:
+    """One scored slot.
+
+    Args:
+        surprise: NaN when the slot could not be scored; that is no evidence, hence quiet.
+        counts: direction, floors and pauses let the slot count.
+    """
+    value = surprise if counts and surprise == surprise else 0.0
+    if tracker.incident is not None:
+        return _during(tracker, tracker.incident, rules, slot, value)
+    stricter = strictness(tracker, rules, slot)
+    threshold = rules.threshold + stricter
+    if tracker.muted is not None:
+        tracker.calm = tracker.calm + 1 if value < closing(threshold) else 0
+        if tracker.calm >= rules.quiet:
+            tracker.muted, tracker.calm = None, 0
+        else:
+            threshold = max(threshold, tracker.muted + DECADE)
+    tracker.hits = [hit for hit in tracker.hits if slot - hit < rules.open_window * rules.stride]
+    if value < threshold:
+        return None
+    tracker.hits.append(slot)
+    if len(tracker.hits) < rules.open_hits and value < threshold + SURE:
+        return None
+    episode = Episode(
+        anchor=slot, onset=tracker.hits[0], threshold=rules.threshold, peak=value, peak_slot=slot, hot=slot,
+        stricter=stricter, revised_peak=value, revise_at=rules.update_every,
+    )  # fmt: skip
+    tracker.openings = [*(at for at in tracker.openings if slot - at < rules.memory), slot][-REMEMBERED:]
+    tracker.incident, tracker.hits, tracker.muted, tracker.calm = episode, [], None, 0
+    return Transition("open", episode, slot)
+
+
+def _during(tracker: Tracker, episode: Episode, rules: Rules, slot: int, value: float) -> Transition | None:
+    before = episode.severity
+    episode.length += 1
+    if value > episode.peak:
+        episode.peak, episode.peak_slot = value, slot
+    if value >= closing(episode.threshold + episode.stricter):
+        episode.hot, episode.calm = slot, 0
+    else:
+        episode.calm += 1
+    if episode.calm >= rules.quiet:
+        return end(tracker, slot)
+    if slot - episode.onset >= rules.max_slots:
+        tracker.muted = episode.peak
+        return end(tracker, slot)._replace(baseline=True)
+    periodic = episode.length >= episode.revise_at
+    if periodic:
+        episode.revise_at *= 2
+    if not (periodic or episode.severity != before or episode.peak >= episode.revised_peak + DECADE):
+        return None
+    return revise(episode, "update", slot)
+
+
+def revise(episode: Episode, state: IncidentState, slot: int) -> Transition:
+    """A further revision."""
+    episode.revision += 1
+    episode.revised_peak = episode.peak
+    return Transition(state, episode, slot)
+
+
+def end(tracker: Tracker, slot: int) -> Transition:
+    """Resolve the open incident; it stays within reach of late data."""
+    episode = tracker.incident
+    assert episode is not None
+    episode.ended = episode.hot
+    tracker.recent.append(episode)
+    tracker.incident, tracker.hits = None, []
+    return revise(episode, "resolved", slot)
+
+
+def forget_before(tracker: Tracker, slot: int) -> list[Episode]:
+    """Drop ended incidents that no late point can reach any more, and return them."""
+    gone = [episode for episode in tracker.recent if episode.last() < slot]
+    tracker.recent = [episode for episode in tracker.recent if episode.last() >= slot]
+    return gone
+
+
+class Scored(NamedTuple):
+    """One slot for `rejudge`."""
+
+    slot: int
+    surprise: float
+    counts: bool
+
+
+def rejudge_from(tracker: Tracker, rules: Rules, first: int, lowest: int) -> int | None:
+    """First slot to score again when `first` was overwritten, None when nothing can be judged again.
+
+    It reaches back over every incident that the change may touch. `lowest` is the earliest slot whose windows are
+    still at hand; an incident that began before it stands, and only what follows it is judged again.
+    """
+    if tracker.muted is not None:
+        return None
+    back = (rules.open_window - 1) * rules.stride
+    start = first - back
+    known = sorted([*tracker.recent, *([tracker.incident] if tracker.incident else [])], key=lambda e: -e.last())
+    for episode in known:
+        over = episode is tracker.incident or episode.last() >= start
+        if over:
+            if episode.onset - back < lowest or episode.verdict is not None:
+                if episode is tracker.incident:
+                    return None
+                return max(start, episode.last() + 1)
+            start = min(start, episode.onset - back)
+    return max(start, lowest)
+
+
+def rejudge(
+    tracker: Tracker, rules: Rules, scored: Iterable[Scored], evidence: Callable[[int], dict[str, Any]]
+) -> list[Transition]:
+    """Judge slots again that were judged before (`rejudge_from` up to the last one), after late data.
+
+    Returns transitions to be told in this order, each with a copy of its episode; `evidence` gives the reason of a
+    slot. `state` is brought to what it would be had the data come in time, except that incidents keep their
+    identity: what changed is `revised`, what no longer holds `retracted`, what was missed opens now.
+    """
+    rows = list(scored)
+    if not rows:
+        return []
+    start, slot = rows[0].slot, rows[-1].slot
+    known = [e for e in [*tracker.recent, *([tracker.incident] if tracker.incident else [])] if e.onset >= start]
+    if tracker.incident is not None:
+        rules = replace(rules, threshold=tracker.incident.threshold)
+    earlier = [at for at in tracker.openings if at < start]
+    trial = Tracker(openings=earlier)
+    for row in rows:
+        step(trial, rules, *row)
+    found = [*trial.recent, *([trial.incident] if trial.incident else [])]
+    published: list[Transition] = []
+    result: list[Episode] = [e for e in tracker.recent if e.onset < start]
+    for episode in known:
+        match = next((f for f in found if f.onset <= episode.last() and episode.onset <= f.last()), None)
+        if match is not None:
+            found.remove(match)
+            change = _change(episode, match)
+            _adopt(episode, match, evidence)
+        else:
+            change = None if episode.retracted or episode.verdict else "retracted"
+            episode.retracted = True
+            if episode.ended is None:
+                episode.ended = episode.hot
+        if change:
+            published.append(_copied(revise(episode, change, slot)))
+        result.append(episode)
+    for episode in found:
+        episode.revision, episode.evidence = 0, evidence(episode.peak_slot)
+        published.append(Transition("open", replace(episode, ended=None), episode.anchor))
+        if episode.ended is not None:
+            published.append(_copied(revise(episode, "resolved", slot)))
+        result.append(episode)
+    tracker.recent = [e for e in result if e.ended is not None]
+    tracker.incident = next((e for e in result if e.ended is None), None)
+    tracker.hits = trial.hits
+    again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
+    tracker.openings = [*earlier, *again][-REMEMBERED:]
+    return published
+
+
+def _change(old: Episode, new: Episode) -> IncidentState | None:
+    if old.verdict is not None:
+        return None
+    if old.ended is None and new.ended is not None:
+        return "resolved"
+    same = (
+        not old.retracted
+        and old.ended == new.ended
+        and old.onset == new.onset
+        and old.peak_slot == new.peak_slot
+        and abs(old.peak - new.peak) < 0.5 * DECADE
+        and old.severity == new.severity
+    )
+    return None if same else "revised"
+
+
+def _copied(transition: Transition) -> Transition:
+    return transition._replace(episode=replace(transition.episode))
+
+
+def _adopt(old: Episode, new: Episode, evidence: Callable[[int], dict[str, Any]]) -> None:
+    """Take over what the new judgement found; identity, revision and what people said stay."""
+    if old.verdict is not None:
+        return
+    if old.peak_slot != new.peak_slot or old.peak != new.peak:
+        old.evidence = evidence(new.peak_slot)
+    old.onset, old.peak, old.peak_slot, old.hot = new.onset, new.peak, new.peak_slot, new.hot
+    old.length, old.revise_at, old.calm, old.ended = new.length, new.revise_at, new.calm, new.ended
+    old.stricter = new.stricter
+    old.retracted = False

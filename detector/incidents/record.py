@@ -1,0 +1,135 @@
+"""What the detector remembers of a stream in Redis, beside the window: incidents, exclusions, training asked for."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import redis.asyncio
+
+from detector.incidents.machine import Episode, Tracker, Transition, forget_before, incident_id
+from detector.training.due import PendingRequest
+from streamer.windows.keys import Keys
+
+# Ranges kept for training requests; the ring holds few of the older ones any more.
+MAX_EXCLUDED = 64
+# Incidents kept for what people say of them the next morning: 2 KB of JSON a stream that alerts that often.
+MAX_PAST = 64
+
+
+@dataclass(slots=True)
+class NoData:
+    """An open no-data incident."""
+
+    anchor: int  # the slot after the stream's last one
+    since_ms: int  # record time of the newest point before the silence
+    revision: int = 0
+
+
+@dataclass(slots=True)
+class StreamState:
+    """State of one stream, valid for one grid version."""
+
+    grid_version: int
+    interval_ns: int
+    phase_ns: int
+    scored: int  # newest slot judged (or passed over: history, or no student and `warming` switched off)
+    tracker: Tracker = field(default_factory=Tracker)
+    no_data: NoData | None = None
+    model: str | None = None  # version in force …
+    model_since: int = 0  # … from this slot
+    exclude: list[tuple[int, int]] = field(default_factory=list)  # slots never to learn from, inclusive
+    pending: PendingRequest | None = None
+    warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
+    past: list[tuple[int, int, int]] = field(default_factory=list)  # anchor, first and last slot of settled incidents
+
+    @property
+    def judged(self) -> bool:
+        """Whether `scored` says what was judged: until then slots were only passed over."""
+        return self.model is not None or self.warming
+
+    def slot_ns(self, slot: int) -> int:
+        """The slot's centre in ns since 1970."""
+        return slot * self.interval_ns + self.phase_ns
+
+    def dumps(self) -> bytes:
+        """JSON, as stored."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def loads(cls, raw: bytes) -> "StreamState":
+        """Read a stored verdict back."""
+        body: dict[str, Any] = orjson.loads(raw)
+        tracker = body["tracker"]
+        tracker["incident"] = Episode(**tracker["incident"]) if tracker["incident"] else None
+        tracker["recent"] = [Episode(**episode) for episode in tracker["recent"]]
+        body["tracker"] = Tracker(**tracker)
+        body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
+        body["pending"] = PendingRequest(**body["pending"]) if body["pending"] else None
+        body["exclude"] = [(first, last) for first, last in body["exclude"]]
+        body["past"] = [(anchor, first, last) for anchor, first, last in body.get("past", ())]
+        return cls(**body)
+
+    def settle(self, transition: Transition) -> None:
+        """An ended incident: what was critical or a person has confirmed is never learnt from, unless it is the new normal.
+
+        The rest is: what a stream does again and again is its habit, and a student that has seen only what lies
+        between finds it more surprising each time (docs/decisions/015).
+        """
+        episode = transition.episode
+        if transition.state != "resolved" or transition.baseline or episode.verdict == "false_alarm":
+            return
+        if episode.severity == "critical" or episode.verdict is not None:
+            self.exclude_range(episode.onset, episode.last())
+
+    def forget_before(self, slot: int) -> None:
+        """Of ended incidents that no late point can reach any more only the place is kept."""
+        gone = [(episode.anchor, episode.onset, episode.last()) for episode in forget_before(self.tracker, slot)]
+        self.past = [*self.past, *gone][-MAX_PAST:]
+
+    def exclude_range(self, first: int, last: int) -> None:
+        """Never learn from these slots; overlapping and neighbouring ranges become one."""
+        merged: list[tuple[int, int]] = []
+        for low, high in sorted([*self.exclude, (first, last)]):
+            if merged and low <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            else:
+                merged.append((low, high))
+        self.exclude = merged[-MAX_EXCLUDED:]
+
+    def allow_range(self, first: int, last: int) -> None:
+        """Learn from these slots after all."""
+        parts = [
+            part for low, high in self.exclude for part in ((low, min(high, first - 1)), (max(low, last + 1), high))
+        ]
+        self.exclude = [(low, high) for low, high in parts if low <= high]
+
+    def find(self, stream: str, wanted: str) -> Episode | None:
+        """The open or recent incident with this id."""
+        incident = self.tracker.incident
+        for episode in [*self.tracker.recent, *([incident] if incident else [])]:
+            if incident_id(stream, self.grid_version, episode.anchor) == wanted:
+                return episode
+        return None
+
+    def span(self, stream: str, wanted: str) -> tuple[int, int] | None:
+        """First and last slot of the incident with this id, as long as it is remembered."""
+        episode = self.find(stream, wanted)
+        if episode is not None:
+            return episode.onset, episode.last()
+        spans = {incident_id(stream, self.grid_version, anchor): (first, last) for anchor, first, last in self.past}
+        return spans.get(wanted)
+
+
+async def read_states(
+    client: redis.asyncio.Redis, keys: Keys, shards: Mapping[str, int], streams: Iterable[str]
+) -> dict[str, StreamState]:
+    """Verdicts of the streams that have one, in one round trip. `shards` maps a stream to its shard."""
+    names = list(streams)
+    if not names:
+        return {}
+    pipe = client.pipeline(transaction=False)
+    for stream in names:
+        pipe.get(keys.verdict(shards[stream], stream))
+    rows = await pipe.execute()
+    return {stream: StreamState.loads(raw) for stream, raw in zip(names, rows, strict=True) if raw is not None}

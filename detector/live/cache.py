@@ -1,0 +1,219 @@
+"""The newest slots of every stream, in memory: what the bank sees.
+
+A stream's rows lie one after another in a buffer with room behind them, so that its context is a view and a new
+slot is one small copy. Redis is read only when the cache cannot know: first sight, a gap in the sequence numbers,
+a new grid, or the first live slots after history. Shapes: N changed slots, S slots, C channels.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from streamer.windows.header import StreamState
+from streamer.windows.ring import StreamWindow
+from streamer.windows.wire import FLAG_HISTORY, WindowBatch
+
+# Room for new rows behind the kept ones: the larger, the rarer they are moved to the front.
+ROOM = 256
+
+
+class WindowChange(NamedTuple):
+    """One stream's change out of a `windows` message."""
+
+    seq: int
+    grid_version: int
+    first: int
+    values_NC: np.ndarray
+    interval_ns: int
+    phase_ns: int
+    offsets: tuple[int, int]
+    seen_ms: int
+    flags: int
+    data: int  # slots with any data among the changed ones
+
+    @property
+    def last(self) -> int:
+        """Its newest slot."""
+        return self.first + len(self.values_NC) - 1
+
+
+class Entry:
+    """Window of one stream; slots `base..hi` are in the buffer, NaN where nothing arrived."""
+
+    __slots__ = (
+        "base", "buffer_SC", "capacity", "channels", "filled", "grid_version", "hi", "history", "history_hi",
+        "interval_ns", "keep", "late_from", "look_at", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state", "stream",
+    )  # fmt: skip
+
+    def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
+        """`keep` slots stay in memory at least; those up to `scored` have been judged."""
+        self.stream = stream
+        self.keep = keep
+        self.scored = scored
+        self.late_from: int | None = None  # earliest judged slot that has changed since
+        self.offsets = (-1, -1)
+        self.seen_ms = 0
+        self.history_hi = -1
+        self.look_at = 0  # newest slot from which to think about training again
+        self.history = False  # the newest change was written by mode=history
+        self.grid_version = -1
+        self.filled = 0  # slots with data in the stream's whole ring (an estimate for what was not read)
+        self.load(window)
+
+    def load(self, window: StreamWindow) -> None:
+        """Take everything from Redis; nothing at or below the header's `history_hi` is ever judged."""
+        header, values_SC = window
+        known = 0
+        if self.filled and header.grid_version == self.grid_version:
+            self._compare(header.lo, values_SC)
+            known = self.filled
+        self.grid_version = header.grid_version
+        self.interval_ns, self.phase_ns = header.interval_ns, header.phase_ns
+        self.channels, self.capacity = list(header.channels), header.capacity
+        self.state: StreamState = header.state
+        self.seq, self.hi, self.base = header.seq, header.hi, header.lo
+        self.seen_ms = max(self.seen_ms, header.last_seen_ms)
+        self.history_hi = max(self.history_hi, header.history_hi)
+        self.scored = max(self.scored, header.history_hi)
+        self.buffer_SC = np.full((len(values_SC) + ROOM, len(self.channels)), np.nan, np.float32)
+        self.buffer_SC[: len(values_SC)] = values_SC
+        # Of slots that were not read only the points are known: those ever applied, channels one by one.
+        applied = header.points // max(len(self.channels), 1) if len(values_SC) >= self.keep else 0
+        self.filled = min(max(known, applied, int(_present(values_SC).sum())), self.capacity)
+
+    def note_seen(self, change: WindowChange) -> None:
+        """Note a change whose data came from Redis already."""
+        self.offsets = change.offsets
+        self.history = bool(change.flags & FLAG_HISTORY)
+
+    def needs_redis(self, change: WindowChange) -> bool:
+        """Whether `take` would not be enough."""
+        return (
+            change.grid_version != self.grid_version
+            or change.seq > self.seq + 1
+            # what came in one batch with the last of the history is history, too: only the header knows
+            or (self.history and not change.flags & FLAG_HISTORY)
+            # a hole longer than the window: the ring's bounds bound the buffer
+            or change.first > self.hi + self.keep
+        )
+
+    def take(self, change: WindowChange) -> bool:
+        """Apply a change; False when it is an old one (its data are in the cache already)."""
+        if change.seq <= self.seq:
+            return False
+        self.seq = change.seq
+        self.offsets, self.seen_ms = change.offsets, max(change.seen_ms, self.seen_ms)
+        first, last, values_NC = change.first, change.last, change.values_NC
+        if first <= self.hi:
+            first, values_NC = self._overwrite(first, values_NC)
+        if last > self.hi:
+            self._append(first, values_NC)
+            # Counters come with the slots before them, told again: only what is new counts.
+            data = change.data if first == change.first else int(_present(values_NC).sum())
+            self.filled = min(self.filled + data, self.capacity)
+        self.history = bool(change.flags & FLAG_HISTORY)
+        if self.history:
+            self.history_hi = max(self.history_hi, last)
+            self.scored = max(self.scored, last)
+        return True
+
+    def _append(self, first: int, values_NC: np.ndarray) -> None:
+        last = first + len(values_NC) - 1
+        if last - self.base >= len(self.buffer_SC):
+            self._move(last)
+        gap = self.hi + 1 - self.base, first - self.base
+        if gap[1] > gap[0]:
+            self.buffer_SC[max(gap[0], 0) : gap[1]] = np.nan
+        self.buffer_SC[first - self.base : last - self.base + 1] = values_NC
+        self.hi = last
+
+    def _move(self, last: int) -> None:
+        """Keep what the next scores need, at the front of a buffer with room up to `last` and more."""
+        base = max(self.base, min(self.hi + 1, self.scored + 1, last) - self.keep)
+        rows = last - base + 1 + ROOM
+        if self.hi < base:  # a hole longer than the window
+            buffer_SC = np.full((rows, len(self.channels)), np.nan, np.float32)
+        else:
+            buffer_SC = np.empty((rows, len(self.channels)), np.float32)
+            buffer_SC[: self.hi - base + 1] = self.buffer_SC[base - self.base : self.hi - self.base + 1]
+        self.buffer_SC, self.base = buffer_SC, base
+
+    def _overwrite(self, first: int, values_NC: np.ndarray) -> tuple[int, np.ndarray]:
+        """Write the part at or below `hi`; returns the rest."""
+        inside = min(self.hi - first + 1, len(values_NC))
+        self._compare(first, values_NC[:inside])
+        skip = max(self.base - first, 0)
+        if skip < inside:
+            self.buffer_SC[first + skip - self.base : first + inside - self.base] = values_NC[skip:inside]
+        return first + inside, values_NC[inside:]
+
+    def _compare(self, first: int, values_NC: np.ndarray) -> None:
+        """Note the earliest judged slot whose values differ from the ones in the buffer."""
+        low, high = max(first, self.base), min(first + len(values_NC) - 1, self.hi, self.scored)
+        if high < low:
+            return
+        new_NC = values_NC[low - first : high - first + 1]
+        old_NC = self.buffer_SC[low - self.base : high - self.base + 1]
+        differs_N = ~((new_NC == old_NC) | (np.isnan(new_NC) & np.isnan(old_NC))).all(1)
+        if differs_N.any():
+            slot = low + int(differs_N.argmax())
+            self.late_from = slot if self.late_from is None else min(slot, self.late_from)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that the stream has ever sent is in memory: nothing was dropped, left in Redis or overwritten."""
+        return self.hi - self.base + 1 < min(self.keep, self.capacity)
+
+    def lowest(self, context: int) -> int:
+        """Earliest slot whose whole context is in memory."""
+        return self.base + context - 1
+
+    def segment(self, first: int, last: int, context: int) -> np.ndarray:
+        """Rows to score slots first..last: float32 (context − 1 + slots, C), NaN before the window's beginning."""
+        begin = first - context + 1
+        if begin >= self.base:
+            return self.buffer_SC[begin - self.base : last - self.base + 1]
+        missing = min(self.base - begin, last - begin + 1)
+        rows_SC = np.full((last - begin + 1, len(self.channels)), np.nan, np.float32)
+        rows_SC[missing:] = self.buffer_SC[: max(last - self.base + 1, 0)]
+        return rows_SC
+
+    def row(self, slot: int) -> np.ndarray:
+        """Values of one slot (C,), NaN outside the buffer."""
+        if not self.base <= slot <= self.hi:
+            return np.full(len(self.channels), np.nan, np.float32)
+        row_C: np.ndarray = self.buffer_SC[slot - self.base]
+        return row_C
+
+    def present(self, first: int, last: int) -> np.ndarray:
+        """Which slots first..last (in the buffer) have any data, bool (S,)."""
+        return _present(self.buffer_SC[first - self.base : last - self.base + 1])
+
+    def slot_ns(self, slot: int) -> int:
+        """The slot's centre in ns since 1970."""
+        return slot * self.interval_ns + self.phase_ns
+
+
+def window_changes(batch: WindowBatch) -> Iterator[tuple[str, WindowChange]]:
+    """The changes of one message, in order."""
+    bounds = batch.bounds()
+    column = {name: values.tolist() for name, values in batch.columns.items()}
+    finite = np.concatenate([[0], np.cumsum(np.isfinite(batch.values))])
+    numbers_N = finite[bounds[1:]] - finite[bounds[:-1]]
+    edges = bounds.tolist()
+    rows = zip(
+        batch.streams, column["seq"], column["grid_version"], column["channels"], column["first_slot"],
+        column["slots"], column["interval_ns"], column["phase_ns"], column["first_offset"], column["last_offset"],
+        column["seen_ms"], column["flags"], edges[:-1], edges[1:], numbers_N.tolist(), strict=True,
+    )  # fmt: skip
+    for stream, seq, grid, channels, first, slots, interval, phase, low, high, seen, flags, at, to, numbers in rows:
+        values_NC = batch.values[at:to].reshape(slots, channels)
+        # one slot has data when it has a number, a full block everywhere; only blocks with gaps are looked at
+        data = min(numbers, slots) if slots == 1 or numbers == to - at else int(_present(values_NC).sum())
+        yield stream, WindowChange(seq, grid, first, values_NC, interval, phase, (low, high), seen, flags, data)
+
+
+def _present(values_SC: np.ndarray) -> np.ndarray:
+    there_S: np.ndarray = np.isfinite(values_SC).any(1)
+    return there_S

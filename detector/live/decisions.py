@@ -1,0 +1,122 @@
+"""What one turn of the worker decides, partition by partition: verdicts to write and messages to send."""
+
+import time
+
+from detector.incidents.events import Context, anomaly_event, no_data_event
+from detector.incidents.machine import Transition, end
+from detector.incidents.record import NoData, StreamState
+from detector.live.outbox import Message, Outbox
+from detector.live.settings import WorkerSettings
+from detector.live.streams import OwnedStreams
+from streamer.contracts import (
+    AnomalyEvent,
+    IncidentState,
+    StreamSettings,
+    TrainingRequest,
+)
+from streamer.timestamps import format_ns
+from streamer.windows.keys import Keys
+from streamer.windows.ledger import Ops
+
+
+class PartitionDecisions:
+    """One partition's share."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.touched: set[str] = set()
+        self.deleted: set[str] = set()
+
+
+class Decisions:
+    """Collects; writes nothing."""
+
+    def __init__(self, settings: WorkerSettings, streams: OwnedStreams) -> None:
+        self.parts: dict[int, PartitionDecisions] = {}
+        self.alerts = 0  # incidents opened
+        self._settings = settings
+        self._streams = streams
+        self._now_ns = time.time_ns()
+
+    def part(self, stream: str) -> PartitionDecisions:
+        """The share of the stream's home partition."""
+        return self.parts.setdefault(self._streams.partition(stream), PartitionDecisions())
+
+    def touch(self, stream: str) -> None:
+        """Write the stream's verdict."""
+        self.part(stream).touched.add(stream)
+
+    def delete(self, stream: str) -> None:
+        """Remove the stream's verdict, and tell everybody to forget its model."""
+        self.part(stream).deleted.add(stream)
+        self.part(stream).touched.discard(stream)
+        self._add(stream, Message(self._settings.topic("models"), None, stream, None))
+
+    def announce(
+        self, stream: str, stream_state: StreamState, settings: StreamSettings, transition: Transition
+    ) -> None:
+        """An anomaly's event; what it covers is never learnt from, unless it is the new normal."""
+        stream_state.settle(transition)
+        self._event(stream, anomaly_event(stream, stream_state, transition, self._context(stream, settings)))
+
+    def close(self, stream: str, stream_state: StreamState, settings: StreamSettings) -> None:
+        """Resolve whatever is open: the grid is another one now, or the stream is deleted."""
+        if stream_state.tracker.incident is not None:
+            self.announce(stream, stream_state, settings, end(stream_state.tracker, stream_state.scored))
+        if stream_state.no_data is not None:
+            self.no_data(stream, stream_state, settings, "resolved", stream_state.no_data.anchor)
+
+    def no_data(
+        self, stream: str, stream_state: StreamState, settings: StreamSettings, state: IncidentState, slot: int
+    ) -> None:
+        """Open the no-data incident that `verdict` has been given, or resolve it."""
+        silence = stream_state.no_data
+        assert isinstance(silence, NoData)
+        if state != "open":
+            silence.revision += 1
+            stream_state.no_data = None
+        self._event(stream, no_data_event(stream, stream_state, silence, state, slot, self._context(stream, settings)))
+        self.touch(stream)
+
+    def request(self, request: TrainingRequest) -> None:
+        """Ask for training."""
+        topic = self._settings.topic("training")
+        self._add(request.stream, Message(topic, None, request.stream, request.model_dump_json()))
+        self.touch(request.stream)
+
+    def now(self) -> str:
+        """RFC 3339 of this turn."""
+        return format_ns(self._now_ns)
+
+    @property
+    def now_ms(self) -> int:
+        """Wall clock of this turn."""
+        return self._now_ns // 1_000_000
+
+    def ops(self, part: PartitionDecisions, keys: Keys, sent: set[int]) -> Ops:
+        """The writes of one partition; `sent` are the shards whose outbox has been sent."""
+        ops = Ops()
+        for stream in part.touched:
+            shard, stream_state = self._streams.shard(stream), self._streams.states[stream]
+            entry = self._streams.entries.get(stream)
+            if entry is not None and entry.grid_version == stream_state.grid_version:
+                stream_state.scored = entry.scored
+            ops.shard(shard).set(keys.verdict(shard, stream), stream_state.dumps())
+        for stream in part.deleted:
+            shard = self._streams.shard(stream)
+            ops.shard(shard).delete(keys.verdict(shard, stream))
+        part.outbox.store(ops, keys, sent)
+        return ops
+
+    def _context(self, stream: str, settings: StreamSettings) -> Context:
+        source = f"anomalyllm/{self._settings.namespace}"
+        return Context(source, self._streams.partition(stream), settings, self._now_ns)
+
+    def _event(self, stream: str, event: AnomalyEvent) -> None:
+        if event.data.state == "open":
+            self.alerts += 1
+        topic = self._settings.topic("anomalies")
+        self._add(stream, Message(topic, self._streams.partition(stream), stream, event.model_dump_json()))
+
+    def _add(self, stream: str, message: Message) -> None:
+        self.part(stream).outbox.add(self._streams.shard(stream), message)

@@ -1,0 +1,83 @@
+"""The reason of one scored slot, taken out of the bank's arrays, as plain JSON; and whether the slot may count.
+
+Shapes: K scored slots, C channels.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from detector.incidents.machine import closing
+from detector.model.scores import SegmentScore
+from streamer.contracts import StreamSettings
+
+MAX_CHANNELS_TOLD = 8  # an event names the loudest ones; their shares tell whether that is most of it
+# A channel with less than half of the loudest one's surprise did not make the slot surprising.
+LOUD_SHARE = 0.5
+
+
+def counting(score: SegmentScore, threshold: float, settings: StreamSettings) -> np.ndarray:
+    """Which slots may count towards an incident, bool (K,): pause, direction and floors.
+
+    A slot counts when any of its loud channels deviates in the wanted direction and by more than the floors.
+    """
+    surprise_K = np.nan_to_num(score.surprise_K, nan=0.0)
+    counts_K = surprise_K >= closing(threshold)
+    if settings.paused:
+        return np.zeros_like(counts_K)
+    if settings.direction == "both" and not settings.floor_abs and not settings.floor_rel:
+        return counts_K
+    for k in np.flatnonzero(counts_K):
+        channel_C = np.nan_to_num(score.channel_KC[k], nan=0.0)
+        deviation_C, expected_C = score.deviation_KC[k], score.expected_KC[k]
+        floor_C = np.maximum(settings.floor_abs, settings.floor_rel * np.abs(np.nan_to_num(expected_C)))
+        passes_C = np.abs(deviation_C) > floor_C
+        if settings.direction == "up":
+            passes_C &= deviation_C > 0
+        elif settings.direction == "down":
+            passes_C &= deviation_C < 0
+        counts_K[k] = bool((passes_C & (channel_C >= LOUD_SHARE * channel_C.max())).any())
+    return counts_K
+
+
+def evidence_at(
+    score: SegmentScore, k: int, channels: Sequence[str], value_C: np.ndarray, model: str | None,
+    offsets: tuple[int, int],
+) -> dict[str, Any]:  # fmt: skip
+    """Everything an event says of slot k, by JSON types."""
+    channel_C = np.nan_to_num(score.channel_KC[k], nan=0.0).clip(0.0)
+    total = float(channel_C.sum())
+    share_C = channel_C / total if total > 0 else np.full(len(channel_C), 1 / len(channel_C))
+    order = np.argsort(-share_C, kind="stable")[:MAX_CHANNELS_TOLD]
+    loudest = int(order[0])
+    view = score.views[max(int(score.view_KC[k, loudest]), 0)]
+    nearest = int(score.nearest_KC[k, loudest])
+    return {
+        "channels": [
+            {
+                "channel": channels[c],
+                "share": round(float(share_C[c]), 4),
+                "value": _number(value_C[c]),
+                "expected": _number(score.expected_KC[k, c]),
+                "low": _number(score.low_KC[k, c]),
+                "high": _number(score.high_KC[k, c]),
+            }
+            for c in order
+        ],
+        "deviation": _number(score.deviation_KC[k, loudest]),
+        "view": view.name,
+        "scale": int(score.scale_KC[k, loudest]),
+        "depth": int(view.depth),
+        "nearest": nearest if nearest >= 0 else None,
+        "teacher": bool(score.teacher_K[k]),
+        "model": None if score.warming else model,
+        "warming": score.warming,
+        "offsets": [offset for offset in offsets if offset >= 0],
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A JSON number of float32 precision, None for NaN."""
+    number = float(value)
+    return float(f"{number:.7g}") if np.isfinite(number) else None

@@ -1,0 +1,80 @@
+"""Messages that go out exactly as decided: stored with the state that they tell of, then sent, then forgotten.
+
+The state, the input offset and the outbox move in one compare-and-set; only then the messages are sent. After a
+crash the next owner finds the outbox and sends it again, byte for byte: whatever has changed meanwhile (a model, late
+data, the clock), a subscriber sees a revision once or twice, never two versions of it and never a gap. A worker
+that lost the partition fails at the compare-and-set and has sent nothing.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+import redis.asyncio
+from aiokafka import AIOKafkaProducer
+
+from streamer.kafka.client import patiently
+from streamer.placement import shards_of_partition
+from streamer.windows.keys import Keys
+from streamer.windows.ledger import Ops
+
+
+class Message(NamedTuple):
+    """One record to be sent; the partition is explicit where the topic has home partitions."""
+
+    topic: str
+    partition: int | None
+    key: str
+    value: str | None  # JSON; None is a tombstone
+
+
+class Outbox:
+    """Messages of one partition's batch."""
+
+    def __init__(self) -> None:
+        self.messages: dict[int, list[Message]] = {}
+
+    def add(self, shard: int, message: Message) -> None:
+        """To be sent, in order within a shard."""
+        self.messages.setdefault(shard, []).append(message)
+
+    def store(self, ops: Ops, keys: Keys, before: Iterable[int]) -> None:
+        """Write the outbox; the shards in `before` had one, which has been sent."""
+        for shard, messages in self.messages.items():
+            ops.shard(shard).set(keys.outbox(shard), orjson.dumps([list(message) for message in messages]))
+        for shard in before:
+            if shard not in self.messages:
+                ops.shard(shard).delete(keys.outbox(shard))
+
+    async def send(self, producer: AIOKafkaProducer) -> None:
+        """Send everything and wait until all of it is acknowledged, however long the broker is away."""
+        waiting = [message for messages in self.messages.values() for message in messages]
+        if waiting:
+            await patiently("Kafka (sending incidents)", lambda: _send(producer, waiting))
+
+
+async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
+    flying = [
+        await producer.send(
+            m.topic, value=None if m.value is None else m.value.encode(), key=m.key.encode(), partition=m.partition
+        )
+        for m in messages
+    ]
+    done = await asyncio.gather(*flying, return_exceptions=True)
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def read_outbox(client: redis.asyncio.Redis, keys: Keys, partition: int, partitions: int) -> Outbox:
+    """What the last owner of a partition stored and perhaps did not send."""
+    shards = list(shards_of_partition(partition, partitions))
+    pipe = client.pipeline(transaction=False)
+    for shard in shards:
+        pipe.get(keys.outbox(shard))
+    outbox = Outbox()
+    for shard, raw in zip(shards, await pipe.execute(), strict=True):
+        for fields in orjson.loads(raw) if raw else ():
+            outbox.add(shard, Message(*fields))
+    return outbox

@@ -1,0 +1,1 @@
+"""What a student is and how a bank of students scores windows."""

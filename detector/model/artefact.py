@@ -1,0 +1,248 @@
+"""Artefacts: one safetensors file a training run, many streams a file, a JSON header; stored through fsspec.
+
+Nothing here can execute what it reads: no pickle anywhere.
+"""
+
+import hashlib
+import os
+import tempfile
+import time
+import uuid
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import orjson
+import structlog
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from detector.model.layout import Layout
+from detector.model.memories import Memories
+from detector.model.row_types import Rows
+from streamer.errors import AnomalyLLMError
+
+log = structlog.get_logger(__name__)
+FORMAT = 4
+SUFFIX = ".safetensors"
+_HEADER = "anomalyllm"
+# Most of a student's numbers; half precision costs them less than the calibration can tell.
+_HALF = ("tokens.", "ridge.", "proto.", "mahalanobis", "shape.own")
+
+
+class StoreError(AnomalyLLMError):
+    """The artefact store does not answer or does not let us in; the same call may work later."""
+
+    retriable = True
+
+
+class ArtefactError(AnomalyLLMError):
+    """An artefact is missing, damaged or of another layout: fit the stream again."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One stream of an artefact: `rows` rows from `start`, one a channel, in this order."""
+
+    stream: str
+    start: int
+    channels: list[str]
+    grid_version: int
+    trained_slots: tuple[int, int]
+    points: int
+    metrics: dict[str, float] = field(default_factory=dict)  # held-back false alarms, recall on injected anomalies
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an artefact says of itself."""
+
+    version: str
+    layout: Layout
+    members: list[Member]
+    lineage: dict[str, str] = field(default_factory=dict)  # job, code, parent versions
+    created_at: str = ""
+
+    def dumps(self) -> str:
+        """JSON, as stored in the safetensors metadata."""
+        return orjson.dumps({"format": FORMAT, **asdict(self)}).decode()
+
+    @classmethod
+    def loads(cls, text: str) -> "Header":
+        """Read back. Raises ArtefactError when it is not ours or of another format."""
+        try:
+            raw = orjson.loads(text)
+            if raw.pop("format") != FORMAT:
+                raise ArtefactError("the artefact is of another format version: fit its streams again")
+            layout: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.pop("layout").items()}
+            members = [
+                Member(**{**m, "trained_slots": (m["trained_slots"][0], m["trained_slots"][1])})
+                for m in raw.pop("members")
+            ]
+            return cls(layout=Layout(**layout), members=members, **raw)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"the artefact's header cannot be read ({error}): fit its streams again") from error
+
+
+@dataclass(frozen=True)
+class Student:
+    """One stream's part of an artefact."""
+
+    version: str
+    member: Member
+    layout: Layout
+    rows: Rows  # (channels, …)
+    stream: dict[str, Tensor]  # (…)
+    memories: Memories  # of its channels that have one
+
+
+def new_version() -> str:
+    """A version that sorts by time: milliseconds since 1970 in hexadecimal, and a random part."""
+    return f"{time.time_ns() // 1_000_000:012x}-{uuid.uuid4().hex[:8]}"
+
+
+def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories) -> bytes:
+    """The file. `rows` (R, …) and `streams` (S, …) follow the order of the header's members."""
+    tensors = {f"row.{name}": _stored(name, value) for name, value in rows.items()}
+    tensors |= {f"stream.{name}": value.float().contiguous().cpu() for name, value in streams.items()}
+    tensors |= {f"memory.{name}": _stored(name, value) for name, value in memories.flat().items()}
+    return save(tensors, metadata={_HEADER: header.dumps()})
+
+
+def _stored(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value.contiguous().cpu()
+    return (value.half() if name.startswith(_HALF) else value.float()).contiguous().cpu()
+
+
+class ArtefactStore:
+    """Artefacts under an fsspec URI (a folder by default); remote ones are copied to a local cache once."""
+
+    def __init__(self, uri: str, cache_dir: Path) -> None:
+        self.uri = uri.rstrip("/")
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.uri)
+        except (ImportError, ValueError, OSError) as error:
+            raise StoreError(
+                f"artefact store {self.uri}: {error}. Check --store, or install its fsspec driver"
+            ) from error
+        self._local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
+        self._cache = cache_dir
+        self._checked: set[tuple[str, str]] = set()
+
+    def write(self, name: str, data: bytes) -> tuple[str, str]:
+        """Store a file; returns its URI relative to the store and its sha256. Raises StoreError."""
+        path = f"{self._root}/{name}"
+        try:
+            self._fs.makedirs(self._root, exist_ok=True)
+            if self._local:  # a reader must never see half a file
+                _replace(Path(path), data)
+            else:
+                self._fs.pipe_file(path, data)
+        except Exception as error:  # drivers raise their own classes
+            raise StoreError(f"artefact store {self.uri}: cannot write {name}: {error}") from error
+        return name, hashlib.sha256(data).hexdigest()
+
+    def read(self, name: str, sha256: str, members: Sequence[int]) -> list[Student]:
+        """Students of some members of a file, read by slices. Raises StoreError or ArtefactError."""
+        path = self._fetch(name, sha256)
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = Header.loads((file.metadata() or {}).get(_HEADER, "{}"))
+                at = file.get_tensor(f"memory.{Memories.ROW}").tolist()
+                return [_student(file, header, index, name, at) for index in members]
+        except (SafetensorError, OSError) as error:
+            raise ArtefactError(f"artefact {name} cannot be read: {error}. Fit its streams again") from error
+
+    def remove(self, name: str) -> None:
+        """Delete an artefact; one that is not there is no error. Raises StoreError."""
+        try:
+            self._fs.rm_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return
+        except Exception as error:  # drivers raise their own classes
+            raise StoreError(f"artefact store {self.uri}: cannot delete {name}: {error}") from error
+
+    def header(self, name: str, sha256: str) -> Header:
+        """A file's header. Raises StoreError or ArtefactError."""
+        try:
+            with safe_open(self._fetch(name, sha256), framework="pt") as file:
+                return Header.loads((file.metadata() or {}).get(_HEADER, "{}"))
+        except SafetensorError as error:
+            raise ArtefactError(f"artefact {name} cannot be read: {error}. Fit its streams again") from error
+
+    def _fetch(self, name: str, sha256: str) -> Path:
+        """A local path with checked contents."""
+        local = Path(self._root) / name if self._local else self._cache / f"{sha256}{SUFFIX}"
+        if (name, sha256) in self._checked and local.exists():
+            return local
+        if not self._local and not local.exists():
+            _replace(local, self._download(name))
+        try:
+            found = hashlib.sha256(local.read_bytes()).hexdigest()
+        except FileNotFoundError as error:
+            raise ArtefactError(f"artefact {name} is not in the store {self.uri}: fit its streams again") from error
+        except OSError as error:
+            raise StoreError(f"artefact store {self.uri}: cannot read {name}: {error}") from error
+        if found != sha256:
+            if not self._local:
+                local.unlink(missing_ok=True)
+            raise ArtefactError(f"artefact {name} has sha256 {found[:12]}…, announced was {sha256[:12]}…: fit again")
+        self._checked.add((name, sha256))
+        return local
+
+    def _download(self, name: str) -> bytes:
+        try:
+            data: bytes = self._fs.cat_file(f"{self._root}/{name}")
+        except FileNotFoundError as error:
+            raise ArtefactError(f"artefact {name} is not in the store {self.uri}: fit its streams again") from error
+        except Exception as error:  # drivers raise their own classes
+            raise StoreError(f"artefact store {self.uri}: cannot read {name}: {error}") from error
+        return data
+
+
+def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]) -> Student:
+    """Member `index`; `at` are the rows that have a memory, ascending."""
+    if not 0 <= index < len(header.members):
+        raise ArtefactError(f"artefact {name} has {len(header.members)} streams, row {index} was asked for")
+    member = header.members[index]
+    end = member.start + len(member.channels)
+    rows: Rows = {}
+    stream: dict[str, Tensor] = {}
+    for wanted, shapes, first, last in (
+        ("row", header.layout.row_fields(), member.start, end),
+        ("stream", header.layout.stream_fields(), index, index + 1),
+    ):
+        for key, shape in shapes.items():
+            part = file.get_slice(f"{wanted}.{key}")[first:last].to(torch.float32)
+            if tuple(part.shape) != (last - first, *shape):
+                raise ArtefactError(f"artefact {name}: {wanted}.{key} has shape {tuple(part.shape)}: fit again")
+            if wanted == "row":
+                rows[key] = part
+            else:
+                stream[key] = part[0]
+    low, high = bisect_left(at, member.start), bisect_left(at, end)
+
+    def memory(key: str, first: int, last: int) -> Tensor:
+        found: Tensor = file.get_slice(f"memory.{key}")[first:last]
+        return found
+
+    memories = Memories.read(memory, low, high, member.start, header.layout.shape_fields())
+    return Student(header.version, member, header.layout, rows, stream, memories)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,89 @@
+"""The shape memories of some rows, as a student stores them: a copy of each row's history and what points into it.
+
+Medoids are ends of windows of that history: two bytes each instead of a window of 24 numbers.
+
+Shapes: X rows that have a memory, V views, P medoids, L slots of one row's history.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from detector.model.row_types import Rows
+
+_SHORT = 2**15  # ends below it fit two bytes
+
+
+@dataclass(frozen=True)
+class Memories:
+    """`rows` (X, …) by the names of `Layout.shape_shapes`; row i belongs to row `at[i]` of the students beside it."""
+
+    ROW: ClassVar[str] = "row"
+    _START: ClassVar[str] = "start"
+    _HISTORY: ClassVar[str] = "history"
+
+    at: list[int] = field(default_factory=list)
+    rows: Rows = field(default_factory=dict)
+    histories: list[Tensor] = field(default_factory=list)  # float32 (L,), standardised; NaN = gap
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        """(row, history) of each."""
+        return iter(zip(self.at, self.histories, strict=True))
+
+    def __len__(self) -> int:
+        """Rows that have a memory."""
+        return len(self.at)
+
+    def of(self, first: int, last: int) -> "Memories":
+        """Those of rows first..last−1, counted from `first`."""
+        here = [i for i, row in enumerate(self.at) if first <= row < last]
+        rows = {name: value[here] for name, value in self.rows.items()}
+        return Memories([self.at[i] - first for i in here], rows, [self.histories[i] for i in here])
+
+    def cpu(self) -> "Memories":
+        """The same in the CPU's memory, where the histories are."""
+        return Memories(self.at, {name: value.cpu() for name, value in self.rows.items()}, self.histories)
+
+    @staticmethod
+    def joined(parts: Sequence["Memories"], sizes: Sequence[int]) -> "Memories":
+        """Of several stacks one after another; `sizes` are their numbers of rows."""
+        at, histories, first = [], [], 0
+        for part, size in zip(parts, sizes, strict=True):
+            at += [first + row for row in part.at]
+            histories += part.histories
+            first += size
+        full = [part.rows for part in parts if len(part)]
+        rows = {name: torch.cat([part[name] for part in full]) for name in full[0]} if full else {}
+        return Memories(at, rows, histories)
+
+    def flat(self) -> dict[str, Tensor]:
+        """Tensors of a file: one history after another, and where each begins."""
+        lengths = torch.tensor([0, *(len(history) for history in self.histories)])
+        out = {
+            self.ROW: torch.tensor(self.at, dtype=torch.int32),
+            self._START: lengths.cumsum(0),
+            self._HISTORY: torch.cat(self.histories) if self.histories else torch.zeros(0),
+        }
+        for name, value in self.rows.items():
+            short = not value.is_floating_point() and int(value.max()) < _SHORT
+            whole = torch.int16 if short else torch.int32
+            out[name] = value if value.is_floating_point() else value.to(whole)
+        return out
+
+    @classmethod
+    def read(
+        cls, part: Callable[[str, int, int], Tensor], low: int, high: int, first: int,
+        names: Mapping[str, tuple[int, ...]],
+    ) -> "Memories":  # fmt: skip
+        """Rows low..high−1 of a file by slices; `first` is the row that they are counted from."""
+        if low == high:
+            return cls()
+        starts = part(cls._START, low, high + 1).tolist()
+        histories = [part(cls._HISTORY, a, b) for a, b in pairwise(starts)]
+        rows = {name: part(name, low, high) for name in names}
+        rows = {name: value.float() if value.is_floating_point() else value.long() for name, value in rows.items()}
+        return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows, histories)

@@ -1,0 +1,1 @@
+"""When a stream asks for training, and for what."""

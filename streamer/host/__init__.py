@@ -1,0 +1,1 @@
+"""What runs a worker on a host: the embedded stack, child processes, logs, statistics."""

@@ -1,0 +1,60 @@
+"""The three workers as child processes, by the same entry points as in production, set by the environment."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from streamer.host.processes import Child
+from streamer.settings import CommonSettings
+
+WORKERS = ("streamer", "detector", "trainer")
+
+
+def worker_env(settings: CommonSettings) -> dict[str, str]:
+    """The environment variables by which a worker comes to the same common settings.
+
+    One process of each kind owns all partitions: joining a group would only cost start-up time.
+    """
+    fields = settings.model_dump(mode="json", exclude={"worker_name", "log_format"}, exclude_none=True)
+    fields["assignment"] = "all"
+    return {f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}
+
+
+class Fleet:
+    """Streamer, detector and trainer as processes: `start`, `stop` (they drain and commit), `check`."""
+
+    def __init__(self, env: Mapping[str, str], state_dir: Path) -> None:
+        # One thread a process: three of them share the cores with the servers, and nested thread pools
+        # that fight over two cores are many times slower than one thread.
+        inherited = {"OMP_NUM_THREADS": "1", **os.environ}
+        self._children = [
+            Child(
+                f"the {name} worker",
+                [sys.executable, "-m", "streamer.cli", name],
+                state_dir / "logs" / f"{name}.log",
+                env={**inherited, **env},
+            )
+            for name in WORKERS
+        ]
+        self._started = False
+
+    def start(self) -> None:
+        """Start all of them; they wait for broker and Redis by themselves."""
+        self._started = True
+        for child in self._children:
+            child.start()
+
+    def dead(self) -> list[Child]:
+        """Those that were started and do not run."""
+        return [child for child in self._children if self._started and not child.alive]
+
+    def check(self) -> None:
+        """Raise ProcessDiedError if one has ended by itself."""
+        for child in self._children:
+            child.check()
+
+    async def stop(self) -> None:
+        """Ask all to drain and end; what does not within a few seconds is killed."""
+        await asyncio.gather(*(child.stop() for child in self._children))

@@ -1,0 +1,40 @@
+"""What a worker says of itself once a second, for the demo's screen, `up` and operators."""
+
+import time
+from collections import defaultdict
+from typing import Literal
+
+import orjson
+import redis.asyncio
+
+from streamer.windows.keys import Keys
+
+Room = Literal["streamer", "detector", "trainer", "sink"]
+PERIOD_S = 1.0
+EXPIRE_S = 10  # a worker that is gone is gone from the picture, too
+
+
+class Stats:
+    """Counters and gauges of one worker, published to `keys.stats(worker)` as JSON."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, worker: str, room: Room) -> None:
+        self.counts: defaultdict[str, float] = defaultdict(float)
+        self._client = client
+        self._key = keys.stats(f"{room}:{worker}")
+        self._head = {"room": room, "worker": worker}
+        self._next = 0.0
+
+    async def publish(self) -> None:
+        """Write, at most once in `PERIOD_S`; cheap to call from a loop."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + PERIOD_S
+        await self._client.set(self._key, orjson.dumps({**self._head, "at": time.time(), **self.counts}), ex=EXPIRE_S)
+
+
+async def read_stats(client: redis.asyncio.Redis, keys: Keys) -> list[dict[str, float | str]]:
+    """The newest word of every living worker."""
+    names = [key async for key in client.scan_iter(match=keys.stats_pattern(), count=1000)]
+    rows = await client.mget(names) if names else []
+    return [orjson.loads(row) for row in rows if row is not None]

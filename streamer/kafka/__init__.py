@@ -1,0 +1,1 @@
+"""Kafka as this project uses it: clients, topics, ownership of partitions, followed tables, dead letters."""

@@ -1,0 +1,64 @@
+"""Whole topics that a worker follows from their beginning, without a group."""
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from streamer.errors import UnavailableError
+from streamer.kafka.client import RETRIABLE, make_consumer, patiently
+from streamer.kafka.topics import at_end
+from streamer.settings import CommonSettings
+
+
+class TableReader:
+    """A whole topic from its beginning, without a group: how workers follow `streams` and `models`."""
+
+    def __init__(self, settings: CommonSettings, topic: str) -> None:
+        self.settings = settings
+        self.topic = settings.topic(topic)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._partitions: list[TopicPartition] = []
+
+    async def start(self) -> None:
+        """Connect and stand at the beginning."""
+        consumer = await make_consumer(self.settings, None)
+
+        async def find() -> set[int]:
+            await consumer._client.force_metadata_update()
+            found = consumer.partitions_for_topic(self.topic)
+            if not found:
+                raise UnavailableError(f"topic {self.topic} does not exist: run `anomalyllm topics provision`")
+            return set(found)
+
+        consumer._client.add_topic(self.topic)
+        partitions = await patiently(f"topic {self.topic}", find, (*RETRIABLE, UnavailableError))
+        self._partitions = [TopicPartition(self.topic, p) for p in sorted(partitions)]
+        consumer.assign(self._partitions)
+        await consumer.seek_to_beginning(*self._partitions)
+        self._consumer = consumer
+
+    async def catch_up(self) -> list[ConsumerRecord]:
+        """Everything up to the present end. The end is what fetches report (tansu's end_offsets are wrong)."""
+        assert self._consumer is not None
+        records: list[ConsumerRecord] = []
+        quiet = 0
+        while quiet < 2:
+            new = await self.poll(150)
+            records += new
+            quiet = quiet + 1 if not new and await at_end(self._consumer, self._partitions) else 0
+        return records
+
+    async def poll(self, timeout_ms: int = 0) -> list[ConsumerRecord]:
+        """New records, in order of each partition; an empty list when there are none within the time."""
+        assert self._consumer is not None
+        batches = await self._consumer.getmany(timeout_ms=timeout_ms)
+        return [record for records in batches.values() for record in records]
+
+    async def rewind(self) -> None:
+        """Back to the beginning: the broker behind the address is a new one."""
+        assert self._consumer is not None
+        await self._consumer.seek_to_beginning(*self._partitions)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+            self._consumer = None

@@ -1,0 +1,1 @@
+"""Records of `metrics` to windows in Redis and the `windows` topic."""

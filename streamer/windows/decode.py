@@ -1,0 +1,267 @@
+"""Records of `metrics` → columns. What breaks a rule is set aside with its reason, the rest goes on.
+
+A *cell* is one number of one channel of one stream at one instant; M cells of a batch are flat arrays.
+The rules are those of `contracts.MetricPoint` and `contracts.MetricBatch`, applied to whole columns.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+from aiokafka import ConsumerRecord
+
+from streamer.contracts import HEADER_MODE, HEADER_REHOMED, MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings
+from streamer.errors import ContractError
+from streamer.kafka.client import header
+from streamer.placement import Partitioner, home_partition
+from streamer.timestamps import format_ns, numeric_timestamps, parse_timestamp
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+MAX_CHANNEL_CHARS = 128
+_NUMBERS = {int, float, type(None)}
+_ROWS_NAMED = 5  # bad rows named in a dead letter's message; the raw record is there for the rest
+
+
+@dataclass(slots=True)
+class Decoded:
+    """A batch of one partition."""
+
+    streams: list[str] = field(default_factory=list)
+    channels: list[tuple[int, str]] = field(default_factory=list)  # column id → (index into streams, channel)
+    column_M: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    ts_M: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # ns
+    value_M: np.ndarray = field(default_factory=lambda: np.empty(0, np.float64))  # NaN: a known gap
+    record_M: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # index into the records
+    history_R: np.ndarray = field(default_factory=lambda: np.empty(0, bool))  # a record
+    dead: list[tuple[ConsumerRecord, str, str]] = field(default_factory=list)  # record, reason, message
+    rehome: list[tuple[ConsumerRecord, str]] = field(default_factory=list)  # record, stream
+
+
+class Decoder:
+    """Decodes batches under the settings of the streams (`settings` is read, never changed)."""
+
+    def __init__(
+        self, settings: Mapping[str, StreamSettings], partitions: int, partitioner: Partitioner, max_ahead_s: float
+    ) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._partitioner: Partitioner = partitioner
+        self._ahead_ns = int(max_ahead_s * 1e9)
+
+    def decode(self, records: Sequence[ConsumerRecord]) -> Decoded:
+        """One batch of one partition, in offset order."""
+        batch = _Batch(records)
+        for index, record in enumerate(records):
+            try:
+                self._record(batch, index, record)
+            except ContractError as error:
+                batch.out.dead.append((record, error.reason, f"{error}"))
+        return batch.finish()
+
+    def _record(self, batch: "_Batch", index: int, record: ConsumerRecord) -> None:
+        body = _parse(record.value)
+        stream = _stream(body)
+        home = home_partition(stream, self._partitions, self._partitioner)
+        if home != record.partition:
+            came = header(record, HEADER_REHOMED)
+            if came is not None:
+                raise ContractError(
+                    "misplaced",
+                    f"re-published from {came} to partition {record.partition}, but its home is {home}: "
+                    "workers disagree about partitions or partitioner",
+                )
+            batch.out.rehome.append((record, stream))
+            return
+        mode = header(record, HEADER_MODE)
+        if mode not in (None, "history", "live"):
+            raise ContractError("contract", f"header mode={mode[:40]!r} is neither history nor live")
+        batch.out.history_R[index] = mode == "history"
+        settings = self._settings.get(stream)
+        unit = settings.unit if settings else None
+        latest = record.timestamp * 1_000_000 + self._ahead_ns if record.timestamp > 0 else None
+        if "points" in body:
+            self._batch(batch, index, record, stream, body, unit, latest)
+        else:
+            self._point(batch, index, record, stream, body, unit, latest)
+
+    def _point(
+        self, batch: "_Batch", index: int, record: ConsumerRecord, stream: str, body: dict[str, Any],
+        unit: str | None, latest: int | None,
+    ) -> None:  # fmt: skip
+        if ("value" in body) == ("values" in body):
+            raise ContractError("contract", "give exactly one of value, values and points")
+        raw = body.get("ts")
+        ts = record.timestamp * 1_000_000 if raw is None else parse_timestamp(raw, unit)
+        if latest is not None and ts > latest:
+            raise ContractError("future", _future(ts, record))
+        if "value" in body:
+            batch.cell(stream, "value", ts, _number(body["value"], "value"), index)
+            return
+        values = body["values"]
+        if not isinstance(values, dict) or not values:
+            raise ContractError("contract", "values must be an object {channel: number} with at least one channel")
+        _check_channels(list(values))
+        numbers = [_number(value, name) for name, value in values.items()]
+        for name, number in zip(values, numbers, strict=True):
+            batch.cell(stream, name, ts, number, index)
+
+    def _batch(
+        self, batch: "_Batch", index: int, record: ConsumerRecord, stream: str, body: dict[str, Any],
+        unit: str | None, latest: int | None,
+    ) -> None:  # fmt: skip
+        if "value" in body or "values" in body:
+            raise ContractError("contract", "give exactly one of value, values and points")
+        channels = body.get("channels", ["value"])
+        points = body["points"]
+        if not isinstance(channels, list) or not channels:
+            raise ContractError("contract", "channels must be a list of names")
+        _check_channels(channels)
+        if not isinstance(points, list) or not points:
+            raise ContractError("contract", "points must be a list with at least one row [ts, number, …]")
+        ts, columns, bad = _columns(points, len(channels), unit, record.timestamp * 1_000_000)
+        if latest is not None:
+            for row in np.flatnonzero(ts > latest):
+                bad.setdefault(int(row), ("future", _future(int(ts[row]), record)))
+        keep = np.ones(len(ts), bool)
+        keep[list(bad)] = False
+        for name, values in zip(channels, columns, strict=True):
+            batch.cells(stream, name, ts[keep], values[keep], index)
+        if bad:
+            named = "; ".join(f"row {row}: {why}" for row, (_, why) in sorted(bad.items())[:_ROWS_NAMED])
+            rest = f"; and {len(bad) - _ROWS_NAMED} more" if len(bad) > _ROWS_NAMED else ""
+            reason = bad[min(bad)][0]
+            raise ContractError(
+                reason, f"{len(bad)} of {len(points)} rows refused, the others processed: {named}{rest}"
+            )
+
+
+class _Batch:
+    def __init__(self, records: Sequence[ConsumerRecord]) -> None:
+        self.out = Decoded(history_R=np.zeros(len(records), bool))
+        self._stream_index: dict[str, int] = {}
+        self._column_index: dict[tuple[str, str], int] = {}
+        self._single: list[tuple[int, int, float, int]] = []
+        self._blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def _column(self, stream: str, channel: str) -> int:
+        found = self._column_index.get((stream, channel))
+        if found is not None:
+            return found
+        at = self._stream_index.setdefault(stream, len(self._stream_index))
+        if at == len(self.out.streams):
+            self.out.streams.append(stream)
+        column = self._column_index[stream, channel] = len(self.out.channels)
+        self.out.channels.append((at, channel))
+        return column
+
+    def cell(self, stream: str, channel: str, ts: int, value: float, record: int) -> None:
+        self._single.append((self._column(stream, channel), ts, value, record))
+
+    def cells(self, stream: str, channel: str, ts: np.ndarray, values: np.ndarray, record: int) -> None:
+        if len(ts):
+            n = len(ts)
+            self._blocks.append((np.full(n, self._column(stream, channel)), ts, values, np.full(n, record)))
+
+    def finish(self) -> Decoded:
+        blocks = self._blocks
+        if self._single:
+            column, ts, value, record = zip(*self._single, strict=True)
+            blocks.append((np.array(column), np.array(ts, np.int64), np.array(value, np.float64), np.array(record)))
+        if blocks:
+            column_M, ts_M, value_M, record_M = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+            # arrival order: singles and batches of one stream may alternate
+            order = np.argsort(record_M, kind="stable")
+            out = self.out
+            out.column_M, out.ts_M, out.value_M, out.record_M = (
+                column_M[order], ts_M[order], value_M[order], record_M[order]
+            )  # fmt: skip
+        return self.out
+
+
+def _parse(value: bytes | None) -> dict[str, Any]:
+    if not value:
+        raise ContractError("empty", "the record has no value; a point is a JSON object")
+    try:
+        body = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise ContractError("json", f"not JSON: {error}. NaN and Infinity are not JSON: send null for a gap") from None
+    if not isinstance(body, dict):
+        raise ContractError("contract", f"a point is a JSON object, got {type(body).__name__}")
+    return body
+
+
+def _stream(body: dict[str, Any]) -> str:
+    stream = body.get("stream")
+    if not isinstance(stream, str) or not stream:
+        raise ContractError("contract", "stream must be a non-empty text")
+    if len(stream.encode(errors="replace")) > MAX_STREAM_BYTES or any(c < " " or c == "\x7f" for c in stream):
+        raise ContractError(
+            "contract", f"stream {stream[:40]!r}… is longer than {MAX_STREAM_BYTES} bytes or has control characters"
+        )
+    return stream
+
+
+def _check_channels(channels: list[Any]) -> None:
+    if len(channels) > MAX_CHANNELS:
+        raise ContractError("contract", f"{len(channels)} channels; at most {MAX_CHANNELS}: split into several streams")
+    for name in channels:
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_CHANNEL_CHARS:
+            raise ContractError(
+                "contract", f"channel name {str(name)[:40]!r} is not a text of 1 to {MAX_CHANNEL_CHARS} characters"
+            )
+    if len(set(channels)) != len(channels):
+        raise ContractError("contract", "a channel is named twice")
+
+
+def _number(value: object, what: str) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ContractError("value", f"{what[:40]!r} must be a number or null, got {type(value).__name__}")
+    if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+        raise ContractError("value", f"{what[:40]!r} = {str(value)[:40]} does not fit into float32")
+    return float(value)
+
+
+def _future(ts: int, record: ConsumerRecord) -> str:
+    return f"ts {format_ns(ts)} is further ahead of its record's time {format_ns(record.timestamp * 1_000_000)} than allowed"
+
+
+def _columns(
+    points: list[Any], channels: int, unit: str | None, record_ns: int
+) -> tuple[np.ndarray, list[np.ndarray], dict[int, tuple[str, str]]]:
+    """Rows → time stamps (N,) ns, one float64 (N,) a channel, and the rows refused with reason and message."""
+    if all(type(row) is list and len(row) == channels + 1 for row in points):
+        transposed = list(zip(*points, strict=True))
+        kinds = [set(map(type, column)) for column in transposed]
+        if kinds[0] <= {int, float} and all(kind <= _NUMBERS for kind in kinds[1:]):
+            try:
+                # one kind a column: a mix would round ints beyond 2**53 to float64
+                ts = numeric_timestamps(np.array(transposed[0]), unit) if len(kinds[0]) == 1 else None
+                columns = [np.array(column, np.float64) for column in transposed[1:]]
+            except OverflowError:
+                ts = None
+            fits = ts is not None and (ts >= 0).all()
+            if ts is not None and fits and not any((np.abs(column) > FLOAT32_MAX).any() for column in columns):
+                return ts, columns, {}
+    return _rows(points, channels, unit, record_ns)
+
+
+def _rows(
+    points: list[Any], channels: int, unit: str | None, record_ns: int
+) -> tuple[np.ndarray, list[np.ndarray], dict[int, tuple[str, str]]]:
+    """Row by row, for batches that hold anything unusual: text time stamps, nulls as ts, rows to refuse."""
+    ts = np.zeros(len(points), np.int64)
+    values = np.full((channels, len(points)), np.nan)
+    bad: dict[int, tuple[str, str]] = {}
+    for index, row in enumerate(points):
+        try:
+            if type(row) is not list or len(row) != channels + 1:
+                raise ContractError("contract", f"needs [ts] and {channels} numbers")
+            ts[index] = record_ns if row[0] is None else parse_timestamp(row[0], unit)
+            values[:, index] = [_number(value, f"column {at}") for at, value in enumerate(row[1:], 1)]
+        except ContractError as error:
+            bad[index] = (error.reason, str(error))
+    return ts, list(values), bad

@@ -1,0 +1,180 @@
+"""Data and input offset in one compare-and-set: at least once from Kafka, with the effect of exactly once in Redis.
+
+The offset is kept a (partition, shard), so that the layout works on a cluster, where each shard is a call of its
+own; on one node one call applies a whole batch or nothing.
+"""
+
+from importlib.resources import files
+
+import redis.asyncio
+import structlog
+
+from streamer.errors import FencedError, OffsetConflictError
+from streamer.placement import shards_of_partition
+from streamer.windows.keys import Keys
+
+log = structlog.get_logger(__name__)
+SCRIPT = files("streamer.windows").joinpath("apply.lua").read_text()
+# A stored offset of another cluster (the embedded broker was restarted) counts for nothing. A larger epoch stays:
+# two claims may cross, and the later one wins.
+CLAIM = """
+for _, key in ipairs(KEYS) do
+  if tonumber(redis.call('HGET', key, 'epoch') or '0') < tonumber(ARGV[2]) then
+    redis.call('HSET', key, 'epoch', ARGV[2])
+    if redis.call('HGET', key, 'cluster') ~= ARGV[1] then
+      redis.call('HSET', key, 'cluster', ARGV[1], 'offset', '-1')
+    end
+  end
+end
+"""
+_Arg = bytes | str | int
+
+
+class ShardOps:
+    """Writes of one shard, in order."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[str, str, tuple[_Arg, ...]]] = []
+
+    def set(self, key: str, value: bytes) -> None:
+        """SET."""
+        self.writes.append(("SET", key, (value,)))
+
+    def setrange(self, key: str, at: int, value: bytes) -> None:
+        """SETRANGE at a byte offset."""
+        self.writes.append(("SETRANGE", key, (at, value)))
+
+    def delete(self, key: str) -> None:
+        """DEL."""
+        self.writes.append(("DEL", key, ()))
+
+    def sadd(self, key: str, member: str) -> None:
+        """SADD."""
+        self.writes.append(("SADD", key, (member,)))
+
+    def srem(self, key: str, member: str) -> None:
+        """SREM."""
+        self.writes.append(("SREM", key, (member,)))
+
+    def rpush(self, key: str, value: bytes) -> None:
+        """RPUSH."""
+        self.writes.append(("RPUSH", key, (value,)))
+
+
+class Ops:
+    """Writes of one batch, grouped by shard."""
+
+    def __init__(self) -> None:
+        self.shards: dict[int, ShardOps] = {}
+
+    def shard(self, shard: int) -> ShardOps:
+        """The writes of one shard, to be added to."""
+        return self.shards.setdefault(shard, ShardOps())
+
+
+class Ledger:
+    """Applied offsets of one topic, partition by partition, as this worker knows them."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        topic: str,
+        cluster: str,
+        partitions: int,
+        clustered: bool = False,
+    ) -> None:
+        self.keys = keys
+        self.topic = topic
+        self.cluster = cluster
+        self._client = client
+        self._partitions = partitions
+        self._clustered = clustered
+        self._script = client.register_script(SCRIPT)
+        self._claim = client.register_script(CLAIM)
+        self._epochs: dict[int, int] = {}
+        self._applied: dict[int, dict[int, int]] = {}
+
+    async def claim(self, partition: int) -> int:
+        """Take a partition over: a new owner epoch, which fences every earlier owner from now on."""
+        epoch = int(await self._client.incr(self.keys.owner_epoch(self.topic, partition)))
+        self._epochs[partition] = epoch
+        offsets = [
+            self.keys.stream_offset(shard, self.topic, partition)
+            for shard in shards_of_partition(partition, self._partitions)
+        ]
+        for keys in [[key] for key in offsets] if self._clustered else [offsets]:
+            await self._claim(keys=keys, args=[self.cluster, epoch])
+        await self.load(partition)
+        return epoch
+
+    async def load(self, partition: int) -> dict[int, int]:
+        """Read the stored offsets: shard → last applied offset, -1 where none or from another cluster."""
+        shards = shards_of_partition(partition, self._partitions)
+        pipe = self._client.pipeline(transaction=False)
+        for shard in shards:
+            pipe.hmget(self.keys.stream_offset(shard, self.topic, partition), ["cluster", "offset"])
+        rows = await pipe.execute()
+        mine = self.cluster.encode()
+        self._applied[partition] = {
+            shard: int(offset) if cluster == mine else -1 for shard, (cluster, offset) in zip(shards, rows, strict=True)
+        }
+        return self._applied[partition]
+
+    def release(self, partition: int) -> None:
+        """Forget a partition that is no longer ours."""
+        self._epochs.pop(partition, None)
+        self._applied.pop(partition, None)
+
+    def applied(self, partition: int, shard: int) -> int:
+        """Last applied offset of the shard, -1 when none."""
+        return self._applied[partition][shard]
+
+    def resume_at(self, partition: int) -> int:
+        """Offset to read next so that no shard misses a record: smallest applied + 1 (0 when nothing is stored)."""
+        return min(self._applied[partition].values()) + 1
+
+    async def apply(self, partition: int, last_offset: int, ops: Ops) -> None:
+        """Write a batch and move the offset of all shards of the partition to `last_offset`.
+
+        Shards already beyond it keep their offset: a replayed batch may still write (a new notification number).
+
+        Raises:
+            FencedError: another worker owns the partition now.
+            OffsetConflictError: the stored offsets are not those that were loaded; `load` again.
+        """
+        applied = self._applied[partition]
+        groups = [[shard] for shard in applied] if self._clustered else [list(applied)]
+        for group in groups:
+            target = max(last_offset, max(applied[shard] for shard in group))
+            await self._call(partition, group, target, ops)
+            for shard in group:
+                applied[shard] = target
+
+    async def _call(self, partition: int, group: list[int], target: int, ops: Ops) -> None:
+        applied = self._applied[partition]
+        keys = [self.keys.stream_offset(shard, self.topic, partition) for shard in group]
+        index: dict[str, int] = {}
+        tail: list[_Arg] = []
+        count = 0
+        for shard in group:
+            for name, key, args in ops.shards[shard].writes if shard in ops.shards else ():
+                position = index.get(key)
+                if position is None:
+                    keys.append(key)
+                    position = index[key] = len(keys)
+                tail += (name, position, len(args), *args)
+                count += 1
+        head: list[_Arg] = [self.cluster, self._epochs[partition], target, len(group), count]
+        reply = await self._script(keys=keys, args=[*head, *(applied[shard] for shard in group), *tail])
+        if reply[0] == b"fenced":
+            raise FencedError(
+                f"partition {partition} of {self.topic} belongs to owner epoch {reply[1].decode()} now; "
+                f"this worker has {self._epochs[partition]}"
+            )
+        if reply[0] == b"conflict":
+            shard = group[int(reply[1])]
+            raise OffsetConflictError(
+                f"partition {partition} of {self.topic}, shard {shard}: expected offset {applied[shard]}, "
+                f"stored is {reply[2].decode()}"
+            )

@@ -1,0 +1,76 @@
+"""Reading streams' windows back from Redis, in bulk."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import redis.asyncio
+
+from streamer.placement import SHARDS, Partitioner, shard_of
+from streamer.windows.header import StreamHeader
+from streamer.windows.keys import Keys
+
+
+class StreamWindow(NamedTuple):
+    """A stream's window: values_SC float32 (slots, channels) for slots header.lo..header.hi, NaN = gap."""
+
+    header: StreamHeader
+    values_SC: np.ndarray
+
+
+async def read_headers(
+    client: redis.asyncio.Redis, keys: Keys, streams: Sequence[str], partitioner: Partitioner = "murmur2"
+) -> dict[str, StreamHeader]:
+    """Headers of the streams that exist, one round trip."""
+    pipe = client.pipeline(transaction=False)
+    for stream in streams:
+        pipe.get(keys.header(shard_of(stream, partitioner), stream))
+    rows = await pipe.execute() if streams else []
+    return {stream: StreamHeader.loads(raw) for stream, raw in zip(streams, rows, strict=True) if raw is not None}
+
+
+def unroll(header: StreamHeader, raw: bytes, last: int | None = None) -> StreamWindow:
+    """Ring bytes → window in time order; `last` keeps the newest slots only (and moves `lo` of the header returned)."""
+    channels = len(header.channels)
+    lo = header.lo if last is None else max(header.lo, header.hi - last + 1)
+    count = header.hi - lo + 1
+    if count <= 0:
+        return StreamWindow(header, np.empty((0, channels), np.float32))
+    ring = np.frombuffer(raw, "<f4")
+    rows = np.arange(lo, header.hi + 1) % header.capacity
+    need = (int(rows.max()) + 1) * channels
+    if len(ring) < need:  # the ring is newer or older than the header: what is missing is a gap
+        ring = np.concatenate([ring, np.full(need - len(ring), np.nan, np.float32)])
+    values_SC = ring[: len(ring) // channels * channels].reshape(-1, channels)[rows]
+    return StreamWindow(replace(header, lo=lo), np.ascontiguousarray(values_SC, np.float32))
+
+
+async def read_windows(
+    client: redis.asyncio.Redis,
+    keys: Keys,
+    streams: Sequence[str],
+    partitioner: Partitioner = "murmur2",
+    last: int | None = None,
+) -> dict[str, StreamWindow]:
+    """Windows of the streams that have a grid. Header and ring of a stream come from one MGET: they belong together."""
+    pipe = client.pipeline(transaction=False)
+    for stream in streams:
+        shard = shard_of(stream, partitioner)
+        pipe.mget(keys.header(shard, stream), keys.ring(shard, stream))
+    rows = await pipe.execute() if streams else []
+    windows: dict[str, StreamWindow] = {}
+    for stream, (head, ring) in zip(streams, rows, strict=True):
+        if head is not None:
+            parsed = StreamHeader.loads(head)
+            if parsed.hi >= 0:
+                windows[stream] = unroll(parsed, ring or b"", last)
+    return windows
+
+
+async def all_streams(client: redis.asyncio.Redis, keys: Keys) -> list[str]:
+    """Names of all streams that have a header, sorted."""
+    pipe = client.pipeline(transaction=False)
+    for shard in range(SHARDS):
+        pipe.smembers(keys.names(shard))
+    return sorted(name.decode() for names in await pipe.execute() for name in names)

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: simulated streams, stand-ins, running workers."""

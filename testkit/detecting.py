@@ -1,0 +1,209 @@
+"""Helpers of the detector's tests between real servers: data, students, events."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import orjson
+import redis.asyncio
+import torch
+from aiokafka import AIOKafkaProducer
+
+from detector.live.settings import WorkerSettings
+from detector.live.worker import DetectorWorker
+from detector.model.artefact import ArtefactStore, Header, Member, dump, new_version
+from detector.model.bank import StudentBank
+from detector.model.installed import layout_of
+from detector.model.teacher import load_teacher
+from detector.model.views.teacher import budget_of
+from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef, TrainingRequest
+from streamer.kafka.publishing import HISTORY_HEADERS
+from streamer.settings import CommonSettings
+from streamer.windows.keys import Keys
+from streamer.windows.ring import read_headers, read_windows
+from tests.integration.test_streamer import producing, read_all, running, until
+from trainer.fit.distil import Distillation
+from trainer.fit.full import fit_stack
+from trainer.fit.histories import History, stacks
+from trainer.settings import TrainerSettings
+
+STEP_MS = 100
+FIT_WINDOWS = 512
+
+
+def detector_settings(settings: CommonSettings, **own: object) -> WorkerSettings:
+    """Small and without a teacher: what is tested here is the worker."""
+    small = {
+        "teacher": "none",
+        "scales": [4, 16],
+        "teacher_scales": [16],
+        "prototypes": 8,
+        "worker_name": "detector-under-test",
+    }
+    return WorkerSettings.model_validate({**settings.model_dump(), **small, **own})
+
+
+@asynccontextmanager
+async def detecting(settings: WorkerSettings) -> AsyncIterator[DetectorWorker]:
+    """A detector worker in this process."""
+    worker = DetectorWorker(settings)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await task
+
+
+def normal(first: int, count: int, seed: int = 0) -> np.ndarray:
+    """A noisy sine, period 20 slots; the same slot has the same value in every call."""
+    noise = np.random.default_rng(seed).standard_normal(20_000)
+    slots = np.arange(first, first + count)
+    return np.asarray(10 + 3 * np.sin(slots * 2 * np.pi / 20) + 0.3 * noise[slots])
+
+
+async def send(
+    producer: AIOKafkaProducer, settings: CommonSettings, stream: str, start_ms: int, first: int,
+    values: Sequence[float] | np.ndarray, *, history: bool = False,
+) -> None:  # fmt: skip
+    """Points of slots first, first + 1, … as one batch."""
+    rows = [[start_ms + (first + k) * STEP_MS, float(value)] for k, value in enumerate(values)]
+    await producer.send_and_wait(
+        settings.topic("metrics"),
+        orjson.dumps({"stream": stream, "points": rows}),
+        key=stream.encode(),
+        headers=HISTORY_HEADERS if history else None,
+    )
+
+
+def start_of(slots_ago: int) -> int:
+    """Time stamp (ms, on the grid) so many slots before now."""
+    return (round(time.time() * 1000) // STEP_MS - slots_ago) * STEP_MS
+
+
+async def announce(
+    producer: AIOKafkaProducer, settings: WorkerSettings, client: redis.asyncio.Redis, streams: Sequence[str]
+) -> str:
+    """Fit students of what Redis has, store them and say so on `models`; returns the version."""
+    windows = await read_windows(client, Keys(settings.namespace), streams)
+    histories = [
+        History(name, tuple(window.header.channels), window.values_SC, window.header.lo, window.header.grid_version)
+        for name, window in sorted(windows.items())
+    ]
+    teacher = load_teacher(settings)
+    layout = layout_of(settings, teacher)
+    how = None if teacher is None else Distillation(64, 48, budget_of(settings, teacher), evidence=False)
+    # A shape memory would keep an incident open until its widest window has passed; what is tested is the worker.
+    fitting = TrainerSettings(fit_windows=FIT_WINDOWS, shape_share=0.0, state_dir=settings.state_dir)
+    version = new_version()
+    store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
+    for number, stack in enumerate(stacks(histories, torch.device("cpu"))):
+        fitted = await asyncio.to_thread(fit_stack, stack, layout, fitting, teacher, how)
+        members, start = [], 0
+        for history in fitted.histories:
+            span = (history.lo, history.hi)
+            members.append(
+                Member(history.stream, start, list(history.channels), history.grid_version, span, history.points)
+            )
+            start += len(history.channels)
+        raw = dump(Header(version, layout, members), fitted.rows, fitted.streams, fitted.memories)
+        uri, sha256 = store.write(f"{version}-{number}.safetensors", raw)
+        for row, member in enumerate(members):
+            ref = ModelRef(
+                version=version,
+                uri=uri,
+                row=row,
+                sha256=sha256,
+                grid_version=member.grid_version,
+                trained_slots=member.trained_slots,
+                points=member.points,
+            )
+            record = ModelRecord(stream=member.stream, promoted=ref, announced_at=datetime.now(UTC).isoformat())
+            await producer.send_and_wait(
+                settings.topic("models"), record.model_dump_json().encode(), key=member.stream.encode()
+            )
+    return version
+
+
+@dataclass
+class Ready:
+    """Streams with students of `PAST` slots of history, between running workers."""
+
+    own: WorkerSettings
+    producer: AIOKafkaProducer
+    client: redis.asyncio.Redis
+    detector: DetectorWorker
+    streams: list[str]
+    start_ms: int
+    version: str
+
+    async def live(self, stream: str, first: int, values: Sequence[float] | np.ndarray, piece: int = 10) -> None:
+        """Live points from slot `first` on, a few at a time."""
+        for at in range(0, len(values), piece):
+            await send(self.producer, self.own, stream, self.start_ms, first + at, values[at : at + piece])
+
+    def slot(self, absolute: int) -> int:
+        """Slots since the start of the history."""
+        return absolute - self.start_ms // STEP_MS
+
+
+PAST = 600
+
+
+@asynccontextmanager
+async def ready(
+    settings: CommonSettings,
+    client: redis.asyncio.Redis,
+    streams: Sequence[str],
+    *,
+    given: object = None,
+    **own: object,
+) -> AsyncIterator[Ready]:
+    """Streamer and detector running, students in force, nothing live yet."""
+    made = detector_settings(settings, **own)
+    start = start_of(PAST)
+    async with producing(settings) as producer, running(settings), detecting(made) as detector:
+        for stream in streams:
+            body = orjson.dumps(given or {"interval_s": STEP_MS / 1000})
+            await producer.send_and_wait(settings.topic("streams"), body, key=stream.encode())
+        for stream in streams:
+            await send(producer, settings, stream, start, 0, normal(0, PAST), history=True)
+        keys = Keys(settings.namespace)
+
+        async def written() -> bool:
+            headers = await read_headers(client, keys, list(streams))
+            return len(headers) == len(streams) and all(h.hi - h.lo + 1 == PAST for h in headers.values())
+
+        await until(written)
+        await until(lambda: asked_for(settings, set(streams)))
+        version = await announce(producer, made, client, list(streams))
+        await until(lambda: in_force(detector, streams, version))
+        yield Ready(made, producer, client, detector, list(streams), start, version)
+
+
+async def asked_for(settings: CommonSettings, streams: set[str]) -> bool:
+    """Whether all these streams have asked for training."""
+    records = await read_all(settings, "training")
+    return {TrainingRequest.model_validate_json(record.value).stream for record in records} >= streams
+
+
+async def in_force(detector: DetectorWorker, streams: Iterable[str], version: str) -> bool:
+    """Whether the detector scores the streams with this version."""
+    bank: StudentBank | None = getattr(detector, "bank", None)
+    refs = [bank.model_of(stream) if bank else None for stream in streams]
+    return all(ref is not None and ref.version == version for ref in refs)
+
+
+async def states(settings: CommonSettings, stream: str) -> list[str]:
+    """States of a stream's events, in order."""
+    return [event.data.state for event in await events(settings, stream)]
+
+
+async def events(settings: CommonSettings, stream: str | None = None) -> list[AnomalyEvent]:
+    """All of `anomalies`, partition by partition in order."""
+    found = [AnomalyEvent.model_validate_json(record.value) for record in await read_all(settings, "anomalies")]
+    return [event for event in found if stream in (None, event.subject)]

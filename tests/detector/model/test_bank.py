@@ -1,0 +1,258 @@
+"""The bank: one call for all streams, and the same answer however the call is cut."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.model.bank import Segment, StudentBank
+from detector.model.scores import SegmentScore
+from streamer.contracts import ModelRecord
+from testkit.simulation import bank_of, fitted_bank, history, quick_settings, simulate, students_of
+from trainer.fit.histories import History
+from trainer.fit.run import Trained
+
+SLOTS = 600
+
+
+def _histories() -> list[History]:
+    two = np.concatenate([simulate("wave", 7, SLOTS), simulate("white", 8, SLOTS)], 1)
+    return [history(k, simulate(k, 0, SLOTS)) for k in ("wave", "white", "walk")] + [history("two", two)]
+
+
+def _fresh(bank: StudentBank, kind: str, count: int, seed: int = 0) -> np.ndarray:
+    return simulate(kind, seed, SLOTS + count)[-(bank.context_of(kind) + count - 1) :]
+
+
+def _same(a: SegmentScore, b: SegmentScore, last: int) -> None:
+    np.testing.assert_allclose(a.surprise_K[-last:], b.surprise_K[-last:], atol=1e-4)
+    np.testing.assert_allclose(a.channel_KC[-last:], b.channel_KC[-last:], atol=1e-4)
+    np.testing.assert_allclose(a.expected_KC[-last:], b.expected_KC[-last:], rtol=1e-4, atol=1e-4)
+    assert (a.view_KC[-last:] == b.view_KC[-last:]).all()
+    assert (a.teacher_K[-last:] == b.teacher_K[-last:]).all()
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_scores_do_not_depend_on_how_a_batch_is_cut(tmp_path: Path, teacher: bool) -> None:
+    settings = quick_settings(tmp_path, teacher="random" if teacher else "none", teacher_budget=0.3)
+    _, bank = fitted_bank(_histories(), settings, with_teacher=teacher)
+    values = {kind: _fresh(bank, kind, 40) for kind in ("wave", "white", "walk")}
+    whole = dict(zip(values, bank.score([Segment(k, v) for k, v in values.items()]), strict=True))
+    for kind, value in values.items():
+        [alone] = bank.score([Segment(kind, value)])
+        _same(whole[kind], alone, 40)
+        single = [bank.score([Segment(kind, value[i : i + bank.context_of(kind)])])[0] for i in range(40)]
+        merged = np.concatenate([s.surprise_K for s in single])
+        np.testing.assert_allclose(merged, whole[kind].surprise_K, atol=1e-4)
+    if teacher:
+        assert any(score.teacher_K.any() for score in whole.values())
+
+
+@pytest.mark.parametrize("shape_share", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("budget", "low", "high"), [(0.01, 0.001, 0.04), (0.05, 0.01, 0.12), (0.3, 0.15, 0.45), (1.0, 1.0, 1.0)]
+)
+def test_the_budget_is_kept_and_the_gate_makes_no_seam(
+    tmp_path: Path, budget: float, low: float, high: float, shape_share: float
+) -> None:
+    """What passed the gate and what did not are one distribution: about 10^-s of the slots reach a surprise of s."""
+    window_changes = {"teacher": "random", "teacher_budget": budget, "shape_share": shape_share}
+    settings = quick_settings(tmp_path, **window_changes)
+    _, bank = fitted_bank([history("heavy", simulate("heavy", 0, 4096))], settings, with_teacher=True)
+    [alone] = fitted_bank(
+        [history("heavy", simulate("heavy", 0, 4096))], quick_settings(tmp_path, shape_share=shape_share)
+    )[1:]
+    values = simulate("heavy", 1, 8000 + bank.context_of("heavy") - 1)
+    [score] = bank.score([Segment("heavy", values)])
+    [shallow] = alone.score([Segment("heavy", values)])
+    assert low <= score.teacher_K.mean() <= high
+    passed_K = score.teacher_K
+    np.testing.assert_allclose(score.rank_K[~passed_K], shallow.rank_K[~passed_K], atol=1e-4)
+    gate = -np.log10(budget)
+    assert (shallow.rank_K[passed_K] >= gate - 1e-4).all()
+    assert (score.rank_K[passed_K] >= gate - 1e-4).all()
+    for level in (gate - 0.3, gate - 0.1, gate, gate + 0.1, gate + 0.3, gate + 0.6, gate + 1.0):
+        reach, alone_reach = ((s.rank_K >= level).mean() for s in (score, shallow))
+        # What 48 windows tell of a tail is good for a factor of two or three.
+        assert alone_reach / 3 - 10 / 8000 <= reach <= 3 * alone_reach + 10 / 8000, (level, reach, alone_reach)
+
+
+def test_reasons_are_in_the_data_s_own_unit(tmp_path: Path) -> None:
+    values = 1000.0 + 50.0 * simulate("wave", 0, SLOTS + 40)
+    _, bank = fitted_bank([history("wave", values[:SLOTS])], quick_settings(tmp_path))
+    values[-10:] += 500.0
+    [score] = bank.score([Segment("wave", values[-(bank.context_of("wave") + 39) :])])
+    assert score.surprise_K[-5:].min() > 4
+    assert np.abs(score.expected_KC[:20, 0] - values[-40:-20, 0]).mean() < 25
+    assert (score.low_KC < score.high_KC).all()
+    assert 300 < score.deviation_KC[-1, 0] < 700
+    assert 0 < score.scale_KC[-1, 0] <= 512
+    assert 0 <= score.nearest_KC.min() <= score.nearest_KC.max() < 64
+
+
+def test_a_constant_that_moves_is_told_in_full(tmp_path: Path) -> None:
+    """Windows are clipped at a hundred times the row's scale, and a constant's scale is next to nothing."""
+    settings = quick_settings(tmp_path)
+    constant = np.zeros((SLOTS, 1), np.float32)
+    _, bank = fitted_bank([history("zero", constant), history("wave", simulate("wave", 0, SLOTS))], settings)
+    values = np.zeros((bank.context_of("zero") + 63, 1), np.float32)
+    values[-32:] = 35.0
+    zero, wave = bank.score([Segment("zero", values), Segment("wave", _fresh(bank, "wave", 64))])
+    assert zero.deviation_KC[-1, 0] == pytest.approx(35.0, rel=1e-3)
+    assert zero.expected_KC[-1, 0] == pytest.approx(0.0, abs=1e-3)
+    assert np.abs(zero.deviation_KC[:32]).max() < 1e-3
+    assert np.abs(wave.deviation_KC).max() < 2.0
+
+
+def test_the_channel_that_left_is_the_one_that_is_named(tmp_path: Path) -> None:
+    _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
+    both = np.concatenate([simulate("wave", 7, SLOTS), simulate("white", 8, SLOTS)], 1)[
+        -(bank.context_of("two") + 19) :
+    ]
+    both[-16:, 1] += 12.0
+    [score] = bank.score([Segment("two", both)])
+    assert score.surprise_K[-1] > 4
+    assert score.channel_KC[-1, 1] > score.channel_KC[-1, 0] + 1
+
+
+def test_what_is_plain_alerts_before_a_shape_is_complete_and_is_told_by_its_look(tmp_path: Path) -> None:
+    _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
+    values = _fresh(bank, "white", 30)
+    values[-2:] += 8.0
+    [score] = bank.score([Segment("white", values)])
+    assert score.surprise_K[-1] > 4
+    assert score.views[score.view_KC[-1, 0]].name != "shape"
+    assert score.rank_K[-1] < score.surprise_K[-1]  # where the worst of a stream is, its shapes say
+
+
+def test_gaps_short_ones_are_bridged_long_ones_are_not_judged(tmp_path: Path) -> None:
+    _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
+    values = _fresh(bank, "white", 60)
+    values[-30:-28] = np.nan
+    [score] = bank.score([Segment("white", values)])
+    assert np.isfinite(score.surprise_K).all()
+    assert score.surprise_K.max() < 4
+    values[-200:-5] = np.nan
+    [score] = bank.score([Segment("white", values)])
+    assert np.isnan(score.surprise_K[-20:-5]).all()
+    values[:] = np.nan
+    [score] = bank.score([Segment("white", values)])
+    assert np.isnan(score.surprise_K).all()
+
+
+def test_strangers_are_left_to_the_prior(tmp_path: Path) -> None:
+    _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
+    stranger, wrong, good, empty = bank.score(
+        [
+            Segment("nobody", np.zeros((bank.context_of("nobody") + 2, 1), np.float32)),
+            Segment("two", np.zeros((bank.context, 1), np.float32)),
+            Segment("white", _fresh(bank, "white", 3)),
+            Segment("white", np.zeros((3, 1), np.float32)),
+        ]
+    )
+    assert stranger.surprise_K.shape == (3,)
+    assert (stranger.surprise_K == 0).all()
+    assert (stranger.version, stranger.warming) == (None, True)
+    assert np.isnan(wrong.surprise_K).all()
+    assert np.isfinite(good.surprise_K).all()
+    assert (good.warming, wrong.warming) == (False, False)
+    [other] = bank.score([Segment("white", _fresh(bank, "white", 3), 3, cold=True)])
+    assert other.warming
+    assert empty.surprise_K.shape == (0,)
+    [few] = bank.score([Segment("white", _fresh(bank, "white", 1)[-100:], 5)])
+    assert np.isfinite(few.surprise_K).all()
+
+
+def _record(trained: Trained, stream: str, uri: str, sha256: str) -> ModelRecord:
+    return ModelRecord(stream=stream, promoted=trained.refs(uri, sha256)[stream], announced_at="now")
+
+
+def test_install_swap_and_remove(tmp_path: Path) -> None:
+    from detector.model.artefact import ArtefactStore
+
+    settings = quick_settings(tmp_path, teacher="random")
+    trained, memory = fitted_bank(_histories(), settings, with_teacher=True)
+    store = ArtefactStore(settings.store_uri(), tmp_path / "cache")
+    uri, sha256 = store.write("a.safetensors", trained.data())
+    bank = StudentBank(memory.teacher, settings)
+    names = [member.stream for member in trained.header.members]
+    assert bank.install([_record(trained, name, uri, sha256) for name in names], store) == {}
+    assert len(bank) == 4
+    segments = [Segment("wave", _fresh(bank, "wave", 30)), Segment("walk", _fresh(bank, "walk", 30))]
+    for stored, kept in zip(bank.score(segments), memory.score(segments), strict=True):
+        np.testing.assert_allclose(stored.surprise_K, kept.surprise_K, atol=0.05)  # half precision on disk
+
+    # a student that cannot be loaded costs nobody else theirs, and its stream keeps the old one
+    broken = _record(trained, "wave", "gone.safetensors", sha256)
+    failed = bank.install([broken, _record(trained, "walk", uri, sha256)], store)
+    assert set(failed) == {"wave"}
+    assert not failed["wave"].retriable
+    ref = bank.model_of("wave")
+    assert ref is not None
+    assert ref.uri == uri
+    bank.install([ModelRecord(stream="wave", announced_at="now")], store)
+    assert bank.model_of("wave") is None
+    assert [score.warming for score in bank.score(segments)] == [True, False]
+    assert bank.install([_record(trained, "wave", uri, sha256)], store) == {}
+    np.testing.assert_allclose(bank.score(segments)[0].surprise_K, memory.score(segments)[0].surprise_K, atol=0.05)
+
+
+def test_many_swaps_use_freed_rows_again(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path)
+    trained, bank = fitted_bank(_histories(), settings)
+    refs = trained.refs("memory", "0" * 64)
+    students = [(refs[s.member.stream], s) for s in students_of(trained)]
+    before = len(bank._tables.rows["centre"])
+    for _ in range(50):
+        bank.put(students)
+    assert len(bank._tables.rows["centre"]) == before
+
+
+def test_students_of_another_teacher_are_scored_at_depth_0(tmp_path: Path) -> None:
+    trained, _ = fitted_bank(_histories(), quick_settings(tmp_path, teacher="random"), with_teacher=True)
+    without = bank_of(trained, quick_settings(tmp_path))
+    [score] = without.score([Segment("wave", _fresh(without, "wave", 30))])
+    assert np.isfinite(score.surprise_K).all()
+    assert not score.teacher_K.any()
+    from detector.model.teacher import load_teacher
+
+    other = quick_settings(tmp_path, teacher="random", teacher_seed=99)
+    [score] = bank_of(trained, other, load_teacher(other)).score([Segment("wave", _fresh(without, "wave", 30))])
+    assert not score.teacher_K.any()
+
+
+def test_students_of_another_layout_are_refused_with_a_reason(tmp_path: Path) -> None:
+    from detector.model.artefact import ArtefactStore
+
+    settings = quick_settings(tmp_path)
+    trained, _ = fitted_bank(_histories(), settings)
+    store = ArtefactStore(settings.store_uri(), tmp_path / "cache")
+    uri, sha256 = store.write("a.safetensors", trained.data())
+    bank = StudentBank(None, quick_settings(tmp_path, prototypes=16))
+    failed = bank.install([_record(trained, "wave", uri, sha256)], store)
+    assert "16" in str(failed["wave"])
+
+
+def test_calls_that_follow_each_other_score_as_one_that_does_not(tmp_path: Path) -> None:
+    _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
+    assert (bank._tables.rows["memory"] >= 0).any()
+    names = ("wave", "white", "two")
+    values = {k: _histories_more(k)[-(bank.context_of(k) + 59) :] for k in names}
+    whole = {k: bank.score([Segment(k, v, 60)])[0].surprise_K for k, v in values.items()}
+    at = 0
+    # one after another, then a leap back over what was scored already, then on again; two pieces in one call
+    for first, count in ((0, 7), (7, 1), (8, 1), (9, 11), (10, 10), (20, 20), (40, 1)):
+        cut = [Segment(k, v[: len(v) - 60 + first + count], count, first + count - 1) for k, v in values.items()]
+        for name, score in zip(names, bank.score(cut), strict=True):
+            expected = whole[name][first : first + count]
+            np.testing.assert_allclose(score.surprise_K, expected, atol=1e-3, err_msg=f"{name} {first}+{count}")
+        at = first + count
+    pieces = [Segment("wave", values["wave"][: len(values["wave"]) - 60 + at + n], n, at + n - 1) for n in (5, 10)]
+    for score, n in zip(bank.score(pieces), (5, 10), strict=True):
+        np.testing.assert_allclose(score.surprise_K, whole["wave"][at : at + n], atol=1e-3)
+
+
+def _histories_more(stream: str) -> np.ndarray:
+    if stream == "two":
+        return np.concatenate([simulate("wave", 7, SLOTS + 60), simulate("white", 8, SLOTS + 60)], 1)
+    return simulate(stream, 0, SLOTS + 60)

@@ -1,0 +1,170 @@
+"""Any cut into batches, any order within the lateness bound and any repeat of a suffix give the same windows."""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import orjson
+import redis.asyncio
+from aiokafka import ConsumerRecord
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamer.contracts import StreamSettings
+from streamer.host.embedded import EmbeddedStack
+from streamer.placement import shard_of
+from streamer.settings import StreamerSettings
+from streamer.windows.decode import Decoder
+from streamer.windows.ingest import Ingest
+from streamer.windows.keys import Keys
+from streamer.windows.ledger import Ledger
+from streamer.windows.ring import StreamWindow, read_windows
+
+T0_MS = 1_790_000_000_000
+LATENESS = 8
+CAPACITY = 64
+
+
+def record(offset: int, body: object, history: bool = False) -> ConsumerRecord:
+    headers = [("mode", b"history")] if history else []
+    return ConsumerRecord(
+        "metrics", 0, offset, T0_MS + 10_000_000, 0, None, orjson.dumps(body), None, 0, 0, tuple(headers)
+    )
+
+
+class Rig:
+    """The streamer between Kafka and Redis: decoder, ingest, ledger, on one partition of a real Valkey."""
+
+    def __init__(self, client: redis.asyncio.Redis, of: dict[str, StreamSettings]) -> None:
+        self.client = client
+        self.keys = Keys(f"p{uuid.uuid4().hex[:10]}")
+        self.of = of
+        self.own = StreamerSettings(partitions=1, lateness_slots=LATENESS, capacity=CAPACITY)
+        self.ledger = Ledger(self.client, self.keys, "metrics", "cluster", 1)
+        self.ingest = Ingest(self.own, self.client, self.keys, of)
+        self.decoder = Decoder(of, 1, "murmur2", 1e9)
+
+    async def feed(self, records: Sequence[ConsumerRecord], restart: bool = False) -> list[str]:
+        if restart:
+            self.ingest = Ingest(self.own, self.client, self.keys, self.of)
+        batch = self.decoder.decode(records)
+        plan = await self.ingest.plan(batch, records, lambda shard: self.ledger.applied(0, shard))
+        await self.ledger.apply(0, records[-1].offset, plan.ops)
+        await self.ingest.reread(plan)
+        assert all(len(message) < 1_000_000 for message in plan.notices.messages())
+        return [reason for _, reason, _ in batch.dead] + ["late"] * len(plan.late)
+
+    async def state(self) -> dict[str, tuple[object, bytes]]:
+        windows: dict[str, StreamWindow] = await read_windows(self.client, self.keys, sorted(self.of))
+        out: dict[str, tuple[object, bytes]] = {}
+        for stream, window in windows.items():
+            header = window.header
+            seen = (header.grid_version, header.interval_ns, header.phase_ns, header.channels, header.lo, header.hi)
+            raw = await self.client.get(self.keys.ring(shard_of(stream), stream))
+            assert raw is not None
+            assert len(raw) <= 4 * CAPACITY * len(header.channels)
+            out[stream] = (seen, window.values_SC.tobytes())
+        return out
+
+
+async def result(
+    url: str, of: dict[str, StreamSettings], batches: Sequence[Sequence[ConsumerRecord]], repeats: Sequence[int] = ()
+) -> dict[str, tuple[object, bytes]]:
+    async with redis.asyncio.Redis.from_url(url) as client:
+        return await _result(Rig(client, of), batches, repeats)
+
+
+async def _result(
+    rig: "Rig", batches: Sequence[Sequence[ConsumerRecord]], repeats: Sequence[int]
+) -> dict[str, tuple[object, bytes]]:
+    await rig.ledger.claim(0)
+    done: list[ConsumerRecord] = []
+    for i, batch in enumerate(batches):
+        if not batch:
+            continue
+        await rig.feed(batch, restart=i in repeats)
+        done += batch
+        if i in repeats:  # the process died before it committed: Kafka hands out a suffix once more
+            await rig.feed(done[-min(len(done), 7) :], restart=True)
+    return await rig.state()
+
+
+def cut(records: Sequence[ConsumerRecord], places: Sequence[int]) -> list[Sequence[ConsumerRecord]]:
+    edges = [0, *sorted(p % (len(records) + 1) for p in places), len(records)]
+    return [records[a:b] for a, b in pairwise(edges)]
+
+
+KINDS = {
+    "gauge": StreamSettings(interval_s=1.0),
+    "wide": StreamSettings(interval_s=1.0, channels=["a", "b", "c"]),
+    "counter": StreamSettings(interval_s=1.0, kind="counter"),
+    "inferred": StreamSettings(),
+}
+
+
+def arrivals(seed: int, n: int) -> list[ConsumerRecord]:
+    """Points of four streams with jitter, gaps, two points a slot, partial rows."""
+    rng = np.random.default_rng(seed)
+    slots = np.cumsum(rng.choice([0, 1, 1, 1, 2, 5, 40], n, p=[0.15, 0.4, 0.2, 0.1, 0.1, 0.03, 0.02]))
+    points: list[tuple[int, dict[str, object]]] = []
+    counter = 0
+    for i, slot in enumerate(slots):
+        stream = list(KINDS)[int(rng.integers(len(KINDS)))]
+        ts = T0_MS + int(slot) * 1000 + int(rng.integers(-400, 400)) + 1
+        body: dict[str, object] = {"stream": stream, "ts": ts + i * 1e-3}
+        if stream == "wide":
+            names = [c for c in "abc" if rng.random() < 0.6] or ["a"]
+            body["values"] = {c: float(rng.normal()) for c in names}
+        elif stream == "counter":
+            counter = 0 if rng.random() < 0.05 else counter + int(rng.integers(1, 1 << 26))
+            body["value"] = counter
+        else:
+            body["value"] = None if rng.random() < 0.05 else float(rng.normal())
+        points.append((int(slot), body))
+    return [record(i * 3, body) for i, (_, body) in enumerate(points)]
+
+
+def shuffled(records: Sequence[ConsumerRecord], seed: int) -> list[ConsumerRecord]:
+    """Another order in which no point is overtaken by one that is `LATENESS` or more slots newer.
+
+    Each stream's first point stays first: it sets the grid of a stream whose interval is given.
+    """
+    rng = np.random.default_rng(seed)
+    bodies = [orjson.loads(r.value) for r in records]
+    seconds = np.array([b["ts"] / 1000 for b in bodies])
+    first = {b["stream"]: i for i, b in reversed(list(enumerate(bodies)))}
+    rank = seconds + rng.uniform(0, LATENESS - 2, len(seconds))
+    for stream, i in first.items():
+        rank[i] = min(s for s, b in zip(seconds, bodies, strict=True) if b["stream"] == stream) - 1
+    order = np.argsort(rank, kind="stable")
+    return [record(at * 3, bodies[i]) for at, i in enumerate(order)]
+
+
+slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+seeds = st.integers(0, 2**32 - 1)
+counts = st.integers(1, 150)
+
+
+@slow
+@given(seeds, counts, seeds, st.lists(st.integers(0, 1000), max_size=8), st.sets(st.integers(0, 8)))
+def test_any_cut_and_any_repeat_give_the_same_windows(
+    stack: EmbeddedStack, seed: int, n: int, order: int, places: list[int], repeats: set[int]
+) -> None:
+    records = shuffled(arrivals(seed, n), order)
+    whole = asyncio.run(result(stack.redis_url, KINDS, [records]))
+    pieces = asyncio.run(result(stack.redis_url, KINDS, cut(records, places), sorted(repeats)))
+    assert pieces == whole
+
+
+@slow
+@given(seeds, counts, seeds, st.lists(st.integers(0, 1000), max_size=4))
+def test_any_order_within_the_lateness_bound_gives_the_same_windows(
+    stack: EmbeddedStack, seed: int, n: int, order: int, places: list[int]
+) -> None:
+    fixed = {name: own for name, own in KINDS.items() if name != "inferred"}
+    records = [r for r in arrivals(seed, n) if orjson.loads(r.value)["stream"] in fixed]
+    one = asyncio.run(result(stack.redis_url, fixed, [shuffled(records, 0)]))
+    two = asyncio.run(result(stack.redis_url, fixed, cut(shuffled(records, order), places)))
+    assert two == one

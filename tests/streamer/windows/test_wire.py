@@ -1,0 +1,57 @@
+"""The binary value of `windows` survives the round trip; anything else is refused, never misread."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.errors import ContractError
+from streamer.windows.header import StreamHeader
+from streamer.windows.notices import MAX_BYTES, MAX_RUN, Notices
+from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, decode
+
+
+def header(channels: int) -> StreamHeader:
+    return StreamHeader("grid", 3, 10**9, 17, 8192, [f"c{i}" for i in range(channels)])
+
+
+@given(
+    st.lists(st.tuples(st.text(min_size=1, max_size=9), st.integers(1, 4), st.integers(1, 9)), min_size=1, max_size=9)
+)
+def test_round_trip(items: list[tuple[str, int, int]]) -> None:
+    notices = Notices()
+    blocks = []
+    for i, (stream, channels, slots) in enumerate(items):
+        block = np.arange(slots * channels, dtype=np.float32).reshape(slots, channels) + i
+        blocks.append(block)
+        notices.add(stream, header(channels), None, 100 + i, block, late=i % 2 == 0, history=i % 3 == 0, offsets=(i, i))
+    (raw,) = notices.messages()
+    batch = decode(raw)
+    assert batch.streams == [stream for stream, _, _ in items]
+    edges = batch.bounds()
+    for i, block in enumerate(blocks):
+        assert batch.values[edges[i] : edges[i + 1]].tolist() == block.reshape(-1).tolist()
+        assert batch.columns["first_slot"][i] == 100 + i
+        assert batch.columns["flags"][i] == FLAG_LATE * (i % 2 == 0) | FLAG_HISTORY * (i % 3 == 0)
+    assert set(batch.columns["seq"].tolist()) == {1}
+
+
+def test_long_runs_are_cut_into_pieces_with_numbers_of_their_own() -> None:
+    notices, head = Notices(), header(4)
+    values = np.arange(4 * (MAX_RUN // 4 * 2 + 5), dtype=np.float32).reshape(-1, 4)
+    notices.add("s", head, None, 1000, values, late=False, history=True)
+    decoded = [decode(raw) for raw in notices.messages()]
+    assert all(len(raw) < MAX_BYTES + 4 * MAX_RUN for raw in notices.messages())
+    assert [int(s) for batch in decoded for s in batch.columns["seq"]] == [1, 2, 3]
+    assert np.concatenate([batch.values for batch in decoded]).tolist() == values.reshape(-1).tolist()
+    assert head.seq == 3
+
+
+@given(st.binary(max_size=60), st.integers(0, 200))
+def test_other_bytes_are_refused(noise: bytes, cut: int) -> None:
+    notices = Notices()
+    notices.add("s", header(1), None, 5, np.ones((3, 1), np.float32), late=False, history=False)
+    (raw,) = notices.messages()
+    for wrong in (noise, b"ALW1" + noise, raw[: min(cut, len(raw) - 1)], raw + b"x"):
+        with pytest.raises(ContractError):
+            decode(wrong)

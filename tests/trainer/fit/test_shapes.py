@@ -1,0 +1,85 @@
+"""Shape memories: coverage of the medoids, evidence from injected anomalies, and what it decides."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.model.views import shapes
+from trainer.fit.shapes import FULL, fit_shapes, k_center
+from trainer.inject.anomalies import EACH, KINDS, PAD, inject
+
+
+def _ecg(slots: int, seed: int = 0) -> torch.Tensor:
+    """A pulse every 60 slots with a little noise: shapes matter here."""
+    rng = np.random.default_rng(seed)
+    phase = np.arange(slots) % 60
+    pulse = np.exp(-(((phase - 20) / 3.0) ** 2)) - 0.4 * np.exp(-(((phase - 32) / 6.0) ** 2))
+    return torch.from_numpy(pulse + 0.02 * rng.normal(size=slots))[None]
+
+
+@given(st.integers(2, 40), st.integers(1, 60), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_medoids_cover_the_windows(many: int, count: int, seed: int) -> None:
+    window_RNT = torch.randn(2, many, shapes.POINTS, generator=torch.Generator().manual_seed(seed))
+    index_RP = k_center(window_RNT, count)
+    assert index_RP.shape == (2, count)
+    if count >= many:
+        assert all(set(row.tolist()) == set(range(many)) for row in index_RP)
+    far = (
+        torch.cdist(window_RNT, window_RNT.gather(1, index_RP[..., None].expand(-1, -1, shapes.POINTS)))
+        .amin(-1)
+        .amax(1)
+    )
+    fewer = k_center(window_RNT, max(1, count // 2))
+    before = (
+        torch.cdist(window_RNT, window_RNT.gather(1, fewer[..., None].expand(-1, -1, shapes.POINTS))).amin(-1).amax(1)
+    )
+    assert (far <= before + 0.05).all()  # the product form of a distance is exact to a few hundredths
+
+
+def test_injected_anomalies_change_only_their_own_slots() -> None:
+    x_RL = torch.cat([_ecg(2000), _ecg(2000, 1) * 2])
+    found = inject(x_RL, torch.tensor([60.0, 60.0]), torch.tensor([0, 0]))
+    assert found.piece_RAB.shape[1] == EACH * len(KINDS) == 84
+    changed = 0
+    for a in range(84):
+        start, length = int(found.start_RA[0, a]), int(found.length_RA[0, a])
+        piece_B = found.piece_RAB[0, a]
+        at_B = torch.arange(len(piece_B)) + start
+        known_B = (at_B >= 0) & (at_B < 2000)
+        assert (torch.isnan(piece_B) == ~known_B).all()
+        differs_B = known_B & ((piece_B - x_RL[0, at_B.clamp(0, 1999)]).abs() > 1e-9)
+        changed += bool(differs_B.any())
+        where = differs_B.nonzero().flatten()
+        assert len(where) == 0 or (int(where.min()) >= PAD and int(where.max()) < PAD + length)
+    assert changed >= 80
+
+
+def test_a_stream_of_shapes_has_more_evidence_than_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    white = torch.randn(1, 4000, generator=generator).double()
+    found = fit_shapes(torch.cat([_ecg(4000), white, white.cumsum(1) * 0.1]), 6, 64)
+    assert found.fitted_X.tolist()[0] == 0
+    assert found.evidence_R[0] > FULL
+    assert found.evidence_R[0] > 1.5 * found.evidence_R[1:].max()
+    torch.testing.assert_close(found.rows["shape.weight"].sum(1), torch.ones(len(found.fitted_X)))
+
+
+def test_a_short_or_empty_history_has_no_memory() -> None:
+    empty = torch.full((1, 512), torch.nan, dtype=torch.float64)
+    short = empty.clone()
+    short[:, -100:] = _ecg(100)
+    assert fit_shapes(torch.cat([empty, short]), 6, 64).fitted_X.tolist() == []
+
+
+def test_a_missing_beat_stands_out() -> None:
+    x_RL = _ecg(6000)
+    found = fit_shapes(x_RL[:, :4000], 12, 128)
+    medoid_RVTP = shapes.memory(x_RL[:, :4000], found.rows)
+    rows = found.rows | {"shape.medoid": medoid_RVTP, "shape.norm": medoid_RVTP.square().sum(-2)}
+    x_RL[:, 5000:5040] = x_RL[:, 5000:5040].mean()
+    score_K = shapes.score(x_RL, rows, torch.arange(len(x_RL)), 1900).fused_RK[0]
+    peak = 6000 - 1900 + int(score_K.argmax())
+    assert 5000 <= peak <= 5040 + shapes.REACH
+    assert score_K.max() > 3 * score_K[:500].max()

@@ -1,0 +1,95 @@
+"""`anomalyllm trainer`, `train`, `models` and `backtest`. torch takes seconds to import: nothing here does it before it must."""
+
+import asyncio
+from typing import Annotated, Literal
+
+import typer
+
+from streamer.cli.options import with_settings
+from streamer.cli.running import out, run_until_stopped
+from streamer.errors import ConfigError
+from streamer.settings import CommonSettings
+from trainer.backtest.cli import register as register_backtest
+from trainer.settings import TrainerSettings
+
+Streams = Annotated[
+    list[str] | None, typer.Option("--stream", help="Stream to train; repeat for several.", show_default=False)
+]
+All = Annotated[bool, typer.Option("--all", help="All streams that have a window.")]
+JobKind = Annotated[
+    Literal["full", "prototypes"], typer.Option("--job", help="Full fit, or the cheap prototype update.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait for the models.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow until the models are announced.")]
+Stream = Annotated[str, typer.Argument(help="Name of the stream.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+
+    @app.command("trainer")
+    @with_settings(TrainerSettings)
+    def trainer(settings: TrainerSettings) -> None:
+        """Run a trainer worker: training requests in, models out."""
+        from trainer.worker import run
+
+        run(settings)
+
+    @app.command("train")
+    @with_settings(CommonSettings)
+    def train(
+        settings: CommonSettings,
+        stream: Streams = None,
+        every: All = False,
+        job: JobKind = "full",
+        wait: Wait = True,
+        timeout: Timeout = 300.0,
+    ) -> None:
+        """Ask the trainer for models and watch until they are there."""
+        from trainer.cli.train import ask
+
+        if bool(stream) == every:
+            raise ConfigError("say which streams to train: either --stream NAME (repeat it for several) or --all")
+        done = run_until_stopped(ask(settings, stream or [], job, timeout if wait else None))
+        if done is False:
+            raise typer.Exit(1)
+
+    register_backtest(app)
+    models = typer.Typer(help="List and show models, roll one back.", no_args_is_help=True)
+    app.add_typer(models, name="models")
+
+    @models.command("list")
+    @with_settings(CommonSettings)
+    def listed(settings: CommonSettings, as_json: AsJson = False) -> None:
+        """All streams that have a model."""
+        from trainer.cli.models import read_records, table
+
+        records = asyncio.run(read_records(settings))
+        if as_json:
+            for record in records:
+                typer.echo(record.model_dump_json())
+            return
+        out.print(table(records))
+
+    @models.command("show")
+    @with_settings(CommonSettings)
+    def show(settings: CommonSettings, stream: Stream, as_json: AsJson = False) -> None:
+        """One stream's models, with what is known of each."""
+        from trainer.cli.models import details, read_record
+
+        record = asyncio.run(read_record(settings, stream))
+        if as_json:
+            typer.echo(record.model_dump_json())
+            return
+        out.print(details(settings, record))
+
+    @models.command("rollback")
+    @with_settings(CommonSettings)
+    def rollback(settings: CommonSettings, stream: Stream) -> None:
+        """Put the previous model into force again; doing it twice undoes it."""
+        from trainer.cli.models import roll_back
+
+        record = asyncio.run(roll_back(settings, stream))
+        assert record.promoted is not None
+        out.print(f"{stream}: {record.promoted.version} is in force")

@@ -1,0 +1,1 @@
+"""Histories to students: the full fit, the prototype update, the gate."""

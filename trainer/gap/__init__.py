@@ -1,1 +1,0 @@
-"""Making of the gap head: examples of many families of streams, learning, cross-validation by family."""

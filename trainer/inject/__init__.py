@@ -1,0 +1,1 @@
+"""Synthetic anomalies, put into a stream’s own history."""

@@ -1,0 +1,147 @@
+"""Jobs of a batch → stored artefacts and model records. What cannot be trained is told apart from what can."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import redis.asyncio
+import structlog
+
+from detector.model.artefact import SUFFIX, ArtefactError, ArtefactStore, StoreError, Student
+from detector.model.teacher import Teacher
+from streamer.contracts import ModelRecord
+from streamer.kafka.client import patiently
+from streamer.windows.keys import Keys
+from streamer.windows.ring import read_windows
+from trainer.announce import record_of
+from trainer.fit.histories import History
+from trainer.fit.run import Trained, train
+from trainer.fit.update import LayoutChangedError, check, fresh_history, update
+from trainer.jobs import TrainingJob, history_of
+from trainer.settings import TrainerSettings
+
+log = structlog.get_logger(__name__)
+REDIS_ERRORS = (redis.RedisError, OSError)
+
+
+@dataclass
+class Outcome:
+    """What became of a batch's jobs."""
+
+    records: dict[str, ModelRecord] = field(default_factory=dict)
+    trained: int = 0  # full fits
+    updated: int = 0  # prototype updates
+    dropped: dict[str, str] = field(default_factory=dict)  # stream → why
+
+
+@dataclass
+class TrainingRun:
+    """All that jobs need."""
+
+    settings: TrainerSettings
+    redis: redis.asyncio.Redis
+    keys: Keys
+    store: ArtefactStore
+    teacher: Teacher | None
+
+    async def work(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord]) -> Outcome:
+        """Do all jobs: one run for the full fits, one for the updates. Waits while Redis or the store are away."""
+        outcome = Outcome()
+        histories = await self._histories(jobs, outcome)
+        full = [h for h in histories if jobs[h.stream].job == "full"]
+        students: dict[str, Student] = {}
+        fresh: list[History] = []
+        for history in histories:
+            if jobs[history.stream].job != "prototypes":
+                continue
+            student = await self._current(history, known.get(history.stream))
+            if student is None:
+                full.append(history)
+            else:
+                students[history.stream] = student
+                fresh.append(fresh_history(student, history))
+
+        def fit(part: Sequence[History]) -> Trained:
+            return train(part, self.teacher, self.settings)
+
+        def renew(part: Sequence[History]) -> Trained:
+            return update({h.stream: students[h.stream] for h in part}, part, self.teacher, self.settings)
+
+        outcome.trained = await self._run(fit, full, known, outcome)
+        outcome.updated = await self._run(renew, fresh, known, outcome)
+        return outcome
+
+    async def _histories(self, jobs: Mapping[str, TrainingJob], outcome: Outcome) -> list[History]:
+        names = sorted(jobs)
+        windows = await patiently(
+            "Redis", lambda: read_windows(self.redis, self.keys, names, self.settings.partitioner), REDIS_ERRORS
+        )
+        histories = []
+        for stream in names:
+            if stream not in windows:
+                outcome.dropped[stream] = "the stream has no window (yet)"
+                continue
+            history = history_of(jobs[stream], windows[stream], self.settings.min_slots)
+            if isinstance(history, str):
+                outcome.dropped[stream] = history
+            else:
+                histories.append(history)
+        return histories
+
+    async def _current(self, history: History, record: ModelRecord | None) -> Student | None:
+        """The student to update; None when only a full fit can help."""
+        ref = record.promoted if record is not None else None
+        if ref is None:
+            return None
+        try:
+            [student] = await patiently(
+                f"artefact store {self.store.uri}",
+                lambda: asyncio.to_thread(self.store.read, ref.uri, ref.sha256, [ref.row]),
+                (StoreError,),
+            )
+            check(student, self.teacher, self.settings, history)
+        except (ArtefactError, LayoutChangedError) as error:
+            log.info("prototype update becomes a full fit", stream=history.stream, reason=str(error))
+            return None
+        return student
+
+    async def _run(
+        self,
+        make: Callable[[Sequence[History]], Trained],
+        histories: Sequence[History],
+        known: Mapping[str, ModelRecord],
+        outcome: Outcome,
+    ) -> int:
+        """One batched run. When it fails, each stream alone: one odd history must not cost the others theirs."""
+        if not histories:
+            return 0
+        try:
+            runs = [await asyncio.to_thread(make, histories)]
+        except Exception:
+            log.exception("a run failed, trying stream by stream", streams=len(histories))
+            runs = []
+            for history in histories:
+                try:
+                    runs.append(await asyncio.to_thread(make, [history]))
+                except Exception as error:
+                    log.exception("stream cannot be trained", stream=history.stream)
+                    outcome.dropped[history.stream] = f"{type(error).__name__}: {error}"
+        done = 0
+        for trained in runs:
+            done += await self._store(trained, known, outcome)
+        return done
+
+    async def _store(self, trained: Trained, known: Mapping[str, ModelRecord], outcome: Outcome) -> int:
+        name = trained.header.version + SUFFIX
+        data = trained.data()
+        uri, sha256 = await patiently(
+            f"artefact store {self.store.uri}", lambda: asyncio.to_thread(self.store.write, name, data), (StoreError,)
+        )
+        refs = trained.refs(uri, sha256)
+        for member, result in zip(trained.header.members, trained.results, strict=True):
+            record = record_of(member.stream, refs[member.stream], result, known.get(member.stream))
+            outcome.records[member.stream] = record
+            if not result.passed:
+                log.warning("student stays a shadow", stream=member.stream, reason=result.reason)
+        log.info("artefact stored", artefact=name, streams=len(refs), kb=len(data) // 1024)
+        return len(refs)

@@ -6,7 +6,8 @@ import structlog
 from pydantic import ValidationError
 
 from streamer.contracts import Feedback
-from streamer.kafka import RETRIABLE, TableReader
+from streamer.kafka.client import RETRIABLE
+from streamer.kafka.tables import TableReader
 from streamer.settings import CommonSettings
 
 log = structlog.get_logger(__name__)

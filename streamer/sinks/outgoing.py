@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
-from streamer.deadletters import dead_letter
-from streamer.kafka import patiently
+from streamer.kafka.client import patiently
+from streamer.kafka.dead_letters import dead_letter
 from streamer.settings import CommonSettings
 from streamer.sinks.config import SinkTable
 from streamer.sinks.deliveries import Action, Delivery, Told

@@ -8,8 +8,9 @@ import redis.asyncio
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
-from streamer.kafka import make_producer, patiently, provision
-from streamer.logs import configure_logs
+from streamer.host.logs import configure_logs
+from streamer.kafka.client import make_producer, patiently
+from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 from streamer.sinks.building import build
 from streamer.sinks.config import SinksFile

@@ -6,10 +6,10 @@ both believe that a partition is theirs, and what was read is on the shelf or is
 
 import redis.asyncio
 
-from streamer.keys import Keys
-from streamer.ledger import Ops
-from streamer.partitioning import Partitioner, shard_of, shards_of_partition
+from streamer.placement import Partitioner, shard_of, shards_of_partition
 from streamer.sinks.deliveries import Delivery
+from streamer.windows.keys import Keys
+from streamer.windows.ledger import Ops
 
 
 class SinkKeys(Keys):

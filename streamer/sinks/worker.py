@@ -9,12 +9,12 @@ import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
-from streamer.deadletters import dead_letter
 from streamer.errors import ContractError, FencedError, OffsetConflictError
-from streamer.kafka import at_end, patiently
-from streamer.keys import Keys
-from streamer.ledger import Ops
-from streamer.partitions import Ownership
+from streamer.host.stats import Stats
+from streamer.kafka.client import patiently
+from streamer.kafka.dead_letters import dead_letter
+from streamer.kafka.ownership import Ownership
+from streamer.kafka.topics import at_end
 from streamer.settings import CommonSettings
 from streamer.sinks.config import SinksFile
 from streamer.sinks.deliveries import Delivery
@@ -25,7 +25,8 @@ from streamer.sinks.outgoing import Outgoing
 from streamer.sinks.planning import NEVER
 from streamer.sinks.shelf import Shelf, SinkKeys
 from streamer.sinks.transport import Transport
-from streamer.stats import Stats
+from streamer.windows.keys import Keys
+from streamer.windows.ledger import Ops
 
 log = structlog.get_logger(__name__)
 REDIS_ERRORS = (redis.RedisError, OSError)

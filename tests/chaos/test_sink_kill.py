@@ -11,13 +11,13 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamer.kafka import make_producer
+from streamer.host.fleet import worker_env
+from streamer.kafka.client import make_producer
 from streamer.settings import CommonSettings
-from streamer.workers import worker_env
 from tests.integration.sinking import tell
 from tests.integration.test_streamer import read_all, until
-from tests.sinks.samples import KEY, event
-from tests.sinks.servers import FakeServer, PagerDutyServer, serving
+from tests.streamer.sinks.samples import KEY, event
+from tests.streamer.sinks.servers import FakeServer, PagerDutyServer, serving
 
 pytestmark = pytest.mark.kafka
 INCIDENTS = 120

@@ -9,12 +9,12 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from streamer.contracts import AnomalyEvent
-from streamer.partitioning import home_partition
+from streamer.placement import home_partition
 from streamer.settings import CommonSettings
 from streamer.sinks.config import load_sinks
 from streamer.sinks.process import SinkProcess
 from tests.integration.test_streamer import until
-from tests.sinks.samples import event
+from tests.streamer.sinks.samples import event
 
 
 async def tell(producer: AIOKafkaProducer, settings: CommonSettings, *events: AnomalyEvent) -> None:
@@ -35,7 +35,7 @@ def life(incident_id: str, **fields: Any) -> tuple[AnomalyEvent, AnomalyEvent]:
 
 @asynccontextmanager
 async def sinking(settings: CommonSettings, folder: Path, text: str) -> AsyncIterator[SinkProcess]:
-    """The process of `anomalyllm sink`, in this one; each sink has its partitions."""
+    """The process of `anomalyllm sink`, in this one; each sink has partitions (all of them, or some)."""
     file = folder / "sinks.toml"
     file.write_text(text)
     process = SinkProcess(settings, load_sinks(file))
@@ -44,7 +44,8 @@ async def sinking(settings: CommonSettings, folder: Path, text: str) -> AsyncIte
     async def ready() -> bool:
         if task.done():
             task.result()
-        return bool(process.workers) and all(len(w.intake.deliveries) == settings.partitions for w in process.workers)
+        most = settings.partitions if settings.assignment == "all" else 1
+        return bool(process.workers) and all(len(worker.intake.deliveries) >= most for worker in process.workers)
 
     try:
         await until(ready)

@@ -6,14 +6,14 @@ import pytest
 import redis.asyncio
 
 from streamer.contracts import Feedback
-from streamer.kafka import header, make_consumer
-from streamer.keys import Keys
+from streamer.host.stats import read_stats
+from streamer.kafka.client import header, make_consumer
 from streamer.settings import CommonSettings
-from streamer.stats import read_stats
+from streamer.windows.keys import Keys
 from tests.integration.sinking import life, sinking, tell
 from tests.integration.test_streamer import producing, read_all, until
-from tests.sinks.samples import KEY, event
-from tests.sinks.servers import AlertmanagerServer, FakeServer, PagerDutyServer, serving
+from tests.streamer.sinks.samples import KEY, event
+from tests.streamer.sinks.servers import AlertmanagerServer, FakeServer, PagerDutyServer, serving
 
 pytestmark = pytest.mark.kafka
 
@@ -140,20 +140,23 @@ async def test_what_is_refused_is_dead_lettered_with_the_reason_and_others_pass(
     settings: CommonSettings, tmp_path: Path
 ) -> None:
     template = "template = '''{\"team\": {{ incident.labels.team | tojson }}}'''"
-    async with serving(FakeServer()) as hook, producing(settings) as producer:
-        async with sinking(settings, tmp_path, webhook(hook, template)):
-            await tell(producer, settings, event("bad"), event("good", stream="b", labels={"team": "web"}))
+    async with (
+        serving(FakeServer()) as hook,
+        producing(settings) as producer,
+        sinking(settings, tmp_path, webhook(hook, template)),
+    ):
+        await tell(producer, settings, event("bad"), event("good", stream="b", labels={"team": "web"}))
 
-            async def told() -> bool:
-                return len(hook.requests) == 1 and len(await read_all(settings, "dead-letters")) == 1
+        async def told() -> bool:
+            return len(hook.requests) == 1 and len(await read_all(settings, "dead-letters")) == 1
 
-            await until(told)
-            await tell(producer, settings, event("bad", 1, "resolved", labels={"team": "db"}))
+        await until(told)
+        await tell(producer, settings, event("bad", 1, "resolved", labels={"team": "db"}))
 
-            async def next_revision_told() -> bool:
-                return [request.json["team"] for request in hook.requests] == ["web", "db"]
+        async def next_revision_told() -> bool:
+            return [request.json["team"] for request in hook.requests] == ["web", "db"]
 
-            await until(next_revision_told)
+        await until(next_revision_told)
     [record] = await read_all(settings, "dead-letters")
     assert record.value == event("bad").model_dump_json().encode()
     assert (header(record, "topic"), header(record, "error")) == (settings.topic("anomalies"), "refused")
@@ -175,48 +178,57 @@ async def test_one_refused_alert_does_not_take_a_batch_with_it(settings: CommonS
 
 
 async def test_what_cannot_be_delivered_for_too_long_is_dead_lettered(settings: CommonSettings, tmp_path: Path) -> None:
-    async with serving(FakeServer(down=401)) as hook, producing(settings) as producer:
-        async with sinking(settings, tmp_path, webhook(hook, 'give_up_after = "1s"')):
-            await tell(producer, settings, event())
+    async with (
+        serving(FakeServer(down=401)) as hook,
+        producing(settings) as producer,
+        sinking(settings, tmp_path, webhook(hook, 'give_up_after = "1s"')),
+    ):
+        await tell(producer, settings, event())
 
-            async def dead() -> bool:
-                return len(await read_all(settings, "dead-letters")) == 1
+        async def dead() -> bool:
+            return len(await read_all(settings, "dead-letters")) == 1
 
-            await until(dead)
+        await until(dead)
     [record] = await read_all(settings, "dead-letters")
     assert header(record, "error") == "undelivered"
     assert "HTTP 401 away; nothing got through for 1 s" in (header(record, "message") or "")
 
 
 async def test_a_server_that_fails_over_one_message_gets_the_others(settings: CommonSettings, tmp_path: Path) -> None:
-    async with serving(FakeServer(script=[(500, {}), (429, {"Retry-After": "1"})])) as hook:
-        async with producing(settings) as producer, sinking(settings, tmp_path, webhook(hook)):
-            await tell(producer, settings, event("a"), event("b", stream="b"))
+    async with (
+        serving(FakeServer(script=[(500, {}), (429, {"Retry-After": "1"})])) as hook,
+        producing(settings) as producer,
+        sinking(settings, tmp_path, webhook(hook)),
+    ):
+        await tell(producer, settings, event("a"), event("b", stream="b"))
 
-            async def told() -> bool:
-                return len(hook.requests) == 4
+        async def told() -> bool:
+            return len(hook.requests) == 4
 
-            await until(told)
+        await until(told)
     assert set(ids(hook)[2:]) == {"a:0", "b:0"}
 
 
 async def test_feedback_acknowledges(settings: CommonSettings, tmp_path: Path) -> None:
-    async with serving(PagerDutyServer()) as pd, producing(settings) as producer:
-        async with sinking(settings, tmp_path, pagerduty(pd)):
-            await tell(producer, settings, event())
+    async with (
+        serving(PagerDutyServer()) as pd,
+        producing(settings) as producer,
+        sinking(settings, tmp_path, pagerduty(pd)),
+    ):
+        await tell(producer, settings, event())
 
-            async def triggered() -> bool:
-                return getattr(pd, "states", {}) == {"i-1": "triggered"}
+        async def triggered() -> bool:
+            return getattr(pd, "states", {}) == {"i-1": "triggered"}
 
-            await until(triggered)
-            await producer.send_and_wait(settings.topic("feedback"), b"nonsense")
-            said = Feedback(incident_id="i-1", stream="web.cpu", verdict="true")
-            await producer.send_and_wait(settings.topic("feedback"), said.model_dump_json().encode())
+        await until(triggered)
+        await producer.send_and_wait(settings.topic("feedback"), b"nonsense")
+        said = Feedback(incident_id="i-1", stream="web.cpu", verdict="true")
+        await producer.send_and_wait(settings.topic("feedback"), said.model_dump_json().encode())
 
-            async def acknowledged() -> bool:
-                return pd.states == {"i-1": "acknowledged"}
+        async def acknowledged() -> bool:
+            return pd.states == {"i-1": "acknowledged"}
 
-            await until(acknowledged)
+        await until(acknowledged)
 
 
 async def test_a_flood_is_a_few_messages_and_every_end_follows(settings: CommonSettings, tmp_path: Path) -> None:
@@ -256,6 +268,37 @@ async def test_each_sink_has_a_position_of_its_own(settings: CommonSettings, tmp
                 return await committed(settings, "sink.am") == 2
 
             await until(read)
+
+
+async def test_two_processes_share_a_sink_and_one_goes_on_alone(settings: CommonSettings, tmp_path: Path) -> None:
+    shared = settings.model_copy(update={"assignment": "group"})
+    names = [f"i-{n}" for n in range(40)]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    async with (
+        serving(FakeServer()) as hook,
+        producing(settings) as producer,
+        sinking(shared, tmp_path / "one", webhook(hook)) as one,
+    ):
+        async with sinking(shared, tmp_path / "two", webhook(hook)) as two:
+
+            async def divided() -> bool:
+                return sorted(len(process.workers[0].owner.owned) for process in (one, two)) == [2, 2]
+
+            await until(divided, 60)
+            await tell(producer, settings, *(event(name, stream=name) for name in names))
+
+            async def told() -> bool:
+                return len(set(ids(hook))) == 40
+
+            await until(told)
+        await tell(producer, settings, *(event(name, 1, "resolved", stream=name) for name in names))
+
+        async def over() -> bool:
+            return len(set(ids(hook))) == 80
+
+        await until(over, 60)
+    assert len(hook.requests) == 80
 
 
 async def committed(settings: CommonSettings, group: str) -> int:

@@ -8,8 +8,8 @@ from streamer.sinks.config import OpsgenieTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import SinkLockedOutError
 from streamer.sinks.opsgenie import Opsgenie
-from tests.sinks.samples import delivery, event, message, told
-from tests.sinks.servers import OpsgenieServer, serving
+from tests.streamer.sinks.samples import delivery, event, message, told
+from tests.streamer.sinks.servers import OpsgenieServer, serving
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from streamer.sinks.config import PagerDutyTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import MessageFailedError, MessageRefusedError, SinkAwayError, SinkLockedOutError
 from streamer.sinks.pagerduty import PagerDuty
-from tests.sinks.samples import KEY, delivery, event, message, told
-from tests.sinks.servers import PagerDutyServer, serving
+from tests.streamer.sinks.samples import KEY, delivery, event, message, told
+from tests.streamer.sinks.servers import PagerDutyServer, serving
 
 
 @pytest.fixture

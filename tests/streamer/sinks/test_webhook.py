@@ -16,8 +16,8 @@ from streamer.sinks.config import WebhookTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import MessageRefusedError
 from streamer.sinks.webhook import Webhook, key_of
-from tests.sinks.samples import delivery, event, message
-from tests.sinks.servers import FakeServer, serving
+from tests.streamer.sinks.samples import delivery, event, message
+from tests.streamer.sinks.servers import FakeServer, serving
 
 Make = Callable[..., Webhook]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from streamer.sinks.deliveries import Action, Delivery, Told
-from tests.sinks.samples import delivery, event, told
+from tests.streamer.sinks.samples import delivery, event, told
 
 OVER = "2026-01-31T12:05:00Z"
 

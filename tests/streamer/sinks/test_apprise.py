@@ -14,7 +14,7 @@ from streamer.sinks.apprise import Apprise
 from streamer.sinks.config import AppriseTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import MessageFailedError
-from tests.sinks.samples import delivery, event, message, told
+from tests.streamer.sinks.samples import delivery, event, message, told
 
 # One of Apprise's services imports it; none of ours.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

@@ -9,8 +9,8 @@ from streamer.sinks.alertmanager import Alertmanager, labels_of
 from streamer.sinks.config import AlertmanagerTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import MessageRefusedError
-from tests.sinks.samples import delivery, event, message, told
-from tests.sinks.servers import AlertmanagerServer, serving
+from tests.streamer.sinks.samples import delivery, event, message, told
+from tests.streamer.sinks.servers import AlertmanagerServer, serving
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from streamer.errors import ConfigError
 from streamer.sinks.config import AlertmanagerTable, SinksFile, load_sinks
-from tests.sinks.samples import event
+from tests.streamer.sinks.samples import event
 
 FULL = """
 link = "https://dash.example/{stream}"

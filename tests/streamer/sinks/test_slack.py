@@ -8,8 +8,8 @@ from streamer.sinks.config import SlackTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import SinkAwayError, SinkLockedOutError
 from streamer.sinks.slack import Slack
-from tests.sinks.samples import delivery, event, message, told
-from tests.sinks.servers import SlackServer, serving
+from tests.streamer.sinks.samples import delivery, event, message, told
+from tests.streamer.sinks.servers import SlackServer, serving
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from streamer.sinks.config import AlertmanagerTable, PagerDutyTable, SinkTable, SlackTable
 from streamer.sinks.deliveries import Action, Delivery, Told
 from streamer.sinks.planning import NEVER, Message, Planner
-from tests.sinks.samples import delivery, event, told
+from tests.streamer.sinks.samples import delivery, event, told
 
 NIGHT = 1_767_819_600.0  # 2026-01-07T21:00Z
 DAY = NIGHT + 12 * 3_600

@@ -24,7 +24,8 @@ from streamer.sinks.transport import Answer, Transport
 
 log = structlog.get_logger(__name__)
 # Then it is planned again: what has changed meanwhile is told as it is.
-MESSAGES_A_ROUND = 64
+MESSAGES_A_ROUND = 512
+MESSAGES_A_NOTE = 32  # are noted in Redis together; so many may be sent again after a crash
 LOOK_AGAIN_S = 60.0  # clocks are set, machines sleep
 Save = Callable[[Sequence[Delivery]], Awaitable[None]]
 
@@ -73,18 +74,27 @@ class Outgoing:
             await self._save(plan.silent)
         away: list[DeliveryError] = []
         turn = asyncio.Semaphore(self._transport.parallel)
-        await asyncio.gather(*(self._one(message, turn, away) for message in plan.messages[:MESSAGES_A_ROUND]))
-        if away:
-            await self._give_up_old(deliveries, away[0])
-            raise away[0]
+        # People do not drop what they have had: their messages are noted one by one.
+        together = 1 if self._transport.parallel == 1 else MESSAGES_A_NOTE
+        for at in range(0, min(len(plan.messages), MESSAGES_A_ROUND), together):
+            part = plan.messages[at : at + together]
+            await self._claim(part)
+            changed: list[Delivery] = []
+            await asyncio.gather(*(self._one(message, turn, away, changed) for message in part))
+            if changed:
+                await self._save(changed)
+            if away:
+                await self._give_up_old(deliveries, away[0])
+                raise away[0]
         return now if plan.messages else min(plan.wake_at, now + LOOK_AGAIN_S)
 
-    async def _one(self, message: Message, turn: asyncio.Semaphore, away: list[DeliveryError]) -> None:
+    async def _one(
+        self, message: Message, turn: asyncio.Semaphore, away: list[DeliveryError], changed: list[Delivery]
+    ) -> None:
         async with turn:
             if away:
                 return
             try:
-                await self._claim(message)
                 answer = await self._transport.send(message)
             except (SinkAwayError, SinkLockedOutError) as error:
                 away.append(error)
@@ -92,32 +102,34 @@ class Outgoing:
             except MessageFailedError as error:
                 await self._failed(message, error)
             except MessageRefusedError as error:
-                await self._refused_or_split(message, error, away)
+                await self._refused_or_split(message, error, away, changed)
             except Exception as error:  # what nobody thought of, in an incident that nobody thought of
                 log.exception("message cannot be made", sink=self._sink, key=message.key)
                 refused = MessageRefusedError(f"it cannot be made: {type(error).__name__}: {error}")
-                await self._refused_or_split(message, refused, away)
+                await self._refused_or_split(message, refused, away, changed)
             else:
-                await self._told(message, answer)
+                changed += self._told(message, answer)
             if message.costs and self._planner.bucket is not None:
                 self._planner.bucket.take(1)
 
-    async def _refused_or_split(self, message: Message, error: MessageRefusedError, away: list[DeliveryError]) -> None:
+    async def _refused_or_split(
+        self, message: Message, error: MessageRefusedError, away: list[DeliveryError], changed: list[Delivery]
+    ) -> None:
         if self._transport.batch == 1 or len(message.items) == 1:
             await self._refused(message.items, error, "refused")
             return
         # One of them is refused, and the answer does not say which.
         for item in message.items:
-            await self._one(Message((item,), message.key), asyncio.Semaphore(1), away)
+            await self._one(Message((item,), message.key), asyncio.Semaphore(1), away, changed)
 
-    async def _claim(self, message: Message) -> None:
+    async def _claim(self, messages: Sequence[Message]) -> None:
         """Before anything is sent it is on the shelf that it was tried, and in which summary.
 
         Whoever comes after a crash then tells the end of what the server may have heard of.
         """
-        key = message.key if self._transport.stateful and message.summary else None
         new = []
-        for item in message.items:
+        for message, item in [(each, item) for each in messages for item in each.items]:
+            key = message.key if self._transport.stateful and message.summary else None
             delivery = item.delivery
             if item.action is Action.OPEN and delivery.told is not None:  # once more: as if it had never been told
                 delivery.told, delivery.tried = None, False
@@ -127,7 +139,7 @@ class Outgoing:
         if new:
             await self._save(new)
 
-    async def _told(self, message: Message, answer: Answer) -> None:
+    def _told(self, message: Message, answer: Answer) -> list[Delivery]:
         now = self._clock()
         changed = []
         for item in message.items:
@@ -149,7 +161,7 @@ class Outgoing:
                 self.counts["told"] += 1
         self.counts["messages"] += 1
         self.counts["summaries"] += message.summary
-        await self._save(changed)
+        return changed
 
     async def _failed(self, message: Message, error: MessageFailedError) -> None:
         now = self._clock()

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from streamer.errors import ContractError, FencedError, OffsetConflictError
-from streamer.host.stats import Stats
+from streamer.host.stats import PERIOD_S, Stats
 from streamer.kafka.client import patiently
 from streamer.kafka.dead_letters import dead_letter
 from streamer.kafka.ownership import Ownership
@@ -69,7 +69,7 @@ class SinkWorker:
         self._gained: set[int] = set()
         self._behind: set[int] = set()  # not read up to their end: what is open there may long be over
         self._pressed = False
-        self._next_sweep = 0.0
+        self._next_sweep = self._next_stats = 0.0
 
     @property
     def cluster(self) -> str | None:
@@ -113,8 +113,8 @@ class SinkWorker:
 
     async def _read(self) -> None:
         while not self._stopping.is_set():
-            self._pressed = self.intake.pending() >= MOST_PENDING
             if self._pressed:
+                self._pressed = self.intake.pending() >= MOST_PENDING
                 await asyncio.sleep(BATCH_MS / 1000)
                 batches: dict[int, list[ConsumerRecord]] = {}
             else:
@@ -131,6 +131,7 @@ class SinkWorker:
                 await self._look_for_ends()
                 await self._sweep()
             if batches:
+                self._pressed = self.intake.pending() >= MOST_PENDING
                 self._wake.set()
             await self._publish_stats()
 
@@ -211,6 +212,9 @@ class SinkWorker:
             self.intake.deliveries.get(delivery.partition, {}).pop(delivery.incident.incident_id, None)
 
     async def _publish_stats(self) -> None:
+        if time.monotonic() < self._next_stats:
+            return
+        self._next_stats = time.monotonic() + PERIOD_S
         counts = {**self.intake.counts, **self._out.counts, "pending": self.intake.pending()}
         counts["open"] = sum(delivery.live for delivery in self.intake.all())
         self._stats.counts.update(counts)
@@ -222,7 +226,7 @@ class SinkWorker:
     async def _deliver(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            wake_at = NEVER
+            wake_at, tries = NEVER, 0
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type((SinkAwayError, SinkLockedOutError)),
                 wait=wait_for_server,
@@ -231,8 +235,11 @@ class SinkWorker:
                 stop=lambda _: self._stopping.is_set(),
                 retry_error_callback=lambda _: None,
             ):
+                tries = attempt.retry_state.attempt_number
                 with attempt:
                     wake_at = await self._out.round(self._ready())
+            if tries > 1 and not self._stopping.is_set():
+                log.info("sink back", sink=self.sink, attempts=tries)
             await self._until(self._wake, wake_at - self._clock())
 
     def _ready(self) -> list[Delivery]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.settings import CommonSettings
+from streamer.sinks.outgoing import MESSAGES_A_NOTE
 from tests.integration.sinking import tell
 from tests.integration.test_streamer import read_all, until
 from tests.streamer.sinks.samples import KEY, event
@@ -125,7 +126,7 @@ def _check_pager(pd: PagerDutyServer) -> None:
         assert actions[0] == "trigger"
         assert actions == sorted(actions, reverse=True)  # all triggers come before all resolves
     repeated = seen(pd) - 1 - 2 * INCIDENTS
-    assert repeated <= KILLS * 8  # no more than were on their way at a kill
+    assert repeated <= KILLS * MESSAGES_A_NOTE  # no more than were on their way at a kill
 
 
 def _check_hook(hook: FakeServer) -> None:

@@ -59,7 +59,7 @@ class Apprise(Transport):
         logger = logging.getLogger("apprise")
         logger.addHandler(handler)
         try:
-            done = self._service.notify(body=text, title=head, notify_type=kind)
+            done = self._service.notify(body=text, title=head, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
         finally:
             logger.removeHandler(handler)
         return bool(done), cut(" ".join(heard.getvalue().replace(self._secret, "***").split()), 300)

@@ -62,7 +62,7 @@ def sink_of(url: str, monkeypatch: pytest.MonkeyPatch) -> Apprise:
 
 async def test_mail(inbox: tuple[Inbox, int], monkeypatch: pytest.MonkeyPatch) -> None:
     box, port = inbox
-    address = f"mailto://127.0.0.1:{port}/?from=alerts@example.com&to=ops@example.com&mode=insecure&format=text"
+    address = f"mailto://127.0.0.1:{port}/?from=alerts@example.com&to=ops@example.com&mode=insecure"
     sink = sink_of(address, monkeypatch)
     answer = await sink.send(message(delivery(event(stream="größe<1>"))))
     assert answer.text.endswith("took it")
@@ -74,6 +74,7 @@ async def test_mail(inbox: tuple[Inbox, int], monkeypatch: pytest.MonkeyPatch) -
     assert body is not None
     assert "value is far above <what> it was & stays there" in body.get_content()
     assert "https://d/gr%C3%B6%C3%9Fe%3C1%3E" in body.get_content()
+    assert opened.get_body(("html",)) is None  # what users wrote is text, and stays so
     assert closed["subject"] == "resolved: [warning] web.cpu: anomaly"
     assert box.recipients == ["ops@example.com"] * 2
 

@@ -1,5 +1,6 @@
 """What every sink's protocol has, and HTTP as all of them use it: an answer is a success, a wait or a refusal."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,8 @@ class Http:
     """A client that never shows a secret in what it raises."""
 
     def __init__(self, timeout_s: float, secrets: Iterable[SecretStr] = ()) -> None:
-        self._client = httpx.AsyncClient(timeout=timeout_s, headers={"User-Agent": "anomalyllm"})
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(timeout=None, headers={"User-Agent": "anomalyllm"})
         self._secrets = sorted((s.get_secret_value() for s in secrets), key=len, reverse=True)
 
     async def post(
@@ -68,7 +70,10 @@ class Http:
     ) -> str:
         """Send (`json=` or `content=`); returns status and text of a 2xx answer, raises for every other end."""
         try:
-            response = await self._client.request(method, url, headers=headers, **body)
+            async with asyncio.timeout(self._timeout_s):  # httpx's own is for each step, and may never be over
+                response = await self._client.request(method, url, headers=headers, **body)
+        except TimeoutError:
+            raise SinkAwayError(f"no answer within {self._timeout_s:g} s") from None
         except httpx.TransportError as error:
             raise SinkAwayError(self._clean(f"no answer: {type(error).__name__}: {error}")) from None
         except (httpx.InvalidURL, httpx.HTTPError, ValueError) as error:

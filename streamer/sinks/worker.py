@@ -235,6 +235,8 @@ class SinkWorker:
                 stop=lambda _: self._stopping.is_set(),
                 retry_error_callback=lambda _: None,
             ):
+                if self._stopping.is_set():
+                    return
                 tries = attempt.retry_state.attempt_number
                 with attempt:
                     wake_at = await self._out.round(self._ready())

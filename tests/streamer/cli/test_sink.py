@@ -73,3 +73,13 @@ async def test_mistakes(tmp_path: Path, arguments: list[str], said: str) -> None
     assert (code, out) == (1, "")
     assert err.startswith("error: ")
     assert said in err
+
+
+async def test_without_the_extra_the_cure_is_said() -> None:
+    program = "import sys; sys.modules['httpx'] = None; from streamer.cli import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, "sink"), stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert b"pip install 'anomalyllm[sinks]'" in err

@@ -1,5 +1,7 @@
 """What all transports share: Retry-After, waiting, and secrets that stay secret."""
 
+import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -59,3 +61,24 @@ async def test_secrets_in_answers_and_addresses_are_not_shown(caplog: pytest.Log
         await http.aclose()
     assert str(caught.value) == "HTTP 503 ***"
     assert "sesame" not in caplog.text
+
+
+async def test_a_server_that_takes_too_long_is_away() -> None:
+    gone = asyncio.Event()
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+        await reader.read()  # until the client has had enough
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        gone.set()
+
+    server = await asyncio.start_server(never, "127.0.0.1", 0)
+    http = Http(0.2)
+    with pytest.raises(SinkAwayError, match=r"no answer within 0\.2 s"):
+        await http.post(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", json={})
+    await http.aclose()
+    await gone.wait()
+    server.close()
+    await server.wait_closed()

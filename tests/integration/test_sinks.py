@@ -298,7 +298,10 @@ async def test_two_processes_share_a_sink_and_one_goes_on_alone(settings: Common
             return len(set(ids(hook))) == 80
 
         await until(over, 60)
-    assert len(hook.requests) == 80
+    # What was on its way when the partitions moved may come twice, as the same message.
+    first = {request.headers["webhook-id"]: request.body for request in hook.requests}
+    assert len(first) == 80
+    assert all(first[request.headers["webhook-id"]] == request.body for request in hook.requests)
 
 
 async def committed(settings: CommonSettings, group: str) -> int:

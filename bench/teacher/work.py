@@ -13,9 +13,7 @@ import numpy as np
 import orjson
 import torch
 
-from detector.model.installed import layout_of
 from detector.model.teacher import TeacherError
-from detector.model.views.teacher import budget_of
 from trainer.backtest.live import GRID_VERSION
 from trainer.backtest.metrics import areas, buffer_of, rounded
 from trainer.backtest.replay import Replayed, learnt, replay
@@ -23,6 +21,7 @@ from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.backtest.task import said, teacher_of
 from trainer.backtest.vus import ranges
+from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
 from trainer.fit.full import fit_stack
 from trainer.fit.histories import History, stacks
@@ -93,7 +92,7 @@ class Kinds(Figures):
             raise TeacherError("the evidence of no teacher was asked for: give --teacher")
         heard: list[Evidence] = []
         budget = budget_of(settings, teacher)
-        how = Distillation(settings.distil_windows, settings.gate_windows, budget, True, heard.append)
+        how = Distillation(budget, True, heard.append)
         rows = learnt(series, None, self.share)
         history = History(series.name, series.channels, series.values_SC[rows], 0, GRID_VERSION)
         with torch.inference_mode():

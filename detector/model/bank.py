@@ -15,9 +15,9 @@ from torch import Tensor
 from detector.model import calibration, prior
 from detector.model.fusion import corrected, finish, ranked
 from detector.model.installed import Installed, InstalledStudents
+from detector.model.interface import Segment, SegmentScore, unscored
 from detector.model.pooling import FILL, Windows, moving_mean, points_of
 from detector.model.row_types import Rows
-from detector.model.scores import Segment, SegmentScore, unscored
 from detector.model.shallow import at_once, beyond, blended, judge, measure, novelty, prepare
 from detector.model.teacher import Teacher
 from detector.model.views import shapes
@@ -25,7 +25,7 @@ from detector.model.views import teacher as deep
 from detector.model.views.forecast import SEASON_AFTER, SEASON_SPAN
 from detector.model.views.prototypes import BAND_POINTS, pick
 
-__all__ = ["Segment", "SegmentScore", "StudentBank"]
+__all__ = ["LayoutBank", "Segment", "SegmentScore"]
 
 
 class _Group(NamedTuple):
@@ -73,10 +73,10 @@ def _put_last(out_X: np.ndarray, value_S: np.ndarray, stop: int) -> None:
     out_X[len(out_X) - len(piece) :] = piece
 
 
-class StudentBank(InstalledStudents):
-    """Scores windows of any number of streams against their students.
+class LayoutBank(InstalledStudents):
+    """Scores windows of any number of streams against their students, which are all of one layout.
 
-    `install` and `remove` may be called from another thread than `score`: each call sees all of a swap or nothing.
+    `put` and `remove` may be called from another thread than `score`: each call sees all of a swap or nothing.
     """
 
     def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:

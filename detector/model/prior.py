@@ -19,7 +19,7 @@ from torch import Tensor
 
 from detector.model.calibration import softly
 from detector.model.fusion import fuse_channels
-from detector.model.scores import Segment, SegmentScore, ViewName
+from detector.model.interface import Segment, SegmentScore, ViewName
 
 BLOCK, BLOCKS = 12, 11
 _HISTORY = BLOCK * BLOCKS

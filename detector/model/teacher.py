@@ -9,6 +9,7 @@ Shapes: N windows, T points, J tokens, H hidden size, D depths, O = (J − 1)·D
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.model.pooling import POINTS
-from detector.settings import PACKAGED_TEACHER, DetectorSettings
+from detector.settings import PACKAGED_TEACHER, ComputeSettings
 from streamer.errors import AnomalyLLMError
 
 log = structlog.get_logger(__name__)
@@ -28,11 +29,26 @@ CHUNK = 256  # windows a forward pass: larger ones gain nothing on a CPU and lit
 INPUT_CLIP = 20.0  # standard deviations the adapter sees at most
 _GENERIC = 512  # windows whose tokens give mean and standard deviation
 _FASTER = 1.3  # a smaller dtype must be this much faster to be worth its noise
+# Two threads of one process took 30 times as long as one where other processes wanted the cores as well. Who has more
+# cores starts more processes.
+THREADS = 1
 _PROBE = 16  # windows of the measurement: bfloat16 without hardware support is 90 times slower than float32
 
 
 class TeacherError(AnomalyLLMError):
     """The teacher cannot be loaded; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """What makes a teacher, wherever it runs."""
+
+    name: (
+        str  # 'smollm2' (the offline package), a Hugging Face folder or id, 'random'; 'shuffled:' or 'trunk:' before it
+    )
+    depths: tuple[int, ...]  # blocks whose outputs are kept
+    patch: int  # points a token
+    seed: int  # of the random adapter and directions
 
 
 class Teacher:
@@ -172,39 +188,37 @@ def features(window_NT: Tensor, proto_NT: Tensor) -> Tensor:
     return torch.cat([ones_N1, clipped_NT - proto_NT, clipped_NT], -1)
 
 
-def load_teacher(settings: DetectorSettings) -> Teacher | None:
-    """The teacher that settings ask for; None for 'none'.
+def load(spec: TeacherSpec, settings: ComputeSettings) -> Teacher:
+    """The teacher of that name, on the device and in the numbers that settings ask for.
 
     Raises:
-        TeacherError: package or folder missing, or a model without enough blocks.
+        TeacherError: package or folder missing, a model without enough blocks, a device that cannot be used.
     """
-    # Two threads of one process can be many times slower than one where the cores are shared.
-    torch.set_num_threads(settings.threads)
-    if settings.teacher == "none":
-        return None
     from detector.model.teacher_controls import control_of
     from detector.model.teacher_weights import load_adapter, load_blocks, packaged, tiny_random
 
-    deepest = max(settings.teacher_depths)
-    device = _device(settings.teacher_device)
-    control, name = control_of(settings.teacher)
+    deepest = max(spec.depths)
+    device = device_of(settings)
+    control, name = control_of(spec.name)
     if name == "random":
-        model, norm = tiny_random(deepest, settings.teacher_seed)
+        model, norm = tiny_random(deepest, spec.seed)
     elif name == PACKAGED_TEACHER:
         model, norm = load_blocks(str(packaged(settings.state_dir / "teacher", deepest)), deepest)
     else:
         model, norm = load_blocks(name, deepest)
     if control is not None:
-        control(model, settings.teacher_seed)
+        control(model, spec.seed)
     dtype = None if settings.teacher_dtype == "auto" else getattr(torch, settings.teacher_dtype)
-    if settings.teacher == "random" and dtype is None:
+    if spec.name == "random" and dtype is None:
         dtype = torch.float32
-    adapter_PH = load_adapter(name, settings.teacher_patch)
-    seed, depths = settings.teacher_seed, settings.teacher_depths
-    return Teacher(model, norm, depths, settings.teacher_patch, seed, device, dtype, adapter_PH)
+    adapter_PH = load_adapter(name, spec.patch)
+    return Teacher(model, norm, spec.depths, spec.patch, spec.seed, device, dtype, adapter_PH)
 
 
-def _device(name: str) -> torch.device:
+def device_of(settings: ComputeSettings) -> torch.device:
+    """The device to compute on; from now on this process computes with `THREADS` threads. Raises TeacherError."""
+    torch.set_num_threads(THREADS)
+    name = settings.teacher_device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -21,9 +21,9 @@ def register(app: typer.Typer) -> None:
     @with_settings(CommonSettings)
     def sink(
         settings: CommonSettings,
-        config: Annotated[
-            Path, typer.Option("--config", envvar="ANOMALYLLM_SINK_CONFIG", help="The sinks' TOML file.")
-        ] = Path("sinks.toml"),
+        sinks: Annotated[Path, typer.Option("--sinks", envvar="ANOMALYLLM_SINKS", help="The sinks' TOML file.")] = Path(
+            "sinks.toml"
+        ),
         only: Annotated[
             list[str] | None, typer.Option("--only", help="Run this sink of the file only (may be repeated).")
         ] = None,
@@ -41,10 +41,10 @@ def register(app: typer.Typer) -> None:
                 raise
             raise ConfigError(f"{error}: {EXTRA}") from error
 
-        file = load_sinks(config)
+        file = load_sinks(sinks)
         unknown = [name for name in (*(only or ()), *((test,) if test else ())) if name not in file.sinks]
         if unknown:
-            raise ConfigError(f"{config} has no sink {', '.join(unknown)}; it has {', '.join(file.sinks)}")
+            raise ConfigError(f"{sinks} has no sink {', '.join(unknown)}; it has {', '.join(file.sinks)}")
         if test is None:
             run(settings, file, only)
             return

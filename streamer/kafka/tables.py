@@ -3,8 +3,10 @@
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from streamer.errors import UnavailableError
-from streamer.kafka.client import RETRIABLE, make_consumer, patiently
+from streamer.kafka.client import fetch, make_consumer
 from streamer.kafka.topics import at_end
+from streamer.patience import patiently
+from streamer.refusals import KAFKA_ERRORS
 from streamer.settings import CommonSettings
 
 
@@ -19,7 +21,8 @@ class TableReader:
 
     async def start(self) -> None:
         """Connect and stand at the beginning."""
-        consumer = await make_consumer(self.settings, None)
+        # Known to `stop` before the first wait, so that a worker that ends while it waits closes it.
+        consumer = self._consumer = await make_consumer(self.settings, None)
 
         async def find() -> set[int]:
             await consumer._client.force_metadata_update()
@@ -29,11 +32,10 @@ class TableReader:
             return set(found)
 
         consumer._client.add_topic(self.topic)
-        partitions = await patiently(f"topic {self.topic}", find, (*RETRIABLE, UnavailableError))
+        partitions = await patiently(f"topic {self.topic}", find, (*KAFKA_ERRORS, UnavailableError))
         self._partitions = [TopicPartition(self.topic, p) for p in sorted(partitions)]
         consumer.assign(self._partitions)
         await consumer.seek_to_beginning(*self._partitions)
-        self._consumer = consumer
 
     async def catch_up(self) -> list[ConsumerRecord]:
         """Everything up to the present end. The end is what fetches report (tansu's end_offsets are wrong)."""
@@ -47,9 +49,12 @@ class TableReader:
         return records
 
     async def poll(self, timeout_ms: int = 0) -> list[ConsumerRecord]:
-        """New records, in order of each partition; an empty list when there are none within the time."""
+        """New records, in order of each partition; an empty list when there are none within the time.
+
+        Raises RefusedError, UnavailableError.
+        """
         assert self._consumer is not None
-        batches = await self._consumer.getmany(timeout_ms=timeout_ms)
+        batches = await fetch(self.settings, self._consumer, timeout_ms)
         return [record for records in batches.values() for record in records]
 
     async def rewind(self) -> None:

@@ -6,7 +6,7 @@ import structlog
 from pydantic import ValidationError
 
 from streamer.contracts import Feedback
-from streamer.kafka.client import RETRIABLE
+from streamer.errors import UnavailableError
 from streamer.kafka.tables import TableReader
 from streamer.settings import CommonSettings
 
@@ -41,7 +41,7 @@ class Acknowledged:
         """Read what is new; whether an incident was confirmed. Bad feedback is the detector's to dead-letter."""
         try:
             records = await self._reader.poll(timeout_ms)
-        except RETRIABLE as error:
+        except UnavailableError as error:
             log.warning("feedback not read", error=str(error))
             return False
         found = False

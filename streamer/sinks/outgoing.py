@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
-from streamer.kafka.client import patiently
-from streamer.kafka.dead_letters import dead_letter
+from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.settings import CommonSettings
 from streamer.sinks.config import SinkTable
 from streamer.sinks.deliveries import Action, Delivery, Told
@@ -211,8 +210,4 @@ class Outgoing:
             timestamp=delivery.timestamp_ms, timestamp_type=0, key=item.incident.stream.encode(),
             value=delivery.raw.encode(), checksum=None, serialized_key_size=0, serialized_value_size=0, headers=[],
         )  # fmt: skip
-
-        async def send() -> None:
-            await (await dead_letter(self._producer, self._settings, record, reason, message))
-
-        await patiently("Kafka (dead letters)", send)
+        await bury(self._settings, self._producer, [DeadLetter(record, reason, message)])

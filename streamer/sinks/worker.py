@@ -10,11 +10,13 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from streamer.errors import ContractError, FencedError, OffsetConflictError
-from streamer.host.stats import PERIOD_S, Stats
-from streamer.kafka.client import patiently
-from streamer.kafka.dead_letters import dead_letter
+from streamer.host.stats import Stats
+from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.topics import at_end
+from streamer.patience import patiently
+from streamer.redis_client import redis_name
+from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 from streamer.sinks.config import SinksFile
 from streamer.sinks.deliveries import Delivery
@@ -29,7 +31,6 @@ from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
 
 log = structlog.get_logger(__name__)
-REDIS_ERRORS = (redis.RedisError, OSError)
 BATCH_RECORDS = 2_000
 BATCH_MS = 100
 # More than this is not taken off Kafka: its records wait there, and cost nothing.
@@ -69,13 +70,12 @@ class SinkWorker:
         self._gained: set[int] = set()
         self._behind: set[int] = set()  # not read up to their end: what is open there may long be over
         self._pressed = False
-        self._next_sweep = self._next_stats = 0.0
+        self._next_sweep = 0.0
 
     @property
     def cluster(self) -> str | None:
         """Identity of the Kafka cluster that it reads, None before it has asked."""
-        ledger = getattr(self.owner, "ledger", None)
-        return None if ledger is None else str(ledger.cluster)
+        return self.owner.cluster.known or None
 
     def stop(self) -> None:
         """Finish what is being sent, commit, and end."""
@@ -96,11 +96,22 @@ class SinkWorker:
         """Work until stopped; waits when Kafka, Redis or the sink's server are away."""
         self.owner = self._new_owner()
         self.intake.deliveries.clear()
-        self.intake.began = await patiently("Redis", lambda: self._shelf.began(self._clock()), REDIS_ERRORS)
-        async with self.owner, asyncio.TaskGroup() as tasks:
+        self.intake.began = await patiently(
+            redis_name(self.settings), lambda: self._shelf.began(self._clock()), REDIS_ERRORS
+        )
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self.owner.start()
             log.info("sink ready", sink=self.sink)
-            tasks.create_task(self._read())
-            tasks.create_task(self._deliver())
+            tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._deliver())]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.owner.stop()
 
     def _on_gain(self, partition: int) -> None:
         self._gained.add(partition)
@@ -136,7 +147,9 @@ class SinkWorker:
             await self._publish_stats()
 
     async def _load(self, partition: int) -> None:
-        self.intake.deliveries[partition] = await patiently("Redis", lambda: self._shelf.load(partition), REDIS_ERRORS)
+        self.intake.deliveries[partition] = await patiently(
+            redis_name(self.settings), lambda: self._shelf.load(partition), REDIS_ERRORS
+        )
         self._gained.discard(partition)
 
     async def _take(self, partition: int, records: Sequence[ConsumerRecord]) -> bool:
@@ -153,6 +166,7 @@ class SinkWorker:
             self._lose(partition, error)
             return False
         except (OffsetConflictError, *REDIS_ERRORS) as error:
+            raise_if_refused(redis_name(self.settings), error)
             log.warning("batch not finished, reading it again", sink=self.sink, partition=partition, error=str(error))
             await self.owner.recover(partition)
             await self._load(partition)
@@ -161,11 +175,8 @@ class SinkWorker:
 
     async def _dead(self, record: ConsumerRecord, error: ContractError) -> None:
         log.error("not an incident", sink=self.sink, partition=record.partition, offset=record.offset, error=str(error))
-
-        async def send() -> None:
-            await (await dead_letter(self._producer, self.settings, record, error.reason, f"sink {self.sink}: {error}"))
-
-        await patiently("Kafka (dead letters)", send)
+        letter = DeadLetter(record, error.reason, f"sink {self.sink}: {error}")
+        await bury(self.settings, self._producer, [letter])
 
     async def _look_for_ends(self) -> None:
         for partition in list(self._behind):
@@ -189,7 +200,7 @@ class SinkWorker:
                 await self.owner.ledger.apply(partition, -1, ops)  # the offset stays
 
             try:
-                await patiently("Redis", write, REDIS_ERRORS)
+                await patiently(redis_name(self.settings), write, REDIS_ERRORS)
             except FencedError as error:
                 self._lose(partition, error)
             except OffsetConflictError as error:
@@ -212,16 +223,12 @@ class SinkWorker:
             self.intake.deliveries.get(delivery.partition, {}).pop(delivery.incident.incident_id, None)
 
     async def _publish_stats(self) -> None:
-        if time.monotonic() < self._next_stats:
+        if not self._stats.due:
             return
-        self._next_stats = time.monotonic() + PERIOD_S
         counts = {**self.intake.counts, **self._out.counts, "pending": self.intake.pending()}
         counts["open"] = sum(delivery.live for delivery in self.intake.all())
         self._stats.counts.update(counts)
-        try:
-            await self._stats.publish()
-        except REDIS_ERRORS as error:
-            log.debug("stats not written", error=str(error))
+        await self._stats.publish()
 
     async def _deliver(self) -> None:
         while not self._stopping.is_set():

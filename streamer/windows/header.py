@@ -5,7 +5,7 @@ from typing import Literal
 
 import orjson
 
-StreamState = Literal["waiting", "grid", "irregular"]
+GridState = Literal["waiting", "grid", "irregular"]
 
 
 @dataclass(slots=True)
@@ -13,17 +13,17 @@ class StreamHeader:
     """State of one stream's window.
 
     Valid slots are `lo..hi` inclusive (`hi < 0`: nothing on the grid yet); slot s stands at row s mod capacity of
-    the ring; row = one float32 a channel, NaN where nothing arrived. Bytes outside lo..hi mean nothing.
+    the ring; row = one float32 per channel, NaN where nothing arrived. Bytes outside lo..hi mean nothing.
     Slot s is centred on the instant s * interval_ns + phase_ns (ns since 1970).
     """
 
-    state: StreamState = "waiting"
+    state: GridState = "waiting"
     grid_version: int = 0
     interval_ns: int = 0
     phase_ns: int = 0
     capacity: int = 0
     channels: list[str] = field(default_factory=list)
-    counters: list[bool] = field(default_factory=list)  # channels stored as increase an interval
+    counters: list[bool] = field(default_factory=list)  # channels stored as increase per interval
     lo: int = 0
     hi: int = -1
     history_hi: int = -1  # slots up to here came with mode=history: learnt from, never alerted on
@@ -34,13 +34,13 @@ class StreamHeader:
     last_seen_ms: int = 0  # record time stamp of the newest point: wall time, for no-data incidents
     points: int = 0  # points ever applied
 
-    def dumps(self) -> bytes:
-        """JSON, as stored."""
+    def to_json(self) -> bytes:
+        """As stored."""
         return orjson.dumps(self)
 
     @classmethod
-    def loads(cls, raw: bytes) -> "StreamHeader":
-        """Read a stored header back."""
+    def from_json(cls, raw: bytes) -> "StreamHeader":
+        """A stored header."""
         return cls(**orjson.loads(raw))
 
     def slot_ns(self, slot: int) -> int:

@@ -47,7 +47,7 @@ class SlowHook(FakeServer):
 
 
 async def start(settings: CommonSettings, file: Path) -> asyncio.subprocess.Process:
-    command = [sys.executable, "-m", "streamer.cli", "sink", "--config", str(file)]
+    command = [sys.executable, "-m", "streamer.cli", "sink", "--sinks", str(file)]
     return await asyncio.create_subprocess_exec(
         *command, env={**os.environ, **worker_env(settings), "PD_KEY": KEY}, stderr=asyncio.subprocess.DEVNULL
     )

@@ -44,7 +44,7 @@ async def test_sinks_wait_for_their_servers(tmp_path: Path) -> None:
         async def believed(incident_id: str, state: str) -> bool:
             return bool(getattr(pd, "states", {}).get(incident_id) == state)
 
-        command = [sys.executable, "-m", "streamer.cli", "sink", "--config", str(file)]
+        command = [sys.executable, "-m", "streamer.cli", "sink", "--sinks", str(file)]
         with log.open("wb") as out:
             worker = await asyncio.create_subprocess_exec(
                 *command, env={**os.environ, **worker_env(settings), "PD_KEY": KEY}, stderr=out

@@ -15,10 +15,12 @@ import torch
 from detector.incidents import wording
 from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
-from detector.live.cache import Entry, WindowChange
-from detector.live.judge import Judge, Judgement
-from detector.model.bank import StudentBank
+from detector.live.cache import SLACK, Entry, WindowChange
+from detector.live.judge import Judge
+from detector.live.judgement import Judgement
+from detector.model.banks import StudentBank
 from detector.model.teacher import Teacher
+from detector.model.teachers import Teachers
 from streamer.timestamps import NS
 from streamer.windows.ring import StreamWindow
 from trainer.backtest.live import GRID_VERSION, LOOK_EVERY, LiveTrainer, ring_of, through_store
@@ -145,7 +147,7 @@ def replay(
     trainer, gate, size = None, "", 0
     bank: StudentBank | PaperBank
     if live:
-        bank = StudentBank(teacher, settings)
+        bank = _bank(settings, teacher)
         trainer = LiveTrainer(series, rows.start, settings, teacher, bank)
     else:
         fit = partial(_fit_paper, seed=seed) if settings.profile == "paper" else partial(_fit, teacher=teacher)
@@ -153,7 +155,7 @@ def replay(
     fit_s = time.process_time() - begin
     rules = by_windows(settings, settings.paper_stride) if settings.profile == "paper" else settings
     judge = Judge(bank, rules, {})
-    entry = _entry(series, bank.context + settings.slack, rows.start if live else 0, history if live else None)
+    entry = _entry(series, bank.context + SLACK, rows.start if live else 0, history if live else None)
     stream_state = StreamState(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
@@ -168,7 +170,7 @@ def replay(
     for seq, at in enumerate(range(series.train_end, len(series.values_SC), step), 2):
         stop = min(at + step, len(series.values_SC))
         begin = time.process_time()
-        entry.take(_change(series, seq, at, stop, entry.interval_ns))
+        entry.follow(_change(series, seq, at, stop, entry.interval_ns))
         judgement = judge.judgement(entry, stream_state)
         if judgement is not None:
             judge.run([judgement], recorder.tell)
@@ -202,9 +204,13 @@ def _fit_paper(history: History, settings: BacktestSettings, seed: int) -> tuple
     return PaperBank(fitted, settings), "none: the paper has no gate", fitted.size
 
 
+def _bank(settings: BacktestSettings, teacher: Teacher | None) -> StudentBank:
+    return StudentBank(Teachers(settings, teacher), teacher.device) if teacher is not None else StudentBank()
+
+
 def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None) -> tuple[StudentBank, str, int]:
     """Train one student and put it into force as a detector would: out of its artefact. Returns bank, gate and bytes."""
-    bank = StudentBank(teacher, settings)
+    bank = _bank(settings, teacher)
     if history.points < settings.min_slots:
         by = "scored by the generic prior" if settings.warming else "not scored"
         return bank, f"not fitted, {by}: {history.points} slots with data are fewer than {settings.min_slots}", 0

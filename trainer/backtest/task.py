@@ -12,18 +12,19 @@ from typing import Any
 import orjson
 import torch
 
-from detector.model.teacher import Teacher, load_teacher
+from detector.model.teacher import Teacher
 from trainer.backtest.metrics import LATENCIES, areas, buffer_of, events, rounded
 from trainer.backtest.replay import learnt, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import LEFT_OUT, BacktestSettings
+from trainer.fit.agreed import load_teacher
 from trainer.paper.settings import PaperSettings
 from trainer.paper.trunk import load_trunk
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("streamer", "detector", "trainer")
 # What does not change a result.
-_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level"}
+_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level", "config"}
 _OF_PAPER = {name for name in PaperSettings.model_fields if name.startswith("paper_")}
 
 

@@ -42,13 +42,13 @@ LOUDEST, _NEIGHBOURS = 24, 16
 class Distillation:
     """How much the teacher is asked during a fit."""
 
-    windows: int  # a row, for the map and the calibration of its residuals
-    past_gate: int  # a row, at most, for the calibration past the gate
     budget: float  # share of normal windows that may pass the gate
     evidence: bool  # its views must earn their weight; else all have the same
     on_evidence: Callable[[Evidence], None] | None = (
         None  # hears of what was found, of the rows that the teacher was asked of
     )
+    windows: int = 64  # a row, for the map and the calibration of its residuals: 8 of each part of the history
+    past_gate: int = 48  # a row, at most, for the calibration past the gate: with those, a fit asks of 112 windows
 
     @property
     def gate(self) -> float:

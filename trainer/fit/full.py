@@ -34,6 +34,7 @@ from trainer.settings import TrainerSettings
 # With more channels than this a memory's share is too small to pay for it. Shapes of 19 channels (asd) told in full
 # took .30 off a VUS-PR of .69.
 SHAPED_CHANNELS = 4
+WINDOWS = 2048  # per stream and scale, of which prototypes are made: every fourth of a full ring of 8 192 slots
 LEAST_BLEND = 0.1  # a memory with less to say is not kept
 # A scale is used when the history holds it four times over: both halves see it twice.
 TIMES = 4
@@ -102,7 +103,7 @@ def fit_stack(
     halves = _halves(raw_RL)
     held_RNV = torch.stack([_plain_view(plain, x_RL, rows, halves) for plain in PLAIN_VIEWS], -1)
     points_R = torch.isfinite(raw_RL).sum(-1)
-    near_RNV = _prototypes(x_RL, rows, halves, points_R, layout, settings.fit_windows)
+    near_RNV = _prototypes(x_RL, rows, halves, points_R, layout, WINDOWS)
     held_RNV = torch.cat([held_RNV, near_RNV], -1)
     rows |= _few(scaling, stack, points_R)
     # Such a row is judged by whether its value has been seen, and all of its own have.

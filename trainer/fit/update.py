@@ -12,7 +12,6 @@ from torch import Tensor
 
 from detector.model import calibration
 from detector.model.artefact import Student
-from detector.model.installed import layout_of
 from detector.model.layout import CONTEXT, Layout
 from detector.model.memories import Memories
 from detector.model.pooling import pool
@@ -21,8 +20,8 @@ from detector.model.shallow import fuse_views, judge, measure, prepare
 from detector.model.teacher import Teacher
 from detector.model.views.plain import choose
 from detector.model.views.prototypes import BAND_POINTS, prototypes
-from detector.model.views.teacher import budget_of
 from streamer.errors import AnomalyLLMError
+from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import without
 from trainer.fit.full import HELD_BACK_LEVEL, HELD_BACK_SLOTS, Fitted
 from trainer.fit.histories import History, Learnt, Stack, stacks

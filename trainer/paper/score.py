@@ -11,7 +11,7 @@ import torch
 
 from detector.live.settings import WorkerSettings
 from detector.model import calibration
-from detector.model.scores import Segment, SegmentScore, ViewName, unscored
+from detector.model.interface import Segment, SegmentScore, ViewName, unscored
 from streamer.contracts import ModelRef
 from trainer.paper.fit import CHUNK, VERSION, Fitted
 from trainer.paper.model import gap

@@ -13,20 +13,6 @@ from detector.model import calibration
 from detector.model.row_types import Rows
 from detector.model.shallow import widened
 from detector.model.teacher import Teacher, discrepancy, residual
-from detector.settings import DetectorSettings
-
-# A core scores 40 000 slots a second without the LLM and 1 300 windows with it: where one stream in twelve asks (the most
-# seen at a full history), a fiftieth costs the whole about 7 %, a twentieth 15 %. A GPU sees more than a bank can find.
-CPU_BUDGET, CUDA_BUDGET = 0.02, 1.0
-
-
-def budget_of(settings: DetectorSettings, teacher: Teacher | None) -> float:
-    """Share of a stream's normal windows that may reach the teacher; 0 without one."""
-    if teacher is None:
-        return 0.0
-    if settings.teacher_budget == "auto":
-        return CUDA_BUDGET if teacher.device.type == "cuda" else CPU_BUDGET
-    return settings.teacher_budget
 
 
 def gate_of(budget: float) -> float:

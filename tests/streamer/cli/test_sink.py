@@ -35,7 +35,7 @@ async def test_a_test_alert_to_each(tmp_path: Path) -> None:
             f'[sinks.chat]\ntype = "slack"\nurl = {{ env = "SLACK_URL" }}\n'
             f'[sinks.hook]\ntype = "webhook"\nurl = "{hook.url}"\n'
         )
-        secrets = {"PD_KEY": KEY, "SLACK_URL": slack.url + "/sesame", "ANOMALYLLM_SINK_CONFIG": str(file)}
+        secrets = {"PD_KEY": KEY, "SLACK_URL": slack.url + "/sesame", "ANOMALYLLM_SINKS": str(file)}
         outcomes = {name: await run("--test", name, **secrets) for name in ("am", "pd", "chat", "hook")}
     assert outcomes["am"] == (0, "am: alert: HTTP 200\nam: its end: HTTP 200\n", "")
     assert outcomes["chat"] == (0, "chat: alert: HTTP 200 ok\n", "")
@@ -53,17 +53,17 @@ async def test_a_test_alert_that_is_not_taken(tmp_path: Path) -> None:
     async with serving(FakeServer(down=403)) as server:
         file = tmp_path / "sinks.toml"
         file.write_text('[sinks.chat]\ntype = "slack"\nurl = { env = "SLACK_URL" }\n')
-        code, out, err = await run("--config", str(file), "--test", "chat", SLACK_URL=server.url + "/sesame")
+        code, out, err = await run("--sinks", str(file), "--test", "chat", SLACK_URL=server.url + "/sesame")
     assert (code, out, err) == (1, "", "error: HTTP 403 away\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--config", "none.toml"], "cannot read the sinks' file none.toml"),
-        (["--config", "FILE", "--test", "b"], "has no sink b; it has a"),
-        (["--config", "FILE", "--only", "c"], "has no sink c; it has a"),
-        (["--config", "FILE"], "sinks.a: the webhook's template is not Jinja2"),
+        (["--sinks", "none.toml"], "cannot read the sinks' file none.toml"),
+        (["--sinks", "FILE", "--test", "b"], "has no sink b; it has a"),
+        (["--sinks", "FILE", "--only", "c"], "has no sink c; it has a"),
+        (["--sinks", "FILE"], "sinks.a: the webhook's template is not Jinja2"),
     ],
 )
 async def test_mistakes(tmp_path: Path, arguments: list[str], said: str) -> None:

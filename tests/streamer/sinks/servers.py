@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import uvicorn
 from jsonschema import Draft202012Validator
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -55,9 +55,11 @@ class FakeServer:
 
     async def handle(self, request: Request) -> Response:
         """One request."""
-        got = Received(
-            request.method, request.url.path, dict(request.query_params), dict(request.headers), await request.body()
-        )
+        try:
+            body = await request.body()
+        except ClientDisconnect:  # killed before it had said all
+            return Response(status_code=400)
+        got = Received(request.method, request.url.path, dict(request.query_params), dict(request.headers), body)
         self.requests.append(got)
         if self.down is not None:
             return PlainTextResponse("away", self.down)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector.model.bank import Segment
-from detector.model.installed import layout_of
+from detector.model.interface import Segment
 from detector.model.layout import Layout
 from detector.model.pooling import pool
 from detector.model.row_types import Rows
 from detector.model.shallow import prepare
-from detector.model.teacher import Teacher, load_teacher
+from detector.model.teacher import Teacher
 from detector.model.views.teacher import joined
 from testkit.simulation import bank_of, history, quick_settings, simulate, students_of
+from trainer.fit.agreed import layout_of, load_teacher
 from trainer.fit.evidence import LEAST, mixtures, weights
 from trainer.fit.probes import ANOMALIES, PROBES, Evidence, injected, probe, slots
 from trainer.fit.run import Trained, train
@@ -139,7 +139,7 @@ def test_one_stream_s_teacher_is_not_its_neighbour_s(tmp_path: Path) -> None:
     assert asks["knows"]
     bank = bank_of(trained, settings, teacher)
     assert bank.with_teacher() == sum(asks.values())
-    assert bank._deep._rows_used == bank.with_teacher()  # others pay no memory for the teacher
+    assert bank._banks[0]._deep._rows_used == bank.with_teacher()  # others pay no memory for the teacher
     alone = train([history("not", values["not"][:3000])], None, settings)
     students = {s.member.stream: s for s in (*students_of(trained)[:1], *students_of(alone))}
     assert students["knows"].layout.teacher

@@ -101,7 +101,8 @@ class Delivery:
                 return Action.OPEN
             if state == "retracted":
                 return Action.CLOSE if self.tried else None
-            return Action.PASSED
+            # A pager is told in two steps, so that a crash between them repeats neither.
+            return Action.OPEN if stateful else Action.PASSED
         if self.told.open:
             if self.closed:
                 return Action.CLOSE

@@ -38,10 +38,7 @@ class Opsgenie(Transport):
         if action is Action.UPDATE:
             await self._on(message, "priority", {"priority": self._priority(message)}, "PUT")
             return Answer(await self._on(message, "notes", note))
-        text = await self._http.post(self._url, json=self._create(message), headers=self._headers)
-        if all(item.closed for item in message.items):
-            text = await self._on(message, "close", note)
-        return Answer(text)
+        return Answer(await self._http.post(self._url, json=self._create(message), headers=self._headers))
 
     async def _on(self, message: Message, what: str, body: dict[str, Any], method: str = "POST") -> str:
         url = f"{self._url}/{quote(message.key, safe='')}/{what}?identifierType=alias"

@@ -146,15 +146,15 @@ class Outgoing:
             delivery.told = Told(
                 revision=item.revision,
                 severity=item.incident.severity,
-                open=not item.closed,
+                open=item.opens,
                 acknowledged=item.action is Action.ACKNOWLEDGE or (before is not None and before.acknowledged),
                 memo=answer.memos.get(item.incident.incident_id, {}),
             )
             delivery.posted_at = now
-            if item.closed:
+            if not item.opens:
                 delivery.key = item.incident.incident_id
             was = delivery.pending
-            delivery.settle(item.revision, now)
+            delivery.settle(item.told_up_to, now)
             if was or delivery.told != before:
                 changed.append(delivery)
                 self.counts["told"] += 1

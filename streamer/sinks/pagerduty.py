@@ -25,16 +25,13 @@ class PagerDuty(Transport):
         self._http = Http(table.timeout, [table.routing_key])
 
     async def send(self, message: Message) -> Answer:
-        """What is over before it could be told is triggered and resolved, so that it is on record."""
+        """One event."""
         action = message.items[0].action
         if action is Action.ACKNOWLEDGE:
             return Answer(await self._event("acknowledge", message))
         if action is Action.CLOSE:
             return Answer(await self._event("resolve", message))
-        text = await self._event("trigger", message)
-        if all(item.closed for item in message.items):
-            text = await self._event("resolve", message)
-        return Answer(text)
+        return Answer(await self._event("trigger", message))
 
     async def _event(self, action: str, message: Message) -> str:
         event: dict[str, Any] = {"routing_key": self._key, "event_action": action, "dedup_key": message.key}

@@ -31,6 +31,16 @@ class Item:
         """Whether this revision says that it is over."""
         return over(self.incident)
 
+    @property
+    def opens(self) -> bool:
+        """Whether the server believes it open afterwards."""
+        return self.action is Action.OPEN or not self.closed
+
+    @property
+    def told_up_to(self) -> int:
+        """Newest revision of which nothing is left to tell afterwards."""
+        return self.revision - (self.action is Action.OPEN and self.closed)
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

@@ -19,8 +19,8 @@ def settled(revision: int, known: Told | None, **fields: object) -> Delivery:
         (settled(0, None), Action.OPEN, Action.OPEN),
         (settled(3, None, state="update"), Action.OPEN, Action.OPEN),
         (settled(3, None, state="revised"), Action.OPEN, Action.OPEN),
-        (settled(1, None, state="resolved"), Action.PASSED, Action.PASSED),
-        (settled(2, None, state="revised", ended_at=OVER), Action.PASSED, Action.PASSED),
+        (settled(1, None, state="resolved"), Action.PASSED, Action.OPEN),
+        (settled(2, None, state="revised", ended_at=OVER), Action.PASSED, Action.OPEN),
         (settled(1, None, state="retracted"), None, None),
         # told, and open there
         (settled(1, told(), state="update"), None, None),

@@ -56,11 +56,6 @@ async def test_an_incidents_life(server: OpsgenieServer, sink: Opsgenie) -> None
     assert server.errors == []
 
 
-async def test_what_is_over_already_is_created_and_closed(server: OpsgenieServer, sink: Opsgenie) -> None:
-    await sink.send(message(delivery(event(revision=1, state="resolved")), action=Action.PASSED))
-    assert server.alerts["i-1"]["status"] == "closed"
-
-
 async def test_everything_is_cut_to_the_limits(server: OpsgenieServer, sink: Opsgenie) -> None:
     labels = {f"label{n}": "x" * 900 for n in range(30)}
     await sink.send(message(delivery(event(stream="s" * 256, labels=labels, reason="r" * 40_000))))

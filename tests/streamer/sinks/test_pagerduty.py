@@ -47,12 +47,6 @@ async def test_an_incidents_life(server: PagerDutyServer, sink: PagerDuty) -> No
     assert server.errors == []
 
 
-async def test_what_is_over_already_is_on_record(server: PagerDutyServer, sink: PagerDuty) -> None:
-    await sink.send(message(delivery(event(revision=1, state="resolved")), action=Action.PASSED))
-    assert [request.json["event_action"] for request in server.requests] == ["trigger", "resolve"]
-    assert server.states == {"i-1": "resolved"}
-
-
 async def test_a_summary_has_the_worst_severity_and_names_its_incidents(
     server: PagerDutyServer, sink: PagerDuty
 ) -> None:

@@ -40,10 +40,10 @@ def send(made: Planner, messages: list[Message], now: float) -> None:
     for message in messages:
         for item in message.items:
             item.delivery.key = message.key if made.stateful and message.summary else item.delivery.key
-            item.delivery.told = Told(item.revision, item.incident.severity, not item.closed)
-            if item.closed:
+            item.delivery.told = Told(item.revision, item.incident.severity, item.opens)
+            if not item.opens:
                 item.delivery.key = item.incident.incident_id
-            item.delivery.settle(item.revision, now)
+            item.delivery.settle(item.told_up_to, now)
         if message.costs and made.bucket is not None:
             made.bucket.take(1)
 
@@ -281,7 +281,7 @@ class Server:
             assert not opening & set().union(*self.open.values())
         if opening:
             self.open.setdefault(key, set()).update(opening)
-        if made.stateful and all(item.closed for item in message.items):
+        if made.stateful and all(item.action is Action.CLOSE for item in message.items):
             self.open.pop(key, None)
         if not made.stateful:
             ended = names - opening - {i.incident.incident_id for i in message.items if i.action is Action.UPDATE}

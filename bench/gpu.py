@@ -1,4 +1,4 @@
-"""Does a GPU compute what the CPU does, and how fast? One script, at most 4 minutes, one JSON object on standard output.
+"""Does a GPU compute what the CPU does, and how fast? One script, sized for 4 minutes, one JSON object on standard output.
 
   PYTHONPATH=. python bench/gpu.py [--device auto] [--scale SCALE] [--teacher smollm2]
 

@@ -73,7 +73,7 @@ class StreamerWorker:
         cluster = self.owner.ledger.cluster
         batches = await self.owner.fetch(FETCH_RECORDS, FETCH_MS)
         if self.owner.ledger.cluster != cluster:
-            self.ingest.live.clear()
+            self.ingest.windows.clear()
             await self.stream_settings.rewind()
         await self.stream_settings.poll()
         await self._delete()
@@ -84,7 +84,7 @@ class StreamerWorker:
                 if offsets:
                     await self.owner.commit(offsets)
         await self._sweep()
-        self.stats.counts["streams"] = len(self.ingest.live)
+        self.stats.counts["streams"] = len(self.ingest.windows)
         await self.stats.publish()
 
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:

@@ -10,10 +10,9 @@ is asked to end. How long each may take once the end is asked for:
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import redis.asyncio
 import structlog
@@ -21,7 +20,7 @@ from aiokafka import AIOKafkaProducer
 
 from streamer.errors import AnomalyLLMError
 from streamer.host.logs import configure_logs
-from streamer.host.signals import run_until_signalled
+from streamer.host.signals import leave, run_until_signalled
 from streamer.host.stats import Room, Stats
 from streamer.kafka.client import CLOSE_S, make_producer
 from streamer.masking import masked
@@ -132,8 +131,8 @@ async def _close(closing: list[Callable[[], Awaitable[None]]]) -> None:
             log.info("not closed in order", error=masked(f"{type(task.exception()).__name__}: {task.exception()}"))
 
 
-def run_process(settings: CommonSettings, work: Callable[[], Coroutine[Any, Any, None]], stop: Stop) -> None:
-    """Run a worker as a process: logs, signals, and exit status 1 with one line when it cannot go on."""
+def run_process(settings: CommonSettings, work: Callable[[], Coroutine[Any, Any, None]], stop: Stop) -> NoReturn:
+    """Run a worker as this process: logs, signals, and exit status 1 with one line when it cannot go on."""
     configure_logs(settings.log_format, settings.log_level, settings.worker_name)
 
     async def reported() -> int:
@@ -144,4 +143,4 @@ def run_process(settings: CommonSettings, work: Callable[[], Coroutine[Any, Any,
             return 1
         return 0
 
-    sys.exit(run_until_signalled(reported(), stop.request) or 0)
+    leave(run_until_signalled(reported(), stop.request) or 0)

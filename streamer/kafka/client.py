@@ -1,13 +1,13 @@
 """Kafka clients as this project uses them: patient at the start, explicit about topics, partitions and offsets."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
 from streamer.contracts import header_text
 from streamer.errors import UnavailableError
@@ -170,7 +170,19 @@ async def fetch(
     except KafkaError as error:
         raise_if_refused(kafka_name(settings), error)
         raise UnavailableError(f"{kafka_name(settings)}: reading failed: {type(error).__name__}: {error}") from error
+    if not batches:
+        raise_if_hidden(settings, consumer, {partition.topic for partition in consumer.assignment()})
     return {partition: records for partition, records in batches.items() if records}
+
+
+def raise_if_hidden(settings: CommonSettings, consumer: AIOKafkaConsumer, topics: Set[str]) -> None:
+    """Raises RefusedError when the broker does not even describe one of these topics to us.
+
+    aiokafka logs it, and waits for the topic for ever.
+    """
+    hidden = consumer._client.cluster.unauthorized_topics & topics
+    if hidden:
+        raise_if_refused(kafka_name(settings), TopicAuthorizationFailedError(hidden))
 
 
 def header(record: ConsumerRecord, name: str) -> str | None:

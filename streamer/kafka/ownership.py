@@ -94,7 +94,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
             log.info("partitions assigned", topic=self._name, partitions=sorted(self.owned))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Let the batch in hand finish, then let go."""
+        """Let the present batch finish, then let go."""
         async with self.lock:
             for tp in revoked:
                 self.owned.discard(tp.partition)

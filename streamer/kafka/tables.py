@@ -3,7 +3,7 @@
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from streamer.errors import UnavailableError
-from streamer.kafka.client import fetch, make_consumer
+from streamer.kafka.client import fetch, make_consumer, raise_if_hidden
 from streamer.kafka.topics import at_end
 from streamer.patience import patiently
 from streamer.refusals import KAFKA_ERRORS
@@ -20,7 +20,7 @@ class TableReader:
         self._partitions: list[TopicPartition] = []
 
     async def start(self) -> None:
-        """Connect and stand at the beginning."""
+        """Connect and stand at the beginning; waits for the topic. Raises RefusedError."""
         # Known to `stop` before the first wait, so that a worker that ends while it waits closes it.
         consumer = self._consumer = await make_consumer(self.settings, None)
 
@@ -28,6 +28,7 @@ class TableReader:
             await consumer._client.force_metadata_update()
             found = consumer.partitions_for_topic(self.topic)
             if not found:
+                raise_if_hidden(self.settings, consumer, {self.topic})
                 raise UnavailableError(f"topic {self.topic} does not exist: run `anomalyllm topics provision`")
             return set(found)
 

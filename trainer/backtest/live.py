@@ -18,6 +18,7 @@ from detector.live.cache import Entry
 from detector.model.artefact import SUFFIX, ArtefactStore, Student
 from detector.model.banks import StudentBank
 from detector.model.teacher import Teacher
+from detector.model.teachers import Teachers
 from detector.training.request import ask_after_shift, ask_if_due
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.timestamps import format_ns
@@ -47,6 +48,11 @@ def ring_of(series: Series, start: int, stop: int, capacity: int) -> StreamWindo
         lo=lo, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(values_SC).sum()),
     )  # fmt: skip
     return StreamWindow(header, values_SC)
+
+
+def bank_for(settings: BacktestSettings, teacher: Teacher | None) -> StudentBank:
+    """An empty bank that asks this teacher, if there is one."""
+    return StudentBank(Teachers(settings, teacher), teacher.device) if teacher is not None else StudentBank()
 
 
 def through_store(trained: Trained, stream: str) -> tuple[ModelRef, Student, int]:

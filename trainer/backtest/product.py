@@ -1,9 +1,7 @@
 """The product as a backtest replays it: what the workers run."""
 
-from detector.model.banks import StudentBank
 from detector.model.teacher import Teacher
-from detector.model.teachers import Teachers
-from trainer.backtest.live import through_store
+from trainer.backtest.live import bank_for, through_store
 from trainer.backtest.profiles import Profile, ProfileFit, register
 from trainer.backtest.ranking import sustained
 from trainer.backtest.settings import BacktestSettings
@@ -21,11 +19,6 @@ def _teacher(settings: BacktestSettings) -> Teacher | None:
         _TEACHERS.clear()
         _TEACHERS[named] = load_teacher(settings)
     return _TEACHERS[named]
-
-
-def bank_for(settings: BacktestSettings, teacher: Teacher | None) -> StudentBank:
-    """An empty bank that asks this teacher."""
-    return StudentBank(Teachers(settings, teacher), teacher.device) if teacher is not None else StudentBank()
 
 
 def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None, seed: int) -> ProfileFit:

@@ -21,8 +21,7 @@ from detector.live.judgement import Judgement
 from detector.model.teacher import Teacher
 from streamer.timestamps import NS
 from streamer.windows.ring import StreamWindow
-from trainer.backtest.live import CHECK_EVERY, GRID_VERSION, LiveTrainer, ring_of
-from trainer.backtest.product import bank_for
+from trainer.backtest.live import CHECK_EVERY, GRID_VERSION, LiveTrainer, bank_for, ring_of
 from trainer.backtest.profiles import ReplayBank, profile_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
@@ -144,8 +143,8 @@ def replay(
     profile = profile_of(settings)
     bank: ReplayBank
     if live:
-        students = bank_for(settings, teacher)
-        bank, trainer = students, LiveTrainer(series, rows.start, settings, teacher, students)
+        bank = students = bank_for(settings, teacher)
+        trainer = LiveTrainer(series, rows.start, settings, teacher, students)
     else:
         bank, gate, size = profile.fit(_history(series, rows), settings, teacher, seed)
     fit_s = time.process_time() - begin

@@ -12,8 +12,9 @@ from detector.model.artefact import Student
 from detector.model.bank import StudentBank
 from detector.model.teacher import Teacher, load_teacher
 from detector.settings import DetectorSettings
+from testkit.fits import trained_on
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, train
+from trainer.fit.run import Trained
 from trainer.settings import TrainerSettings
 
 Array = npt.NDArray[np.float64]
@@ -115,8 +116,8 @@ def bank_of(trained: Trained, settings: DetectorSettings, teacher: Teacher | Non
 def fitted_bank(
     histories: list[History], settings: TrainerSettings, with_teacher: bool = False
 ) -> tuple[Trained, StudentBank]:
-    """Fit and load in one go."""
+    """Fit and load in one go; the same fit is made once a process, the bank is the caller's own."""
     torch.set_num_threads(1)
     teacher = load_teacher(settings) if with_teacher else None
-    trained = train(histories, teacher, settings)
+    trained = trained_on(histories, teacher, settings)
     return trained, bank_of(trained, settings, teacher)

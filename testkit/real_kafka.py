@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 from streamer.errors import ConfigError
-from streamer.host.embedded import LOOPBACK, free_port, wait_for_kafka, wait_for_port
+from streamer.host.embedded import LOOPBACK, wait_for_kafka, wait_for_port
 from streamer.host.processes import Child
+from testkit.ports import lasting_port
 
 LIBS = Path(__file__).resolve().parent.parent / ".state" / "kafka" / "libs"
 # A JVM on two busy cores; it takes about 6 s on idle ones.
@@ -43,7 +44,7 @@ class RealKafka:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
+        self._port = lasting_port()
         self.bootstrap = f"{LOOPBACK}:{self._port}"
         java = shutil.which("java")
         if java is None or not LIBS.is_dir():
@@ -80,7 +81,7 @@ class RealKafka:
         self._folder.mkdir(parents=True, exist_ok=True)
         properties = self._folder / "server.properties"
         text = PROPERTIES.format(
-            host=LOOPBACK, port=self._port, controller_port=free_port(), data=self._folder / "data"
+            host=LOOPBACK, port=self._port, controller_port=lasting_port(), data=self._folder / "data"
         )
         storage = [*self._java, "kafka.tools.StorageTool"]
         made = subprocess.run([*storage, "random-uuid"], check=True, capture_output=True, text=True)

@@ -18,6 +18,7 @@ from streamer.contracts import TOPICS
 from streamer.host.embedded import EmbeddedStack
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
+from testkit.ports import lasting_port
 from testkit.real_kafka import RealKafka
 
 REAL_KAFKA = os.environ.get("ANOMALYLLM_TEST_KAFKA") == "1"
@@ -55,6 +56,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("ANOMALYLLM_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lasting_ports() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streamer.host.embedded.free_port", lasting_port)
+        yield
 
 
 @pytest.fixture(scope="session")

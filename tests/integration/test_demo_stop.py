@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from testkit.serving import PATIENCE_S
+
 NO_TEACHER = {"ANOMALYLLM_TEACHER": "none"}
 
 
@@ -53,7 +55,7 @@ async def test_kill_9_takes_all_processes_along(tmp_path: Path) -> None:
     assert len(started) >= 5
     process.kill()
     await process.communicate()
-    await asyncio.to_thread(psutil.wait_procs, started, timeout=20)
+    await asyncio.to_thread(psutil.wait_procs, started, timeout=PATIENCE_S)
     assert _alive(started) == []
 
 

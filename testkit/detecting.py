@@ -5,8 +5,8 @@ Shapes: S slots of a window, C channels
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ from streamer.kafka.publishing import HISTORY_HEADERS
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers, read_windows
-from tests.integration.test_streamer import producing, read_all, running, until
+from testkit.serving import producing, read_all, running, until
 from trainer.fit.agreed import budget_of, layout_of, load_teacher
 from trainer.fit.distil import Distillation
 from trainer.fit.full import fit_stack
@@ -140,6 +140,7 @@ class Ready:
     streams: list[str]
     start_ms: int
     version: str
+    stop_detector: Callable[[], Awaitable[None]]  # returns when it has ended
 
     async def live(self, stream: str, first: int, values: Sequence[float] | np.ndarray, piece: int = 10) -> None:
         """Live points from slot `first` on, a few at a time."""
@@ -167,7 +168,8 @@ async def ready(
     """Streamer and detector running, students in force, nothing live yet."""
     made = detector_settings(settings, **own)
     start = start_of(PAST)
-    async with producing(settings) as producer, running(settings), detecting(made) as detector:
+    async with producing(settings) as producer, running(settings), AsyncExitStack() as stack:
+        detector = await stack.enter_async_context(detecting(made))
         for stream in streams:
             body = orjson.dumps(given or {"interval_s": STEP_MS / 1000})
             await producer.send_and_wait(settings.topic("streams"), body, key=stream.encode())
@@ -183,7 +185,7 @@ async def ready(
         await until(lambda: asked_for(settings, set(streams)))
         version = await announce(producer, made, client, list(streams), fit)
         await until(lambda: in_force(detector, streams, version))
-        yield Ready(made, producer, client, detector, list(streams), start, version)
+        yield Ready(made, producer, client, detector, list(streams), start, version, stack.aclose)
 
 
 async def asked_for(settings: CommonSettings, streams: set[str]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient
+from xdist.remote import Producer
 
 from streamer.contracts import TOPICS
 from streamer.host.embedded import EmbeddedStack
@@ -20,11 +21,11 @@ from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 from testkit.ports import lasting_port
 from testkit.real_kafka import RealKafka
+from testkit.scheduling import ByModule
 
 REAL_KAFKA = os.environ.get("ANOMALYLLM_TEST_KAFKA") == "1"
-TESTS = Path(__file__).parent
 # Folders whose tests run between servers: each test has topics and keys of its own, so any worker may run it.
-BETWEEN_SERVERS = ("integration", "chaos")
+BETWEEN_SERVERS = ("tests/integration/", "tests/chaos/")
 # A worker holds about 1 GB (torch, a teacher, two servers).
 MOST_WORKERS = 8
 
@@ -35,20 +36,25 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(cores + 1, MOST_WORKERS)
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModule:
+    """Tests between servers go wherever there is room, all others module by module."""
+    made = ByModule(config, log)
+    made.free = _between_servers
+    return made
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker is left alone with it at the end.
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
 
-    Tests of one module stay on one worker, which then has to make their fixtures and fits only once; tests between
-    servers go wherever there is room.
-    """
-    for item in items:
-        if not _between_servers(item):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1 if _between_servers(item) else 2)
+    def order(item: pytest.Item) -> tuple[float, bool]:
+        slow = item.get_closest_marker("slow")
+        return (-float(slow.args[0]) if slow else 0.0, not _between_servers(item.nodeid))
+
+    items.sort(key=order)
 
 
-def _between_servers(item: pytest.Item) -> bool:
-    return any(item.path.is_relative_to(TESTS / folder) for folder in BETWEEN_SERVERS)
+def _between_servers(nodeid: str) -> bool:
+    return nodeid.startswith(BETWEEN_SERVERS)
 
 
 @pytest.fixture(autouse=True)

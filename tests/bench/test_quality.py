@@ -17,7 +17,7 @@ from trainer.backtest.task import Task
 pytestmark = pytest.mark.timeout(900)
 by_name = pytest.mark.parametrize(
     "baseline",
-    [pytest.param(b, marks=[pytest.mark.slow] if b.score is matrix_profile else []) for b in BASELINES],
+    [pytest.param(b, marks=[pytest.mark.slow(20)] if b.score is matrix_profile else []) for b in BASELINES],
     ids=lambda b: b.name,
 )
 
@@ -46,7 +46,7 @@ def test_a_baseline_endures_constants_and_gaps(baseline: Baseline) -> None:
     assert np.isfinite(score_K).all()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_the_join_is_the_nearest_training_window() -> None:
     rng = np.random.default_rng(0)
     training, test, window = rng.normal(size=(90, 1)), rng.normal(size=(30, 1)), 8
@@ -68,7 +68,7 @@ def test_the_memory_knows_what_it_has_seen() -> None:
     assert score_KC[40:].max() < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_the_page_has_all_tables(tmp_path: Path) -> None:
     root = tmp_path / "data"
     write_folder(root / "ucr", [waves(0)])

@@ -43,7 +43,7 @@ async def start(settings: WorkerSettings) -> asyncio.subprocess.Process:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(26)
 @pytest.mark.kafka
 async def test_kill_9_in_mid_load_loses_and_changes_nothing(
     settings: CommonSettings, redis_client: redis.asyncio.Redis

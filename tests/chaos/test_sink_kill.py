@@ -15,8 +15,8 @@ from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.settings import CommonSettings
 from streamer.sinks.outgoing import MESSAGES_A_NOTE
-from tests.integration.sinking import tell
 from testkit.serving import read_all, until
+from tests.integration.sinking import tell
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import FakeServer, PagerDutyServer, serving
 

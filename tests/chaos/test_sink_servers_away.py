@@ -11,8 +11,8 @@ from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
-from tests.integration.sinking import tell
 from testkit.serving import until
+from tests.integration.sinking import tell
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import PagerDutyServer, serving
 

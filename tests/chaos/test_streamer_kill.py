@@ -27,9 +27,13 @@ ROUNDS = 400
 POINTS = 5  # a record
 
 
+# Small batches, so that kills fall into the middle of the load.
+SMALL_BATCHES = "import streamer.worker as w; w.FETCH_RECORDS = 97; from streamer.cli import main; main()"
+
+
 async def start(settings: CommonSettings) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streamer.cli", "streamer", "--batch-records", "97",
+        sys.executable, "-c", SMALL_BATCHES, "streamer",
         env={**os.environ, **worker_env(settings)}, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -34,7 +34,7 @@ def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(11)
 @pytest.mark.parametrize(("number", "moment"), [(signal.SIGINT, "starting"), (signal.SIGTERM, "learning")])
 async def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals, moment: str) -> None:
     process = await _start(tmp_path, **NO_TEACHER)
@@ -47,7 +47,7 @@ async def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals, 
     assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(11)
 async def test_kill_9_takes_all_processes_along(tmp_path: Path) -> None:
     process = await _start(tmp_path, **NO_TEACHER)
     await _said(process, "learning")

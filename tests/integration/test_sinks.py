@@ -10,8 +10,8 @@ from streamer.host.stats import read_stats
 from streamer.kafka.client import header, make_consumer
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
-from tests.integration.sinking import life, sinking, tell
 from testkit.serving import producing, read_all, until
+from tests.integration.sinking import life, sinking, tell
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import AlertmanagerServer, FakeServer, PagerDutyServer, serving
 

@@ -60,7 +60,15 @@ class Series:
         """Changes with anything that a replay could see."""
         said = hashlib.sha256(
             repr(
-                (self.name, self.train_end, self.channels, self.found_within, self.interval_ns, self.phase_ns, self.first_slot)
+                (
+                    self.name,
+                    self.train_end,
+                    self.channels,
+                    self.found_within,
+                    self.interval_ns,
+                    self.phase_ns,
+                    self.first_slot,
+                )
             ).encode()
         )
         said.update(np.ascontiguousarray(self.values_SC).tobytes())

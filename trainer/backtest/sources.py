@@ -99,7 +99,9 @@ def _facts(index: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     Real time is `interval_s` (or `dt`) in seconds, and `start` (RFC 3339) or `t0` (Unix seconds) of the first row, of the
     series or of the whole index.
     """
-    facts = {key: entry[key] for key in ("name", "anomaly_begin_name", "anomaly_end_name") if key in entry}
+    facts: dict[str, Any] = {
+        key: entry[key] for key in ("name", "anomaly_begin_name", "anomaly_end_name") if key in entry
+    }
     both = {**index, **entry}
     interval_s = both.get("interval_s", both.get("dt"))
     if interval_s is None:
@@ -107,7 +109,12 @@ def _facts(index: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     begin = both.get("start", both.get("t0"))
     interval_ns = round(float(interval_s) * NS)
     begin_ns = 0 if begin is None else parse_timestamp(begin)
-    return {**facts, "interval_ns": interval_ns, "phase_ns": begin_ns % interval_ns, "first_slot": begin_ns // interval_ns}
+    return {
+        **facts,
+        "interval_ns": interval_ns,
+        "phase_ns": begin_ns % interval_ns,
+        "first_slot": begin_ns // interval_ns,
+    }
 
 
 def _twice(names: Iterable[str]) -> list[str]:

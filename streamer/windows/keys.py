@@ -15,6 +15,10 @@ class Keys:
         """float32 ring: slot (relative to the header's base) mod capacity x channels."""
         return f"{self.namespace}:{{{shard}}}:ring:{stream}"
 
+    def coarse(self, shard: int, stream: str) -> str:
+        """Coarse ring: two bytes a block and channel (streamer/windows/coarse.py)."""
+        return f"{self.namespace}:{{{shard}}}:coarse:{stream}"
+
     def recent(self, shard: int, stream: str) -> str:
         """Per-cell ordering facts of the newest slots (time stamp inside the slot, raw counter value)."""
         return f"{self.namespace}:{{{shard}}}:recent:{stream}"

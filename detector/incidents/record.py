@@ -130,6 +130,6 @@ async def read_states(
         return {}
     pipe = client.pipeline(transaction=False)
     for stream in names:
-        pipe.get(keys.verdict(shards[stream], stream))
+        pipe.get(keys.stream_state(shards[stream], stream))
     rows = await pipe.execute()
     return {stream: StreamState.loads(raw) for stream, raw in zip(names, rows, strict=True) if raw is not None}

@@ -101,10 +101,10 @@ class Decisions:
             entry = self._streams.entries.get(stream)
             if entry is not None and entry.grid_version == stream_state.grid_version:
                 stream_state.scored = entry.scored
-            ops.shard(shard).set(keys.verdict(shard, stream), stream_state.dumps())
+            ops.shard(shard).set(keys.stream_state(shard, stream), stream_state.dumps())
         for stream in part.deleted:
             shard = self._streams.shard(stream)
-            ops.shard(shard).delete(keys.verdict(shard, stream))
+            ops.shard(shard).delete(keys.stream_state(shard, stream))
         part.outbox.store(ops, keys, sent)
         return ops
 

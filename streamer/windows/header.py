@@ -37,13 +37,13 @@ class StreamHeader:
     points: int = 0  # points ever applied
     coarse: CoarseHead | None = None  # eight weeks in blocks of minutes; None above an hour per slot
 
-    def dumps(self) -> bytes:
-        """JSON, as stored."""
+    def to_json(self) -> bytes:
+        """As stored."""
         return orjson.dumps(self)
 
     @classmethod
-    def loads(cls, raw: bytes) -> "StreamHeader":
-        """Read a stored header back."""
+    def from_json(cls, raw: bytes) -> "StreamHeader":
+        """A stored header."""
         body = orjson.loads(raw)
         if body.get("coarse"):
             body["coarse"] = CoarseHead(**body["coarse"])

@@ -1,18 +1,44 @@
 """Names of all Redis keys. Every key of a stream carries its shard as hash tag, so one shard is one Cluster slot."""
 
+from typing import NamedTuple
+
+
+class StreamKeys(NamedTuple):
+    """The streamer's keys of one stream."""
+
+    header: str
+    ring: str
+    recent: str
+    waiting: str
+    names: str  # of the shard: the set that the stream's name is in
+
 
 class Keys:
-    """Key names under one namespace (several deployments or tests can share a server)."""
+    """Key names under one namespace (several deployments or tests can share a server).
+
+    >>> Keys("prod").ring(17, "web.cpu")
+    'prod:{17}:ring:web.cpu'
+    """
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
+
+    def of_stream(self, shard: int, stream: str) -> StreamKeys:
+        """All keys that the streamer writes of one stream."""
+        return StreamKeys(
+            self.header(shard, stream),
+            self.ring(shard, stream),
+            self.recent(shard, stream),
+            self.waiting(shard, stream),
+            self.names(shard),
+        )
 
     def header(self, shard: int, stream: str) -> str:
         """JSON `StreamHeader`: grid, channels, ring bounds, sequence."""
         return f"{self.namespace}:{{{shard}}}:head:{stream}"
 
     def ring(self, shard: int, stream: str) -> str:
-        """float32 ring: slot (relative to the header's base) mod capacity x channels."""
+        """float32 ring: slot mod capacity, channels side by side."""
         return f"{self.namespace}:{{{shard}}}:ring:{stream}"
 
     def coarse(self, shard: int, stream: str) -> str:
@@ -28,15 +54,18 @@ class Keys:
         return f"{self.namespace}:{{{shard}}}:wait:{stream}"
 
     def stream_offset(self, shard: int, topic: str, partition: int) -> str:
-        """Hash: how far the streamer has applied this partition of `metrics` to this shard."""
+        """Hash: how far this partition of the topic has been applied to this shard."""
         return f"{self.namespace}:{{{shard}}}:off:{topic}:{partition}"
 
     def owner_epoch(self, topic: str, partition: int) -> str:
         """Counter, INCR at each assignment: the fencing token of the partition's owner."""
         return f"{self.namespace}:epoch:{topic}:{partition}"
 
-    def verdict(self, shard: int, stream: str) -> str:
-        """Detector state of the stream: last scored slot, open incident, revision."""
+    def stream_state(self, shard: int, stream: str) -> str:
+        """JSON `StreamState` of the detector: last scored slot, open incident, training asked for.
+
+        The word in the key is older than the class; it stays, so that stored states are found after an upgrade.
+        """
         return f"{self.namespace}:{{{shard}}}:verdict:{stream}"
 
     def outbox(self, shard: int) -> str:

@@ -1,14 +1,16 @@
-"""A stream in the streamer's hands: its header and its recent rows, and how cells change them.
+"""A stream in the streamer's memory: its header and its recent rows, and how cells change them.
 
 Within the newest R slots (`lateness_slots`) every cell remembers the instant it came from, so that any order of
 arrival gives the same window: of two points in one slot the one with the larger (ts, offset) wins. Older slots are
 overwritten in order of arrival. Shapes: M cells, R recent rows, C channels, N rows of the work array.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamer.windows.grid import Grid
 from streamer.windows.header import StreamHeader
 
 NEVER = np.iinfo(np.int64).min  # time stamp of a cell that nothing has reached
@@ -22,6 +24,15 @@ class Waiting:
     channel: list[str] = field(default_factory=list)
     value: list[float] = field(default_factory=list)
     history: list[bool] = field(default_factory=list)
+
+    def extend(
+        self, ts: Iterable[int], channel: Iterable[str], value: Iterable[float | None], history: Iterable[bool]
+    ) -> None:
+        """More cells, column by column; None is a gap (JSON has no NaN)."""
+        self.ts.extend(ts)
+        self.channel.extend(channel)
+        self.value.extend(float("nan") if number is None else number for number in value)
+        self.history.extend(history)
 
 
 @dataclass(slots=True)
@@ -37,7 +48,7 @@ class RingChange:
 
 
 class Live:
-    """One stream on its grid."""
+    """One stream: waiting for its grid, or on it."""
 
     __slots__ = ("header", "mean", "n_RC", "raw_RC", "rows", "ts_RC", "waiting")
 
@@ -55,6 +66,34 @@ class Live:
         self.raw_RC = np.full((self.rows, channels), np.nan)
         self.n_RC = np.zeros((self.rows, channels), np.int32)
 
+    def enter_grid(
+        self, grid: Grid, channels: list[str], counters: list[bool], capacity: int, mean: bool = False
+    ) -> None:
+        """Begin a window under a new grid version; what waited is forgotten, the caller has it.
+
+        `mean`: of several points in one slot the mean is kept, not the newest.
+        """
+        header = self.header
+        header.state = "grid" if grid.regular else "irregular"
+        header.grid_version += 1
+        header.interval_ns, header.phase_ns, header.capacity = grid.interval_ns, grid.phase_ns, capacity
+        header.channels, header.counters = channels, counters
+        header.last_raw, header.last_raw_slot = [None] * len(channels), [0] * len(channels)
+        self.rows = min(self.rows, capacity)
+        self.mean = mean
+        self.waiting = Waiting()
+        self.clear()
+
+    def leave_grid(self) -> None:
+        """Wait for another grid; only version, sequence number and counts go on. The caller deletes the ring."""
+        old = self.header
+        self.header = StreamHeader(
+            grid_version=old.grid_version, seq=old.seq, last_seen_ms=old.last_seen_ms, points=old.points
+        )
+        self.mean = False
+        self.waiting = Waiting()
+        self.clear()
+
     def row_bytes(self) -> int:
         """Size of one recent row in Redis: ts, raw and count of every channel."""
         return 20 * len(self.header.channels)
@@ -70,7 +109,7 @@ class Live:
         parts: list[bytes] = [plane[row].tobytes() for plane in (self.ts_RC, self.raw_RC, self.n_RC)]
         return b"".join(parts)
 
-    def load_rows(self, raw: bytes) -> None:
+    def restore_rows(self, raw: bytes) -> None:
         """Read the recent rows back. Redis fills what was never written with zeros: a count of 0 means nothing there."""
         self.clear()
         channels, size = len(self.header.channels), self.row_bytes()
@@ -98,7 +137,7 @@ class Live:
         self.raw_RC = np.pad(self.raw_RC, ((0, 0), (0, width)), constant_values=np.nan)
         self.n_RC = np.pad(self.n_RC, ((0, 0), (0, width)))
 
-    def apply(self, slot_M: np.ndarray, channel_M: np.ndarray, ts_M: np.ndarray, value_M: np.ndarray) -> RingChange:
+    def place(self, slot_M: np.ndarray, channel_M: np.ndarray, ts_M: np.ndarray, value_M: np.ndarray) -> RingChange:
         """Put cells (in order of arrival) onto the grid; changes the recent rows and the header's bounds.
 
         The result depends on the sequence of cells only, not on how it is cut into calls.

@@ -30,7 +30,7 @@ async def read_headers(
     for stream in streams:
         pipe.get(keys.header(shard_of(stream, partitioner), stream))
     rows = await pipe.execute() if streams else []
-    return {stream: StreamHeader.loads(raw) for stream, raw in zip(streams, rows, strict=True) if raw is not None}
+    return {stream: StreamHeader.from_json(raw) for stream, raw in zip(streams, rows, strict=True) if raw is not None}
 
 
 def unroll(header: StreamHeader, raw: bytes, last: int | None = None) -> StreamWindow:
@@ -69,7 +69,7 @@ async def read_windows(
     windows: dict[str, StreamWindow] = {}
     for stream, (head, ring, coarse) in zip(streams, rows, strict=True):
         if head is not None:
-            parsed = StreamHeader.loads(head)
+            parsed = StreamHeader.from_json(head)
             if parsed.hi >= 0:
                 window = unroll(parsed, ring or b"", last)
                 windows[stream] = window._replace(coarse=read_coarse(parsed.coarse, coarse or b"", last_blocks))

@@ -246,10 +246,10 @@ async def test_a_tombstone_forgets_the_stream(settings: CommonSettings, redis_cl
     async with ready(settings, redis_client, ["a"]) as run:
         await run.live("a", PAST, risen(60, 50))
         await until(lambda: _last(settings, "a", "open"))
-        assert await redis_client.exists(keys.verdict(shard_of("a"), "a"))
+        assert await redis_client.exists(keys.stream_state(shard_of("a"), "a"))
         await run.producer.send_and_wait(settings.topic("streams"), None, key=b"a")
         await until(lambda: _last(settings, "a", "resolved"))
-        assert not await redis_client.exists(keys.verdict(shard_of("a"), "a"))
+        assert not await redis_client.exists(keys.stream_state(shard_of("a"), "a"))
         assert [r.value is None for r in await read_all(settings, "models")] == [False, True]
         assert "a" not in run.detector.streams.entries
         assert run.detector.bank.model_of("a") is None

@@ -7,16 +7,16 @@ import numpy as np
 
 from streamer.settings import StreamerSettings
 from streamer.timestamps import NS
+from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
 from streamer.windows.header import StreamHeader
-from streamer.windows.ingest import counting_channels
 from streamer.windows.live import Live, Waiting
 from trainer.backtest.series import Series, SourceError
 from trainer.backtest.tables import Reading, Table
 
 # A table that fills less than this share of its grid has a wrong time stamp in it, or a wrong interval.
 SPARSEST = 1 / 50
-# Cells put on the grid in one call: `Live.apply` lays out the slots between its lowest and highest one.
+# Cells put on the grid in one call: `Live.place` lays out the slots between its lowest and highest one.
 CELLS_A_CALL = 100_000
 
 
@@ -47,7 +47,7 @@ def on_grid(table: Table, reading: Reading) -> Series:
     values_SC = np.full((span, channels), np.nan, np.float32)
     for at in range(0, len(slot_M), CELLS_A_CALL):
         part = slice(at, at + CELLS_A_CALL)
-        change = live.apply(slot_M[part], channel_M[part], cell_ts_M[part], value_M[part])
+        change = live.place(slot_M[part], channel_M[part], cell_ts_M[part], value_M[part])
         first = change.first - low
         values_SC[first : first + len(change.values_NC)] = change.values_NC
         for (slot, channel), value in change.old.items():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamer.errors import ContractError
 from streamer.windows.header import StreamHeader
-from streamer.windows.notices import MAX_BYTES, MAX_RUN, Notices
+from streamer.windows.notices import MAX_BYTES, MAX_RUN, Notices, numbered_notices, reread_notice
 from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, decode
 
 
@@ -24,7 +24,8 @@ def test_round_trip(items: list[tuple[str, int, int]]) -> None:
     for i, (stream, channels, slots) in enumerate(items):
         block = np.arange(slots * channels, dtype=np.float32).reshape(slots, channels) + i
         blocks.append(block)
-        notices.add(stream, header(channels), None, 100 + i, block, late=i % 2 == 0, history=i % 3 == 0, offsets=(i, i))
+        late, history = i % 2 == 0, i % 3 == 0
+        notices.extend(numbered_notices(stream, header(channels), 100 + i, block, late, history, (i, i)))
     (raw,) = notices.messages()
     batch = decode(raw)
     assert batch.streams == [stream for stream, _, _ in items]
@@ -39,7 +40,7 @@ def test_round_trip(items: list[tuple[str, int, int]]) -> None:
 def test_long_runs_are_cut_into_pieces_with_numbers_of_their_own() -> None:
     notices, head = Notices(), header(4)
     values = np.arange(4 * (MAX_RUN // 4 * 2 + 5), dtype=np.float32).reshape(-1, 4)
-    notices.add("s", head, None, 1000, values, late=False, history=True)
+    notices.extend(numbered_notices("s", head, 1000, values, late=False, history=True))
     decoded = [decode(raw) for raw in notices.messages()]
     assert all(len(raw) < MAX_BYTES + 4 * MAX_RUN for raw in notices.messages())
     assert [int(s) for batch in decoded for s in batch.columns["seq"]] == [1, 2, 3]
@@ -47,10 +48,24 @@ def test_long_runs_are_cut_into_pieces_with_numbers_of_their_own() -> None:
     assert head.seq == 3
 
 
+def test_what_is_read_back_keeps_its_number_and_its_newest_slots() -> None:
+    head = header(4)
+    values = np.arange(4 * (MAX_RUN // 4 + 5), dtype=np.float32).reshape(-1, 4)
+    notice = reread_notice("s", head, 9, 1000, values, history=False)
+    notices = Notices()
+    notices.extend([notice])
+    (raw,) = notices.messages()
+    batch = decode(raw)
+    assert batch.columns["seq"].tolist() == [9]
+    assert batch.columns["first_slot"].tolist() == [1005]
+    assert batch.values.tolist() == values[5:].reshape(-1).tolist()
+    assert head.seq == 0
+
+
 @given(st.binary(max_size=60), st.integers(0, 200))
 def test_other_bytes_are_refused(noise: bytes, cut: int) -> None:
     notices = Notices()
-    notices.add("s", header(1), None, 5, np.ones((3, 1), np.float32), late=False, history=False)
+    notices.extend(numbered_notices("s", header(1), 5, np.ones((3, 1), np.float32), late=False, history=False))
     (raw,) = notices.messages()
     for wrong in (noise, b"ALW1" + noise, raw[: min(cut, len(raw) - 1)], raw + b"x"):
         with pytest.raises(ContractError):

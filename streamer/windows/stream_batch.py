@@ -1,0 +1,287 @@
+"""One stream's cells of one batch → the stream's new state, the Redis writes and the notices that follow.
+
+A `StreamBatch` knows one stream and nothing else: it reads the stream as it is in memory, the names of its keys, its
+settings and its cells, and returns a `StreamOutcome`. Shapes: M cells, R records of
+the batch, N slots of a run, C channels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+import numpy as np
+import orjson
+import structlog
+
+from streamer.contracts import MAX_CHANNELS, StreamSettings
+from streamer.windows.counters import counting_channels
+from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
+from streamer.windows.keys import StreamKeys
+from streamer.windows.ledger import ShardOps
+from streamer.windows.live import Live, Waiting, wrap
+from streamer.windows.notices import Notice, numbered_notices
+from streamer.windows.ring import StreamWindow
+
+log = structlog.get_logger(__name__)
+
+# A stream that repeats the same instants never gets an interval; what waits for one is bounded.
+MAX_WAITING = 4096
+
+
+class Cells(NamedTuple):
+    """Cells of one stream in order of arrival; all arrays are (M,)."""
+
+    ts_M: np.ndarray  # ns
+    name_M: list[str]  # channels
+    value_M: np.ndarray  # float64
+    history_M: np.ndarray  # came with mode=history
+    record_M: np.ndarray  # index into the batch's records
+
+    def after(self, count: int) -> "Cells":
+        """All but the first `count`."""
+        return Cells(
+            self.ts_M[count:], self.name_M[count:], self.value_M[count:], self.history_M[count:], self.record_M[count:]
+        )
+
+    def only(self, chosen_M: np.ndarray) -> "Cells":
+        """Those where the mask is true."""
+        names = [name for name, mine in zip(self.name_M, chosen_M, strict=True) if mine]
+        ts_M, value_M, history_M, record_M = (
+            column[chosen_M] for column in (self.ts_M, self.value_M, self.history_M, self.record_M)
+        )
+        return Cells(ts_M, names, value_M, history_M, record_M)
+
+    def with_waiting(self, waiting: Waiting, record: int) -> "Cells":
+        """The cells that waited for a grid first; they count as the record's."""
+        return Cells(
+            np.concatenate([np.array(waiting.ts, np.int64), self.ts_M]),
+            waiting.channel + self.name_M,
+            np.concatenate([np.array(waiting.value, np.float64), self.value_M]),
+            np.concatenate([np.array(waiting.history, bool), self.history_M]),
+            np.concatenate([np.full(len(waiting.ts), record), self.record_M]),
+        )
+
+
+class Reread(NamedTuple):
+    """Slots first..last whose values are to be read from Redis after the write, and the number set aside for them."""
+
+    first: int
+    last: int
+    seq: int
+
+
+@dataclass(slots=True)
+class StreamOutcome:
+    """What one stream's part of a batch comes to."""
+
+    writes: ShardOps = field(default_factory=ShardOps)
+    notices: list[Notice] = field(default_factory=list)
+    reread: Reread | None = None
+    points: int = 0
+    late: dict[int, int] = field(default_factory=dict)  # record index → cells older than the window
+    refused: dict[int, str] = field(default_factory=dict)  # record index → why its cells were left out
+
+
+class StreamBatch:
+    """One stream of one batch: `advance` with the new cells, `repeat` with those applied before a crash."""
+
+    def __init__(
+        self, stream: str, live: Live, keys: StreamKeys, settings: StreamSettings, capacity: int,
+        ring: StreamWindow | None,
+    ) -> None:  # fmt: skip
+        """`capacity` counts where the stream's settings give none; `ring` is the window of a stream that gets wider."""
+        self.outcome = StreamOutcome()
+        self._stream = stream
+        self._live = live
+        self._keys = keys
+        self._settings = settings
+        self._capacity = settings.capacity or capacity
+        self._ring = ring
+
+    def advance(self, cells: Cells, offset_R: np.ndarray, seen_ms: int) -> Self:
+        """Apply new cells.
+
+        Args:
+            offset_R: Kafka offsets of the batch's records.
+            seen_ms: newest time stamp among the cells' records.
+        """
+        live, settings, writes = self._live, self._settings, self.outcome.writes
+        first_record = int(cells.record_M[0])
+        if live.header.points == 0:
+            writes.sadd(self._keys.names, self._stream)
+        live.header.points += len(cells.ts_M)
+        live.header.last_seen_ms = max(live.header.last_seen_ms, seen_ms)
+        self.outcome.points += len(cells.ts_M)
+        if self._has_another_interval(int(cells.ts_M[0])):
+            live.leave_grid()
+            writes.delete(self._keys.ring)
+            writes.delete(self._keys.recent)
+        if live.header.state == "waiting":
+            waited = live.waiting
+            if settings.interval_s:
+                grid = given_grid(settings.interval_s, waited.ts[0] if waited.ts else int(cells.ts_M[0]))
+                here = zip(cells.name_M, cells.record_M, strict=True)
+                self._enter_grid(grid, waited.channel or [name for name, record in here if record == first_record], [])
+            else:
+                count = self._wait(cells)
+                if live.header.state == "waiting":
+                    return self
+                cells = cells.after(count)
+            cells = cells.with_waiting(waited, first_record)
+            writes.delete(self._keys.waiting)
+        self._put_on_grid(cells, offset_R)
+        return self
+
+    def repeat(self, ts_M: np.ndarray) -> Self:
+        """Cells that were applied before a crash, at these instants: a notice of their slots once more.
+
+        It carries a new sequence number, and the values that Redis has by now.
+        """
+        header = self._live.header
+        if header.hi < 0:
+            return self
+        slot_M = slots_of(ts_M, header.interval_ns, header.phase_ns)
+        first, last = max(int(slot_M.min()), header.lo), min(int(slot_M.max()), header.hi)
+        if last >= first:
+            self._notify_from_redis(first, last)
+            self._save_header()
+        return self
+
+    def _has_another_interval(self, ts: int) -> bool:
+        """The settings give an interval that is not the one of the grid the stream is on."""
+        header, interval_s = self._live.header, self._settings.interval_s
+        if header.state == "waiting" or not interval_s:
+            return False
+        return given_grid(interval_s, ts).interval_ns != header.interval_ns
+
+    def _notify_from_redis(self, first: int, last: int) -> None:
+        before = self.outcome.reread
+        if before is not None:
+            first, last = min(first, before.first), max(last, before.last)
+        # Two numbers further: the detector sees a gap and reads the whole window itself. Always after the stream's
+        # other notices of the batch, or it would be dropped as an older one.
+        self._live.header.seq += 2
+        self.outcome.reread = Reread(first, last, self._live.header.seq)
+
+    def _save_header(self) -> None:
+        self.outcome.writes.set(self._keys.header, self._live.header.to_json())
+
+    def _wait(self, cells: Cells) -> int:
+        """Collect cells until the grid can be inferred; returns how many were collected."""
+        live = self._live
+        seen = set(live.waiting.ts)
+        need = len(cells.ts_M)
+        for i, ts in enumerate(cells.ts_M.tolist()):
+            seen.add(ts)
+            if len(seen) > DIFFERENCES:
+                need = i + 1
+                break
+        count = min(need, max(0, MAX_WAITING - len(live.waiting.ts)))
+        new = (
+            cells.ts_M[:count].tolist(), cells.name_M[:count], cells.value_M[:count].tolist(),
+            cells.history_M[:count].tolist(),
+        )  # fmt: skip
+        live.waiting.extend(*new)
+        if len(seen) > DIFFERENCES and count == need:
+            waiting = live.waiting
+            grid = infer_grid(np.array(waiting.ts, np.int64))
+            self._enter_grid(grid, waiting.channel, counting_channels(waiting, self._settings.kind))
+            return count
+        self._refuse(
+            cells.record_M[count:],
+            f"{MAX_WAITING} points with at most {DIFFERENCES} distinct time stamps wait for an interval: "
+            "set interval_s in the `streams` topic",
+        )
+        if count:
+            self.outcome.writes.rpush(self._keys.waiting, orjson.dumps(list(zip(*new, strict=True))))
+        self._save_header()
+        return count
+
+    def _refuse(self, record_M: np.ndarray, why: str) -> None:
+        for record in np.unique(record_M):
+            self.outcome.refused[int(record)] = why
+
+    def _enter_grid(self, grid: Grid, names: Iterable[str], counters: list[bool]) -> None:
+        settings = self._settings
+        channels = list(dict.fromkeys([*(settings.channels or []), *names]))[:MAX_CHANNELS]
+        if settings.kind == "counter":
+            counters = [True] * len(channels)
+        elif len(counters) != len(channels):
+            counters = [False] * len(channels)
+        self._live.enter_grid(grid, channels, counters, self._capacity, mean=settings.same_slot == "mean")
+        if not grid.regular:
+            log.warning(
+                "irregular stream: kept but not judged; set interval_s in the `streams` topic",
+                stream=self._stream, interval_s=grid.interval_ns / 1e9,
+            )  # fmt: skip
+
+    def _put_on_grid(self, cells: Cells, offset_R: np.ndarray) -> None:
+        live, header, outcome = self._live, self._live.header, self.outcome
+        known = {name: c for c, name in enumerate(header.channels)}
+        if any(name not in known for name in cells.name_M):
+            cells = self._add_channels(cells, known)
+            known = {name: c for c, name in enumerate(header.channels)}
+        if not cells.name_M:
+            return
+        channel_M = np.array([known[name] for name in cells.name_M], np.int64)
+        slot_M = slots_of(cells.ts_M, header.interval_ns, header.phase_ns)
+        if cells.history_M.any():
+            header.history_hi = max(header.history_hi, int(slot_M[cells.history_M].max()))
+        change = live.place(slot_M, channel_M, cells.ts_M, cells.value_M)
+        for record in cells.record_M[change.refused].tolist():
+            outcome.late[record] = outcome.late.get(record, 0) + 1
+        if change.filled:
+            gap_NC = np.full((change.filled[1] - change.filled[0] + 1, len(known)), np.nan, np.float32)
+            self._write_ring(change.filled[0], gap_NC)
+        for (slot, channel), value in sorted(change.old.items()):
+            at = (slot % header.capacity * len(known) + channel) * 4
+            outcome.writes.setrange(self._keys.ring, at, np.float32(value).tobytes())
+        if len(change.values_NC):
+            self._write_ring(change.first, change.values_NC)
+            self._write_recent(change.first, change.first + len(change.values_NC) - 1)
+            offset_M = offset_R[cells.record_M]
+            outcome.notices += numbered_notices(
+                self._stream, header, change.first, change.values_NC, change.late, bool(cells.history_M.all()),
+                (int(offset_M.min()), int(offset_M.max())),
+            )  # fmt: skip
+        if change.old:
+            slots = [slot for slot, _ in change.old]
+            self._notify_from_redis(min(slots), max(slots))
+        self._save_header()
+
+    def _add_channels(self, cells: Cells, known: dict[str, int]) -> Cells:
+        """New channels join the ring as long as there is room; returns the cells that have a channel now."""
+        live = self._live
+        new = [name for name in dict.fromkeys(cells.name_M) if name not in known]
+        live.add_channels(new[: MAX_CHANNELS - len(known)])
+        room = set(live.header.channels)
+        fits_M = np.array([name in room for name in cells.name_M])
+        why = f"stream has {MAX_CHANNELS} channels already; split it into several streams"
+        self._refuse(cells.record_M[~fits_M], why)
+        self._widen(len(room))
+        return cells.only(fits_M)
+
+    def _widen(self, channels: int) -> None:
+        """Lay the ring out for more channels; the history of the old ones stays."""
+        if self._ring is None or self._live.header.hi < 0:
+            return
+        old_NC = self._ring.values_SC
+        values_NC = np.full((len(old_NC), channels), np.nan, np.float32)
+        values_NC[:, : old_NC.shape[1]] = old_NC
+        self.outcome.writes.delete(self._keys.ring)
+        self.outcome.writes.delete(self._keys.recent)
+        self._write_ring(self._ring.header.lo, values_NC)
+        header = self._live.header
+        self._write_recent(max(header.lo, header.hi - self._live.rows + 1), header.hi)
+
+    def _write_ring(self, first: int, values_NC: np.ndarray) -> None:
+        header = self._live.header
+        channels, done = len(header.channels), 0
+        for row, count in wrap(first, first + len(values_NC) - 1, header.capacity):
+            piece = values_NC[done : done + count].tobytes()
+            self.outcome.writes.setrange(self._keys.ring, row * channels * 4, piece)
+            done += count
+
+    def _write_recent(self, first: int, last: int) -> None:
+        for at, raw in self._live.dump_rows(first, last):
+            self.outcome.writes.setrange(self._keys.recent, at, raw)

@@ -179,7 +179,9 @@ class StreamerWorker:
             shard = shard_of(stream, self.settings.partitioner)
             if home_partition(stream, self.settings.partitions, self.settings.partitioner) not in self.owner.owned:
                 continue
-            names = [getattr(self.keys, kind)(shard, stream) for kind in ("header", "ring", "recent", "waiting")]
+            names = [
+                getattr(self.keys, kind)(shard, stream) for kind in ("header", "ring", "coarse", "recent", "waiting")
+            ]
 
             async def remove(names: list[str] = names, shard: int = shard, stream: str = stream) -> None:
                 await self.redis.delete(*names)

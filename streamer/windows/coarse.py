@@ -35,12 +35,19 @@ class CoarseHead:
     """What a stream's header keeps of its coarse ring. `hi < lo`: there is no block yet."""
 
     block_ns: int
+    channels: list[str] = field(default_factory=list)
     base: int = 0  # the block at the ring's first place
     lo: int = 0
     hi: int = -1
     level: list[float | None] = field(default_factory=list)  # per channel, what means are relative to …
     unit: list[float] = field(default_factory=list)  # … and in which unit
     open: list[tuple[int, list[float], list[int]]] = field(default_factory=list)  # block, sums and counts per channel
+
+    @classmethod
+    def of_channels(cls, block_ns: int, channels: list[str]) -> "CoarseHead":
+        """Without a block yet."""
+        width = len(channels)
+        return cls(block_ns, list(channels), level=[None] * width, unit=[1.0] * width)
 
     def levels(self) -> np.ndarray:
         """Levels (C,), 0 where there is none yet."""
@@ -119,10 +126,14 @@ def add(
     return writes
 
 
-def touches_closed(head: CoarseHead, block_M: np.ndarray) -> bool:
-    """Whether blocks that the ring alone knows are among these."""
-    held = {block for block, _, _ in head.open}
-    return any(head.lo <= block <= head.hi and block not in held for block in np.unique(block_M).tolist())
+def oldest_kept(head: CoarseHead) -> int:
+    """The first block that the ring has a place for."""
+    return head.hi - BLOCKS + 1
+
+
+def touches_closed(head: CoarseHead, lowest: int) -> bool:
+    """Whether cells of which `lowest` is the oldest block may belong to blocks that the ring alone knows."""
+    return head.lo <= head.hi and lowest <= head.hi - OPEN
 
 
 def _of_ring(channels: int, slots: float, stored: CoarseWindow | None, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -171,8 +182,10 @@ def read(head: CoarseHead | None, raw: bytes, last: int | None = None) -> Coarse
     return CoarseWindow(head.block_ns, first, mean_BC)
 
 
-def widen(head: CoarseHead, window: CoarseWindow | None, width: int) -> bytes:
-    """`width` more channels: changes `head`, returns the ring laid out anew."""
+def widen(head: CoarseHead, window: CoarseWindow | None, names: list[str]) -> bytes:
+    """More channels: changes `head`, returns the ring laid out anew."""
+    width = len(names)
+    head.channels = [*head.channels, *names]
     head.level, head.unit = [*head.level, *[None] * width], [*head.unit, *[1.0] * width]
     head.open = [(block, [*sums, *[0.0] * width], [*counts, *[0] * width]) for block, sums, counts in head.open]
     if window is None:

@@ -8,6 +8,7 @@ class StreamKeys(NamedTuple):
 
     header: str
     ring: str
+    coarse: str
     recent: str
     waiting: str
     names: str  # of the shard: the set that the stream's name is in
@@ -28,6 +29,7 @@ class Keys:
         return StreamKeys(
             self.header(shard, stream),
             self.ring(shard, stream),
+            self.coarse(shard, stream),
             self.recent(shard, stream),
             self.waiting(shard, stream),
             self.names(shard),

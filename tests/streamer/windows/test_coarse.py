@@ -29,7 +29,7 @@ class Ring:
 
     def __init__(self, channels: int = 1, slots: float = 10) -> None:
         self.head, self.slots, self.raw = (
-            CoarseHead(BLOCKS_NS[0], level=[None] * channels, unit=[1.0] * channels),
+            CoarseHead.of_channels(BLOCKS_NS[0], [f"c{c}" for c in range(channels)]),
             slots,
             bytearray(),
         )
@@ -37,7 +37,7 @@ class Ring:
     def add(self, blocks: list[int], values: list[float], channels: list[int] | None = None) -> None:
         block_M, value_M = np.array(blocks, np.int64), np.array(values, float)
         channel_M = np.array(channels or [0] * len(blocks), np.int64)
-        stored = self.window() if touches_closed(self.head, block_M) else None
+        stored = self.window() if touches_closed(self.head, min(blocks)) else None
         for at, raw in add(self.head, self.slots, block_M, channel_M, value_M, stored):
             self.raw.extend(bytes(max(0, at + len(raw) - len(self.raw))))
             self.raw[at : at + len(raw)] = raw
@@ -111,7 +111,7 @@ def test_history_that_comes_after_the_present_goes_before_it() -> None:
 def test_more_channels_keep_what_the_others_had() -> None:
     ring = Ring()
     ring.add([3, 4, 5, 6], [1.0, 2.0, 3.0, 4.0])
-    ring.raw = bytearray(widen(ring.head, ring.window(), 1))
+    ring.raw = bytearray(widen(ring.head, ring.window(), ["more"]))
     ring.add([6, 6, 7], [6.0, 50.0, 60.0], [0, 1, 1])
     window = ring.window()
     assert window is not None

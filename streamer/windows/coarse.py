@@ -28,6 +28,7 @@ class CoarseWindow(NamedTuple):
     block_ns: int
     first: int  # block b covers b · block_ns up to (b + 1) · block_ns, ns since 1970
     mean_BC: np.ndarray  # float64, NaN where nothing is known
+    head: "CoarseHead"  # levels, units and the open blocks' sums
 
 
 @dataclass(slots=True)
@@ -179,7 +180,14 @@ def read(head: CoarseHead | None, raw: bytes, last: int | None = None) -> Coarse
         if block >= first:
             count_C = np.array(counts)
             mean_BC[block - first] = np.where(count_C > 0, np.array(sums) / np.maximum(count_C, 1), np.nan)
-    return CoarseWindow(head.block_ns, first, mean_BC)
+    return CoarseWindow(head.block_ns, first, mean_BC, head)
+
+
+def rounded(head: CoarseHead, mean_C: np.ndarray) -> np.ndarray:
+    """Means as the ring gives them back."""
+    unit_C, level_C = np.array(head.unit), head.levels()
+    back_C: np.ndarray = unpack(pack((mean_C - level_C) / unit_C)) * unit_C + level_C
+    return back_C
 
 
 def widen(head: CoarseHead, window: CoarseWindow | None, names: list[str]) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.incidents.machine import Rules
-from detector.model.bank import Segment
+from detector.model.interface import Segment
 from streamer.demo.control_streams import UNTOUCHED
 from testkit.simulation import fitted_bank, history, openings
 from trainer.settings import TrainerSettings

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from detector.incidents.machine import Rules
 from detector.model import prior
-from detector.model.scores import Segment
+from detector.model.interface import Segment
 from streamer.demo.control_streams import Control
 from testkit.simulation import KINDS, Array, autoregressive, openings, simulate
 

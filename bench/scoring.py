@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detector.model.bank import StudentBank
-from detector.model.scores import Segment
-from detector.model.teacher import load_teacher
+from detector.model.banks import StudentBank
+from detector.model.interface import Segment
 from testkit.simulation import history, students_of
+from trainer.fit.agreed import load_teacher
 from trainer.fit.run import train
 from trainer.settings import TrainerSettings
 
@@ -46,7 +46,7 @@ def measure(sort: str, streams: int, slots: int, past: int, folder: Path, named:
     trained = train([history(f"{seed}", x[:past]) for seed, x in enumerate(series)], teacher, settings)
     fit_s = (time.process_time() - begun) / FITTED
     refs, students = trained.refs("memory", "0" * 64), students_of(trained)
-    bank = StudentBank(None, settings)
+    bank = StudentBank()
     for i in range(streams):
         student = students[i % FITTED]
         own = dataclasses.replace(student, member=dataclasses.replace(student.member, stream=f"s{i}"))

@@ -1,9 +1,10 @@
-"""The topic contracts: one pydantic model a topic. docs/topics holds the JSON Schema generated from them.
+"""The topic contracts: one pydantic model per topic. docs/topics holds the JSON Schema generated from them.
 
-The hot path (`decode`) checks the same rules on whole columns; these models are the reference, the documentation
-and the parser of everything that is not a metric point.
+Metric points are checked by `streamer.windows.decode`, by the same rules on whole columns. For them these models are
+the reference and the documentation; for all other topics they are the parser, too.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -12,8 +13,8 @@ MAX_STREAM_BYTES = 256  # a Kafka key and a Redis key; longer names are a mistak
 MAX_CHANNELS = 256  # 256 channels x 8192 slots are 8 MB of window: more is several streams
 TOPICS = ("metrics", "streams", "windows", "anomalies", "training", "models", "feedback", "dead-letters")
 COMPACTED = frozenset({"streams", "models"})
-# Shared out among workers: the same count each. Of windows and anomalies the number is written explicitly, as it is that
-# of the point in metrics; a training request goes where its key says.
+# Shared out among workers, with the same number of partitions each. A message of windows or anomalies goes to the
+# partition that its stream has in metrics; a training request goes where the hash of its key sends it.
 PARTITIONED = frozenset({"metrics", "windows", "anomalies", "training"})
 HEADER_MODE = "mode"  # metrics: value `history` = learn from it, never alert on it
 HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that came with the wrong key
@@ -23,14 +24,24 @@ ChannelName = Annotated[str, Field(min_length=1, max_length=128)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Contract(BaseModel):
-    """Base. Unknown fields are refused, so that a misspelt setting is heard of; metric points ignore them."""
+def _without_example(schema: dict[str, Any]) -> None:
+    """A schema is read by users of other languages: the example in the docstring stays out of it."""
+    if "description" in schema:
+        schema["description"] = schema["description"].split("\n\n>>>")[0]
 
-    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+
+class Contract(BaseModel):
+    """Base. Unknown fields are refused, so that a misspelt setting is noticed; metric points ignore them."""
+
+    model_config = ConfigDict(extra="forbid", strict=False, frozen=True, json_schema_extra=_without_example)
 
 
 class MetricPoint(Contract, extra="ignore"):
-    """`metrics`: one point. `value` is short for `values: {"value": …}`; null is a known gap."""
+    """`metrics`: one point. `value` is short for `values: {"value": …}`; null is a known gap.
+
+    >>> MetricPoint.model_validate_json('{"stream": "web.cpu", "ts": 1790000000, "value": 0.5}').value
+    0.5
+    """
 
     stream: StreamName
     ts: int | float | str | None = Field(
@@ -48,24 +59,33 @@ class MetricPoint(Contract, extra="ignore"):
 
 
 class MetricBatch(Contract, extra="ignore"):
-    """`metrics`: many points of one stream, columns in the order of `channels`."""
+    """`metrics`: many points of one stream, columns in the order of `channels`.
+
+    >>> batch = MetricBatch(stream="web.cpu", channels=["user", "system"], points=[[1790000000, 0.5, None]])
+    >>> len(batch.points)
+    1
+    """
 
     stream: StreamName
     channels: list[ChannelName] = Field(default=["value"], min_length=1, max_length=MAX_CHANNELS)
     points: list[list[int | float | str | None]] = Field(
-        min_length=1, description="rows of [ts, one number or null a channel]"
+        min_length=1, description="rows of [ts, one number or null per channel]"
     )
 
 
 class StreamSettings(Contract):
-    """`streams` (key = stream's name, compacted): how a stream is to be read and judged. All optional."""
+    """`streams` (key = stream's name, compacted): how a stream is to be read and judged. All optional.
+
+    >>> StreamSettings(interval_s=10, direction="up", alerts_per_week=1).model_dump(exclude_unset=True)
+    {'interval_s': 10.0, 'direction': 'up', 'alerts_per_week': 1.0}
+    """
 
     tenant: str | None = None
     labels: dict[str, str] = {}
     unit: Literal["s", "ms", "us", "ns"] | None = Field(None, description="unit of numeric time stamps; none: by size")
     kind: Literal["gauge", "counter", "auto"] = "auto"
     interval_s: float | None = Field(
-        None, gt=0, le=86_400 * 31, description="seconds a slot; none: inferred from 33 points"
+        None, gt=0, le=86_400 * 31, description="seconds per slot; none: inferred from 33 points"
     )
     same_slot: Literal["last", "mean"] = Field("last", description="two points in one slot: newest wins, or their mean")
     channels: list[ChannelName] | None = Field(
@@ -81,7 +101,7 @@ class StreamSettings(Contract):
         None,
         gt=0,
         le=1_000_000,
-        description="the same in time: expected false alerts a week of the stream, converted by its interval; "
+        description="the same in time: expected false alerts of the stream per week, converted by its interval; "
         "none: alert_budget counts",
     )
     capacity: int | None = Field(
@@ -92,16 +112,20 @@ class StreamSettings(Contract):
     paused: bool = Field(False, description="keep the window, do not alert (maintenance)")
 
     @model_validator(mode="after")
-    def _one_dial(self) -> "StreamSettings":
+    def _one_budget(self) -> "StreamSettings":
         if self.alerts_per_week is not None and "alert_budget" in self.model_fields_set:
             raise ValueError(
-                "alert_budget and alerts_per_week set the same dial: drop alert_budget, or alerts_per_week"
+                "alert_budget and alerts_per_week set the same thing: drop alert_budget, or alerts_per_week"
             )
         return self
 
 
 class WindowsHeader(Contract):
-    """`windows`: the JSON header inside the binary value (layout: streamer/windows/wire.py)."""
+    """`windows`: the JSON header inside the binary value (layout: streamer/windows/wire.py).
+
+    >>> WindowsHeader(streams=["web.cpu"]).model_dump_json()
+    '{"v":1,"streams":["web.cpu"]}'
+    """
 
     v: Literal[1] = 1
     streams: list[StreamName]
@@ -113,7 +137,11 @@ IncidentKind = Literal["anomaly", "no_data"]
 
 
 class ChannelShare(Contract):
-    """How much of an incident's score one channel carries."""
+    """How much of an incident's score one channel carries.
+
+    >>> ChannelShare(channel="user", share=0.8, value=97.3, low=3, high=12).share
+    0.8
+    """
 
     channel: str
     share: float = Field(ge=0, le=1)
@@ -148,7 +176,7 @@ class Incident(Contract):
     channels: list[ChannelShare] = Field(
         description="channels by share of the score, largest first, with expected band"
     )
-    view: str = Field(description="the view that spoke loudest: prototype or teacher, depth, scale")
+    view: str = Field(description="the view with the largest surprise: prototype, shape, teacher, forecast, …")
     scale: int = Field(description="slots of the window that fired")
     depth: int = Field(description="0: the window itself; above: teacher depth")
     nearest_prototype: int | None = None
@@ -179,7 +207,12 @@ TrainingReason = Literal["cold", "due", "drift", "manual"]
 
 
 class TrainingRequest(Contract):
-    """`training` (key = stream): please fit this stream."""
+    """`training` (key = stream): please fit this stream.
+
+    >>> request = TrainingRequest(stream="web.cpu", reason="manual", requested_at="2026-01-31T12:00:00Z")
+    >>> request.job, request.span
+    ('full', None)
+    """
 
     stream: StreamName
     reason: TrainingReason
@@ -205,7 +238,13 @@ class ModelRef(Contract):
 
 
 class ModelRecord(Contract):
-    """`models` (key = stream, compacted): what to score the stream with; a tombstone removes it."""
+    """`models` (key = stream, compacted): what to score the stream with; a tombstone removes it.
+
+    >>> ref = ModelRef(version="v1", uri="v1.safetensors", row=0, sha256="0" * 64, grid_version=1,
+    ...                trained_slots=(0, 8191), points=8000)
+    >>> ModelRecord(stream="web.cpu", promoted=ref, announced_at="2026-01-31T12:00:00Z").promoted.version
+    'v1'
+    """
 
     stream: StreamName
     promoted: ModelRef | None = None
@@ -214,21 +253,30 @@ class ModelRecord(Contract):
     announced_at: str
 
 
-Judgement = Literal["false_alarm", "true", "maintenance"]
+Verdict = Literal["false_alarm", "true", "maintenance"]
 
 
 class Feedback(Contract):
-    """`feedback`: what a person says of an incident."""
+    """`feedback`: a person's verdict on an incident.
+
+    >>> Feedback(incident_id="5b2e…", stream="web.cpu", verdict="false_alarm").verdict
+    'false_alarm'
+    """
 
     incident_id: str
     stream: StreamName
-    verdict: Judgement
+    verdict: Verdict
     note: str | None = None
     at: str | None = None
 
 
 class DeadLetterHeaders(Contract):
-    """`dead-letters`: record headers (UTF-8) beside the untouched value."""
+    """`dead-letters`: record headers (UTF-8) beside the untouched value.
+
+    >>> DeadLetterHeaders(topic="metrics", partition="0", offset="17", timestamp="0", error="json",
+    ...                   message="not JSON").error
+    'json'
+    """
 
     topic: str
     partition: str
@@ -253,6 +301,18 @@ MODELS: dict[str, tuple[type[Contract], ...]] = {
     "feedback": (Feedback,),
     "dead-letters": (DeadLetterHeaders,),
 }
+
+
+def header_text(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
+    """Text of a record's header, None when the record has none of this name.
+
+    >>> header_text([("mode", b"history")], HEADER_MODE)
+    'history'
+    """
+    for key, value in headers:
+        if key == name:
+            return value.decode(errors="replace")
+    return None
 
 
 def topic_schema(topic: str) -> dict[str, Any]:

@@ -24,9 +24,17 @@ class ConfigError(AnomalyLLMError):
 
 
 class UnavailableError(AnomalyLLMError):
-    """Kafka or Redis does not answer."""
+    """Kafka, Redis or the artefact store does not answer."""
 
     retriable = True
+
+
+class RefusedError(AnomalyLLMError):
+    """A server answers and says no: a wrong password, or a right that is missing. The message says what to change."""
+
+
+class UnsendableError(AnomalyLLMError):
+    """Kafka will never take these records as they are (too large, a name it does not allow)."""
 
 
 class FencedError(AnomalyLLMError):

@@ -1,4 +1,4 @@
-"""Settings shared by every command; each is a flag and an environment variable ANOMALYLLM_<NAME>."""
+"""Settings shared by every command; each is a flag, an environment variable ANOMALYLLM_<NAME> and a key of --config."""
 
 import os
 import socket
@@ -24,13 +24,14 @@ class CommonSettings(BaseSettings):
     replication: int = Field(1, ge=1, description="replication factor of provisioned topics")
     partitioner: Partitioner = Field("murmur2", description="hash of the publishers' record keys (librdkafka: crc32)")
     state_dir: Path = Field(Path(".state"), description="folder for everything written to disk")
-    store: str = Field("", description="artefact store: folder or fsspec URI; default <state-dir>/models")
+    store: str = Field("", description="artefact store: folder or fsspec URI; default: models in the state-dir")
     assignment: str = Field(
         "group",
         description="'group': Kafka assigns partitions; 'all' or '0,2': fixed (embedded, single process)",
     )
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty in a terminal, else JSON")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
+    config: Path | None = Field(None, description="TOML file of settings, e.g. log_level = 'debug'")
     worker_name: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="name in logs and stats"
     )
@@ -62,11 +63,6 @@ class CommonSettings(BaseSettings):
 class StreamerSettings(CommonSettings):
     """Settings of the streamer worker."""
 
-    capacity: int = Field(8192, ge=64, description="slots of window and training history a stream")
-    lateness_slots: int = Field(
-        64, ge=1, description="within this many slots any order of arrival gives the same window"
-    )
-    batch_records: int = Field(5000, ge=1, description="records of one partition applied in one call")
-    batch_ms: int = Field(25, ge=1, description="how long a fetch may wait for more")
-    dead_letter_bytes: int = Field(500_000, ge=0, description="a dead letter too large for the broker is cut to this")
+    capacity: int = Field(8192, ge=64, description="slots of window and training history per stream")
+    lateness_slots: int = Field(64, ge=1, description="within so many slots any order of arrival gives the same window")
     max_ahead_s: float = Field(300.0, gt=0, description="points further ahead of their record's time are dead-lettered")

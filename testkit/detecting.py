@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,35 +16,34 @@ from aiokafka import AIOKafkaProducer
 from detector.live.settings import WorkerSettings
 from detector.live.worker import DetectorWorker
 from detector.model.artefact import ArtefactStore, Header, Member, dump, new_version
-from detector.model.bank import StudentBank
-from detector.model.installed import layout_of
-from detector.model.teacher import load_teacher
-from detector.model.views.teacher import budget_of
+from detector.model.banks import StudentBank
 from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef, TrainingRequest
 from streamer.kafka.publishing import HISTORY_HEADERS
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers, read_windows
 from tests.integration.test_streamer import producing, read_all, running, until
+from trainer.fit.agreed import budget_of, layout_of, load_teacher
 from trainer.fit.distil import Distillation
 from trainer.fit.full import fit_stack
 from trainer.fit.histories import History, stacks
 from trainer.settings import TrainerSettings
 
 STEP_MS = 100
-FIT_WINDOWS = 512
+# Small, and without a shape memory, which would keep an incident open until its widest window has passed: what is
+# tested is the worker.
+FIT: dict[str, object] = {
+    "teacher": "none",
+    "scales": [4, 16],
+    "teacher_scales": [16],
+    "prototypes": 8,
+    "shape_share": 0.0,
+}
 
 
 def detector_settings(settings: CommonSettings, **own: object) -> WorkerSettings:
-    """Small and without a teacher: what is tested here is the worker."""
-    small = {
-        "teacher": "none",
-        "scales": [4, 16],
-        "teacher_scales": [16],
-        "prototypes": 8,
-        "worker_name": "detector-under-test",
-    }
-    return WorkerSettings.model_validate({**settings.model_dump(), **small, **own})
+    """Those of a worker under test."""
+    return WorkerSettings.model_validate({**settings.model_dump(), "worker_name": "detector-under-test", **own})
 
 
 @asynccontextmanager
@@ -86,7 +85,11 @@ def start_of(slots_ago: int) -> int:
 
 
 async def announce(
-    producer: AIOKafkaProducer, settings: WorkerSettings, client: redis.asyncio.Redis, streams: Sequence[str]
+    producer: AIOKafkaProducer,
+    settings: WorkerSettings,
+    client: redis.asyncio.Redis,
+    streams: Sequence[str],
+    fit: Mapping[str, object] | None = None,
 ) -> str:
     """Fit students of what Redis has, store them and say so on `models`; returns the version."""
     windows = await read_windows(client, Keys(settings.namespace), streams)
@@ -94,11 +97,10 @@ async def announce(
         History(name, tuple(window.header.channels), window.values_SC, window.header.lo, window.header.grid_version)
         for name, window in sorted(windows.items())
     ]
-    teacher = load_teacher(settings)
-    layout = layout_of(settings, teacher)
-    how = None if teacher is None else Distillation(64, 48, budget_of(settings, teacher), evidence=False)
-    # A shape memory would keep an incident open until its widest window has passed; what is tested is the worker.
-    fitting = TrainerSettings(fit_windows=FIT_WINDOWS, shape_share=0.0, state_dir=settings.state_dir)
+    fitting = TrainerSettings.model_validate({**FIT, "state_dir": settings.state_dir, **(fit or {})})
+    teacher = load_teacher(fitting)
+    layout = layout_of(fitting, teacher)
+    how = None if teacher is None else Distillation(budget_of(fitting, teacher), evidence=False)
     version = new_version()
     store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
     for number, stack in enumerate(stacks(histories, torch.device("cpu"))):
@@ -161,6 +163,7 @@ async def ready(
     streams: Sequence[str],
     *,
     given: object = None,
+    fit: Mapping[str, object] | None = None,
     **own: object,
 ) -> AsyncIterator[Ready]:
     """Streamer and detector running, students in force, nothing live yet."""
@@ -180,7 +183,7 @@ async def ready(
 
         await until(written)
         await until(lambda: asked_for(settings, set(streams)))
-        version = await announce(producer, made, client, list(streams))
+        version = await announce(producer, made, client, list(streams), fit)
         await until(lambda: in_force(detector, streams, version))
         yield Ready(made, producer, client, detector, list(streams), start, version)
 

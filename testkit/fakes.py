@@ -8,14 +8,14 @@ import numpy as np
 from detector.incidents.record import StreamState
 from detector.live.cache import Entry, WindowChange
 from detector.live.settings import WorkerSettings
-from detector.model.scores import Segment, SegmentScore, ViewName
+from detector.model.interface import Segment, SegmentScore, ViewName
 from streamer.contracts import ModelRef
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow
 
 CONTEXT = 8
 INTERVAL_NS = 100_000_000
-SETTINGS = WorkerSettings(teacher="none", slack=64, quiet=5, max_slots=200)
+SETTINGS = WorkerSettings(quiet=5, max_slots=200)
 
 
 class FakeBank:

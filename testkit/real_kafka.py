@@ -41,9 +41,11 @@ share.coordinator.state.topic.min.isr=1
 class RealKafka:
     """Apache Kafka in a folder: formatted at the first start, kept over `kill` and `start`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "", port: int | None = None) -> None:
+        """`more` are properties that are added to the usual ones, or replace them."""
         self._folder = folder
-        self._port = free_port()
+        self._more = more
+        self._port = port or free_port()
         self.bootstrap = f"{LOOPBACK}:{self._port}"
         java = shutil.which("java")
         if java is None or not LIBS.is_dir():
@@ -79,8 +81,9 @@ class RealKafka:
     def _format(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         properties = self._folder / "server.properties"
-        text = PROPERTIES.format(
-            host=LOOPBACK, port=self._port, controller_port=free_port(), data=self._folder / "data"
+        text = (
+            PROPERTIES.format(host=LOOPBACK, port=self._port, controller_port=free_port(), data=self._folder / "data")
+            + self._more
         )
         storage = [*self._java, "kafka.tools.StorageTool"]
         made = subprocess.run([*storage, "random-uuid"], check=True, capture_output=True, text=True)

@@ -9,9 +9,10 @@ import torch
 
 from detector.incidents.machine import Rules, Tracker, step
 from detector.model.artefact import Student
-from detector.model.bank import StudentBank
-from detector.model.teacher import Teacher, load_teacher
-from detector.settings import DetectorSettings
+from detector.model.banks import StudentBank
+from detector.model.teacher import Teacher
+from detector.model.teachers import Teachers
+from trainer.fit.agreed import load_teacher
 from trainer.fit.histories import History
 from trainer.fit.run import Trained, train
 from trainer.settings import TrainerSettings
@@ -104,9 +105,9 @@ def students_of(trained: Trained) -> list[Student]:
     return made
 
 
-def bank_of(trained: Trained, settings: DetectorSettings, teacher: Teacher | None = None) -> StudentBank:
-    """A bank with all students of a run."""
-    bank = StudentBank(teacher, settings)
+def bank_of(trained: Trained, settings: TrainerSettings, teacher: Teacher | None = None) -> StudentBank:
+    """A bank with all students of a run; without a teacher at depth 0."""
+    bank = StudentBank() if teacher is None else StudentBank(Teachers(settings, teacher), teacher.device)
     refs = trained.refs("memory", "0" * 64)
     bank.put([(refs[student.member.stream], student) for student in students_of(trained)])
     return bank

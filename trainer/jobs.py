@@ -5,11 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import orjson
-from pydantic import ValidationError
 
 from streamer.contracts import TrainingRequest
-from streamer.errors import ContractError
 from streamer.windows.ring import StreamWindow
 from trainer.fit.histories import History
 
@@ -24,17 +21,6 @@ class TrainingJob:
     span: tuple[int, int] | None = None
     grid_version: int | None = None
     exclude: list[tuple[int, int]] = field(default_factory=list)
-
-
-def parse(value: bytes | None) -> TrainingRequest:
-    """A record's value. Raises ContractError with all that is wrong."""
-    try:
-        return TrainingRequest.model_validate(orjson.loads(value or b""))
-    except orjson.JSONDecodeError as error:
-        raise ContractError("json", f"training request is not JSON: {error}") from error
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
-        raise ContractError("contract", f"training request: {wrong}") from error
 
 
 def merge(requests: Iterable[TrainingRequest]) -> dict[str, TrainingJob]:

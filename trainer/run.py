@@ -1,4 +1,4 @@
-"""Jobs of a batch → stored artefacts and model records. What cannot be trained is told apart from what can."""
+"""Jobs of a batch → stored artefacts and model records. What cannot be trained is kept apart from what can."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +8,12 @@ import redis.asyncio
 import structlog
 
 from detector.model.artefact import SUFFIX, ArtefactError, ArtefactStore, StoreError, Student
+from detector.model.opening import store_name
 from detector.model.teacher import Teacher
 from streamer.contracts import ModelRecord
-from streamer.kafka.client import patiently
+from streamer.patience import patiently
+from streamer.redis_client import redis_name
+from streamer.refusals import REDIS_ERRORS
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
 from trainer.announce import record_of
@@ -21,7 +24,6 @@ from trainer.jobs import TrainingJob, history_of
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
-REDIS_ERRORS = (redis.RedisError, OSError)
 
 
 @dataclass
@@ -74,7 +76,9 @@ class TrainingRun:
     async def _histories(self, jobs: Mapping[str, TrainingJob], outcome: Outcome) -> list[History]:
         names = sorted(jobs)
         windows = await patiently(
-            "Redis", lambda: read_windows(self.redis, self.keys, names, self.settings.partitioner), REDIS_ERRORS
+            redis_name(self.settings),
+            lambda: read_windows(self.redis, self.keys, names, self.settings.partitioner),
+            REDIS_ERRORS,
         )
         histories = []
         for stream in names:
@@ -95,7 +99,7 @@ class TrainingRun:
             return None
         try:
             [student] = await patiently(
-                f"artefact store {self.store.uri}",
+                store_name(self.store.uri),
                 lambda: asyncio.to_thread(self.store.read, ref.uri, ref.sha256, [ref.row]),
                 (StoreError,),
             )
@@ -135,7 +139,7 @@ class TrainingRun:
         name = trained.header.version + SUFFIX
         data = trained.data()
         uri, sha256 = await patiently(
-            f"artefact store {self.store.uri}", lambda: asyncio.to_thread(self.store.write, name, data), (StoreError,)
+            store_name(self.store.uri), lambda: asyncio.to_thread(self.store.write, name, data), (StoreError,)
         )
         refs = trained.refs(uri, sha256)
         for member, result in zip(trained.header.members, trained.results, strict=True):

@@ -6,149 +6,132 @@ with a log line and counted.
 """
 
 import asyncio
-import signal
 import time
 from functools import partial
 
-import redis.asyncio
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka import ConsumerRecord, TopicPartition
 
 from detector.live.followed import FollowedModels
-from detector.model.artefact import ArtefactStore, StoreError
-from detector.model.teacher import load_teacher
+from detector.model.artefact import StoreError
+from detector.model.opening import open_store
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.errors import ContractError
-from streamer.host.logs import configure_logs
-from streamer.host.stats import Stats
-from streamer.kafka.client import RETRIABLE, cluster_id, make_consumer, make_producer, patiently
-from streamer.kafka.dead_letters import dead_letter
+from streamer.host.worker import Servers, run_process, run_worker
+from streamer.kafka.client import fetch, kafka_name, make_consumer
+from streamer.kafka.cluster import ClusterCheck
+from streamer.kafka.dead_letters import DeadLetter, bury
+from streamer.kafka.ownership import commit
+from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.kafka.stream_settings import StreamSettingsTable
-from streamer.kafka.topics import provision
-from streamer.windows.keys import Keys
+from streamer.parsing import parse
+from streamer.patience import patiently
+from streamer.stopping import Stop
 from trainer.announce import files_of, unneeded
-from trainer.jobs import merge, parse
-from trainer.run import REDIS_ERRORS, TrainingRun
+from trainer.fit.agreed import load_teacher
+from trainer.jobs import merge
+from trainer.run import TrainingRun
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
 GROUP = "trainer"
 POLL_MS = 500
-CLUSTER_CHECK_S = 2.0  # an embedded broker that was restarted has an empty log and another identity
+BATCH_REQUESTS = 512  # fitted in one run, at most: 16 MB of full rings, and nine minutes at a second a fit
+GATHER_S = 0.3  # how long a run waits for more after the first: a stream waits for its model for seconds anyway
 SWEEP_S = 600.0  # how often unneeded artefacts are looked for
 
 
 class TrainerWorker:
-    """Runs until `stop` is called (or SIGTERM, SIGINT): finishes the run in hand, announces and commits it."""
+    """Runs until `stop` is called: finishes the run it is at if that takes no longer than a moment, and ends."""
 
     def __init__(self, settings: TrainerSettings) -> None:
         self.settings = settings
-        self.keys = Keys(settings.namespace)
-        self._stopping = asyncio.Event()
+        self.stopping = Stop()
         self._deleted: list[str] = []
         self._replaced: set[str] = set()  # artefacts that streams have left; deleted once all have
-        self._next_check = 0.0
         self._next_sweep = time.monotonic() + SWEEP_S
 
     def stop(self) -> None:
-        """Finish the run in hand, commit, and end."""
-        self._stopping.set()
+        """Finish what can be finished in a moment, and end; the rest is asked for again by Kafka."""
+        self.stopping.request()
 
     async def run(self) -> None:
-        """Work until stopped."""
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self.stop)
-        settings = self.settings
-        self.redis = redis.asyncio.Redis.from_url(settings.redis_url)
-        try:
-            await patiently(f"Redis at {settings.redis_url}", self.redis.ping, REDIS_ERRORS)
-            self.stats = Stats(self.redis, self.keys, settings.worker_name, "trainer")
-            for count in ("students_trained", "jobs", "updates", "failed"):
-                self.stats.counts[count] = 0
-            store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
-            teacher = await asyncio.to_thread(load_teacher, settings)
-            self.training_run = TrainingRun(settings, self.redis, self.keys, store, teacher)
-            self.producer = await make_producer(settings)
-            try:
-                await self._with_kafka()
-            finally:
-                await self.producer.stop()
-        finally:
-            await self.redis.aclose()
-        log.info("stopped")
+        """Work until stopped; waits and retries when Kafka, Redis or the store is away. Raises RefusedError."""
+        await run_worker(self.settings, "trainer", self.stopping, self._boot, self._turn)
 
-    async def _with_kafka(self) -> None:
+    async def _boot(self, servers: Servers) -> None:
         settings = self.settings
-        self.cluster = await patiently(f"Kafka at {settings.bootstrap}", lambda: cluster_id(settings))
-        await provision(settings)
+        self.stats, self.producer = servers.stats, servers.producer
+        for count in ("students_trained", "jobs", "updates", "failed"):
+            self.stats.counts[count] = 0
+        store = await open_store(settings)
+        teacher = await asyncio.to_thread(load_teacher, settings)
+        self.training_run = TrainingRun(settings, servers.redis, servers.keys, store, teacher)
+        self.cluster = ClusterCheck(settings)
         self.models = FollowedModels(settings, lambda stream: True)
         self.stream_settings = StreamSettingsTable(settings, self._deleted.append)
-        self.consumer = await self._consumer()
-        telling = asyncio.create_task(self._tell())
-        try:
-            await self.stream_settings.start()
-            await self.models.start()
-            log.info("trainer ready", bootstrap=settings.bootstrap, models=len(self.models.known))
-            while not self._stopping.is_set():
-                await self._turn()
-        finally:
-            telling.cancel()
-            for reader in (self.stream_settings, self.models, self.consumer):
-                await reader.stop()
+        servers.closes(self.stream_settings.stop, self.models.stop)
+        await self.cluster.learn()
+        self._reporting = asyncio.create_task(self._report())
+        servers.closes(self._end_reporting)
+        await self._start_consumer(servers)
+        await self.stream_settings.start()
+        await self.models.start()
+        log.info("models known", models=len(self.models.known))
 
-    async def _consumer(self) -> AIOKafkaConsumer:
+    async def _start_consumer(self, servers: Servers) -> None:
         settings = self.settings
         topic, group = settings.topic("training"), settings.topic_prefix + GROUP
         fixed = settings.fixed_partitions()
-        if fixed is None:
-            return await make_consumer(settings, group, topic)
-        consumer = await make_consumer(settings, group)
-        partitions = [TopicPartition(topic, p) for p in fixed]
-        consumer.assign(partitions)
+        self.consumer = await make_consumer(settings, group, *([topic] if fixed is None else []))
+        servers.closes(self.consumer.stop)
+        partitions = [TopicPartition(topic, p) for p in fixed or ()]
+        if partitions:
+            self.consumer.assign(partitions)
         for partition in partitions:
-            committed = await patiently("committed offsets", partial(consumer.committed, partition))
-            consumer.seek(partition, committed or 0)
-        return consumer
+            committed = await patiently(kafka_name(settings), partial(self.consumer.committed, partition))
+            self.consumer.seek(partition, committed or 0)
 
-    async def _tell(self) -> None:
-        """Stats go on while a run keeps the loop's thread pool busy."""
+    async def _report(self) -> None:
+        """Stats go on while a run takes its time."""
         while True:
-            try:
-                await self.stats.publish()
-            except REDIS_ERRORS as error:
-                log.debug("stats not published", error=str(error))
+            await self.stats.publish()
             await asyncio.sleep(1.0)
 
+    async def _end_reporting(self) -> None:
+        self._reporting.cancel()
+
     async def _turn(self) -> None:
+        if self._reporting.done():
+            await self._reporting  # Redis refuses
         await self.models.poll()
         await self.stream_settings.poll()
-        await self._bury()
+        await self._delete()
         records = await self._fetch(POLL_MS)
         if not records:
-            await self._check_cluster()
+            if await self.cluster.replaced():
+                await self._begin_again()
             await self._sweep()
             return
         # Streams become due together: what comes within a moment is one run.
-        deadline = time.monotonic() + self.settings.batch_wait_ms / 1000
-        while len(records) < self.settings.batch_requests and time.monotonic() < deadline:
+        deadline = time.monotonic() + GATHER_S
+        while len(records) < BATCH_REQUESTS and time.monotonic() < deadline:
             records += await self._fetch(max(1, int((deadline - time.monotonic()) * 1000)))
         await self._batch(records)
 
     async def _fetch(self, timeout_ms: int) -> list[ConsumerRecord]:
-        batches = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=self.settings.batch_requests)
+        batches = await fetch(self.settings, self.consumer, timeout_ms, BATCH_REQUESTS)
         return [record for records in batches.values() for record in records]
 
     async def _batch(self, records: list[ConsumerRecord]) -> None:
         requests: list[TrainingRequest] = []
         for record in records:
             try:
-                requests.append(parse(record.value))
+                requests.append(parse(TrainingRequest, record.value, "training request"))
             except ContractError as error:
                 self.stats.counts["failed"] += 1
                 log.warning("training request refused", offset=record.offset, error=str(error))
-                await (await dead_letter(self.producer, self.settings, record, error.reason, str(error)))
+                await bury(self.settings, self.producer, [DeadLetter(record, error.reason, str(error))])
         jobs = merge(requests)
         if jobs:
             log.info("training", streams=len(jobs), requests=len(requests))
@@ -166,15 +149,11 @@ class TrainerWorker:
 
     async def _announce(self, records: dict[str, ModelRecord]) -> None:
         topic = self.settings.topic("models")
-
-        async def send() -> None:
-            sent = [
-                await self.producer.send(topic, record.model_dump_json().encode(), key=stream.encode())
-                for stream, record in records.items()
-            ]
-            await asyncio.gather(*sent)
-
-        await patiently(f"Kafka at {self.settings.bootstrap}", send)
+        await send_patiently(
+            self.settings,
+            self.producer,
+            [Outgoing(topic, record.model_dump_json().encode(), stream.encode()) for stream, record in records.items()],
+        )
         # Our own record comes back on the topic; a request in the next batch must not see the one before it.
         for stream, record in records.items():
             self._replaced |= files_of(self.models.known.get(stream))
@@ -185,34 +164,19 @@ class TrainerWorker:
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
             newest[partition] = max(newest.get(partition, 0), record.offset + 1)
-        try:
-            await self.consumer.commit(newest)
-        except (CommitFailedError, IllegalStateError) as error:
-            log.info("commit refused, requests will be done again", error=str(error))
-        except KafkaError as error:
-            log.warning("commit failed, requests may be done again after a restart", error=str(error))
+        await commit(self.settings, self.consumer, newest)
 
-    async def _bury(self) -> None:
+    async def _delete(self) -> None:
         """A deleted stream's model goes, too."""
         while self._deleted:
             stream = self._deleted.pop()
             if self.models.known.pop(stream, None) is not None:
-                await self.producer.send_and_wait(self.settings.topic("models"), None, key=stream.encode())
+                tombstone = Outgoing(self.settings.topic("models"), None, stream.encode())
+                await send_patiently(self.settings, self.producer, [tombstone])
                 log.info("model deleted with its stream", stream=stream)
 
-    async def _check_cluster(self) -> None:
-        if time.monotonic() < self._next_check:
-            return
-        self._next_check = time.monotonic() + CLUSTER_CHECK_S
-        try:
-            now = await cluster_id(self.settings)
-        except RETRIABLE:
-            return  # away: the consumer reconnects by itself, and we look again
-        if now == self.cluster:
-            return
-        log.warning("the broker is a new one: starting at its beginning", cluster=now)
-        await provision(self.settings)
-        self.cluster = now
+    async def _begin_again(self) -> None:
+        """Another cluster, with an empty log."""
         self.models.known.clear()
         await self.models.rewind()
         await self.stream_settings.rewind()
@@ -237,6 +201,6 @@ class TrainerWorker:
 
 
 def run(settings: TrainerSettings) -> None:
-    """Run one trainer worker until it is told to stop."""
-    configure_logs(settings.log_format, settings.log_level, settings.worker_name)
-    asyncio.run(TrainerWorker(settings).run())
+    """Run one trainer worker as this process until it is asked to end."""
+    worker = TrainerWorker(settings)
+    run_process(settings, worker.run, worker.stopping)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from detector.model.pooling import POINTS, fill, pool, standardise
-from detector.model.teacher import INPUT_CLIP
+from detector.model.student_map import INPUT_CLIP
 from detector.model.teacher_controls import control_of
 from detector.model.teacher_weights import ADAPTER, ADAPTER_FILE, load_blocks, packaged
 from detector.settings import PACKAGED_TEACHER

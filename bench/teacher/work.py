@@ -13,9 +13,7 @@ import numpy as np
 import orjson
 import torch
 
-from detector.model.installed import layout_of
 from detector.model.teacher import TeacherError
-from detector.model.views.teacher import budget_of
 from trainer.backtest.live import GRID_VERSION
 from trainer.backtest.metrics import areas, buffer_of, rounded
 from trainer.backtest.replay import Replayed, learnt, replay
@@ -23,11 +21,12 @@ from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.backtest.task import said, teacher_of
 from trainer.backtest.vus import ranges
+from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
+from trainer.fit.evidence import Evidence
 from trainer.fit.full import fit_stack
 from trainer.fit.histories import History, stacks
-from trainer.fit.probes import Evidence
-from trainer.inject.anomalies import KINDS
+from trainer.inject.kinds import DRAWN
 
 APART = 64  # slots: peaks nearer than this are one alert
 _PEAKS = 300  # largest peaks outside of the labelled ranges that are kept: more alerts than anybody bears
@@ -93,13 +92,13 @@ class Kinds(Figures):
             raise TeacherError("the evidence of no teacher was asked for: give --teacher")
         heard: list[Evidence] = []
         budget = budget_of(settings, teacher)
-        how = Distillation(settings.distil_windows, settings.gate_windows, budget, True, heard.append)
+        how = Distillation(budget, True, heard.append)
         rows = learnt(series, None, self.share)
         history = History(series.name, series.channels, series.values_SC[rows], 0, GRID_VERSION)
         with torch.inference_mode():
             for stack in stacks([history], teacher.device):
                 fit_stack(stack, layout_of(settings, teacher), settings, teacher, how)
-        kinds = [kind.__name__.strip("_") for kind in KINDS]
+        kinds = list(DRAWN)
         alone = [e.alone_RA.int().reshape(-1, len(kinds), e.alone_RA.shape[1] // len(kinds)).tolist() for e in heard]
         mixed = [e.mixed_RMA.int().reshape(*e.mixed_RMA.shape[:2], len(kinds), -1).tolist() for e in heard]
         # rows of all stacks one after another

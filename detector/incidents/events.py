@@ -9,13 +9,13 @@ from detector.incidents.record import NoData, StreamState
 from streamer.contracts import AnomalyEvent, ChannelShare, Incident, IncidentState, StreamSettings
 from streamer.timestamps import NS, format_ns
 
-# An incident this much older than the moment of writing was found in the past: nobody is to be woken for it.
+# An incident so much older than the moment of writing lies in the past: nobody is to be woken for it.
 HISTORIC_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an event says beside the incident itself."""
+    """What an event needs beside the incident itself."""
 
     source: str  # CloudEvents source: which deployment
     partition: int

@@ -1,8 +1,16 @@
 """When surprise becomes an incident, and when it ends: a state machine over scored slots.
 
 It knows no clock and no chance: the same slots with the same scores give the same transitions, however they are cut
-into batches. One call of `step` is one scored slot; almost all slots of almost all streams are `idle` and are never
-stepped (see `State.idle`).
+into batches. One call of `step` is one scored slot; almost all slots of almost all streams change nothing and are
+never stepped (see `Tracker.idle`).
+
+>>> tracker, rules = Tracker(), Rules(threshold=4.0, quiet=3)
+>>> surprises = [0.3, 4.5, 5.2, 6.1, 0.2, 0.1, 0.4]
+>>> found = [step(tracker, rules, slot, surprise, counts=True) for slot, surprise in enumerate(surprises)]
+>>> [(transition.state, transition.slot) for transition in found if transition]
+[('open', 2), ('update', 3), ('resolved', 6)]
+>>> tracker.recent[0].onset, tracker.recent[0].ended, tracker.recent[0].severity
+(1, 3, 'warning')
 """
 
 import math
@@ -13,25 +21,30 @@ from typing import Any, NamedTuple
 
 from streamer.contracts import IncidentState, Severity, StreamSettings
 
-# Any fixed value does; it makes ids of this project differ from other uuid5 ids of the same text.
+# Any fixed value would do: it makes ids of this project differ from other uuid5 ids of the same text.
 NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
 WEEK_NS = 7 * 86_400 * 10**9
-# Below, surprises are no tail any more (1 slot in 30), above they hardly grow (their cap is 12): nothing would alert.
+# Bounds of a threshold: below the lower one surprises are no tail any more (1 slot in 30), above the upper one they
+# hardly grow (their cap is 12), so that nothing would alert.
 LOWEST, HIGHEST = 1.5, 11.0
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 HYSTERESIS = 1.0  # an incident holds until slots are ten times as likely as the threshold
 DECADE = 1.0
-# A stream that alerts far more often than its dial allows is judged more strictly until it is calmer: openings are
-# remembered for as long as this many false ones are expected, and twice that and more raise what opens the next one.
+# A stream that alerts far more often than its alert budget allows is judged more strictly until it is calmer: openings
+# are remembered for as long as EXPECTED false ones are expected, and more than that raise what opens the next one.
 EXPECTED, PATIENCE = 2.0, 3.0
 REMEMBERED = 128  # openings at most: 1.4 decades
-SILENCED = 99.0  # a mute level that no surprise exceeds: a person has called it a false alarm
+SILENCED = 99.0  # a muted peak that no surprise exceeds: a person has called the incident a false alarm
 # Tail probability a slot on normal data: 1e-8 is one false alert in 4 months at 10 Hz, 1e-6 one in 28 hours.
 SEVERITIES: tuple[tuple[float, Severity], ...] = ((8.0, "critical"), (6.0, "warning"))
 
 
 def budget_of(settings: StreamSettings, interval_ns: int) -> float:
-    """Expected false alerts in 10 000 slots of a stream with so many ns a slot, however the dial was set."""
+    """Expected false alerts in 10 000 slots of a stream with so many ns a slot, whichever setting gives them.
+
+    >>> budget_of(StreamSettings(alerts_per_week=6.048), interval_ns=10**9)
+    0.1
+    """
     if settings.alerts_per_week is None:
         return settings.alert_budget
     return settings.alerts_per_week * 10_000 * interval_ns / WEEK_NS
@@ -40,14 +53,21 @@ def budget_of(settings: StreamSettings, interval_ns: int) -> float:
 def threshold_of(alert_budget: float) -> float:
     """Surprise whose expected number of false alerts in 10 000 slots is `alert_budget`: 4.0 for 1.
 
-    Within LOWEST and HIGHEST, whatever the dial says: one alert a week at 1 000 Hz, or 100 a week of daily values,
-    ask for more than surprises can tell.
+    It stays within LOWEST and HIGHEST: one alert a week at 1 000 Hz, or 100 a week of daily values, ask for more than
+    surprises can resolve.
+
+    >>> threshold_of(1.0), threshold_of(10.0)
+    (4.0, 3.0)
     """
     return min(max(-math.log10(alert_budget / 10_000), LOWEST), HIGHEST)
 
 
 def severity_of(surprise: float) -> Severity:
-    """By decades of the tail probability."""
+    """By decades of the tail probability.
+
+    >>> severity_of(5.0), severity_of(6.5), severity_of(9.0)
+    ('info', 'warning', 'critical')
+    """
     return next((name for least, name in SEVERITIES if surprise >= least), "info")
 
 
@@ -59,7 +79,11 @@ def incident_id(stream: str, grid_version: int, anchor: int, kind: str = "anomal
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How one stream is judged. `stride` is the distance of scored slots."""
+    """How one stream is judged. `stride` is the distance of scored slots.
+
+    >>> Rules(threshold=4.0).memory
+    20000.0
+    """
 
     threshold: float
     open_hits: int = 2
@@ -87,7 +111,7 @@ class Episode:
 
     anchor: int
     onset: int  # first surprising slot
-    threshold: float  # of the dial …
+    threshold: float  # of the stream's alert budget …
     peak: float
     peak_slot: int
     hot: int  # newest slot at or above the closing threshold
@@ -99,8 +123,8 @@ class Episode:
     calm: int = 0  # scored slots in a row below the closing threshold
     ended: int | None = None
     retracted: bool = False
-    verdict: str | None = None  # what a person said of it
-    evidence: dict[str, Any] = field(default_factory=dict)  # of the peak slot, see evidence.py
+    verdict: str | None = None  # of a person
+    evidence: dict[str, Any] = field(default_factory=dict)  # of the peak slot, see detector/live/evidence.py
 
     @property
     def severity(self) -> Severity:
@@ -114,7 +138,11 @@ class Episode:
 
 @dataclass(slots=True)
 class Tracker:
-    """All that the machine remembers of a stream."""
+    """All that the machine remembers of a stream.
+
+    >>> Tracker().idle
+    True
+    """
 
     hits: list[int] = field(default_factory=list)  # surprising slots among the newest `open_window` scored ones
     incident: Episode | None = None
@@ -133,7 +161,7 @@ class Tracker:
 def strictness(tracker: Tracker, rules: Rules, slot: int) -> float:
     """Decades by which surprises must exceed the threshold: none up to two openings where two are expected.
 
-    It is what a rate of alerts above the dial's says of the tail, drawn towards the dial while alerts are few.
+    The logarithm of the ratio of openings to expected ones, both raised by PATIENCE so that few alerts mean little.
     """
     if not rules.fatigue:
         return 0.0
@@ -142,7 +170,7 @@ def strictness(tracker: Tracker, rules: Rules, slot: int) -> float:
 
 
 class Transition(NamedTuple):
-    """One event to tell. `episode` is the machine's own object: read it before the next step."""
+    """One event to be published. `episode` is the machine's own object: read it before the next step."""
 
     state: IncidentState
     episode: Episode
@@ -264,8 +292,8 @@ def rejudge(
 ) -> list[Transition]:
     """Judge slots again that were judged before (`rejudge_from` up to the last one), after late data.
 
-    Returns transitions to be told in this order, each with a copy of its episode; `evidence` gives the reason of a
-    slot. `state` is brought to what it would be had the data come in time, except that incidents keep their
+    Returns transitions to be published in this order, each with a copy of its episode; `evidence` gives the reason of
+    a slot. `tracker` is brought to what it would be had the data come in time, except that incidents keep their
     identity: what changed is `revised`, what no longer holds `retracted`, what was missed opens now.
     """
     rows = list(scored)
@@ -331,7 +359,7 @@ def _copied(transition: Transition) -> Transition:
 
 
 def _adopt(old: Episode, new: Episode, evidence: Callable[[int], dict[str, Any]]) -> None:
-    """Take over what the new judgement found; identity, revision and what people said stay."""
+    """Let `old` have what the new judgement found; identity, revision and a person's verdict stay."""
     if old.verdict is not None:
         return
     if old.peak_slot != new.peak_slot or old.peak != new.peak:

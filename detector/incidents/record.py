@@ -1,4 +1,4 @@
-"""What the detector remembers of a stream in Redis, beside the window: incidents, exclusions, training asked for."""
+"""What the detector stores of a stream in Redis beside its window: incidents, exclusions, the training it asked for."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ import orjson
 import redis.asyncio
 
 from detector.incidents.machine import Episode, Tracker, Transition, forget_before, incident_id
-from detector.training.due import PendingRequest
+from streamer.contracts import TrainingReason
 from streamer.windows.keys import Keys
 
-# Ranges kept for training requests; the ring holds few of the older ones any more.
+# Ranges kept for training requests, the newest ones; a ring of 8192 slots rarely holds more incidents.
 MAX_EXCLUDED = 64
-# Incidents kept for what people say of them the next morning: 2 KB of JSON a stream that alerts that often.
+# Ended incidents whose place is kept for verdicts that come the next morning: 2 KB of JSON in a stream that has so many.
 MAX_PAST = 64
 
 
@@ -27,8 +27,30 @@ class NoData:
 
 
 @dataclass(slots=True)
+class PendingRequest:
+    """The newest training request of a stream."""
+
+    at_ms: int
+    slot: int  # newest slot at that moment
+    reason: TrainingReason
+    job: str
+    announced: str | None  # `announced_at` of the model record then known: a newer one is the answer
+    tries: int = 1
+    full_slot: int = -1  # newest slot at the newest request for a full fit
+
+
+@dataclass(slots=True)
 class StreamState:
-    """State of one stream, valid for one grid version."""
+    """What is stored of one stream, valid for one grid version.
+
+    >>> state = StreamState(grid_version=1, interval_ns=10**9, phase_ns=0, scored=99)
+    >>> StreamState.from_json(state.to_json()) == state
+    True
+    >>> state.exclude_range(10, 19)
+    >>> state.exclude_range(20, 29)
+    >>> state.exclude
+    [(10, 29)]
+    """
 
     grid_version: int
     interval_ns: int
@@ -52,13 +74,13 @@ class StreamState:
         """The slot's centre in ns since 1970."""
         return slot * self.interval_ns + self.phase_ns
 
-    def dumps(self) -> bytes:
-        """JSON, as stored."""
+    def to_json(self) -> bytes:
+        """As stored."""
         return orjson.dumps(self)
 
     @classmethod
-    def loads(cls, raw: bytes) -> "StreamState":
-        """Read a stored verdict back."""
+    def from_json(cls, raw: bytes) -> "StreamState":
+        """A stored state."""
         body: dict[str, Any] = orjson.loads(raw)
         tracker = body["tracker"]
         tracker["incident"] = Episode(**tracker["incident"]) if tracker["incident"] else None
@@ -71,10 +93,10 @@ class StreamState:
         return cls(**body)
 
     def settle(self, transition: Transition) -> None:
-        """An ended incident: what was critical or a person has confirmed is never learnt from, unless it is the new normal.
+        """After a transition: an ended incident that was critical, or that a person has confirmed, is never learnt from.
 
-        The rest is: what a stream does again and again is its habit, and a student that has seen only what lies
-        between finds it more surprising each time (docs/decisions/015).
+        A new baseline is learnt from, and so are all other incidents: what a stream does again and again is its habit,
+        and a student that never saw it finds it more surprising each time (docs/decisions/015).
         """
         episode = transition.episode
         if transition.state != "resolved" or transition.baseline or episode.verdict == "false_alarm":
@@ -83,7 +105,7 @@ class StreamState:
             self.exclude_range(episode.onset, episode.last())
 
     def forget_before(self, slot: int) -> None:
-        """Of ended incidents that no late point can reach any more only the place is kept."""
+        """Keep only the place of ended incidents that lie before `slot`: no late point reaches them any more."""
         gone = [(episode.anchor, episode.onset, episode.last()) for episode in forget_before(self.tracker, slot)]
         self.past = [*self.past, *gone][-MAX_PAST:]
 
@@ -124,7 +146,7 @@ class StreamState:
 async def read_states(
     client: redis.asyncio.Redis, keys: Keys, shards: Mapping[str, int], streams: Iterable[str]
 ) -> dict[str, StreamState]:
-    """Verdicts of the streams that have one, in one round trip. `shards` maps a stream to its shard."""
+    """States of the streams that have one, in one round trip. `shards` maps a stream to its shard."""
     names = list(streams)
     if not names:
         return {}
@@ -132,4 +154,4 @@ async def read_states(
     for stream in names:
         pipe.get(keys.stream_state(shards[stream], stream))
     rows = await pipe.execute()
-    return {stream: StreamState.loads(raw) for stream, raw in zip(names, rows, strict=True) if raw is not None}
+    return {stream: StreamState.from_json(raw) for stream, raw in zip(names, rows, strict=True) if raw is not None}

@@ -1,4 +1,4 @@
-"""Streams that have stopped, told from a pipeline that has stopped.
+"""Streams that have stopped, as against a pipeline that has stopped.
 
 Silence is measured on a clock that runs only while data of other streams arrive: when nothing arrives at all, it is
 the pipeline that is silent (a broker, a network, this worker catching up), and no stream is blamed for it.
@@ -11,7 +11,7 @@ from streamer.timestamps import NS
 MAX_STEP_S = 2.0
 STEP_INTERVALS = 3.0
 DEFAULT_INTERVALS = 30.0
-# So few live streams may well stop together; more of them at the same moment are the pipeline.
+# So few live streams may well stop together; when more of them do, it is the pipeline that has stopped.
 FEW = 3
 
 
@@ -21,7 +21,17 @@ def limit_s(interval_ns: int, settings: StreamSettings, least_s: float) -> float
 
 
 class Silence:
-    """Deadlines of live streams on the pipeline's clock."""
+    """Deadlines of live streams on the pipeline's clock.
+
+    >>> silence = Silence()
+    >>> for second in range(8):
+    ...     silence.arrived(float(second))
+    ...     silence.seen("web.cpu", limit=5.0, interval_s=1.0)
+    ...     if second == 0:
+    ...         silence.seen("db.cpu", limit=5.0, interval_s=1.0)
+    >>> silence.silent()
+    ['db.cpu']
+    """
 
     def __init__(self) -> None:
         self.clock = 0.0

@@ -1,17 +1,23 @@
-"""One sentence a person understands at three in the morning."""
+"""An incident in one sentence that a person understands at three in the morning.
+
+>>> rarity(5.3), duration(2.1), number(97.3)
+('1 in 200 000 normal windows looks', '2.1 s', '97.3')
+>>> silence("web.cpu", seconds=3.0, slots=30, back=False)
+'web.cpu has sent nothing for 3 s (30 intervals)'
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from detector.incidents.machine import Transition
 
-# "1 in 200 000" is grasped; beyond a billion the power says more than the zeros.
+# "1 in 200 000" is understood at once; beyond a billion a power of ten is easier to read than its zeros.
 MAX_SPELT = 1e9
-# A bound this small beside the value is nothing: the band of a stream that was always zero.
+# A bound so small beside the value is written as 0: it is that of a stream that was always zero.
 NEGLIGIBLE = 1e-4
 
 
-# What a view looks at, in a word; prototypes, shapes and the teacher look at shapes.
+# What a view compares, in a word; prototypes, shapes and the teacher all compare shapes.
 _WORDS = {
     "mahalanobis": "pattern",
     "forecast": "forecast",
@@ -69,7 +75,7 @@ def _sentence(stream: str, transition: Transition, interval_s: float) -> str:
     if transition.state == "resolved" and episode.verdict == "false_alarm":
         return f"{happened}, for {lasted}; closed: a person called it a false alarm"
     if transition.state == "resolved":
-        # The prior soon takes for normal what lasts: it cannot tell whether that is over.
+        # The prior soon takes for normal what lasts, so it cannot know whether that is over.
         over = "no longer unusual" if evidence.get("warming") else "back to normal"
         return f"{happened}, for {lasted}; {over}. {why}"
     return f"{happened}, for {lasted}; {why}"

@@ -1,4 +1,4 @@
-"""The newest slots of every stream, in memory: what the bank sees.
+"""The newest slots of every stream, in memory: what the bank scores.
 
 A stream's rows lie one after another in a buffer with room behind them, so that its context is a view and a new
 slot is one small copy. Redis is read only when the cache cannot know: first sight, a gap in the sequence numbers,
@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.windows.header import StreamState
+from streamer.windows.header import GridState
 from streamer.windows.ring import StreamWindow
 from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
 # Room for new rows behind the kept ones: the larger, the rarer they are moved to the front.
 ROOM = 256
+# Slots kept beyond the context, so that late points are judged again: four times what may arrive in any order (64).
+SLACK = 256
 
 
 class WindowChange(NamedTuple):
@@ -42,8 +44,8 @@ class Entry:
     """Window of one stream; slots `base..hi` are in the buffer, NaN where nothing arrived."""
 
     __slots__ = (
-        "base", "buffer_SC", "capacity", "channels", "filled", "grid_version", "hi", "history", "history_hi",
-        "interval_ns", "keep", "late_from", "look_at", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state", "stream",
+        "base", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hi", "history",
+        "history_hi", "interval_ns", "keep", "late_from", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
@@ -55,14 +57,14 @@ class Entry:
         self.offsets = (-1, -1)
         self.seen_ms = 0
         self.history_hi = -1
-        self.look_at = 0  # newest slot from which to think about training again
+        self.consider_at = 0  # newest slot from which it is considered again whether the stream needs training
         self.history = False  # the newest change was written by mode=history
         self.grid_version = -1
         self.filled = 0  # slots with data in the stream's whole ring (an estimate for what was not read)
-        self.load(window)
+        self.reload(window)
 
-    def load(self, window: StreamWindow) -> None:
-        """Take everything from Redis; nothing at or below the header's `history_hi` is ever judged."""
+    def reload(self, window: StreamWindow) -> None:
+        """Replace the buffer by what Redis has; nothing at or below the header's `history_hi` is ever judged."""
         header, values_SC = window
         known = 0
         if self.filled and header.grid_version == self.grid_version:
@@ -71,7 +73,7 @@ class Entry:
         self.grid_version = header.grid_version
         self.interval_ns, self.phase_ns = header.interval_ns, header.phase_ns
         self.channels, self.capacity = list(header.channels), header.capacity
-        self.state: StreamState = header.state
+        self.state: GridState = header.state
         self.seq, self.hi, self.base = header.seq, header.hi, header.lo
         self.seen_ms = max(self.seen_ms, header.last_seen_ms)
         self.history_hi = max(self.history_hi, header.history_hi)
@@ -83,23 +85,23 @@ class Entry:
         self.filled = min(max(known, applied, int(_present(values_SC).sum())), self.capacity)
 
     def note_seen(self, change: WindowChange) -> None:
-        """Note a change whose data came from Redis already."""
+        """Note where a change came from whose data Redis has brought already."""
         self.offsets = change.offsets
         self.history = bool(change.flags & FLAG_HISTORY)
 
     def needs_redis(self, change: WindowChange) -> bool:
-        """Whether `take` would not be enough."""
+        """Whether the window must be read from Redis, because `follow` cannot know what it needs."""
         return (
             change.grid_version != self.grid_version
             or change.seq > self.seq + 1
-            # what came in one batch with the last of the history is history, too: only the header knows
+            # points that came in one batch with the last of the history are history, too: only the header says so
             or (self.history and not change.flags & FLAG_HISTORY)
             # a hole longer than the window: the ring's bounds bound the buffer
             or change.first > self.hi + self.keep
         )
 
-    def take(self, change: WindowChange) -> bool:
-        """Apply a change; False when it is an old one (its data are in the cache already)."""
+    def follow(self, change: WindowChange) -> bool:
+        """Bring the buffer up to a change; False when it is an old one, whose data are here already."""
         if change.seq <= self.seq:
             return False
         self.seq = change.seq
@@ -109,7 +111,7 @@ class Entry:
             first, values_NC = self._overwrite(first, values_NC)
         if last > self.hi:
             self._append(first, values_NC)
-            # Counters come with the slots before them, told again: only what is new counts.
+            # Changes of counters repeat the slots before them: only new slots count.
             data = change.data if first == change.first else int(_present(values_NC).sum())
             self.filled = min(self.filled + data, self.capacity)
         self.history = bool(change.flags & FLAG_HISTORY)
@@ -209,7 +211,7 @@ def window_changes(batch: WindowBatch) -> Iterator[tuple[str, WindowChange]]:
     )  # fmt: skip
     for stream, seq, grid, channels, first, slots, interval, phase, low, high, seen, flags, at, to, numbers in rows:
         values_NC = batch.values[at:to].reshape(slots, channels)
-        # one slot has data when it has a number, a full block everywhere; only blocks with gaps are looked at
+        # one slot has data when it has a number, a full block everywhere; only blocks with gaps are counted slot by slot
         data = min(numbers, slots) if slots == 1 or numbers == to - at else int(_present(values_NC).sum())
         yield stream, WindowChange(seq, grid, first, values_NC, interval, phase, (low, high), seen, flags, data)
 

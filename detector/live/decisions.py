@@ -1,4 +1,4 @@
-"""What one turn of the worker decides, partition by partition: verdicts to write and messages to send."""
+"""What one batch decides, partition by partition: states to write and messages to send."""
 
 import time
 
@@ -29,7 +29,7 @@ class PartitionDecisions:
 
 
 class Decisions:
-    """Collects; writes nothing."""
+    """Collects what a batch decides; writes and sends nothing."""
 
     def __init__(self, settings: WorkerSettings, streams: OwnedStreams) -> None:
         self.parts: dict[int, PartitionDecisions] = {}
@@ -39,18 +39,18 @@ class Decisions:
         self._now_ns = time.time_ns()
 
     def part(self, stream: str) -> PartitionDecisions:
-        """The share of the stream's home partition."""
+        """What concerns the stream's home partition."""
         return self.parts.setdefault(self._streams.partition(stream), PartitionDecisions())
 
     def touch(self, stream: str) -> None:
-        """Write the stream's verdict."""
+        """Write the stream's state."""
         self.part(stream).touched.add(stream)
 
     def delete(self, stream: str) -> None:
-        """Remove the stream's verdict, and tell everybody to forget its model."""
+        """Remove the stream's state; a tombstone on `models` makes every worker forget its model."""
         self.part(stream).deleted.add(stream)
         self.part(stream).touched.discard(stream)
-        self._add(stream, Message(self._settings.topic("models"), None, stream, None))
+        self._post(stream, Message(self._settings.topic("models"), None, stream, None))
 
     def announce(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, transition: Transition
@@ -69,7 +69,7 @@ class Decisions:
     def no_data(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, state: IncidentState, slot: int
     ) -> None:
-        """Open the no-data incident that `verdict` has been given, or resolve it."""
+        """Publish the no-data incident that the state holds: open it, or resolve it."""
         silence = stream_state.no_data
         assert isinstance(silence, NoData)
         if state != "open":
@@ -81,16 +81,16 @@ class Decisions:
     def request(self, request: TrainingRequest) -> None:
         """Ask for training."""
         topic = self._settings.topic("training")
-        self._add(request.stream, Message(topic, None, request.stream, request.model_dump_json()))
+        self._post(request.stream, Message(topic, None, request.stream, request.model_dump_json()))
         self.touch(request.stream)
 
     def now(self) -> str:
-        """RFC 3339 of this turn."""
+        """The moment of this batch, RFC 3339."""
         return format_ns(self._now_ns)
 
     @property
     def now_ms(self) -> int:
-        """Wall clock of this turn."""
+        """The moment of this batch, Unix milliseconds."""
         return self._now_ns // 1_000_000
 
     def ops(self, part: PartitionDecisions, keys: Keys, sent: set[int]) -> Ops:
@@ -101,7 +101,7 @@ class Decisions:
             entry = self._streams.entries.get(stream)
             if entry is not None and entry.grid_version == stream_state.grid_version:
                 stream_state.scored = entry.scored
-            ops.shard(shard).set(keys.stream_state(shard, stream), stream_state.dumps())
+            ops.shard(shard).set(keys.stream_state(shard, stream), stream_state.to_json())
         for stream in part.deleted:
             shard = self._streams.shard(stream)
             ops.shard(shard).delete(keys.stream_state(shard, stream))
@@ -116,7 +116,7 @@ class Decisions:
         if event.data.state == "open":
             self.alerts += 1
         topic = self._settings.topic("anomalies")
-        self._add(stream, Message(topic, self._streams.partition(stream), stream, event.model_dump_json()))
+        self._post(stream, Message(topic, self._streams.partition(stream), stream, event.model_dump_json()))
 
-    def _add(self, stream: str, message: Message) -> None:
-        self.part(stream).outbox.add(self._streams.shard(stream), message)
+    def _post(self, stream: str, message: Message) -> None:
+        self.part(stream).outbox.append(self._streams.shard(stream), message)

@@ -1,4 +1,4 @@
-"""The reason of one scored slot, taken out of the bank's arrays, as plain JSON; and whether the slot may count.
+"""The reason of one scored slot, out of the bank's arrays, as plain JSON; and whether the slot may count.
 
 Shapes: K scored slots, C channels.
 """
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from detector.incidents.machine import closing
-from detector.model.scores import SegmentScore
+from detector.model.interface import SegmentScore
 from streamer.contracts import StreamSettings
 
-MAX_CHANNELS_TOLD = 8  # an event names the loudest ones; their shares tell whether that is most of it
-# A channel with less than half of the loudest one's surprise did not make the slot surprising.
-LOUD_SHARE = 0.5
+MAX_CHANNELS_NAMED = 8  # an event names those with the largest shares; the shares show whether that is most of it
+# A channel with less than half of the largest surprise did not make the slot surprising.
+LARGE_SHARE = 0.5
 
 
 def counting(score: SegmentScore, threshold: float, settings: StreamSettings) -> np.ndarray:
     """Which slots may count towards an incident, bool (K,): pause, direction and floors.
 
-    A slot counts when any of its loud channels deviates in the wanted direction and by more than the floors.
+    A slot counts when any channel with much of its surprise deviates in the wanted direction and by more than the floors.
     """
     surprise_K = np.nan_to_num(score.surprise_K, nan=0.0)
     counts_K = surprise_K >= closing(threshold)
@@ -37,7 +37,7 @@ def counting(score: SegmentScore, threshold: float, settings: StreamSettings) ->
             passes_C &= deviation_C > 0
         elif settings.direction == "down":
             passes_C &= deviation_C < 0
-        counts_K[k] = bool((passes_C & (channel_C >= LOUD_SHARE * channel_C.max())).any())
+        counts_K[k] = bool((passes_C & (channel_C >= LARGE_SHARE * channel_C.max())).any())
     return counts_K
 
 
@@ -45,14 +45,14 @@ def evidence_at(
     score: SegmentScore, k: int, channels: Sequence[str], value_C: np.ndarray, model: str | None,
     offsets: tuple[int, int],
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything an event says of slot k, by JSON types."""
+    """Everything that an event reports of slot k, in JSON types."""
     channel_C = np.nan_to_num(score.channel_KC[k], nan=0.0).clip(0.0)
     total = float(channel_C.sum())
     share_C = channel_C / total if total > 0 else np.full(len(channel_C), 1 / len(channel_C))
-    order = np.argsort(-share_C, kind="stable")[:MAX_CHANNELS_TOLD]
-    loudest = int(order[0])
-    view = score.views[max(int(score.view_KC[k, loudest]), 0)]
-    nearest = int(score.nearest_KC[k, loudest])
+    order = np.argsort(-share_C, kind="stable")[:MAX_CHANNELS_NAMED]
+    largest = int(order[0])
+    view = score.views[max(int(score.view_KC[k, largest]), 0)]
+    nearest = int(score.nearest_KC[k, largest])
     return {
         "channels": [
             {
@@ -65,9 +65,9 @@ def evidence_at(
             }
             for c in order
         ],
-        "deviation": _number(score.deviation_KC[k, loudest]),
+        "deviation": _number(score.deviation_KC[k, largest]),
         "view": view.name,
-        "scale": int(score.scale_KC[k, loudest]),
+        "scale": int(score.scale_KC[k, largest]),
         "depth": int(view.depth),
         "nearest": nearest if nearest >= 0 else None,
         "teacher": bool(score.teacher_K[k]),

@@ -1,79 +1,57 @@
-"""One micro-batch: windows → bank → incidents, for all streams in as few calls of the bank as the limit allows.
+"""One micro-batch: which slots are to be judged, and their scores by as few calls of the bank as its limit allows.
 
-Shapes: K slots of one stream, C channels.
+What the scores mean for incidents is decided in `stepping`. Shapes: K slots of one stream, C channels, S slots of a segment.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import structlog
 
-from detector.incidents.machine import Rules, Scored, Transition, budget_of, rejudge, rejudge_from, step, threshold_of
+from detector.incidents.machine import Rules, budget_of, rejudge_from, threshold_of
 from detector.incidents.record import StreamState
-from detector.live.cache import Entry
-from detector.live.evidence import counting, evidence_at
+from detector.live.cache import SLACK, Entry
+from detector.live.judgement import Judgement, Piece
 from detector.live.settings import WorkerSettings
-from detector.model.scores import Segment, SegmentScore
-from streamer.contracts import ModelRef, StreamSettings
+from detector.live.stepping import Emit, step_through
+from detector.model.interface import Bank, Segment, SegmentScore
+from streamer.contracts import StreamSettings
 
 log = structlog.get_logger(__name__)
 
 # A backlog is scored in pieces, so that one stream's thousands of slots do not make a tensor of their own size.
 PIECE = 256
+BATCH_SLOTS = 4096  # scored in one call, at most: a tenth of a second of a core that scores 42 000 a second
 _NO_SETTINGS = StreamSettings()
-Emit = Callable[[Entry, StreamState, Transition], None]
-
-
-class Bank(Protocol):
-    """What is needed of `detector.model.bank.StudentBank`."""
-
-    context: int  # of any stream, at most
-
-    def context_of(self, stream: str, cold: bool = False) -> int:
-        """Slots that the stream's scores depend on: with `cold` those of the generic prior."""
-        ...
-
-    def model_of(self, stream: str) -> ModelRef | None:
-        """The student in force."""
-        ...
-
-    def score(self, segments: Sequence[Segment]) -> Sequence[SegmentScore]:
-        """All segments in one call, in order."""
-        ...
-
-
-@dataclass(slots=True)
-class _Piece:
-    """Consecutive scored slots of one segment."""
-
-    slots: range
-    score: SegmentScore | None = None
-
-
-@dataclass(slots=True)
-class Judgement:
-    """One stream to be judged: slots `start..hi`, of which those up to `entry.scored` for the second time."""
-
-    entry: Entry
-    stream_state: StreamState
-    rules: Rules
-    settings: StreamSettings
-    start: int
-    context: int  # slots that a score depends on
-    pieces: list[_Piece] = field(default_factory=list)
-
-    def find(self, slot: int) -> tuple[SegmentScore, int] | None:
-        """Score and index of a slot, None where there is none."""
-        for piece in self.pieces:
-            if piece.score is not None and slot in piece.slots:
-                return piece.score, piece.slots.index(slot)
-        return None
 
 
 class Judge:
-    """Scores what is new in entries and moves their incidents on."""
+    """Scores what is new in entries and moves their incidents on.
+
+    >>> from dataclasses import replace
+    >>> from detector.model.interface import ViewName, unscored
+    >>> from streamer.windows.header import StreamHeader
+    >>> from streamer.windows.ring import StreamWindow
+    >>> class Values:  # a bank to which the value itself is the surprise
+    ...     context = 1
+    ...     def context_of(self, stream, cold=False):
+    ...         return 1
+    ...     def model_of(self, stream):
+    ...         return None
+    ...     def score(self, segments):
+    ...         return [replace(unscored(s.stream, s.count, 1), views=[ViewName("level", 0, 1)],
+    ...                         surprise_K=s.values_SC[:, 0], channel_KC=s.values_SC) for s in segments]
+    >>> header = StreamHeader("grid", 1, 10**9, 0, 64, ["value"], lo=0, hi=3, seq=1)
+    >>> values_SC = np.array([[0.1], [0.2], [5.5], [6.5]], np.float32)
+    >>> entry = Entry("web.cpu", StreamWindow(header, values_SC), keep=16, scored=1)
+    >>> state = StreamState(grid_version=1, interval_ns=10**9, phase_ns=0, scored=1)
+    >>> judge = Judge(Values(), WorkerSettings(), {})
+    >>> judgement = judge.judgement(entry, state)
+    >>> judgement.start, judgement.rules.threshold
+    (2, 4.0)
+    >>> judge.run([judgement], lambda entry, state, transition: print(entry.stream, transition.state, transition.slot))
+    web.cpu open 3
+    """
 
     def __init__(self, bank: Bank, settings: WorkerSettings, of_stream: Mapping[str, StreamSettings]) -> None:
         self._bank = bank
@@ -99,7 +77,6 @@ class Judge:
                 open_hits=own.open_hits,
                 open_window=own.open_window,
                 quiet=own.quiet,
-                update_every=own.update_every,
                 max_slots=own.max_slots,
                 stride=own.stride,
                 fatigue=own.fatigue,
@@ -120,7 +97,7 @@ class Judge:
         version, warming = (None, True) if ref is None else (ref.version, False)
         if (stream_state.model, stream_state.warming) != (version, warming):
             stream_state.model, stream_state.warming, stream_state.model_since = version, warming, entry.scored + 1
-            if not warming:  # a student may know the new baseline, the prior is no reason to ask
+            if not warming:  # a student may know the new baseline; the prior does not
                 stream_state.tracker.muted, stream_state.tracker.calm = None, 0
         return True
 
@@ -144,10 +121,10 @@ class Judge:
         return Judgement(entry, stream_state, rules, settings, start, context)
 
     def run(self, judgements: Sequence[Judgement], emit: Emit) -> None:
-        """Judge all jobs; `tell` is called once an event, while its episode is as the event says."""
+        """Judge all; `emit` is called once per transition, while its episode is as the event describes it."""
         segments: list[Segment] = []
-        pieces: list[_Piece] = []
-        budget = self._settings.batch_windows
+        pieces: list[Piece] = []
+        budget = BATCH_SLOTS
         for judgement in judgements:
             for piece, segment in self._segments(judgement):
                 judgement.pieces.append(piece)
@@ -156,18 +133,18 @@ class Judge:
                 budget -= len(piece.slots)
                 if budget <= 0:
                     self._score(segments, pieces)
-                    segments, pieces, budget = [], [], self._settings.batch_windows
+                    segments, pieces, budget = [], [], BATCH_SLOTS
         self._score(segments, pieces)
         for judgement, top in zip(judgements, _tops(judgements), strict=True):
             entry, state = judgement.entry, judgement.stream_state.tracker
             if top >= judgement.rules.threshold or not state.idle or judgement.start <= entry.scored:
-                self._walk(judgement, emit)
+                step_through(judgement, emit)
                 if state.recent:
-                    judgement.stream_state.forget_before(entry.hi - self._settings.slack - self._bank.context)
+                    judgement.stream_state.forget_before(entry.hi - SLACK - self._bank.context)
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
 
-    def _segments(self, judgement: Judgement) -> list[tuple[_Piece, Segment]]:
-        """Runs of slots to be scored. A slot without data is no evidence: a long hole is not even looked at."""
+    def _segments(self, judgement: Judgement) -> list[tuple[Piece, Segment]]:
+        """Runs of slots to be scored. A slot without data is no evidence: a long hole is passed over."""
         entry, stride, context, cold = (
             judgement.entry,
             judgement.rules.stride,
@@ -177,7 +154,7 @@ class Judge:
         first, last = judgement.start, entry.hi
         if first == last and stride == 1:  # by far the most frequent case
             segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold)
-            return [(_Piece(range(first, last + 1)), segment)]
+            return [(Piece(range(first, last + 1)), segment)]
         if last - first >= PIECE:
             present = np.flatnonzero(entry.present(first, last))
             if not len(present):
@@ -191,15 +168,15 @@ class Judge:
             runs = [range(at, min(at + PIECE, last + 1)) for at in range(first, last + 1, PIECE)]
         for run in runs:
             rows_SC = entry.segment(run[0], run[-1], context)
-            made.append((_Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold)))
+            made.append((Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold)))
         return made
 
-    def _score(self, segments: list[Segment], pieces: list[_Piece]) -> None:
+    def _score(self, segments: list[Segment], pieces: list[Piece]) -> None:
         if not segments:
             return
         try:
             scores: Sequence[SegmentScore | None] = self._bank.score(segments)
-        except Exception:  # one stream's trouble must not silence the others
+        except Exception:  # one stream that cannot be scored must not silence the others
             log.exception("scoring a batch failed, trying stream by stream", streams=len(segments))
             scores = [self._alone(segment) for segment in segments]
         for piece, score in zip(pieces, scores, strict=True):
@@ -214,65 +191,12 @@ class Judge:
         except Exception:
             if segment.stream not in self._failing:
                 self._failing.add(segment.stream)
-                log.exception("stream cannot be scored; said once", stream=segment.stream)
+                log.exception("stream cannot be scored; logged once", stream=segment.stream)
             return None
-
-    def _walk(self, judgement: Judgement, emit: Emit) -> None:
-        """Slot by slot through the machine: first what is judged again, then what is new."""
-        entry, stream_state, rules = judgement.entry, judgement.stream_state, judgement.rules
-        surprise_of = self._surprises(judgement)
-
-        def evidence(slot: int) -> dict[str, object]:
-            found = judgement.find(slot)
-            if found is None:
-                return {}
-            score, k = found
-            return evidence_at(score, k, entry.channels, entry.row(slot), stream_state.model, entry.offsets)
-
-        def row(slot: int) -> Scored:
-            surprise, counts = surprise_of.get(slot, (float("nan"), False))
-            return Scored(slot, surprise, counts)
-
-        stride = rules.stride
-        if judgement.start <= entry.scored:
-            first = -(-judgement.start // stride) * stride
-            again = (row(slot) for slot in range(first, entry.scored + 1, stride))
-            for published in rejudge(stream_state.tracker, rules, again, evidence):
-                emit(entry, stream_state, published)
-        first = -(-(entry.scored + 1) // stride) * stride
-        begin = max(first, -(-entry.base // stride) * stride)
-        # Of a hole that is longer than the window the first slots say as much as all of them: it is quiet.
-        hole = range(first, min(begin, first + (rules.quiet + rules.open_window) * stride), stride)
-        for slot in (*hole, *range(begin, entry.hi + 1, stride)):
-            if stream_state.tracker.idle and slot not in surprise_of:
-                continue
-            transition = step(stream_state.tracker, rules, *row(slot))
-            incident = stream_state.tracker.incident
-            if incident is not None and incident.peak_slot == slot:
-                incident.evidence = evidence(slot)
-            if transition is not None:
-                emit(entry, stream_state, transition)
-
-    def _surprises(self, judgement: Judgement) -> dict[int, tuple[float, bool]]:
-        """Slot → (surprise, counts) of all slots that were scored and have data."""
-        found: dict[int, tuple[float, bool]] = {}
-        incident = judgement.stream_state.tracker.incident
-        threshold = (
-            judgement.rules.threshold if incident is None else min(incident.threshold, judgement.rules.threshold)
-        )
-        for piece in judgement.pieces:
-            if piece.score is None:
-                continue
-            surprise_K = piece.score.surprise_K.astype(float)
-            counts_K = counting(piece.score, threshold, judgement.settings)
-            present_K = judgement.entry.present(piece.slots[0], piece.slots[-1])
-            surprise_K[~present_K] = np.nan
-            found |= zip(piece.slots, zip(surprise_K.tolist(), counts_K.tolist(), strict=True), strict=True)
-        return found
 
 
 def _tops(judgements: Sequence[Judgement]) -> list[float]:
-    """Largest surprise a job, 0 where nothing was scored."""
+    """Largest surprise of each judgement, 0 where nothing was scored."""
     scored = [
         [piece.score.surprise_K for piece in judgement.pieces if piece.score is not None] for judgement in judgements
     ]

@@ -1,4 +1,4 @@
-"""Messages that go out exactly as decided: stored with the state that they tell of, then sent, then forgotten.
+"""Messages that go out exactly as decided: stored with the state they report, then sent, then forgotten.
 
 The state, the input offset and the outbox move in one compare-and-set; only then the messages are sent. After a
 crash the next owner finds the outbox and sends it again, byte for byte: whatever has changed meanwhile (a model, late
@@ -6,7 +6,6 @@ data, the clock), a subscriber sees a revision once or twice, never two versions
 that lost the partition fails at the compare-and-set and has sent nothing.
 """
 
-import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,8 +13,9 @@ import orjson
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from streamer.kafka.client import patiently
+from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.placement import shards_of_partition
+from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
 
@@ -35,8 +35,8 @@ class Outbox:
     def __init__(self) -> None:
         self.messages: dict[int, list[Message]] = {}
 
-    def add(self, shard: int, message: Message) -> None:
-        """To be sent, in order within a shard."""
+    def append(self, shard: int, message: Message) -> None:
+        """One more to be sent; the order within a shard is kept."""
         self.messages.setdefault(shard, []).append(message)
 
     def store(self, ops: Ops, keys: Keys, before: Iterable[int]) -> None:
@@ -47,24 +47,20 @@ class Outbox:
             if shard not in self.messages:
                 ops.shard(shard).delete(keys.outbox(shard))
 
-    async def send(self, producer: AIOKafkaProducer) -> None:
-        """Send everything and wait until all of it is acknowledged, however long the broker is away."""
-        waiting = [message for messages in self.messages.values() for message in messages]
-        if waiting:
-            await patiently("Kafka (sending incidents)", lambda: _send(producer, waiting))
+    async def send(self, settings: CommonSettings, producer: AIOKafkaProducer) -> None:
+        """Send everything and wait until all of it is acknowledged, however long the broker is away.
 
-
-async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> None:
-    flying = [
-        await producer.send(
-            m.topic, value=None if m.value is None else m.value.encode(), key=m.key.encode(), partition=m.partition
+        Raises RefusedError, UnsendableError.
+        """
+        await send_patiently(
+            settings,
+            producer,
+            [
+                Outgoing(m.topic, None if m.value is None else m.value.encode(), m.key.encode(), m.partition)
+                for messages in self.messages.values()
+                for m in messages
+            ],
         )
-        for m in messages
-    ]
-    done = await asyncio.gather(*flying, return_exceptions=True)
-    for result in done:
-        if isinstance(result, BaseException):
-            raise result
 
 
 async def read_outbox(client: redis.asyncio.Redis, keys: Keys, partition: int, partitions: int) -> Outbox:
@@ -76,5 +72,5 @@ async def read_outbox(client: redis.asyncio.Redis, keys: Keys, partition: int, p
     outbox = Outbox()
     for shard, raw in zip(shards, await pipe.execute(), strict=True):
         for fields in orjson.loads(raw) if raw else ():
-            outbox.add(shard, Message(*fields))
+            outbox.append(shard, Message(*fields))
     return outbox

@@ -1,4 +1,4 @@
-"""When the worker looks for silent streams, and what it then decides (nodata.py holds the clock)."""
+"""When the worker looks for silent streams, and what it then decides (incidents/silence.py holds the clock)."""
 
 import time
 
@@ -12,7 +12,6 @@ from detector.live.judge import Judge
 from detector.live.settings import WorkerSettings
 from detector.live.streams import OwnedStreams
 from streamer.host.stats import read_stats
-from streamer.kafka.client import RETRIABLE, cluster_id
 from streamer.kafka.ownership import Ownership
 from streamer.timestamps import NS
 from streamer.windows.header import StreamHeader
@@ -37,7 +36,7 @@ class SilenceWatch:
         owner: Ownership,
     ) -> None:
         self.silence = Silence()
-        self.stalled = False  # nothing arrives at all; said once
+        self.stalled = False  # nothing arrives at all; logged once
         self._settings = settings
         self._redis = client
         self._keys = keys
@@ -51,7 +50,7 @@ class SilenceWatch:
         self.silence.seen(stream, self._limit(stream, interval_ns), interval_ns / NS)
 
     def seen_lately(self, headers: dict[str, StreamHeader]) -> None:
-        """Streams that sent until just now fall silent like all others, even if this worker never hears of them."""
+        """Streams that sent until just now fall silent like all others, even if this worker never gets data of them."""
         for stream, header in headers.items():
             since = time.time() - header.last_seen_ms / 1000
             if header.hi > header.history_hi and since < self._limit(stream, header.interval_ns) + LATELY_S:
@@ -61,7 +60,7 @@ class SilenceWatch:
         return limit_s(interval_ns, self._judge.settings_of(stream), self._settings.no_data_min_s)
 
     async def check(self, arrived: bool) -> Decisions | None:
-        """Once a second: what to say of streams that have stopped, None when it is not time to look."""
+        """Once a second: decisions on streams that have stopped; None when it is not time to look."""
         now = time.monotonic()
         if arrived:
             self.silence.arrived(now)
@@ -102,9 +101,6 @@ class SilenceWatch:
 
     async def _servers_well(self) -> bool:
         """The broker is the one we know and a streamer lives: then a silence is the publishers' own."""
-        try:
-            if await cluster_id(self._settings) != self._owner.ledger.cluster:
-                return False
-        except RETRIABLE:
+        if not await self._owner.cluster.same():
             return False
         return any(row["room"] == "streamer" for row in await read_stats(self._redis, self._keys))

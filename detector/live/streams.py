@@ -1,4 +1,4 @@
-"""The streams of this worker's partitions: their windows and verdicts, and bringing both from Redis in bulk."""
+"""The streams of this worker's partitions: their windows and states, and reading both from Redis in bulk."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -7,7 +7,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from detector.incidents.record import StreamState, read_states
-from detector.live.cache import Entry, WindowChange, window_changes
+from detector.live.cache import SLACK, Entry, WindowChange, window_changes
 from detector.live.settings import WorkerSettings
 from streamer.errors import ContractError
 from streamer.placement import home_partition, shard_of
@@ -22,17 +22,17 @@ BadRecord = tuple[ConsumerRecord, ContractError]
 
 
 class BatchOutcome:
-    """What came of a batch of records."""
+    """What a batch of `windows` records changed."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}  # streams with something new
-        self.replaced: list[tuple[str, StreamState]] = []  # verdicts of grids that are no more
+        self.replaced: list[tuple[str, StreamState]] = []  # states of grids that are no more
         self.bad: list[BadRecord] = []
         self.live: set[str] = set()  # streams with data that are not history
 
 
 class OwnedStreams:
-    """Entries and verdicts by stream."""
+    """Entries and states by stream."""
 
     def __init__(self, settings: WorkerSettings, client: redis.asyncio.Redis, keys: Keys, context: int) -> None:
         self.entries: dict[str, Entry] = {}
@@ -40,7 +40,7 @@ class OwnedStreams:
         self._settings = settings
         self._client = client
         self._keys = keys
-        self._keep = context + settings.slack
+        self._keep = context + SLACK
 
     def shard(self, stream: str) -> int:
         """Virtual shard of a stream."""
@@ -62,19 +62,21 @@ class OwnedStreams:
             self.drop(stream)
         return gone
 
-    async def take(self, records: Iterable[ConsumerRecord], applied: Callable[[int, int], int]) -> BatchOutcome:
+    async def follow_batch(self, records: Iterable[ConsumerRecord], applied: Callable[[int, int], int]) -> BatchOutcome:
         """Bring the streams of a batch up to date.
 
-        `applied` gives the last judged offset of (partition, shard): what is older has had its say already. Raises
-        redis.RedisError when Redis is away; the batch can be taken again then.
+        `applied` gives the last judged offset of (partition, shard): records at or below it are passed over.
+
+        Raises:
+            redis.RedisError: Redis is away; the same batch can be followed again later.
         """
-        taken = BatchOutcome()
+        outcome = BatchOutcome()
         unread: dict[str, list[WindowChange]] = {}  # from the first change on that the cache cannot follow
         for record in records:
             try:
                 batch = wire.decode(record.value or b"")
             except ContractError as error:
-                taken.bad.append((record, error))
+                outcome.bad.append((record, error))
                 continue
             for stream, change in window_changes(batch):
                 if record.offset <= applied(record.partition, self.shard(stream)):
@@ -84,15 +86,15 @@ class OwnedStreams:
                     unread[stream].append(change)
                 elif entry is None or entry.needs_redis(change):
                     unread[stream] = [change]
-                elif entry.take(change):
-                    taken.entries[stream] = entry
+                elif entry.follow(change):
+                    outcome.entries[stream] = entry
                     if not entry.history:
-                        taken.live.add(stream)
+                        outcome.live.add(stream)
         if unread:
-            await self._load(unread, taken)
-        return taken
+            await self._load(unread, outcome)
+        return outcome
 
-    async def _load(self, unread: Mapping[str, Sequence[WindowChange]], taken: BatchOutcome) -> None:
+    async def _load(self, unread: Mapping[str, Sequence[WindowChange]], outcome: BatchOutcome) -> None:
         streams = sorted(unread)
         windows = await self._windows(streams)
         await self.load_states(streams)
@@ -100,34 +102,34 @@ class OwnedStreams:
             window = windows.get(stream)
             if window is None:  # deleted since
                 self.drop(stream)
-                taken.entries.pop(stream, None)
+                outcome.entries.pop(stream, None)
                 continue
-            self._enter(stream, window, unread[stream], taken)
+            self._enter(stream, window, unread[stream], outcome)
 
-    def _enter(self, stream: str, window: StreamWindow, pending: Sequence[WindowChange], taken: BatchOutcome) -> None:
+    def _enter(self, stream: str, window: StreamWindow, pending: Sequence[WindowChange], outcome: BatchOutcome) -> None:
         header = window.header
         stream_state = self.states.get(stream)
         if stream_state is not None and stream_state.grid_version != header.grid_version:
-            taken.replaced.append((stream, stream_state))
+            outcome.replaced.append((stream, stream_state))
             stream_state = None
             self.entries.pop(stream, None)
         own = [change for change in pending if change.grid_version == header.grid_version]
         entry = self.entries.get(stream)
         if entry is None:
             first = own[0].first if own else header.hi + 1
-            # What has never been judged begins with the news, whatever lies in Redis.
+            # A stream that has never been judged is judged from its first change on, whatever lies in Redis.
             scored = stream_state.scored if stream_state is not None and stream_state.judged else first - 1
             entry = self.entries[stream] = Entry(stream, window, self._keep, scored)
         else:
-            entry.load(window)
+            entry.reload(window)
         if stream_state is None:
             self.states[stream] = StreamState(header.grid_version, header.interval_ns, header.phase_ns, entry.scored)
         for change in own:
-            if not entry.take(change):
+            if not entry.follow(change):
                 entry.note_seen(change)
-        taken.entries[stream] = entry
+        outcome.entries[stream] = entry
         if not entry.history and own:
-            taken.live.add(stream)
+            outcome.live.add(stream)
 
     async def _windows(self, streams: Sequence[str]) -> dict[str, StreamWindow]:
         """Newest slots of the streams; all slots of those whose unjudged ones reach further back."""
@@ -140,19 +142,19 @@ class OwnedStreams:
             scored = (
                 entry.scored if entry else stream_state.scored if stream_state and stream_state.judged else header.hi
             )
-            if scored < header.hi - settings.slack and header.hi - header.lo + 1 >= keep:
+            if scored < header.hi - SLACK and header.hi - header.lo + 1 >= keep:
                 behind.append(stream)
         windows |= await read_windows(self._client, self._keys, behind, settings.partitioner)
         return windows
 
     async def load_states(self, streams: Sequence[str]) -> None:
-        """Bring the verdicts of streams that are not in hand."""
+        """Read the states of streams that are not in memory."""
         missing = [stream for stream in streams if stream not in self.states]
         shards = {stream: self.shard(stream) for stream in missing}
         self.states |= await read_states(self._client, self._keys, shards, missing)
 
     async def ensure(self, streams: Sequence[str]) -> list[str]:
-        """Have entries and verdicts of streams at hand without judging anything; returns those that exist."""
+        """Have entries and states of streams in memory without judging anything; returns those that exist."""
         missing = [stream for stream in streams if stream not in self.entries]
         await self.load_states(streams)
         windows = await read_windows(self._client, self._keys, missing, self._settings.partitioner, last=self._keep)

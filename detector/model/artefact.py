@@ -25,7 +25,8 @@ from torch import Tensor
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
-from streamer.errors import AnomalyLLMError
+from streamer.errors import AnomalyLLMError, ConfigError
+from streamer.masking import masked
 
 log = structlog.get_logger(__name__)
 FORMAT = 4
@@ -124,13 +125,16 @@ class ArtefactStore:
     """Artefacts under an fsspec URI (a folder by default); remote ones are copied to a local cache once."""
 
     def __init__(self, uri: str, cache_dir: Path) -> None:
+        """Connects to a remote store. Raises ConfigError for an address that cannot be one, StoreError."""
         self.uri = uri.rstrip("/")
         try:
             self._fs, self._root = fsspec.core.url_to_fs(self.uri)
-        except (ImportError, ValueError, OSError) as error:
-            raise StoreError(
-                f"artefact store {self.uri}: {error}. Check --store, or install its fsspec driver"
+        except (ImportError, ValueError) as error:
+            raise ConfigError(
+                masked(f"artefact store {self.uri}: {error}. Check --store, or install its fsspec driver")
             ) from error
+        except Exception as error:  # drivers raise their own classes
+            raise StoreError(masked(f"artefact store {self.uri}: cannot connect: {error}")) from error
         self._local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
         self._cache = cache_dir
         self._checked: set[tuple[str, str]] = set()

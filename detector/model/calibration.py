@@ -3,8 +3,9 @@
 Empirical up to the 95 % quantile, a generalised Pareto tail beyond it. With few samples the tail is drawn towards
 a wide prior, so that a short history makes a cautious model and not a nervous one.
 
-Shapes: B any batch shape, N samples, G grid points; a calibrator is one float32 vector of length WIDTH, so that
-calibrators of any number of rows and views are one tensor.
+A calibrator is one float32 vector of length WIDTH, so that calibrators of any number of rows and views are one tensor.
+
+Shapes: B any batch shape, N samples, G grid points, W numbers of a calibrator, V views, M loudest of them
 """
 
 import math
@@ -84,9 +85,9 @@ def exponential(score_BN: Tensor, valid_BN: Tensor, start: float, scale_prior: f
     return torch.cat([grid_BG, torch.stack([mean_B, shape_B, torch.full_like(mean_B, CAP)], -1)], -1)
 
 
-def surprise(score_B: Tensor, cal_BC: Tensor) -> Tensor:
+def surprise(score_B: Tensor, cal_BW: Tensor) -> Tensor:
     """Surprise of scores (B) under calibrators that broadcast against them (B, WIDTH); NaN stays NaN."""
-    grid_BG, scale_B, shape_B, cap_B = cal_BC[..., :GRID], cal_BC[..., GRID], cal_BC[..., GRID + 1], cal_BC[..., -1]
+    grid_BG, scale_B, shape_B, cap_B = cal_BW[..., :GRID], cal_BW[..., GRID], cal_BW[..., GRID + 1], cal_BW[..., -1]
     at_B = _reached(score_B, grid_BG).clamp(1, GRID - 1)
     wide_BG = grid_BG.expand(*score_B.shape, GRID)
     low_B = wide_BG.gather(-1, at_B[..., None] - 1)[..., 0]
@@ -118,9 +119,15 @@ def softly(surprise_B: Tensor, cap_B: Tensor) -> Tensor:
     return torch.where(over_B > 0, cap_B + _PAST_CAP * torch.log10(1.0 + over_B), surprise_B)
 
 
-def cap(cal_BC: Tensor, cap_B: Tensor) -> Tensor:
+def widened(surprise_B: Tensor, widen_B: Tensor) -> Tensor:
+    """Surprises whose tail is stretched: what exceeds the body counts for 1 / widen."""
+    over_B = (surprise_B - BODY).clamp_min(0.0)
+    return torch.where(over_B > 0, BODY + over_B / widen_B, surprise_B)
+
+
+def cap(cal_BW: Tensor, cap_B: Tensor) -> Tensor:
     """The same calibrators with a smaller largest surprise."""
-    out = cal_BC.clone()
+    out = cal_BW.clone()
     out[..., -1] = torch.minimum(out[..., -1], cap_B)
     return out
 

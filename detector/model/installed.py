@@ -7,22 +7,17 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import structlog
 import torch
 
 from detector.model import prior
-from detector.model.artefact import ArtefactError, ArtefactStore, Student
-from detector.model.layout import CONTEXT, Layout
+from detector.model.artefact import Student
+from detector.model.layout import Layout
 from detector.model.pooling import FILL
 from detector.model.scores import views_of
 from detector.model.tables import Place, Tables
 from detector.model.teacher import Teacher
-from detector.model.views import shapes
-from detector.settings import DetectorSettings
-from streamer.contracts import ModelRecord, ModelRef
-from streamer.errors import AnomalyLLMError
-
-log = structlog.get_logger(__name__)
+from detector.model.views import shape_windows, shapes
+from streamer.contracts import ModelRef
 
 # Slots up to a scored one that a stream's rows hold together: without and with shape memories. What a row needs of its
 # seasons, thousands of slots ago, is fetched apart.
@@ -41,43 +36,39 @@ class Installed:
     judged: int | None = None  # newest slot that its memories' trails reach up to
 
 
-def layout_of(settings: DetectorSettings, teacher: Teacher | None) -> Layout:
-    """The layout that settings and teacher make."""
-    own = (tuple(settings.scales), settings.prototypes, settings.shapes, settings.medoids)
-    if teacher is None:
-        return Layout(*own)
-    return Layout(*own, teacher.identity, teacher.depths, tuple(settings.teacher_scales), teacher.outputs)
-
-
 class InstalledStudents:
-    """Students of any number of streams.
+    """Students of any number of streams, all of one layout but for the teacher: some may have none, or another.
 
-    `install`, `put` and `remove` may be called from another thread than whoever reads, under `_lock`.
+    `put` and `remove` may be called from another thread than whoever reads, under `_lock`.
     """
 
-    def __init__(self, teacher: Teacher | None, settings: DetectorSettings) -> None:
-        self.teacher = teacher
-        self.settings = settings
-        self.context = CONTEXT
-        self.layout = layout = layout_of(settings, teacher)
-        self.device = teacher.device if teacher is not None else torch.device("cpu")
+    def __init__(self, layout: Layout, teacher: Teacher | None, device: torch.device) -> None:
+        """`teacher` is that of the layout, on that device; None: at depth 0 only."""
+        self.device = device
         # Where a row's memory and its part of the teacher stand: most rows have neither, and pay for neither.
         whole: dict[str, tuple[int, ...]] = {
             **layout.shallow_fields(), "gate": (), "memory": (), "deep_at": (),
         }  # fmt: skip
-        self._tables = Tables(whole, layout.stream_fields(), self.device)
-        self._deep = Tables({n: s for n, s in layout.deep_fields().items() if n != "gate"}, {}, self.device)
+        self.tables = Tables(whole, layout.stream_fields(), self.device)
         unpacked: dict[str, tuple[int, ...]] = {
-            "shape.medoid": (layout.shapes, shapes.POINTS, layout.medoids),
+            "shape.medoid": (layout.shapes, shape_windows.POINTS, layout.medoids),
             "shape.norm": (layout.shapes, layout.medoids),
             "trail": (shapes.SMOOTH - 1,),
         }
         stored = {name: shape for name, shape in layout.shape_fields().items() if name != "shape.ends"}
-        self._memories = Tables({**stored, **unpacked}, {}, self.device)
-        self._shallow_names = [*layout.shallow_fields(), "memory", "gate"]
-        self._views = views_of(layout)
+        self.memories = Tables({**stored, **unpacked}, {}, self.device)
+        self.shallow_names = [*layout.shallow_fields(), "memory", "gate"]
+        self.adopt(layout, teacher)
         self._installed: dict[str, Installed] = {}
         self._lock = threading.Lock()
+
+    def adopt(self, layout: Layout, teacher: Teacher | None) -> None:
+        """From now on the teacher that this layout names may be asked; to begin with, and once where there was none."""
+        self.teacher = teacher
+        self.layout = layout if teacher is not None else layout.shallow
+        fields = {n: s for n, s in self.layout.deep_fields().items() if n != "gate"}
+        self.deep = Tables(fields, {}, self.device)
+        self.views = views_of(self.layout)
 
     def __len__(self) -> int:
         """Streams that have a student."""
@@ -92,45 +83,14 @@ class InstalledStudents:
         installed = None if cold else self._installed.get(stream)
         return installed.reach if installed else prior.REACH
 
+    def version_of(self, stream: str) -> str:
+        """Version of the student in force. Raises KeyError when there is none."""
+        return self._installed[stream].ref.version
+
     def model_of(self, stream: str) -> ModelRef | None:
         """The student in force."""
         installed = self._installed.get(stream)
         return installed.ref if installed else None
-
-    def install(self, records: Sequence[ModelRecord], store: ArtefactStore) -> dict[str, AnomalyLLMError]:
-        """Load the promoted students of records; those without one are removed.
-
-        Returns the streams whose student could not be loaded, with the reason (`retriable` when the store is away);
-        they keep the student they had. All others are in force when this returns.
-        """
-        failed: dict[str, AnomalyLLMError] = {}
-        by_file: dict[tuple[str, str], list[ModelRecord]] = {}
-        gone = []
-        for record in {r.stream: r for r in records}.values():
-            if record.promoted is None:
-                gone.append(record.stream)
-            else:
-                by_file.setdefault((record.promoted.uri, record.promoted.sha256), []).append(record)
-        loaded: list[tuple[ModelRef, Student]] = []
-        for (uri, sha256), wanted in by_file.items():
-            refs = [r.promoted for r in wanted if r.promoted is not None]
-            try:
-                students = store.read(uri, sha256, [ref.row for ref in refs])
-            except AnomalyLLMError as error:
-                failed |= {record.stream: error for record in wanted}
-                log.warning("students not installed", artefact=uri, streams=len(wanted), error=str(error))
-                continue
-            for record, ref, student in zip(wanted, refs, students, strict=True):
-                try:
-                    self._check(record.stream, student, uri)
-                    loaded.append((ref, student))
-                except ArtefactError as error:
-                    failed[record.stream] = error
-                    log.warning("student not installed", stream=record.stream, error=str(error))
-        self.put(loaded)
-        for stream in gone:
-            self.remove(stream)
-        return failed
 
     def put(self, students: Sequence[tuple[ModelRef, Student]]) -> None:
         """Bring students that are in memory into force, all at once."""
@@ -145,14 +105,14 @@ class InstalledStudents:
         memories = []
         for i, (channel, history_L) in enumerate(student.memories):
             own = {name: value[i : i + 1] for name, value in student.memories.rows.items()}
-            own["shape.medoid"] = shapes.memory(history_L[None], own)
+            own["shape.medoid"] = shape_windows.memory(history_L[None], own)
             own["shape.norm"] = own["shape.medoid"].square().sum(-2)
             own["trail"] = torch.full((1, shapes.SMOOTH - 1), torch.nan)
-            memories.append(self._memories.add({n: own[n] for n in self._memories.rows}, {}))
+            memories.append(self.memories.add({n: own[n] for n in self.memories.rows}, {}))
             at_C[channel] = memories[-1].start
         gate_C, deep_at_C, deep = self._place_deep(student)
         rows |= {"memory": at_C, "gate": gate_C, "deep_at": deep_at_C}
-        place = self._tables.add(rows, student.stream)
+        place = self.tables.add(rows, student.stream)
         near = max(SHAPED if memories else PLAIN, max(self.layout.scales) + FILL)
         periods = [int(period) for period in rows["period"].tolist()]
         return Installed(ref, place, memories, near, max(near, 2 * max(periods) + 1 + FILL), periods, deep)
@@ -161,37 +121,26 @@ class InstalledStudents:
         """Gate of each channel, where its part of the teacher stands, and those places."""
         at_C = torch.full((len(student.rows["centre"]),), -1.0)
         # Another teacher's tokens mean nothing to this one: such a student is scored at depth 0.
-        if not self.layout.teacher or student.layout.teacher != self.layout.teacher:
+        if not self.layout.teacher or student.layout != self.layout:
             return torch.full_like(at_C, torch.inf), at_C, []
         gate_C = student.rows["gate"]
         places = []
         for channel in torch.isfinite(gate_C).nonzero()[:, 0].tolist():
-            own = {name: student.rows[name][channel : channel + 1] for name in self._deep.rows}
-            places.append(self._deep.add(own, {}))
+            own = {name: student.rows[name][channel : channel + 1] for name in self.deep.rows}
+            places.append(self.deep.add(own, {}))
             at_C[channel] = places[-1].start
         return gate_C, at_C, places
 
     def _drop(self, stream: str) -> None:
         installed = self._installed.pop(stream, None)
         if installed is not None:
-            self._tables.free(installed.place)
+            self.tables.free(installed.place)
             for place in installed.memories:
-                self._memories.free(place)
+                self.memories.free(place)
             for place in installed.deep:
-                self._deep.free(place)
+                self.deep.free(place)
 
     def remove(self, stream: str) -> None:
         """Forget a stream's student."""
         with self._lock:
             self._drop(stream)
-
-    def _check(self, stream: str, student: Student, uri: str) -> None:
-        if student.member.stream != stream:
-            raise ArtefactError(f"artefact {uri} holds {student.member.stream} where {stream} was announced: fit again")
-        mine, theirs = self.layout, student.layout
-        if mine.shallow_fields() != theirs.shallow_fields() or mine.shape_fields() != theirs.shape_fields():
-            raise ArtefactError(
-                f"artefact {uri} was fitted with scales {list(theirs.scales)}, {theirs.prototypes} prototypes and "
-                f"{theirs.shapes} shapes of {theirs.medoids} medoids, this detector runs {list(mine.scales)}, "
-                f"{mine.prototypes}, {mine.shapes} and {mine.medoids}: fit again or change the settings"
-            )

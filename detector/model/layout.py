@@ -1,16 +1,12 @@
-"""What one student is, as rows of stacked tensors, and what it makes of windows without the teacher (depth 0).
+"""What one student is, as rows of stacked tensors, and what it makes of windows without the teacher (depth 0)."""
 
-Shapes: R rows (stream, channel), S streams, L slots, K scored slots, V depth-0 views, Q scales, P prototypes,
-T points, C channels, D teacher depths, O numbers of the teacher's tokens at one depth, F = 2T + 1 features of the
-ridge map.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from detector.model import calibration
+from detector.model.periods import PERIOD_MAX
 from detector.model.pooling import FILL, POINTS, points_of
 from detector.model.views import shapes
-from detector.model.views.forecast import PERIOD_MAX, Forecast
+from detector.model.views.forecast import Forecast
 from detector.model.views.plain import Difference, Mahalanobis, MovingStd, PlainView
 
 FEW = 8  # this many distinct values or fewer: states, flags, small counts
@@ -33,7 +29,11 @@ CONTEXT = max(2 * PERIOD_MAX + 1, shapes.REACH) + FILL
 
 @dataclass(frozen=True)
 class Layout:
-    """What must agree between two students that stand in one stack."""
+    """What must agree between two students that stand in one stack.
+
+    The last three say how to load the teacher again. They do not count when layouts are compared: `teacher` stands for
+    them, and one teacher may lie in several places.
+    """
 
     scales: tuple[int, ...]
     prototypes: int
@@ -43,6 +43,14 @@ class Layout:
     depths: tuple[int, ...] = ()
     teacher_scales: tuple[int, ...] = ()
     outputs: int = 0
+    teacher_name: str = field(default="", compare=False)  # package, folder or id
+    patch: int = field(default=0, compare=False)
+    seed: int = field(default=0, compare=False)
+
+    @property
+    def shallow(self) -> "Layout":
+        """The same without a teacher."""
+        return Layout(self.scales, self.prototypes, self.shapes, self.medoids)
 
     @property
     def views(self) -> int:

@@ -1,6 +1,6 @@
-"""What students make of windows without the teacher (depth 0): views, calibrated and joined to one surprise a row.
+"""What students make of windows without the teacher (depth 0): views, calibrated and joined to one surprise per row.
 
-Shapes: R rows (stream, channel), L slots, K scored slots, V depth-0 views, Q scales, B any batch shape.
+Shapes: R rows (stream, channel), L slots, K scored slots, V depth-0 views, Q scales, F values that a row has shown
 """
 
 from typing import NamedTuple
@@ -77,7 +77,7 @@ def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """Surprise of each view (R, K, V) and of the row without its shapes (R, K), both calibrated."""
     view_RKV = calibration.surprise(distance_RKV, rows["view_cal"][:, None])
     row_RK = calibration.surprise(fuse_views(view_RKV), rows["row_cal"][:, None])
-    return view_RKV, widened(row_RK, rows["widen"][:, None])
+    return view_RKV, calibration.widened(row_RK, rows["widen"][:, None])
 
 
 def blended(row_RK: Tensor, shape_RK: Tensor, rows: Rows) -> Tensor:
@@ -103,9 +103,3 @@ def novelty(values_RK: Tensor, rows: Rows) -> Tensor:
     near_RKF = (values_RK[..., None] - level_R1F).abs() <= _SAME * level_R1F.abs().clamp_min(1.0)
     new_RK = torch.where(near_RKF.any(-1), 0.0, rows["novel"][:, None])
     return torch.where(torch.isfinite(values_RK), new_RK, torch.nan)
-
-
-def widened(surprise_B: Tensor, widen_B: Tensor) -> Tensor:
-    """Surprises whose tail is stretched: what exceeds the body counts for 1 / widen."""
-    over_B = (surprise_B - calibration.BODY).clamp_min(0.0)
-    return torch.where(over_B > 0, calibration.BODY + over_B / widen_B, surprise_B)

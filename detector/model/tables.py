@@ -1,4 +1,7 @@
-"""Stacked tensors that grow: a row a (stream, channel), a place a stream; freed blocks are used again."""
+"""Stacked tensors that grow: a row for each (stream, channel), a place for each stream; freed blocks are used again.
+
+Shapes: R rows that are asked for
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,6 +13,13 @@ from detector.model.row_types import Rows
 
 _FIRST = 64  # rows to begin with; doubled whenever full
 Shapes = Mapping[str, tuple[int, ...]]  # name → shape without the leading R or S
+
+
+def together(at_R: Tensor) -> Tensor | slice:
+    """The same index, as a slice where rows stand one after another: tables are then not copied."""
+    first, many = int(at_R[0]), len(at_R)
+    one_by_one = bool((at_R == torch.arange(first, first + many, device=at_R.device)).all())
+    return slice(first, first + many) if one_by_one else at_R
 
 
 class Place(NamedTuple):

@@ -9,6 +9,7 @@ Shapes: N windows, T points, J tokens, H hidden size, D depths, O = (J − 1)·D
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from detector.model.pooling import POINTS
-from detector.settings import PACKAGED_TEACHER, DetectorSettings
+from detector.model.student_map import INPUT_CLIP
+from detector.settings import PACKAGED_TEACHER, ComputeSettings
 from streamer.errors import AnomalyLLMError
 
 log = structlog.get_logger(__name__)
@@ -25,14 +27,28 @@ log = structlog.get_logger(__name__)
 # keep a student within tens of KB.
 DIMS = 8
 CHUNK = 256  # windows a forward pass: larger ones gain nothing on a CPU and little on a GPU
-INPUT_CLIP = 20.0  # standard deviations the adapter sees at most
 _GENERIC = 512  # windows whose tokens give mean and standard deviation
 _FASTER = 1.3  # a smaller dtype must be this much faster to be worth its noise
+# Two threads of one process took 30 times as long as one where other processes wanted the cores as well. Who has more
+# cores starts more processes.
+THREADS = 1
 _PROBE = 16  # windows of the measurement: bfloat16 without hardware support is 90 times slower than float32
 
 
 class TeacherError(AnomalyLLMError):
     """The teacher cannot be loaded; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """What makes a teacher, wherever it runs."""
+
+    name: (
+        str  # 'smollm2' (the offline package), a Hugging Face folder or id, 'random'; 'shuffled:' or 'trunk:' before it
+    )
+    depths: tuple[int, ...]  # blocks whose outputs are kept
+    patch: int  # points a token
+    seed: int  # of the random adapter and directions
 
 
 class Teacher:
@@ -63,18 +79,18 @@ class Teacher:
         hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         generator = torch.Generator().manual_seed(seed)
         random_PH = torch.randn(patch, hidden, generator=generator) * embedding_norm / (patch * hidden) ** 0.5
-        directions_HO = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
+        directions = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
         # A random adapter tells the seed by itself; beside one of the folder's own the directions do.
-        self.identity = self._identify([random_PH] if adapter_PH is None else [adapter_PH, directions_HO])
+        self.identity = self._identify([random_PH] if adapter_PH is None else [adapter_PH, directions])
         adapter_PH = random_PH if adapter_PH is None else adapter_PH
         self.dtype = dtype or self._measured(adapter_PH.to(device))
         self._model.to(self.dtype)
         self._adapter_PH = adapter_PH.to(device, self.dtype)
-        self._directions_HO = directions_HO.to(device)
-        seen_NDJH = self._hidden(_generic_windows(_GENERIC, seed).to(device))
-        self._mean_DJH = seen_NDJH.mean(0)
+        self._directions = directions.to(device)
+        state_NDJH = self._hidden(_generic_windows(_GENERIC, seed).to(device))
+        self._mean_DJH = state_NDJH.mean(0)
         # A dimension that hardly moves must not be blown up to unit size.
-        std_DJH = seen_NDJH.std(0)
+        std_DJH = state_NDJH.std(0)
         self._std_DJH = torch.maximum(std_DJH, 0.1 * std_DJH.mean((1, 2), keepdim=True))
 
     @torch.inference_mode()
@@ -83,7 +99,7 @@ class Teacher:
         parts = [torch.zeros(0, len(self.depths), self.outputs, device=self.device)]
         for chunk_NT in torch.split(window_NT.to(self.device, torch.float32), CHUNK) if len(window_NT) else ():
             state_NDJH = (self._hidden(chunk_NT) - self._mean_DJH) / self._std_DJH
-            parts.append((state_NDJH @ self._directions_HO).flatten(2))
+            parts.append((state_NDJH @ self._directions).flatten(2))
         return torch.cat(parts)
 
     @torch.inference_mode()
@@ -148,63 +164,37 @@ class Teacher:
         return digest.hexdigest()[:16]
 
 
-def residual(
-    token_NDO: Tensor, anchor_NDO: Tensor, window_NT: Tensor, proto_NT: Tensor, ridge_NDFO: Tensor, spread_NDO: Tensor
-) -> Tensor:
-    """Teacher minus student (N, D, O), each output in units of its own spread.
-
-    The student predicts the teacher's tokens from the nearest prototype's cached ones (`anchor`) and a linear map of
-    (1, window − prototype, window).
-    """
-    predicted_NDO = anchor_NDO + (features(window_NT, proto_NT)[:, None, None] @ ridge_NDFO)[:, :, 0]
-    return (token_NDO - predicted_NDO) / spread_NDO
-
-
-def discrepancy(residual_NDO: Tensor) -> Tensor:
-    """Root mean square (N, D) of what the student predicted wrongly."""
-    return residual_NDO.square().mean(-1).sqrt()
-
-
-def features(window_NT: Tensor, proto_NT: Tensor) -> Tensor:
-    """Inputs of the student's ridge map, (…, 2T + 1)."""
-    ones_N1 = torch.ones_like(window_NT[..., :1])
-    clipped_NT = window_NT.clamp(-INPUT_CLIP, INPUT_CLIP)
-    return torch.cat([ones_N1, clipped_NT - proto_NT, clipped_NT], -1)
-
-
-def load_teacher(settings: DetectorSettings) -> Teacher | None:
-    """The teacher that settings ask for; None for 'none'.
+def load(spec: TeacherSpec, settings: ComputeSettings) -> Teacher:
+    """The teacher of that name, on the device and in the numbers that settings ask for.
 
     Raises:
-        TeacherError: package or folder missing, or a model without enough blocks.
+        TeacherError: package or folder missing, a model without enough blocks, a device that cannot be used.
     """
-    # Two threads of one process can be many times slower than one where the cores are shared.
-    torch.set_num_threads(settings.threads)
-    if settings.teacher == "none":
-        return None
     from detector.model.teacher_controls import control_of
     from detector.model.teacher_weights import load_adapter, load_blocks, packaged, tiny_random
 
-    deepest = max(settings.teacher_depths)
-    device = _device(settings.teacher_device)
-    control, name = control_of(settings.teacher)
+    deepest = max(spec.depths)
+    device = device_of(settings)
+    control, name = control_of(spec.name)
     if name == "random":
-        model, norm = tiny_random(deepest, settings.teacher_seed)
+        model, norm = tiny_random(deepest, spec.seed)
     elif name == PACKAGED_TEACHER:
         model, norm = load_blocks(str(packaged(settings.state_dir / "teacher", deepest)), deepest)
     else:
         model, norm = load_blocks(name, deepest)
     if control is not None:
-        control(model, settings.teacher_seed)
+        control(model, spec.seed)
     dtype = None if settings.teacher_dtype == "auto" else getattr(torch, settings.teacher_dtype)
-    if settings.teacher == "random" and dtype is None:
+    if spec.name == "random" and dtype is None:
         dtype = torch.float32
-    adapter_PH = load_adapter(name, settings.teacher_patch)
-    seed, depths = settings.teacher_seed, settings.teacher_depths
-    return Teacher(model, norm, depths, settings.teacher_patch, seed, device, dtype, adapter_PH)
+    adapter_PH = load_adapter(name, spec.patch)
+    return Teacher(model, norm, spec.depths, spec.patch, spec.seed, device, dtype, adapter_PH)
 
 
-def _device(name: str) -> torch.device:
+def device_of(settings: ComputeSettings) -> torch.device:
+    """The device to compute on; from now on this process computes with `THREADS` threads. Raises TeacherError."""
+    torch.set_num_threads(THREADS)
+    name = settings.teacher_device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -1,34 +1,40 @@
 """When a stream asks for training: cold, due, drifting, or with fresh normal windows for its prototypes."""
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
-from detector.live.settings import WorkerSettings
+from detector.incidents.record import PendingRequest
 from streamer.contracts import ModelRecord, TrainingReason
 
 # Slots with data from which a student counts as fitted on enough.
 READY_SLOTS = 1024
 # A ring with a few gaps never fills to the last slot.
 FULL_SHARE = 0.95
-# An unanswered request (no trainer, a model that fails the gate) is repeated ever more rarely, up to this.
-MAX_PENDING_S = 3600.0
+# An unanswered request (no trainer, a model that fails the gate) is repeated after a minute, in which a trainer fits some
+# fifty streams, then ever more rarely, up to once an hour.
+PENDING_S, MAX_PENDING_S = 60.0, 3600.0
 
 
-@dataclass(slots=True)
-class PendingRequest:
-    """The newest training request of a stream."""
+class TrainingPace(Protocol):
+    """The settings of the detector worker that decide when to ask."""
 
-    at_ms: int
-    slot: int  # newest slot at that moment
-    reason: TrainingReason
-    job: str
-    announced: str | None  # `announced_at` of the model record then known: a newer one is the answer
-    tries: int = 1
-    full_slot: int = -1  # newest slot at the newest request for a full fit
+    @property
+    def min_history(self) -> int:
+        """Slots with data before the first training."""
+        ...
+
+    @property
+    def refit_slots(self) -> int | None:
+        """New slots between full fits once the history is full; None: half the stream's capacity."""
+        ...
+
+    @property
+    def update_slots(self) -> int:
+        """New slots between prototype updates of a stream that is ready."""
+        ...
 
 
 class Need(NamedTuple):
-    """What to ask for."""
+    """What a stream needs."""
 
     reason: TrainingReason
     job: Literal["full", "prototypes"]
@@ -46,7 +52,7 @@ NO_MODEL = ModelFacts(0, -1, None)
 
 
 def facts_of(record: ModelRecord | None, grid_version: int) -> ModelFacts:
-    """The largest fit among promoted and shadow; a model that failed the gate has been tried, too."""
+    """The largest fit among the promoted and the shadow model: one that failed the gate was fitted, too."""
     if record is None:
         return NO_MODEL
     refs = [ref for ref in (record.promoted, record.shadow) if ref is not None and ref.grid_version == grid_version]
@@ -60,44 +66,48 @@ def stage(points: int) -> Literal["cold", "warming", "ready"]:
     return "cold" if points == 0 else "warming" if points < READY_SLOTS else "ready"
 
 
-def is_pending(pending: PendingRequest | None, facts: ModelFacts, now_ms: int, settings: WorkerSettings) -> bool:
+def is_pending(pending: PendingRequest | None, facts: ModelFacts, now_ms: int) -> bool:
     """A request is out and neither answered nor overdue."""
     if pending is None or pending.announced != facts.announced:
         return False
-    wait_s: float = min(settings.pending_s * 2 ** (pending.tries - 1), max(MAX_PENDING_S, settings.pending_s))
+    wait_s: float = min(PENDING_S * 2 ** (pending.tries - 1), MAX_PENDING_S)
     return now_ms - pending.at_ms < wait_s * 1000
 
 
 def need_of(
-    filled: int, newest: int, capacity: int, facts: ModelFacts, pending: PendingRequest | None, settings: WorkerSettings
+    filled: int, newest: int, capacity: int, facts: ModelFacts, pending: PendingRequest | None, pace: TrainingPace
 ) -> Need | None:
-    """What the stream should ask for now, by the slots with data it has (`filled`) and its newest slot."""
+    """What the stream should ask for now, by the slots with data it has (`filled`) and its newest slot.
+
+    A full fit at `min_history` slots, at every doubling up to a full ring, and then once every `refit_slots`; the
+    cheaper update of its prototypes in between.
+    """
     if facts.points == 0:
-        return Need("cold", "full") if filled >= settings.min_history else None
+        return Need("cold", "full") if filled >= pace.min_history else None
     full_slot = max(facts.last_slot if pending is None else pending.full_slot, -1)
     # 512, 1024, … up to a full ring. A fit that used few of the slots it was given is not repeated at once.
     doubled = filled >= min(2 * facts.points, FULL_SHARE * capacity)
-    fresh = newest - full_slot >= min(facts.points, settings.update_slots)
+    fresh = newest - full_slot >= min(facts.points, pace.update_slots)
     if facts.points < FULL_SHARE * capacity and doubled and fresh:
         return Need("due", "full")
-    if full_slot >= 0 and newest - full_slot >= (settings.refit_slots or capacity // 2):
+    if full_slot >= 0 and newest - full_slot >= (pace.refit_slots or capacity // 2):
         return Need("due", "full")
     learnt = max(facts.last_slot, -1 if pending is None else pending.slot)
-    if facts.points >= READY_SLOTS and newest - learnt >= settings.update_slots:
+    if facts.points >= READY_SLOTS and newest - learnt >= pace.update_slots:
         return Need("due", "prototypes")
     return None
 
 
-def note_of(want: Need, newest: int, facts: ModelFacts, pending: PendingRequest | None, now_ms: int) -> PendingRequest:
-    """The note to keep of a request that is being sent."""
-    again = pending is not None and pending.announced == facts.announced and pending.job == want.job
+def note_of(need: Need, newest: int, facts: ModelFacts, pending: PendingRequest | None, now_ms: int) -> PendingRequest:
+    """What is remembered of a request that is being sent."""
+    again = pending is not None and pending.announced == facts.announced and pending.job == need.job
     before = pending.full_slot if pending is not None else facts.last_slot
     return PendingRequest(
         at_ms=now_ms,
         slot=newest,
-        reason=want.reason,
-        job=want.job,
+        reason=need.reason,
+        job=need.job,
         announced=facts.announced,
         tries=pending.tries + 1 if again and pending is not None else 1,
-        full_slot=newest if want.job == "full" else before,
+        full_slot=newest if need.job == "full" else before,
     )

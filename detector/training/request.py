@@ -1,20 +1,31 @@
-"""Streams ask for training by themselves, in the worker's turn."""
+"""A stream's training request: written when it is due, and after a shift to a new baseline."""
 
 from typing import Protocol
 
 from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
-from detector.live.cache import Entry
-from detector.live.settings import WorkerSettings
-from detector.training.due import Need, facts_of, is_pending, need_of, note_of
+from detector.training.due import Need, TrainingPace, facts_of, is_pending, need_of, note_of
 from streamer.contracts import ModelRecord, TrainingRequest
+from streamer.windows.header import GridState
 
-# A stream is thought about again after so many slots: a request that is late by that much does no harm.
-LOOK_EVERY = 32
+# Slots after which it is considered again what a stream needs: a request that is late by so many does no harm.
+CONSIDER_EVERY = 32
+
+
+class StreamHistory(Protocol):
+    """What must be known of a stream's window (`detector.live.cache.Entry` is one)."""
+
+    stream: str
+    grid_version: int
+    state: GridState  # only streams on a regular grid are trained
+    hi: int  # newest slot
+    filled: int  # slots with data
+    capacity: int  # slots of the ring
+    consider_at: int  # newest slot from which its need is considered again
 
 
 class TrainingOutlet(Protocol):
-    """What is needed of `detector.live.decisions.Turn`."""
+    """Where requests go (`detector.live.decisions.Decisions` is one)."""
 
     @property
     def now_ms(self) -> int:
@@ -22,63 +33,64 @@ class TrainingOutlet(Protocol):
         ...
 
     def now(self) -> str:
-        """The same, RFC 3339."""
+        """The same moment, RFC 3339."""
         ...
 
     def request(self, request: TrainingRequest) -> None:
-        """Ask for training."""
+        """Publish a request."""
         ...
 
 
 def ask_if_due(
     outlet: TrainingOutlet,
-    settings: WorkerSettings,
-    entry: Entry,
+    pace: TrainingPace,
+    history: StreamHistory,
     stream_state: StreamState,
     record: ModelRecord | None,
 ) -> None:
     """Ask for what the stream needs now, if anything and if nothing is pending."""
-    facts = facts_of(record, entry.grid_version)
-    entry.look_at = entry.hi + LOOK_EVERY
-    if entry.state != "grid" or is_pending(stream_state.pending, facts, outlet.now_ms, settings):
+    facts = facts_of(record, history.grid_version)
+    history.consider_at = history.hi + CONSIDER_EVERY
+    if history.state != "grid" or is_pending(stream_state.pending, facts, outlet.now_ms):
         return
-    want = need_of(entry.filled, entry.hi, entry.capacity, facts, stream_state.pending, settings)
-    if want is None:
+    need = need_of(history.filled, history.hi, history.capacity, facts, stream_state.pending, pace)
+    if need is None:
         if facts.points == 0:
-            entry.look_at = entry.hi + min(LOOK_EVERY, max(settings.min_history - entry.filled, 1))
+            history.consider_at = history.hi + min(CONSIDER_EVERY, max(pace.min_history - history.filled, 1))
         return
-    _ask(outlet, entry, stream_state, record, want, None)
+    _ask(outlet, history, stream_state, record, need, None)
 
 
 def ask_after_shift(
-    outlet: TrainingOutlet, entry: Entry, stream_state: StreamState, record: ModelRecord | None, shift: Transition
-) -> None:
-    """A new baseline: learn what the stream has done since the shift."""
-    _ask(outlet, entry, stream_state, record, Need("drift", "full"), (shift.episode.onset, shift.slot))
+    outlet: TrainingOutlet, history: StreamHistory, stream_state: StreamState, record: ModelRecord | None,
+    shift: Transition,
+) -> None:  # fmt: skip
+    """A new baseline: ask for a fit on what the stream has done since the shift."""
+    _ask(outlet, history, stream_state, record, Need("drift", "full"), (shift.episode.onset, shift.slot))
 
 
 def _ask(
     outlet: TrainingOutlet,
-    entry: Entry,
+    history: StreamHistory,
     stream_state: StreamState,
     record: ModelRecord | None,
-    want: Need,
+    need: Need,
     span: tuple[int, int] | None,
 ) -> None:
-    facts = facts_of(record, entry.grid_version)
-    stream_state.pending = note_of(want, entry.hi, facts, stream_state.pending, outlet.now_ms)
-    oldest = entry.hi - entry.capacity
+    facts = facts_of(record, history.grid_version)
+    stream_state.pending = note_of(need, history.hi, facts, stream_state.pending, outlet.now_ms)
+    oldest = history.hi - history.capacity
     exclude = [(first, last) for first, last in stream_state.exclude if last > oldest]
     incident = stream_state.tracker.incident
     if incident is not None:
-        exclude.append((incident.onset, entry.hi))
+        exclude.append((incident.onset, history.hi))
     outlet.request(
         TrainingRequest(
-            stream=entry.stream,
-            reason=want.reason,
-            job=want.job,
+            stream=history.stream,
+            reason=need.reason,
+            job=need.job,
             span=span,
-            grid_version=entry.grid_version,
+            grid_version=history.grid_version,
             exclude=exclude,
             requested_at=outlet.now(),
         )

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("demo")
-    @with_settings(CommonSettings)
+    @with_settings(CommonSettings, connection=("state_dir", "config"))
     def demo(
         settings: CommonSettings,
         headless: Annotated[

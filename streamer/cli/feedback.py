@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from streamer.cli.options import with_settings
 from streamer.cli.running import out, send_one
-from streamer.contracts import Feedback, Judgement
+from streamer.contracts import Feedback, Verdict
 from streamer.errors import ConfigError
 from streamer.settings import CommonSettings
 from streamer.timestamps import format_ns
 
-_EFFECT: dict[Judgement, str] = {
+_EFFECT: dict[Verdict, str] = {
     "true": "its slots are not learnt from",
     "maintenance": "its slots are not learnt from",
     "false_alarm": "it ends, if it still lasts, and its slots are learnt from",
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         settings: CommonSettings,
         stream: Annotated[str, typer.Argument(help="Name of the stream.")],
         incident: Annotated[str, typer.Argument(help="Id of the incident, as in its alerts.")],
-        verdict: Annotated[Judgement, typer.Argument(help="What it was.")],
+        verdict: Annotated[Verdict, typer.Argument(help="What it was.")],
         note: Annotated[str | None, typer.Option(help="Anything else, for people.")] = None,
     ) -> None:
         """Say what an incident was: students learn from it, or do not."""

@@ -1,6 +1,5 @@
 """`anomalyllm publish`: CSV, JSON lines or standard input to the `metrics` topic."""
 
-import asyncio
 import io
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from streamer.cli.options import with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, err, out
+from streamer.cli.running import GIVE_UP_AFTER_S, err, out, run_until_stopped
 from streamer.errors import ConfigError
 from streamer.settings import CommonSettings
 
@@ -43,7 +42,9 @@ def register(app: typer.Typer) -> None:
         ] = "auto",
     ) -> None:
         """Publish metrics from files or standard input, as batches, with progress."""
-        asyncio.run(_publish(settings, files or ["-"], stream, prefix, time_column, form, history))
+        done = run_until_stopped(_publish(settings, files or ["-"], stream, prefix, time_column, form, history))
+        if done is None:
+            raise typer.Exit(130)
 
 
 async def _publish(
@@ -54,12 +55,12 @@ async def _publish(
     time_column: str | None,
     form: Format,
     history: Literal["auto", "yes", "no"],
-) -> None:
+) -> bool:
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-    from streamer.cli.reading import Batch, RowError, batches, read_csv, read_json_lines
+    from streamer.cli.reading import RowError, batches, read_csv, read_json_lines
     from streamer.kafka.client import make_producer
-    from streamer.kafka.publishing import publish
+    from streamer.kafka.publishing import Batch, publish
     from streamer.kafka.topics import provision
 
     for file in files:
@@ -96,6 +97,7 @@ async def _publish(
     finally:
         await producer.stop()
     out.print(f"published {total:,} points of {len(streams):,} streams to {settings.topic('metrics')}")
+    return True
 
 
 @dataclass(frozen=True)

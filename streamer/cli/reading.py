@@ -8,12 +8,13 @@ JSON lines are messages of the `metrics` topic as they are: points or batches.
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any
 
 import orjson
 
 from streamer.errors import ConfigError, ContractError
+from streamer.kafka.publishing import Batch
 from streamer.timestamps import parse_timestamp
 
 TIME_COLUMNS = ("ts", "time", "timestamp", "datetime", "date")
@@ -28,20 +29,6 @@ MISSING = frozenset({"", "nan", "null", "none", "na"})
 
 class RowError(ConfigError):
     """A row that cannot be read; the message names the source and the row number (1 is the first line)."""
-
-
-@dataclass
-class Batch:
-    """Points of one stream and one channel set: `points` are `[ts, number or None, …]` in input order."""
-
-    stream: str
-    channels: tuple[str, ...]
-    points: list[list[Any]] = field(default_factory=list)
-    newest_ns: int = 0
-
-    def message(self) -> bytes:
-        """The value of a `metrics` record."""
-        return orjson.dumps({"stream": self.stream, "channels": self.channels, "points": self.points})
 
 
 @dataclass(frozen=True)

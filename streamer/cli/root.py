@@ -11,18 +11,26 @@ from rich.markup import escape
 from streamer.cli.alerts import register as alerts
 from streamer.cli.demo import register as demo
 from streamer.cli.feedback import register as feedback
+from streamer.cli.options import connection_before
 from streamer.cli.publish import register as publish
+from streamer.cli.sink import register as sink
 from streamer.cli.streams import register as streams
 from streamer.cli.topics import register as topics
 from streamer.cli.up import register as up
 from streamer.cli.worker import register as streamer
 from streamer.errors import AnomalyLLMError
+from streamer.masking import masked
 
 # A room adds its verbs by an entry point of this group: a function `register(app: typer.Typer) -> None`.
 GROUP = "anomalyllm.commands"
 # What a room would have brought, shown with the way to install it when the room cannot be loaded.
 VERBS_OF_ROOM = {"detector": ("detector",), "trainer": ("trainer", "train", "models", "backtest")}
 
+EPILOG = (
+    "Every setting is a flag of its command (--help-all shows all), a variable ANOMALYLLM_NAME, and a key of a TOML "
+    "file (--config FILE, or ANOMALYLLM_CONFIG); the first of these that says something counts. Flags that say where "
+    "the servers are may stand before or after the command."
+)
 _NO_PARSING = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -31,6 +39,7 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name="anomalyllm",
         help="Anomaly detection on Kafka metrics: publish to a topic, subscribe to explained alerts.",
+        epilog=EPILOG,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="rich",
@@ -39,11 +48,16 @@ def build_app() -> typer.Typer:
         # and to a setting one that is of this command only (ANOMALYLLM_DETECTOR_BATCH_MS).
         context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
-    for register in (up, demo, streamer, publish, alerts, feedback, streams, topics):
+    app.callback()(connection_before(_root))
+    for register in (up, demo, streamer, publish, alerts, sink, feedback, streams, topics):
         register(app)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _add_room(app, point)
     return app
+
+
+def _root(given: None) -> None:
+    """Options before the verb are kept for it."""
 
 
 def _add_room(app: typer.Typer, point: EntryPoint) -> None:
@@ -78,7 +92,7 @@ def main() -> None:
     try:
         build_app()()
     except AnomalyLLMError as error:
-        _fail(str(error))
+        _fail(masked(error))
         sys.exit(1)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("streamer", "detector", "trainer"):

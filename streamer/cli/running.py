@@ -1,7 +1,5 @@
 """Running a command's coroutine until it ends or somebody stops it, and plain output helpers."""
 
-import asyncio
-import signal
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -23,31 +21,10 @@ err = Console(stderr=True, soft_wrap=True)
 
 
 def run_until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
-    """Run to the end, or cancel it in order on SIGINT and SIGTERM (then None)."""
+    """Run to the end, or cancel it in order on SIGINT and SIGTERM (then None); see streamer/host/signals.py."""
+    from streamer.host.signals import run_until_signalled
 
-    async def guarded() -> T | None:
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        stopped = False
-
-        def stop() -> None:
-            nonlocal stopped
-            stopped = True
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if not stopped:
-                raise
-            return None
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-    return asyncio.run(guarded())
+    return run_until_signalled(work)
 
 
 async def send_one(settings: CommonSettings, topic: str, key: str, value: bytes | None) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from streamer.cli.options import with_fields, with_settings
 from streamer.cli.running import GIVE_UP_AFTER_S, out, send_one
 from streamer.contracts import StreamSettings
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, ContractError
 from streamer.settings import CommonSettings
 
 _PANEL = "What to set (what is not given keeps its value)"
@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
 async def _present(settings: CommonSettings) -> dict[str, StreamSettings]:
     from streamer.kafka.tables import TableReader
     from streamer.kafka.topics import provision
+    from streamer.parsing import parse
 
     await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
     reader = TableReader(settings, "streams")
@@ -65,8 +66,8 @@ async def _present(settings: CommonSettings) -> dict[str, StreamSettings]:
         for record in await reader.catch_up():
             name = (record.key or b"").decode(errors="replace")
             try:
-                present[name] = StreamSettings.model_validate_json(record.value or b"{}")
-            except ValidationError:
+                present[name] = parse(StreamSettings, record.value or b"{}", "stream settings")
+            except ContractError:
                 continue  # a worker dead-letters it; here the settings before it stay
             if record.value is None:
                 del present[name]
@@ -95,17 +96,20 @@ async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
     import redis.asyncio
 
     from streamer.errors import UnavailableError
+    from streamer.redis_client import make_redis, redis_name
+    from streamer.refusals import raise_if_refused
     from streamer.windows.keys import Keys
     from streamer.windows.ring import all_streams, read_headers
 
     known = await _present(settings)
-    client = redis.asyncio.Redis.from_url(settings.redis_url)
+    client = make_redis(settings)
     keys = Keys(settings.namespace)
     try:
         seen = await all_streams(client, keys)
         headers = await read_headers(client, keys, seen, settings.partitioner)
     except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {settings.redis_url} does not answer: {error}. Is it running?") from error
+        raise_if_refused(redis_name(settings), error)
+        raise UnavailableError(f"{redis_name(settings)} does not answer: {error}. Is it running?") from error
     finally:
         await client.aclose()
     rows = []

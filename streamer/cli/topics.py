@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(topics, name="topics")
 
     @topics.command("provision")
-    @with_settings(CommonSettings)
+    @with_settings(CommonSettings, shown=("partitions", "replication"))
     def provision(settings: CommonSettings) -> None:
         """Create the topics that are missing; those that exist are left as they are."""
         from streamer.kafka.topics import provision

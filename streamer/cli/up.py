@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("up")
-    @with_settings(CommonSettings)
+    @with_settings(CommonSettings, connection=("topic_prefix", "partitions", "state_dir", "store", "config"))
     def up(
         settings: CommonSettings,
         workers: Annotated[bool, typer.Option(help="Run the streamer, detector and trainer as well.")] = True,

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-import redis.asyncio
-
 from streamer.contracts import Incident
 from streamer.demo.burn import Burn
 from streamer.demo.control_streams import INJECTED, UNTOUCHED
@@ -22,6 +20,7 @@ from streamer.host.embedded import EmbeddedStack
 from streamer.host.fleet import WORKERS, Fleet, worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
+from streamer.redis_client import make_redis
 from streamer.settings import CommonSettings
 
 STUDENTS_WANTED = 8
@@ -152,7 +151,7 @@ class Demo:
             self._workers = Fleet(worker_env(settings) | chosen, self._folder)
             leave.push_async_callback(self._workers.stop)
             self._workers.start()
-            client = redis.asyncio.Redis.from_url(settings.redis_url)
+            client = make_redis(settings)
             leave.push_async_callback(client.aclose)
             self._watch = Watch(settings, client)
             leave.push_async_callback(self._watch.stop)

@@ -1,4 +1,4 @@
-"""structlog: JSON lines in production, pretty in a terminal; a noisy library is heard once, then counted."""
+"""structlog: JSON lines in production, pretty in a terminal; what a library repeats is logged once, then counted."""
 
 import logging
 import sys
@@ -6,6 +6,8 @@ import time
 from typing import Literal
 
 import structlog
+
+from streamer.masking import masked
 
 # aiokafka repeats a lost broker about 40 times a second; once in 30 s tells a person as much.
 REPEAT_S = 30.0
@@ -51,7 +53,7 @@ def configure_logs(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _mask],
         )
     )
     handler.addFilter(_foreign_only(RateLimit()))
@@ -67,6 +69,11 @@ def configure_logs(
     )
     if worker:
         structlog.contextvars.bind_contextvars(worker=worker)
+
+
+def _mask(logger: object, name: str, line: object) -> str:
+    """The last step of every line, whoever wrote it: no library and no traceback shows a password."""
+    return masked(line)
 
 
 def _foreign_only(limit: RateLimit) -> logging.Filter:

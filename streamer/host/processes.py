@@ -12,8 +12,8 @@ from streamer.errors import AnomalyLLMError
 from streamer.host import tether
 
 POLL_S = 0.01
-# A worker that drains its batch needs a moment; past this it is not draining but stuck.
-STOP_TIMEOUT_S = 8.0
+# A worker ends within 4.6 s (host/signals.py), whatever is away; past this it is stuck.
+STOP_TIMEOUT_S = 4.9
 LOG_TAIL_CHARS = 2000
 
 

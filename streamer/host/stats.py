@@ -1,4 +1,4 @@
-"""What a worker says of itself once a second, for the demo's screen, `up` and operators."""
+"""What a worker reports of itself once a second, for the demo's screen, `up` and operators."""
 
 import time
 from collections import defaultdict
@@ -6,10 +6,13 @@ from typing import Literal
 
 import orjson
 import redis.asyncio
+import structlog
 
+from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.windows.keys import Keys
 
-Room = Literal["streamer", "detector", "trainer"]
+Room = Literal["streamer", "detector", "trainer", "sink"]
+log = structlog.get_logger(__name__)
 PERIOD_S = 1.0
 EXPIRE_S = 10  # a worker that is gone is gone from the picture, too
 
@@ -24,17 +27,29 @@ class Stats:
         self._head = {"room": room, "worker": worker}
         self._next = 0.0
 
+    @property
+    def due(self) -> bool:
+        """Whether `publish` would write now."""
+        return time.monotonic() >= self._next
+
     async def publish(self) -> None:
-        """Write, at most once in `PERIOD_S`; cheap to call from a loop."""
-        now = time.monotonic()
-        if now < self._next:
+        """Write, at most once in `PERIOD_S`; cheap to call from a loop. While Redis is away nothing is written.
+
+        Raises RefusedError when Redis does not let us write.
+        """
+        if not self.due:
             return
-        self._next = now + PERIOD_S
-        await self._client.set(self._key, orjson.dumps({**self._head, "at": time.time(), **self.counts}), ex=EXPIRE_S)
+        self._next = time.monotonic() + PERIOD_S
+        body = orjson.dumps({**self._head, "at": time.time(), **self.counts})
+        try:
+            await self._client.set(self._key, body, ex=EXPIRE_S)
+        except REDIS_ERRORS as error:
+            raise_if_refused("Redis", error)
+            log.debug("stats not written", error=str(error))
 
 
 async def read_stats(client: redis.asyncio.Redis, keys: Keys) -> list[dict[str, float | str]]:
-    """The newest word of every living worker."""
+    """The newest report of every living worker."""
     names = [key async for key in client.scan_iter(match=keys.stats_pattern(), count=1000)]
     rows = await client.mget(names) if names else []
     return [orjson.loads(row) for row in rows if row is not None]

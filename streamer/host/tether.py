@@ -19,7 +19,7 @@ def main() -> None:
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        # The parent may have died before the request was made; then nobody would ever be told.
+        # The parent may have died before the request was made; then nobody would ever send the signal.
         if os.getppid() != parent:
             sys.exit(1)
     os.execv(command[0], command)

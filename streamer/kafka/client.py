@@ -1,27 +1,19 @@
 """Kafka clients as this project uses them: patient at the start, explicit about topics, partitions and offsets."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Set
+from typing import Any
 
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_delay,
-    stop_never,
-    wait_exponential,
-)
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
+from streamer.contracts import header_text
 from streamer.errors import UnavailableError
+from streamer.patience import patiently
+from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
-
-log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 # A windows message or an artefact announcement stays far below; users' batches of points may be large.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -32,52 +24,87 @@ SESSION_TIMEOUT_MS = 6_000
 # again, and again.
 MAX_IDLE_MS = 24 * 3_600_000
 FETCH_MAX_WAIT_MS = 25  # 5 ms from produce to consume; the default 500 gives 127 ms
-RETRIABLE = (KafkaError, OSError, asyncio.TimeoutError)
+# What flushing and leaving a group may take at the end: milliseconds with a broker, for ever without one. What is not
+# flushed by then was never acknowledged, and whoever sent it knows.
+CLOSE_S = 1.0
 
 
-async def patiently(
-    what: str,
-    call: Callable[[], Awaitable[T]],
-    errors: tuple[type[BaseException], ...] = RETRIABLE,
-    give_up_after_s: float | None = None,
-) -> T:
-    """Repeat `call` until it works, saying once that `what` is away and once that it is back.
+def kafka_name(settings: CommonSettings) -> str:
+    """The cluster as logs and errors name it."""
+    return f"Kafka at {settings.bootstrap}"
 
-    Raises:
-        UnavailableError: after `give_up_after_s` seconds; without it the wait has no end.
-    """
-    said = False
 
-    def say_once(state: RetryCallState) -> None:
-        nonlocal said
-        error = state.outcome.exception() if state.outcome else None
-        if not said:
-            log.warning("waiting", on=what, error=f"{type(error).__name__}: {error}")
-        said = True
+def connection(settings: CommonSettings) -> dict[str, Any]:
+    """What every client needs to connect; the one place for a listener's security."""
+    return {"bootstrap_servers": settings.bootstrap}
 
+
+async def _stopped(stop: Callable[[], Awaitable[None]], disconnect: Callable[[], Awaitable[None]]) -> None:
+    """A client's own orderly end within `CLOSE_S`; after it, or when cancelled, its connections are dropped."""
+    ending = asyncio.ensure_future(stop())
     try:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(errors),
-            wait=wait_exponential(0.1, max=2.0),
-            before_sleep=say_once,
-            reraise=True,
-            stop=stop_never if give_up_after_s is None else stop_after_delay(give_up_after_s),
-        ):
-            with attempt:
-                result = await call()
-    except errors as error:
-        raise UnavailableError(f"{what} does not answer: {type(error).__name__}: {error}. Is it running?") from error
-    if said:
-        log.info("back", what=what)
-    return result
+        await asyncio.wait({ending}, timeout=CLOSE_S)
+    finally:
+        if not ending.done():
+            ending.cancel()
+            await asyncio.wait({ending}, timeout=CLOSE_S)
+            await disconnect()
+    if not ending.cancelled() and ending.done():
+        ending.result()
+
+
+class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
+    """aiokafka's producer, whose end does not wait for a broker that is away."""
+
+    async def stop(self) -> None:
+        """Flush and disconnect, within `CLOSE_S`."""
+        await _stopped(super().stop, self.client.close)
+
+
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
+    """aiokafka's consumer, whose end does not wait for a broker that is away."""
+
+    async def stop(self) -> None:
+        """Leave the group and disconnect, within `CLOSE_S`."""
+        await _stopped(super().stop, self._client.close)
+
+
+async def _raise_why(settings: CommonSettings) -> None:
+    """aiokafka says only that it could not connect, whatever the reason: ask the bootstrap servers once ourselves.
+
+    Raises RefusedError when one of them refuses the login.
+    """
+    given = connection(settings)
+    hosts = collect_hosts(given.pop("bootstrap_servers"))
+    for host, port, _ in hosts:
+        try:
+            conn = await create_conn(host, port, request_timeout_ms=5_000, **given)
+        except KAFKA_ERRORS as error:
+            raise_if_refused(kafka_name(settings), error)
+        else:
+            conn.close()
+
+
+async def started(settings: CommonSettings, client: Any) -> None:
+    """Start a producer, consumer or admin client; one that does not start is closed. Raises KafkaError, RefusedError."""
+    try:
+        await client.start()
+    except BaseException as error:
+        await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+        if isinstance(error, KafkaConnectionError):
+            await _raise_why(settings)
+        raise
 
 
 async def make_producer(settings: CommonSettings, give_up_after_s: float | None = None) -> AIOKafkaProducer:
-    """A started producer: acknowledged by all replicas, short linger, lz4."""
+    """A started producer: acknowledged by all replicas, short linger, lz4.
+
+    Raises RefusedError, and UnavailableError after `give_up_after_s` seconds.
+    """
 
     async def start() -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap,
+        producer = Producer(
+            **connection(settings),
             acks="all",
             linger_ms=2,
             compression_type="lz4",
@@ -85,14 +112,10 @@ async def make_producer(settings: CommonSettings, give_up_after_s: float | None 
             max_request_size=MAX_MESSAGE_BYTES,
             request_timeout_ms=20_000,
         )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
+        await started(settings, producer)
         return producer
 
-    return await patiently(f"Kafka at {settings.bootstrap}", start, give_up_after_s=give_up_after_s)
+    return await patiently(kafka_name(settings), start, give_up_after_s=give_up_after_s)
 
 
 async def make_consumer(
@@ -100,13 +123,14 @@ async def make_consumer(
 ) -> AIOKafkaConsumer:
     """A started consumer that commits by hand and begins at the earliest record.
 
-    Without `topics` the caller assigns partitions itself.
+    Without `topics` the caller assigns partitions itself. Raises RefusedError, and UnavailableError after
+    `give_up_after_s` seconds.
     """
 
     async def start() -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
+        consumer = Consumer(
             *topics,
-            bootstrap_servers=settings.bootstrap,
+            **connection(settings),
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -117,30 +141,50 @@ async def make_consumer(
             max_poll_interval_ms=MAX_IDLE_MS,
             metadata_max_age_ms=30_000,
         )
-        try:
-            await consumer.start()
-        except BaseException:
-            await consumer.stop()
-            raise
+        await started(settings, consumer)
         return consumer
 
-    return await patiently(f"Kafka at {settings.bootstrap}", start, give_up_after_s=give_up_after_s)
+    return await patiently(kafka_name(settings), start, give_up_after_s=give_up_after_s)
 
 
-async def cluster_id(settings: CommonSettings) -> str:
-    """Identity of the cluster behind the bootstrap address; an embedded broker gets a new one at each start."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, request_timeout_ms=5_000)
+async def make_admin(settings: CommonSettings, request_timeout_ms: int) -> AIOKafkaAdminClient:
+    """A started admin client, to be closed by the caller. One try: raises KafkaError, RefusedError."""
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=request_timeout_ms)
+    await started(settings, admin)
+    return admin
+
+
+async def fetch(
+    settings: CommonSettings, consumer: AIOKafkaConsumer, timeout_ms: int = 0, max_records: int | None = None
+) -> dict[TopicPartition, list[ConsumerRecord]]:
+    """New records by partition, none when there are none within the time or the broker is away.
+
+    Raises:
+        RefusedError: reading a topic is not allowed.
+        UnavailableError: any other error that aiokafka does not mend by itself.
+    """
     try:
-        await admin.start()
-        return str((await admin.describe_cluster())["cluster_id"])
-    finally:
-        await admin.close()
+        batches: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
+            timeout_ms=timeout_ms, max_records=max_records
+        )
+    except KafkaError as error:
+        raise_if_refused(kafka_name(settings), error)
+        raise UnavailableError(f"{kafka_name(settings)}: reading failed: {type(error).__name__}: {error}") from error
+    if not batches:
+        raise_if_hidden(settings, consumer, {partition.topic for partition in consumer.assignment()})
+    return {partition: records for partition, records in batches.items() if records}
+
+
+def raise_if_hidden(settings: CommonSettings, consumer: AIOKafkaConsumer, topics: Set[str]) -> None:
+    """Raises RefusedError when the broker does not even describe one of these topics to us.
+
+    aiokafka logs it, and waits for the topic for ever.
+    """
+    hidden = consumer._client.cluster.unauthorized_topics & topics
+    if hidden:
+        raise_if_refused(kafka_name(settings), TopicAuthorizationFailedError(hidden))
 
 
 def header(record: ConsumerRecord, name: str) -> str | None:
     """Text of a record header, None when absent."""
-    headers: Sequence[tuple[str, bytes]] = record.headers
-    for key, value in headers:
-        if key == name:
-            return value.decode(errors="replace")
-    return None
+    return header_text(record.headers, name)

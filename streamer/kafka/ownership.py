@@ -1,27 +1,25 @@
 """Owning partitions: assignment, epochs, where to resume, and a broker that came back as another one."""
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 import redis.asyncio
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from streamer.kafka.client import RETRIABLE, cluster_id, make_consumer, patiently
-from streamer.kafka.topics import provision
+from streamer.errors import AnomalyLLMError
+from streamer.kafka.client import fetch, kafka_name, make_consumer
+from streamer.kafka.cluster import ClusterCheck
+from streamer.patience import patiently
+from streamer.redis_client import redis_name
+from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ledger
 
 log = structlog.get_logger(__name__)
-
-# A restarted embedded broker starts with an empty log: an idle consumer would wait at its old position for ever.
-CLUSTER_CHECK_S = 2.0
 
 
 class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -45,42 +43,50 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         self.group = settings.topic_prefix + group
         self.lock = asyncio.Lock()
         self.owned: set[int] = set()
+        self.cluster = ClusterCheck(settings)
         self.ledger: Ledger
-        self.consumer: AIOKafkaConsumer
         self._name = settings.topic(topic)
         self._client = client
         self._keys = keys
         self._on_gain = on_gain
         self._on_loss = on_loss
-        self._next_check = 0.0
+        self._consumer: AIOKafkaConsumer | None = None
+        self._failed: AnomalyLLMError | None = None
 
-    async def __aenter__(self) -> Self:
-        await self._new_ledger()
-        await provision(self.settings)
-        self.consumer = await make_consumer(self.settings, self.group)
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        """The consumer; there is one from `start` on."""
+        assert self._consumer is not None, "Ownership.start comes first"
+        return self._consumer
+
+    async def start(self) -> None:
+        """Connect and join the group, or take the fixed partitions. Waits for servers; raises RefusedError."""
+        cluster = await self.cluster.learn()
+        self.ledger = Ledger(self._client, self._keys, self._name, cluster, self.settings.partitions)
+        self._consumer = await make_consumer(self.settings, self.group)
         fixed = self.settings.fixed_partitions()
         if fixed is None:
             self.consumer.subscribe([self._name], listener=self)
         else:
             self.consumer.assign([TopicPartition(self._name, p) for p in fixed])
-            await self.on_partitions_assigned(self.consumer.assignment())
-        return self
+            await self._gain(self.consumer.assignment())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.consumer.stop()
-
-    async def _new_ledger(self) -> None:
-        cluster = await patiently(f"Kafka at {self.settings.bootstrap}", lambda: cluster_id(self.settings))
-        self.ledger = Ledger(self._client, self._keys, self._name, cluster, self.settings.partitions)
+    async def stop(self) -> None:
+        """Leave the group and disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Claim each partition and stand where both Kafka and Redis have seen everything before."""
+        try:
+            await self._gain(assigned)
+        except AnomalyLLMError as error:  # aiokafka would log it and go on; `fetch` raises it in the worker's own task
+            self._failed = error
+
+    async def _gain(self, assigned: set[TopicPartition]) -> None:
         async with self.lock:
             for tp in sorted(assigned):
-                claim = partial(self.ledger.claim, tp.partition)
-                await patiently("Redis", claim, (redis.RedisError, OSError))
+                await self._ask_redis(partial(self.ledger.claim, tp.partition))
                 await self._seek(tp)
                 self.owned.add(tp.partition)
                 if self._on_gain:
@@ -88,7 +94,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
             log.info("partitions assigned", topic=self._name, partitions=sorted(self.owned))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Let the batch in hand finish, then let go."""
+        """Let the present batch finish, then let go."""
         async with self.lock:
             for tp in revoked:
                 self.owned.discard(tp.partition)
@@ -97,36 +103,36 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
                     self._on_loss(tp.partition)
 
     async def _seek(self, tp: TopicPartition) -> None:
-        committed = await patiently("committed offsets", lambda: self.consumer.committed(tp))
+        committed = await patiently(kafka_name(self.settings), lambda: self.consumer.committed(tp))
         # Notified (committed) and applied (Redis) may differ after a crash either way: the smaller misses nothing.
         self.consumer.seek(tp, min(committed or 0, self.ledger.resume_at(tp.partition)))
 
-    async def fetch(self, max_records: int, timeout_ms: int) -> dict[int, list[ConsumerRecord]]:
-        """Records of owned partitions, at most `max_records` in all; watches for a replaced broker while idle."""
-        batches = await self.consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
-        if not batches and time.monotonic() >= self._next_check:
-            self._next_check = time.monotonic() + CLUSTER_CHECK_S
-            await self._check_cluster()
-        return {tp.partition: records for tp, records in batches.items() if records}
+    async def _ask_redis(self, call: Callable[[], Awaitable[object]]) -> None:
+        await patiently(redis_name(self.settings), call, REDIS_ERRORS)
 
-    async def _check_cluster(self) -> None:
-        try:
-            now = await cluster_id(self.settings)
-        except RETRIABLE:
-            return  # away: the consumer reconnects by itself, and we look again
-        if now == self.ledger.cluster:
-            return
-        log.warning("the broker is a new one: starting at its beginning", topic=self._name, cluster=now)
+    async def fetch(self, max_records: int, timeout_ms: int) -> dict[int, list[ConsumerRecord]]:
+        """Records of owned partitions, at most `max_records` in all; watches for a replaced broker while idle.
+
+        Raises RefusedError, UnavailableError.
+        """
+        if self._failed is not None:
+            raise self._failed
+        batches = await fetch(self.settings, self.consumer, timeout_ms, max_records)
+        if not batches and await self.cluster.replaced():
+            await self._begin_again()
+        return {tp.partition: records for tp, records in batches.items()}
+
+    async def _begin_again(self) -> None:
+        """Another cluster, with an empty log: stored offsets of the old one count for nothing."""
         async with self.lock:
-            await provision(self.settings)
-            self.ledger.cluster = now
+            self.ledger.cluster = self.cluster.known
             for partition in sorted(self.owned):
-                await self.ledger.claim(partition)
+                await self._ask_redis(partial(self.ledger.claim, partition))
                 self.consumer.seek(TopicPartition(self._name, partition), self.ledger.resume_at(partition))
 
     async def recover(self, partition: int) -> None:
         """After a failed batch: read the stored offsets again and go back to where nothing is missed."""
-        await patiently("Redis", lambda: self.ledger.load(partition), (redis.RedisError, OSError))
+        await self._ask_redis(lambda: self.ledger.load(partition))
         await self._seek(TopicPartition(self._name, partition))
 
     def lose(self, partition: int) -> None:
@@ -135,10 +141,19 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         self.consumer.pause(TopicPartition(self._name, partition))
 
     async def commit(self, offsets: dict[int, int]) -> None:
-        """Commit next offsets to read, by partition. A group in rebalance refuses: the next owner reads again."""
-        try:
-            await self.consumer.commit({TopicPartition(self._name, p): offset for p, offset in offsets.items()})
-        except (CommitFailedError, IllegalStateError) as error:
-            log.info("commit refused, records will be read again", error=str(error))
-        except KafkaError as error:
-            log.warning("commit failed, records will be read again after a restart", error=str(error))
+        """Commit next offsets to read, by partition. A group in rebalance refuses: the next owner reads again.
+
+        Raises RefusedError when the group does not let us commit at all.
+        """
+        await commit(self.settings, self.consumer, {TopicPartition(self._name, p): at for p, at in offsets.items()})
+
+
+async def commit(settings: CommonSettings, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+    """Commit next offsets to read. What cannot be committed now is read again, and logged. Raises RefusedError."""
+    try:
+        await consumer.commit(offsets)
+    except (CommitFailedError, IllegalStateError) as error:
+        log.info("commit refused, records will be read again", error=str(error))
+    except KafkaError as error:
+        raise_if_refused(kafka_name(settings), error)
+        log.warning("commit failed, records will be read again after a restart", error=str(error))

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streamer.cli.reading import Batch
 from streamer.contracts import HEADER_MODE
 from streamer.errors import UnavailableError
 from streamer.placement import home_partition
@@ -21,6 +22,20 @@ HISTORY_HEADERS = [(HEADER_MODE, b"history")]
 HISTORY_AGE_S = 3600.0
 # Acknowledgements waited for together; bounds what is in flight when the broker is slow.
 IN_FLIGHT = 500
+
+
+@dataclass
+class Batch:
+    """Points of one stream and one channel set: `points` are `[ts, number or None, …]` in input order."""
+
+    stream: str
+    channels: tuple[str, ...]
+    points: list[list[Any]] = field(default_factory=list)
+    newest_ns: int = 0
+
+    def message(self) -> bytes:
+        """The value of a `metrics` record."""
+        return orjson.dumps({"stream": self.stream, "channels": self.channels, "points": self.points})
 
 
 async def publish(

@@ -2,32 +2,16 @@
 
 from collections.abc import Callable
 
-import orjson
 import structlog
 from aiokafka import ConsumerRecord
-from pydantic import ValidationError
 
 from streamer.contracts import StreamSettings
 from streamer.errors import ContractError
 from streamer.kafka.tables import TableReader
+from streamer.parsing import parse
 from streamer.settings import CommonSettings
 
 log = structlog.get_logger(__name__)
-
-
-def parse_settings(raw: bytes) -> StreamSettings:
-    """A `streams` value → settings.
-
-    Raises:
-        ContractError: reason `contract`, naming each field that is wrong.
-    """
-    try:
-        return StreamSettings.model_validate(orjson.loads(raw))
-    except orjson.JSONDecodeError as error:
-        raise ContractError("json", f"stream settings are not JSON: {error}") from None
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
-        raise ContractError("contract", f"stream settings: {wrong}") from None
 
 
 class StreamSettingsTable:
@@ -48,14 +32,14 @@ class StreamSettingsTable:
         """Read the topic up to its end. Deletions that lie in the past are done with."""
         await self._table.start()
         for record in await self._table.catch_up():
-            self._take(record, replay=True)
+            self._apply(record, replay=True)
 
     async def poll(self) -> None:
-        """Take in what is new; does not wait."""
+        """Apply what is new; does not wait."""
         for record in await self._table.poll():
-            self._take(record, replay=False)
+            self._apply(record, replay=False)
 
-    def _take(self, record: ConsumerRecord, replay: bool) -> None:
+    def _apply(self, record: ConsumerRecord, replay: bool) -> None:
         if not record.key:
             self._bad(record, ContractError("contract", "a `streams` record needs the stream's name as key"))
             return
@@ -66,7 +50,7 @@ class StreamSettingsTable:
                 self._on_delete(stream)
             return
         try:
-            self.of[stream] = parse_settings(record.value)
+            self.of[stream] = parse(StreamSettings, record.value, "stream settings")
         except ContractError as error:
             self._bad(record, error)
 

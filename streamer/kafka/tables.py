@@ -3,8 +3,10 @@
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from streamer.errors import UnavailableError
-from streamer.kafka.client import RETRIABLE, make_consumer, patiently
+from streamer.kafka.client import fetch, make_consumer, raise_if_hidden
 from streamer.kafka.topics import at_end
+from streamer.patience import patiently
+from streamer.refusals import KAFKA_ERRORS
 from streamer.settings import CommonSettings
 
 
@@ -18,22 +20,23 @@ class TableReader:
         self._partitions: list[TopicPartition] = []
 
     async def start(self) -> None:
-        """Connect and stand at the beginning."""
-        consumer = await make_consumer(self.settings, None)
+        """Connect and stand at the beginning; waits for the topic. Raises RefusedError."""
+        # Known to `stop` before the first wait, so that a worker that ends while it waits closes it.
+        consumer = self._consumer = await make_consumer(self.settings, None)
 
         async def find() -> set[int]:
             await consumer._client.force_metadata_update()
             found = consumer.partitions_for_topic(self.topic)
             if not found:
+                raise_if_hidden(self.settings, consumer, {self.topic})
                 raise UnavailableError(f"topic {self.topic} does not exist: run `anomalyllm topics provision`")
             return set(found)
 
         consumer._client.add_topic(self.topic)
-        partitions = await patiently(f"topic {self.topic}", find, (*RETRIABLE, UnavailableError))
+        partitions = await patiently(f"topic {self.topic}", find, (*KAFKA_ERRORS, UnavailableError))
         self._partitions = [TopicPartition(self.topic, p) for p in sorted(partitions)]
         consumer.assign(self._partitions)
         await consumer.seek_to_beginning(*self._partitions)
-        self._consumer = consumer
 
     async def catch_up(self) -> list[ConsumerRecord]:
         """Everything up to the present end. The end is what fetches report (tansu's end_offsets are wrong)."""
@@ -47,9 +50,12 @@ class TableReader:
         return records
 
     async def poll(self, timeout_ms: int = 0) -> list[ConsumerRecord]:
-        """New records, in order of each partition; an empty list when there are none within the time."""
+        """New records, in order of each partition; an empty list when there are none within the time.
+
+        Raises RefusedError, UnavailableError.
+        """
         assert self._consumer is not None
-        batches = await self._consumer.getmany(timeout_ms=timeout_ms)
+        batches = await fetch(self.settings, self._consumer, timeout_ms)
         return [record for records in batches.values() for record in records]
 
     async def rewind(self) -> None:

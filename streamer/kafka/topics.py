@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.admin import NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from streamer.contracts import COMPACTED, PARTITIONED, TOPICS
 from streamer.errors import UnavailableError
-from streamer.kafka.client import MAX_MESSAGE_BYTES, patiently
+from streamer.kafka.client import MAX_MESSAGE_BYTES, kafka_name, make_admin
+from streamer.patience import patiently
+from streamer.refusals import raise_if_refused
 from streamer.settings import CommonSettings
 
 
@@ -23,13 +25,13 @@ def topic_config(topic: str) -> dict[str, str]:
 async def provision(settings: CommonSettings, give_up_after_s: float | None = None) -> list[str]:
     """Create the topics that are missing; returns their full names.
 
-    metrics, windows, anomalies and training get `settings.partitions` partitions, all others one.
+    metrics, windows, anomalies and training get `settings.partitions` partitions, all others one. Raises
+    RefusedError, and UnavailableError after `give_up_after_s` seconds.
     """
 
     async def create() -> list[str]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, request_timeout_ms=10_000)
+        admin = await make_admin(settings, 10_000)
         try:
-            await admin.start()
             existing = set(await admin.list_topics())
             created = []
             for topic in TOPICS:
@@ -39,15 +41,17 @@ async def provision(settings: CommonSettings, give_up_after_s: float | None = No
                 count = settings.partitions if topic in PARTITIONED else 1
                 new = NewTopic(name, count, settings.replication, topic_configs=topic_config(topic))
                 try:
-                    await admin.create_topics([new])
+                    reply = await admin.create_topics([new])
                 except TopicAlreadyExistsError:  # another worker was faster
                     continue
+                for _, code, *text in reply.topic_errors:
+                    raise_if_refused(kafka_name(settings), for_code(code)(name, *text))
                 created.append(name)
             return created
         finally:
             await admin.close()
 
-    return await patiently(f"Kafka at {settings.bootstrap}", create, give_up_after_s=give_up_after_s)
+    return await patiently(kafka_name(settings), create, give_up_after_s=give_up_after_s)
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, *names: str) -> list[TopicPartition]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from streamer.windows.grid import DIFFERENCES
-from streamer.windows.live import Waiting
+from streamer.windows.open_window import Waiting
 
 # A counter shows itself while its stream waits for a grid: whole numbers that never fall, rise in at least half of
 # the steps and have passed 1000, by steps that vary (equal steps are more likely a gauge that ramps up).

@@ -1,4 +1,4 @@
-"""Records of `metrics` → columns. What breaks a rule is set aside with its reason, the rest goes on.
+"""Records of `metrics` → columns. What breaks a rule is set aside with its reason, the rest is decoded.
 
 A *cell* is one number of one channel of one stream at one instant; M cells of a batch are flat arrays.
 The rules are those of `contracts.MetricPoint` and `contracts.MetricBatch`, applied to whole columns.
@@ -12,9 +12,8 @@ import numpy as np
 import orjson
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import HEADER_MODE, HEADER_REHOMED, MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings
+from streamer.contracts import HEADER_MODE, HEADER_REHOMED, MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings, header_text
 from streamer.errors import ContractError
-from streamer.kafka.client import header
 from streamer.placement import Partitioner, home_partition
 from streamer.timestamps import format_ns, numeric_timestamps, parse_timestamp
 
@@ -65,7 +64,7 @@ class Decoder:
         stream = _stream(body)
         home = home_partition(stream, self._partitions, self._partitioner)
         if home != record.partition:
-            came = header(record, HEADER_REHOMED)
+            came = header_text(record.headers, HEADER_REHOMED)
             if came is not None:
                 raise ContractError(
                     "misplaced",
@@ -74,7 +73,7 @@ class Decoder:
                 )
             batch.out.rehome.append((record, stream))
             return
-        mode = header(record, HEADER_MODE)
+        mode = header_text(record.headers, HEADER_MODE)
         if mode not in (None, "history", "live"):
             raise ContractError("contract", f"header mode={mode[:40]!r} is neither history nor live")
         batch.out.history_R[index] = mode == "history"
@@ -232,7 +231,7 @@ def _future(ts: int, record: ConsumerRecord) -> str:
 def _columns(
     points: list[Any], channels: int, unit: str | None, record_ns: int
 ) -> tuple[np.ndarray, list[np.ndarray], dict[int, tuple[str, str]]]:
-    """Rows → time stamps (N,) ns, one float64 (N,) a channel, and the rows refused with reason and message."""
+    """Rows → time stamps (N,) ns, one float64 (N,) per channel, and the rows refused with reason and message."""
     if all(type(row) is list and len(row) == channels + 1 for row in points):
         transposed = list(zip(*points, strict=True))
         kinds = [set(map(type, column)) for column in transposed]

@@ -7,7 +7,7 @@ import orjson
 
 from streamer.windows.coarse import CoarseHead
 
-StreamState = Literal["waiting", "grid", "irregular"]
+GridState = Literal["waiting", "grid", "irregular"]
 
 
 @dataclass(slots=True)
@@ -15,17 +15,17 @@ class StreamHeader:
     """State of one stream's window.
 
     Valid slots are `lo..hi` inclusive (`hi < 0`: nothing on the grid yet); slot s stands at row s mod capacity of
-    the ring; row = one float32 a channel, NaN where nothing arrived. Bytes outside lo..hi mean nothing.
+    the ring; row = one float32 per channel, NaN where nothing arrived. Bytes outside lo..hi mean nothing.
     Slot s is centred on the instant s * interval_ns + phase_ns (ns since 1970).
     """
 
-    state: StreamState = "waiting"
+    state: GridState = "waiting"
     grid_version: int = 0
     interval_ns: int = 0
     phase_ns: int = 0
     capacity: int = 0
     channels: list[str] = field(default_factory=list)
-    counters: list[bool] = field(default_factory=list)  # channels stored as increase an interval
+    counters: list[bool] = field(default_factory=list)  # channels stored as increase per interval
     lo: int = 0
     hi: int = -1
     history_hi: int = -1  # slots up to here came with mode=history: learnt from, never alerted on

@@ -19,8 +19,8 @@ from streamer.windows.decode import Decoded
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
-from streamer.windows.live import Live
 from streamer.windows.notices import Notices, reread_notice
+from streamer.windows.open_window import OpenWindow
 from streamer.windows.ring import StreamWindow, read_windows
 from streamer.windows.stream_batch import Cells, Reread, StreamBatch, StreamOutcome
 
@@ -63,7 +63,7 @@ class Ingest:
         keys: Keys,
         of_stream: Mapping[str, StreamSettings],
     ) -> None:
-        self.live: dict[str, Live] = {}
+        self.windows: dict[str, OpenWindow] = {}
         self._settings = settings
         self._client = client
         self._keys = keys
@@ -75,19 +75,19 @@ class Ingest:
     def forget(self, streams: Iterable[str]) -> None:
         """Drop streams from memory: another worker has them, a write failed, or they were deleted."""
         for stream in streams:
-            self.live.pop(stream, None)
+            self.windows.pop(stream, None)
 
     def forget_partition(self, partition: int) -> None:
         """Drop all streams of a partition."""
-        self.forget([s for s in self.live if self._shard(s) % self._settings.partitions == partition])
+        self.forget([s for s in self.windows if self._shard(s) % self._settings.partitions == partition])
 
     async def fetch_missing(self, streams: Sequence[str]) -> None:
         """Read the streams that are not in memory from Redis, in one round trip."""
-        missing = [stream for stream in streams if stream not in self.live]
+        missing = [stream for stream in streams if stream not in self.windows]
         if not missing:
             return
-        if len(self.live) + len(missing) > MAX_LIVE:
-            self.live.clear()
+        if len(self.windows) + len(missing) > MAX_LIVE:
+            self.windows.clear()
             missing = list(streams)
         pipe = self._client.pipeline(transaction=False)
         for stream in missing:
@@ -97,12 +97,12 @@ class Ingest:
         rows = await pipe.execute()
         for stream, (head, recent), waiting in zip(missing, rows[::2], rows[1::2], strict=True):
             header = StreamHeader() if head is None else StreamHeader.from_json(head)
-            live = Live(header, self._settings.lateness_slots)
-            live.mean = self._settings_of(stream).same_slot == "mean"
-            live.restore_rows(recent or b"")
+            window = OpenWindow(header, self._settings.lateness_slots)
+            window.mean = self._settings_of(stream).same_slot == "mean"
+            window.restore_rows(recent or b"")
             for chunk in waiting:
-                live.waiting.extend(*zip(*orjson.loads(chunk), strict=True))
-            self.live[stream] = live
+                window.waiting.extend(*zip(*orjson.loads(chunk), strict=True))
+            self.windows[stream] = window
 
     def _settings_of(self, stream: str) -> StreamSettings:
         return self._of_stream.get(stream, _NO_SETTINGS)
@@ -122,7 +122,7 @@ class Ingest:
         for stream, chosen in parts:
             shard = self._shard(stream)
             part = StreamBatch(
-                stream, self.live[stream], self._keys.of_stream(shard, stream), self._settings_of(stream),
+                stream, self.windows[stream], self._keys.of_stream(shard, stream), self._settings_of(stream),
                 self._settings.capacity, rings.get(stream),
             )  # fmt: skip
             new_M = offset_R[batch.record_M[chosen]] > applied(shard)
@@ -140,10 +140,10 @@ class Ingest:
         needed = {
             batch.streams[at]
             for at, channel in batch.channels
-            if (live := self.live[batch.streams[at]]).header.hi >= 0 and channel not in live.header.channels
+            if (window := self.windows[batch.streams[at]]).header.hi >= 0 and channel not in window.header.channels
         }
         for stream, chosen in parts:
-            head = self.live[stream].header.coarse
+            head = self.windows[stream].header.coarse
             if head is not None and touches_closed(head, int(batch.ts_M[chosen].min()) // head.block_ns):
                 needed.add(stream)
         return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner)

@@ -1,6 +1,6 @@
 """Data and input offset in one compare-and-set: at least once from Kafka, with the effect of exactly once in Redis.
 
-The offset is kept a (partition, shard), so that the layout works on a cluster, where each shard is a call of its
+The offset is kept per (partition, shard), so that the layout works on a cluster, where each shard is a call of its
 own; on one node one call applies a whole batch or nothing.
 """
 

@@ -19,8 +19,8 @@ from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
 from streamer.windows.keys import StreamKeys
 from streamer.windows.ledger import ShardOps
-from streamer.windows.live import Live, RingChange, Waiting, wrap
 from streamer.windows.notices import Notice, numbered_notices
+from streamer.windows.open_window import OpenWindow, RingChange, Waiting, wrap
 from streamer.windows.ring import StreamWindow
 
 log = structlog.get_logger(__name__)
@@ -87,14 +87,14 @@ class StreamBatch:
     """One stream of one batch: `advance` with the new cells, `repeat` with those applied before a crash."""
 
     def __init__(
-        self, stream: str, live: Live, keys: StreamKeys, settings: StreamSettings, capacity: int,
+        self, stream: str, window: OpenWindow, keys: StreamKeys, settings: StreamSettings, capacity: int,
         ring: StreamWindow | None,
     ) -> None:  # fmt: skip
         """`capacity` counts where the stream's settings give none; `ring` is the window of a stream that gets
         wider, or has points for blocks long closed."""
         self.outcome = StreamOutcome()
         self._stream = stream
-        self._live = live
+        self._window = window
         self._keys = keys
         self._settings = settings
         self._capacity = settings.capacity or capacity
@@ -107,26 +107,26 @@ class StreamBatch:
             offset_R: Kafka offsets of the batch's records.
             seen_ms: newest time stamp among the cells' records.
         """
-        live, settings, writes = self._live, self._settings, self.outcome.writes
+        window, settings, writes = self._window, self._settings, self.outcome.writes
         first_record = int(cells.record_M[0])
-        if live.header.points == 0:
+        if window.header.points == 0:
             writes.sadd(self._keys.names, self._stream)
-        live.header.points += len(cells.ts_M)
-        live.header.last_seen_ms = max(live.header.last_seen_ms, seen_ms)
+        window.header.points += len(cells.ts_M)
+        window.header.last_seen_ms = max(window.header.last_seen_ms, seen_ms)
         self.outcome.points += len(cells.ts_M)
         if self._has_another_interval(int(cells.ts_M[0])):
-            live.leave_grid()
+            window.leave_grid()
             writes.delete(self._keys.ring)
             writes.delete(self._keys.recent)
-        if live.header.state == "waiting":
-            waited = live.waiting
+        if window.header.state == "waiting":
+            waited = window.waiting
             if settings.interval_s:
                 grid = given_grid(settings.interval_s, waited.ts[0] if waited.ts else int(cells.ts_M[0]))
                 here = zip(cells.name_M, cells.record_M, strict=True)
                 self._enter_grid(grid, waited.channel or [name for name, record in here if record == first_record], [])
             else:
                 count = self._wait(cells)
-                if live.header.state == "waiting":
+                if window.header.state == "waiting":
                     return self
                 cells = cells.after(count)
             cells = cells.with_waiting(waited, first_record)
@@ -139,7 +139,7 @@ class StreamBatch:
 
         It carries a new sequence number, and the values that Redis has by now.
         """
-        header = self._live.header
+        header = self._window.header
         if header.hi < 0:
             return self
         slot_M = slots_of(ts_M, header.interval_ns, header.phase_ns)
@@ -151,7 +151,7 @@ class StreamBatch:
 
     def _has_another_interval(self, ts: int) -> bool:
         """The settings give an interval that is not the one of the grid the stream is on."""
-        header, interval_s = self._live.header, self._settings.interval_s
+        header, interval_s = self._window.header, self._settings.interval_s
         if header.state == "waiting" or not interval_s:
             return False
         return given_grid(interval_s, ts).interval_ns != header.interval_ns
@@ -162,30 +162,30 @@ class StreamBatch:
             first, last = min(first, before.first), max(last, before.last)
         # Two numbers further: the detector sees a gap and reads the whole window itself. Always after the stream's
         # other notices of the batch, or it would be dropped as an older one.
-        self._live.header.seq += 2
-        self.outcome.reread = Reread(first, last, self._live.header.seq)
+        self._window.header.seq += 2
+        self.outcome.reread = Reread(first, last, self._window.header.seq)
 
     def _save_header(self) -> None:
-        self.outcome.writes.set(self._keys.header, self._live.header.to_json())
+        self.outcome.writes.set(self._keys.header, self._window.header.to_json())
 
     def _wait(self, cells: Cells) -> int:
         """Collect cells until the grid can be inferred; returns how many were collected."""
-        live = self._live
-        seen = set(live.waiting.ts)
+        window = self._window
+        seen = set(window.waiting.ts)
         need = len(cells.ts_M)
         for i, ts in enumerate(cells.ts_M.tolist()):
             seen.add(ts)
             if len(seen) > DIFFERENCES:
                 need = i + 1
                 break
-        count = min(need, max(0, MAX_WAITING - len(live.waiting.ts)))
+        count = min(need, max(0, MAX_WAITING - len(window.waiting.ts)))
         new = (
             cells.ts_M[:count].tolist(), cells.name_M[:count], cells.value_M[:count].tolist(),
             cells.history_M[:count].tolist(),
         )  # fmt: skip
-        live.waiting.extend(*new)
+        window.waiting.extend(*new)
         if len(seen) > DIFFERENCES and count == need:
-            waiting = live.waiting
+            waiting = window.waiting
             grid = infer_grid(np.array(waiting.ts, np.int64))
             self._enter_grid(grid, waiting.channel, counting_channels(waiting, self._settings.kind))
             return count
@@ -210,9 +210,9 @@ class StreamBatch:
             counters = [True] * len(channels)
         elif len(counters) != len(channels):
             counters = [False] * len(channels)
-        before = self._live.header.coarse
-        self._live.enter_grid(grid, channels, counters, self._capacity, mean=settings.same_slot == "mean")
-        if self._live.header.coarse is not before:
+        before = self._window.header.coarse
+        self._window.enter_grid(grid, channels, counters, self._capacity, mean=settings.same_slot == "mean")
+        if self._window.header.coarse is not before:
             self.outcome.writes.delete(self._keys.coarse)
         if not grid.regular:
             log.warning(
@@ -221,7 +221,7 @@ class StreamBatch:
             )  # fmt: skip
 
     def _put_on_grid(self, cells: Cells, offset_R: np.ndarray) -> None:
-        live, header, outcome = self._live, self._live.header, self.outcome
+        window, header, outcome = self._window, self._window.header, self.outcome
         known = {name: c for c, name in enumerate(header.channels)}
         if any(name not in known for name in cells.name_M):
             cells = self._add_channels(cells, known)
@@ -233,7 +233,7 @@ class StreamBatch:
         if cells.history_M.any():
             header.history_hi = max(header.history_hi, int(slot_M[cells.history_M].max()))
         hi_before = header.hi
-        change = live.place(slot_M, channel_M, cells.ts_M, cells.value_M)
+        change = window.place(slot_M, channel_M, cells.ts_M, cells.value_M)
         kept_M = self._add_to_blocks(cells, channel_M, change, hi_before)
         for record in cells.record_M[change.refused[~kept_M[change.refused]]].tolist():
             outcome.late[record] = outcome.late.get(record, 0) + 1
@@ -261,7 +261,7 @@ class StreamBatch:
 
         Of counters what counts is the increase an interval, slot by slot, and only of slots that are new.
         """
-        header, head = self._live.header, self._live.header.coarse
+        header, head = self._window.header, self._window.header.coarse
         if head is None:
             return np.zeros(len(channel_M), bool)
         counters_C = np.array(header.counters)
@@ -283,18 +283,18 @@ class StreamBatch:
 
     def _add_channels(self, cells: Cells, known: dict[str, int]) -> Cells:
         """New channels join the ring as long as there is room; returns the cells that have a channel now."""
-        live = self._live
+        window = self._window
         new = [name for name in dict.fromkeys(cells.name_M) if name not in known]
         fitting = new[: MAX_CHANNELS - len(known)]
-        live.add_channels(fitting)
-        if live.header.coarse is not None and fitting:
-            raw = widen(live.header.coarse, None if self._ring is None else self._ring.coarse, fitting)
+        window.add_channels(fitting)
+        if window.header.coarse is not None and fitting:
+            raw = widen(window.header.coarse, None if self._ring is None else self._ring.coarse, fitting)
             self.outcome.writes.delete(self._keys.coarse)
             if raw:
                 self.outcome.writes.setrange(self._keys.coarse, 0, raw)
             if self._ring is not None:  # what was read is as wide as the ring now is
                 self._ring = self._ring._replace(coarse=None)
-        room = set(live.header.channels)
+        room = set(window.header.channels)
         fits_M = np.array([name in room for name in cells.name_M])
         why = f"stream has {MAX_CHANNELS} channels already; split it into several streams"
         self._refuse(cells.record_M[~fits_M], why)
@@ -303,7 +303,7 @@ class StreamBatch:
 
     def _widen(self, channels: int) -> None:
         """Lay the ring out for more channels; the history of the old ones stays."""
-        if self._ring is None or self._live.header.hi < 0:
+        if self._ring is None or self._window.header.hi < 0:
             return
         old_NC = self._ring.values_SC
         values_NC = np.full((len(old_NC), channels), np.nan, np.float32)
@@ -311,11 +311,11 @@ class StreamBatch:
         self.outcome.writes.delete(self._keys.ring)
         self.outcome.writes.delete(self._keys.recent)
         self._write_ring(self._ring.header.lo, values_NC)
-        header = self._live.header
-        self._write_recent(max(header.lo, header.hi - self._live.rows + 1), header.hi)
+        header = self._window.header
+        self._write_recent(max(header.lo, header.hi - self._window.rows + 1), header.hi)
 
     def _write_ring(self, first: int, values_NC: np.ndarray) -> None:
-        header = self._live.header
+        header = self._window.header
         channels, done = len(header.channels), 0
         for row, count in wrap(first, first + len(values_NC) - 1, header.capacity):
             piece = values_NC[done : done + count].tobytes()
@@ -323,5 +323,5 @@ class StreamBatch:
             done += count
 
     def _write_recent(self, first: int, last: int) -> None:
-        for at, raw in self._live.dump_rows(first, last):
+        for at, raw in self._window.dump_rows(first, last):
             self.outcome.writes.setrange(self._keys.recent, at, raw)

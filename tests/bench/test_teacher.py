@@ -16,7 +16,7 @@ from trainer.backtest.replay import Replayed
 from trainer.backtest.runner import row_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
-from trainer.inject.anomalies import KINDS
+from trainer.inject.kinds import DRAWN
 
 
 def _row(name: str, found: float | None, vus: float, inside: list[float], outside: list[float]) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_a_series_is_replayed_with_and_without_and_the_page_says_so(tmp_path: Pa
     assert by_name["none"]["teacher_slots"] == 0 < by_name["pretrained, always"]["teacher_slots"]
     assert by_name["pretrained, by evidence"]["teacher"] in (True, False)
     kinds = next(rows[0] for step, rows in done if step.table == "kinds")
-    assert len(kinds["kinds"]) == len(KINDS)
+    assert len(kinds["kinds"]) == len(DRAWN)
     page = tmp_path / "teacher.md"
     write(page, done, {"adapter": Trained(10, 2.0, 0.5, 2.0, 0.6)}, 60.0)
     text = page.read_text()

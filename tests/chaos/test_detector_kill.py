@@ -5,7 +5,6 @@ import os
 import sys
 
 import numpy as np
-import orjson
 import pytest
 import redis.asyncio
 
@@ -36,10 +35,8 @@ def values_of(stream: str) -> np.ndarray:
 
 
 async def start(settings: WorkerSettings) -> asyncio.subprocess.Process:
-    own = settings.model_dump(mode="json", include={"teacher", "scales", "teacher_scales", "prototypes"})
-    texts = {f"ANOMALYLLM_{k.upper()}": v if isinstance(v, str) else orjson.dumps(v).decode() for k, v in own.items()}
     common = CommonSettings.model_validate(settings.model_dump(include=set(CommonSettings.model_fields)))
-    environment = {**os.environ, **worker_env(common), **texts}
+    environment = {**os.environ, **worker_env(common)}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "streamer.cli", "detector", env=environment, stderr=asyncio.subprocess.DEVNULL
     )

@@ -65,7 +65,7 @@ async def test_from_history_to_an_explained_alert(settings: CommonSettings, redi
 async def test_windows_past_the_gate_reach_the_teacher_and_are_counted(
     settings: CommonSettings, redis_client: redis.asyncio.Redis
 ) -> None:
-    async with ready(settings, redis_client, "ab", teacher="random", teacher_budget=0.3) as run:
+    async with ready(settings, redis_client, "ab", fit={"teacher": "random", "teacher_budget": 0.3}) as run:
         for stream in "ab":
             await run.live(stream, PAST, normal(PAST, 300), piece=20)
 
@@ -222,7 +222,7 @@ async def _left_out(run: Ready, stream: str) -> bool:
 
 
 async def _seen(detector: object, stream: str, run: Ready, slots: int) -> bool:
-    streams = getattr(detector, "book", None)
+    streams = getattr(detector, "streams", None)
     entry = streams.entries.get(stream) if streams else None
     return entry is not None and run.slot(entry.scored) >= slots - 1
 

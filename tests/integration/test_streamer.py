@@ -124,7 +124,7 @@ async def test_settings_of_a_stream_apply_and_a_tombstone_deletes_it(
     async with producing(settings) as producer, running(settings) as worker:
 
         async def knows() -> bool:
-            return hasattr(worker, "registry") and "c" in worker.stream_settings.of
+            return hasattr(worker, "stream_settings") and "c" in worker.stream_settings.of
 
         await producer.send_and_wait(
             settings.topic("streams"), orjson.dumps({"interval_s": 2.0, "kind": "counter", "capacity": 100}), key=b"c"

@@ -13,7 +13,9 @@ import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
 from detector.model.artefact import ArtefactStore
-from detector.model.bank import Segment, StudentBank
+from detector.model.banks import StudentBank
+from detector.model.interface import Segment
+from detector.model.teachers import Teachers
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.kafka.client import make_producer
 from streamer.kafka.tables import TableReader
@@ -113,7 +115,7 @@ async def test_requests_become_students_in_force(
         assert "unknown" not in found
     records = [rows[-1] for rows in found.values()]
     assert all(r.promoted is not None and r.promoted.grid_version == 1 for r in records)
-    bank = StudentBank(worker.training_run.teacher, worker.settings)
+    bank = StudentBank(Teachers(worker.settings))
     assert bank.install(records, ArtefactStore(settings.store_uri(), tmp_path / "cache")) == {}
     changed = series["wave"].copy()
     changed[-60:] += 5.0

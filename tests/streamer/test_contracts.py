@@ -1,4 +1,4 @@
-"""Contracts: the documented schemas are those of the code; models accept and refuse what design says."""
+"""Contracts: the documented schemas are those of the code; models accept and refuse what the design asks for."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from streamer.contracts import MODELS, TOPICS, MetricPoint, StreamSettings
 from streamer.errors import AnomalyLLMError, ContractError, FencedError, UnavailableError
-from streamer.kafka.stream_settings import parse_settings
+from streamer.parsing import parse
 from streamer.schemas import schema_files
 
 DOCS = Path(__file__).parents[2] / "docs" / "topics"
@@ -28,17 +28,17 @@ def test_a_point_has_exactly_one_of_value_and_values() -> None:
 
 
 def test_stream_settings_name_the_field_that_is_wrong() -> None:
-    assert parse_settings(b"{}") == StreamSettings()
-    assert parse_settings(b'{"interval_s": 0.1, "kind": "counter"}').interval_s == 0.1
+    assert parse(StreamSettings, b"{}", "stream settings") == StreamSettings()
+    assert parse(StreamSettings, b'{"interval_s": 0.1, "kind": "counter"}', "stream settings").interval_s == 0.1
     with pytest.raises(ContractError, match="intervall_s"):
-        parse_settings(b'{"intervall_s": 1}')
+        parse(StreamSettings, b'{"intervall_s": 1}', "stream settings")
     with pytest.raises(ContractError, match="interval_s"):
-        parse_settings(b'{"interval_s": -1}')
-    assert parse_settings(b'{"alerts_per_week": 2}').alerts_per_week == 2
+        parse(StreamSettings, b'{"interval_s": -1}', "stream settings")
+    assert parse(StreamSettings, b'{"alerts_per_week": 2}', "stream settings").alerts_per_week == 2
     with pytest.raises(ContractError, match="drop alert_budget, or alerts_per_week"):
-        parse_settings(b'{"alerts_per_week": 2, "alert_budget": 1}')
+        parse(StreamSettings, b'{"alerts_per_week": 2, "alert_budget": 1}', "stream settings")
     with pytest.raises(ContractError, match="not JSON"):
-        parse_settings(b"nope")
+        parse(StreamSettings, b"nope", "stream settings")
 
 
 def test_errors_say_whether_trying_again_helps() -> None:

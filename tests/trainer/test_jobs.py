@@ -5,12 +5,13 @@ import pytest
 
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.errors import ContractError
+from streamer.parsing import parse
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow
 from trainer.announce import files_of, record_of, rolled_back, unneeded
 from trainer.fit.histories import History
 from trainer.fit.run import GateResult
-from trainer.jobs import TrainingJob, history_of, merge, parse
+from trainer.jobs import TrainingJob, history_of, merge
 
 
 def _request(stream: str = "a", **changes: object) -> TrainingRequest:
@@ -32,11 +33,11 @@ def test_one_job_a_stream_full_covers_prototypes_exclusions_add_up() -> None:
 
 def test_refused_requests_name_the_field() -> None:
     with pytest.raises(ContractError, match="reason"):
-        parse(b'{"stream": "a", "requested_at": "now", "reason": "boredom"}')
+        parse(TrainingRequest, b'{"stream": "a", "requested_at": "now", "reason": "boredom"}', "request")
     with pytest.raises(ContractError) as caught:
-        parse(b"{")
+        parse(TrainingRequest, b"{", "request")
     assert caught.value.reason == "json"
-    assert parse(_request().model_dump_json().encode()) == _request()
+    assert parse(TrainingRequest, _request().model_dump_json().encode(), "request") == _request()
 
 
 def _window(slots: int = 500, lo: int = 1000) -> StreamWindow:

@@ -1,55 +1,75 @@
 """`anomalyllm backtest`."""
 
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
-from streamer.cli.options import with_settings
+from streamer.cli.options import reveal, with_settings
 from streamer.cli.running import err, out
 from streamer.errors import ConfigError
 from streamer.host.logs import configure_logs
 from trainer.backtest.settings import LEFT_OUT, RING, BacktestSettings
 
+SHOWN = ("profile", "teacher", "state_dir", "config")
+PAPER = {name: "Paper profile" for name in BacktestSettings.model_fields if name.startswith("paper_")}
+
+
+class Command(TyperCommand):
+    """Its help has the settings of the paper only where that profile is asked for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Before `--help` ends it all, look for the profile."""
+        if "--profile=paper" in args or ("--profile", "paper") in pairwise(args):
+            reveal(self, PAPER)
+        return super().parse_args(ctx, args)
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command("backtest")
-    @with_settings(BacktestSettings, leave_out=LEFT_OUT)
+    @app.command("backtest", cls=Command)
+    @with_settings(BacktestSettings, shown=SHOWN, connection=(), leave_out=LEFT_OUT, apart=PAPER)
     def backtest(
         settings: BacktestSettings,
         path: Annotated[Path, typer.Argument(help="Folder with index.json, a .csv or a .parquet.")],
         history: Annotated[
-            str, typer.Option(help="Slots to learn from: 'train' (the whole training part) or a number; live: 8192.")
+            str,
+            typer.Option(
+                help="Slots to learn from: 'train' (all of the training part) or a number, as 8192, what live streams keep."
+            ),
         ] = "train",
         live: Annotated[
             bool, typer.Option("--live", help="Go on learning over the test part, as a live stream does from its ring.")
         ] = False,
-        fit_share: Annotated[
-            float, typer.Option(min=0.0, max=1.0, help="Learn from this last share of the training part only.")
-        ] = 1.0,
+        fit_share: Annotated[float, typer.Option(help="Learn from this last share of the training part only.")] = 1.0,
         latency: Annotated[
             Literal["0", "8"], typer.Option(help="Slots a value waits: 8 is the mean of the next 8 scores.")
         ] = "8",
         train: Annotated[
-            float, typer.Option(min=0.0, help="CSV, Parquet: training part, as a share below 1 or in slots.")
+            float, typer.Option(help="CSV, Parquet: training part, as a share below 1 or in slots.")
         ] = 0.5,
         time_column: Annotated[str | None, typer.Option(help="CSV, Parquet: name of the time column.")] = None,
         label_column: Annotated[str | None, typer.Option(help="CSV, Parquet: name of the label column.")] = None,
         interval_s: Annotated[
-            float | None, typer.Option(min=0.0, help="CSV, Parquet: seconds a slot; default: inferred.")
+            float | None, typer.Option(help="CSV, Parquet: seconds a slot; default: inferred.")
         ] = None,
         only: Annotated[list[str] | None, typer.Option(help="Names or patterns of series; repeat for several.")] = None,
-        jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+        jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes.")] = 1,
         seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
         json_file: Annotated[Path | None, typer.Option("--json", help="Write summary and series here.")] = None,
         plot: Annotated[Path | None, typer.Option(help="Folder for a picture a series.")] = None,
     ) -> None:
         """Replay recorded series through the detector's own code and score it against their labels."""
-        if fit_share <= 0:
-            raise ConfigError("--fit-share must be above 0: something has to be learnt from")
+        if not 0 < fit_share <= 1:
+            raise ConfigError(f"--fit-share must be above 0, something has to be learnt from, to 1, got {fit_share:g}")
+        # Bounds that typer knows would cost every line of the help the width of "<float range> [x>=0.0]".
+        for flag, value, least in (("train", train, 0), ("interval-s", interval_s or 0, 0), ("jobs", jobs, 1)):
+            if not value >= least:
+                raise ConfigError(f"--{flag} must be at least {least}, got {value:g}")
         if plot is not None and find_spec("matplotlib") is None:  # said before an hour's work, not after it
             raise ConfigError("--plot needs matplotlib: pip install 'anomalyllm[backtest]'")
         if live and settings.profile == "paper":

@@ -10,13 +10,13 @@ from streamer.timestamps import NS
 from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
 from streamer.windows.header import StreamHeader
-from streamer.windows.live import Live, Waiting
+from streamer.windows.open_window import OpenWindow, Waiting
 from trainer.backtest.series import Series, SourceError
 from trainer.backtest.tables import Reading, Table
 
 # A table that fills less than this share of its grid has a wrong time stamp in it, or a wrong interval.
 SPARSEST = 1 / 50
-# Cells put on the grid in one call: `Live.place` lays out the slots between its lowest and highest one.
+# Cells put on the grid in one call: `OpenWindow.place` lays out the slots between its lowest and highest one.
 CELLS_A_CALL = 100_000
 
 
@@ -43,11 +43,11 @@ def on_grid(table: Table, reading: Reading) -> Series:
         state="grid", grid_version=1, interval_ns=grid.interval_ns, phase_ns=grid.phase_ns, capacity=span,
         channels=list(table.channels), counters=counters, last_raw=[None] * channels, last_raw_slot=[0] * channels,
     )  # fmt: skip
-    live = Live(header, min(StreamerSettings.model_fields["lateness_slots"].default, span))
+    window = OpenWindow(header, min(StreamerSettings.model_fields["lateness_slots"].default, span))
     values_SC = np.full((span, channels), np.nan, np.float32)
     for at in range(0, len(slot_M), CELLS_A_CALL):
         part = slice(at, at + CELLS_A_CALL)
-        change = live.place(slot_M[part], channel_M[part], cell_ts_M[part], value_M[part])
+        change = window.place(slot_M[part], channel_M[part], cell_ts_M[part], value_M[part])
         first = change.first - low
         values_SC[first : first + len(change.values_NC)] = change.values_NC
         for (slot, channel), value in change.old.items():

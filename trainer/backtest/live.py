@@ -14,8 +14,9 @@ from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
 from detector.live.cache import Entry
 from detector.model.artefact import SUFFIX, ArtefactStore, Student
-from detector.model.bank import StudentBank
+from detector.model.banks import StudentBank
 from detector.model.teacher import Teacher
+from detector.model.teachers import Teachers
 from detector.training.request import ask_after_shift, ask_if_due
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.timestamps import format_ns
@@ -45,6 +46,11 @@ def ring_of(series: Series, start: int, stop: int, capacity: int) -> StreamWindo
         lo=lo, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(values_SC).sum()),
     )  # fmt: skip
     return StreamWindow(header, values_SC)
+
+
+def bank_for(settings: BacktestSettings, teacher: Teacher | None) -> StudentBank:
+    """An empty bank that asks this teacher, if there is one."""
+    return StudentBank(Teachers(settings, teacher), teacher.device) if teacher is not None else StudentBank()
 
 
 def through_store(trained: Trained, stream: str) -> tuple[ModelRef, Student, int]:
@@ -90,7 +96,7 @@ class LiveTrainer:
     def work(self, entry: Entry, stream_state: StreamState) -> None:
         """Do what is due or has been asked for, with what the stream's ring holds now."""
         self.now_ms = stream_state.slot_ns(entry.hi) // 1_000_000
-        if entry.hi >= entry.look_at:
+        if entry.hi >= entry.consider_at:
             ask_if_due(self, self._settings, entry, stream_state, self._record)
         jobs = merge(self._requests)
         self._requests.clear()

@@ -1,13 +1,13 @@
 """One series through the detector's own code: history → fit → artefact → bank, then slot by slot through the judge.
 
 Nothing here scores or opens incidents: `train`, `StudentBank`, `Entry` and `Judge` are those of the workers, and the
-test part reaches them as the changes that the streamer would have announced. Shapes: K slots of the test part, C
-channels.
+test part reaches them as the changes that the streamer would have announced.
+
+Shapes: K slots of the test part, S slots of a series, N slots of a change, C channels
 """
 
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,20 +15,17 @@ import torch
 from detector.incidents import wording
 from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
-from detector.live.cache import Entry, WindowChange
-from detector.live.judge import Judge, Judgement
-from detector.model.bank import StudentBank
+from detector.live.cache import SLACK, Entry, WindowChange
+from detector.live.judge import Judge
+from detector.live.judgement import Judgement
 from detector.model.teacher import Teacher
 from streamer.timestamps import NS
 from streamer.windows.ring import StreamWindow
-from trainer.backtest.live import GRID_VERSION, LOOK_EVERY, LiveTrainer, ring_of, through_store
-from trainer.backtest.ranking import sustained
+from trainer.backtest.live import GRID_VERSION, LOOK_EVERY, LiveTrainer, bank_for, ring_of
+from trainer.backtest.profiles import ReplayBank, profile_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.fit.histories import History
-from trainer.fit.run import train
-from trainer.paper.fit import fit as fit_paper
-from trainer.paper.score import PaperBank, by_windows
 
 # Slots announced at a time. Scores do not depend on it; it bounds the memory of one call.
 SLOTS_A_CHANGE = 4096
@@ -143,17 +140,16 @@ def replay(
     rows = learnt(series, history, share)
     begin = time.process_time()
     trainer, gate, size = None, "", 0
-    bank: StudentBank | PaperBank
+    profile = profile_of(settings)
+    bank: ReplayBank
     if live:
-        bank = StudentBank(teacher, settings)
-        trainer = LiveTrainer(series, rows.start, settings, teacher, bank)
+        bank = students = bank_for(settings, teacher)
+        trainer = LiveTrainer(series, rows.start, settings, teacher, students)
     else:
-        fit = partial(_fit_paper, seed=seed) if settings.profile == "paper" else partial(_fit, teacher=teacher)
-        bank, gate, size = fit(_history(series, rows), settings=settings)
+        bank, gate, size = profile.fit(_history(series, rows), settings, teacher, seed)
     fit_s = time.process_time() - begin
-    rules = by_windows(settings, settings.paper_stride) if settings.profile == "paper" else settings
-    judge = Judge(bank, rules, {})
-    entry = _entry(series, bank.context + settings.slack, rows.start if live else 0, history if live else None)
+    judge = Judge(bank, profile.rules(settings), {})
+    entry = _entry(series, bank.context + SLACK, rows.start if live else 0, history if live else None)
     stream_state = StreamState(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
@@ -168,7 +164,7 @@ def replay(
     for seq, at in enumerate(range(series.train_end, len(series.values_SC), step), 2):
         stop = min(at + step, len(series.values_SC))
         begin = time.process_time()
-        entry.take(_change(series, seq, at, stop, entry.interval_ns))
+        entry.follow(_change(series, seq, at, stop, entry.interval_ns))
         judgement = judge.judgement(entry, stream_state)
         if judgement is not None:
             judge.run([judgement], recorder.tell)
@@ -185,33 +181,12 @@ def replay(
         made.fits, made.updates = trainer.fits, trainer.updates
     made.asks, made.asked = bank.with_teacher() > 0, judge.teacher_windows
     made.alerts = [recorder.alerts[anchor] for anchor in sorted(recorder.alerts)]
-    if settings.profile == "product":  # the paper ranks by its score alone
-        made.rank_K = sustained(made.rank_K)
+    made.rank_K = profile.rank(made.rank_K)
     return made
 
 
 def _history(series: Series, rows: slice) -> History:
     return History(series.name, series.channels, series.values_SC[rows], series.first_slot + rows.start, GRID_VERSION)
-
-
-def _fit_paper(history: History, settings: BacktestSettings, seed: int) -> tuple[PaperBank, str, int]:
-    """The paper profile in the product's place: all that follows is the same."""
-    fitted = fit_paper(history, settings, seed)
-    if isinstance(fitted, str):
-        return PaperBank(None, settings), fitted, 0
-    return PaperBank(fitted, settings), "none: the paper has no gate", fitted.size
-
-
-def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None) -> tuple[StudentBank, str, int]:
-    """Train one student and put it into force as a detector would: out of its artefact. Returns bank, gate and bytes."""
-    bank = StudentBank(teacher, settings)
-    if history.points < settings.min_slots:
-        by = "scored by the generic prior" if settings.warming else "not scored"
-        return bank, f"not fitted, {by}: {history.points} slots with data are fewer than {settings.min_slots}", 0
-    trained = train([history], teacher, settings)
-    ref, student, size = through_store(trained, history.stream)
-    bank.put([(ref, student)])
-    return bank, trained.results[0].reason, size
 
 
 def _entry(series: Series, keep: int, start: int, capacity: int | None) -> Entry:

@@ -12,19 +12,17 @@ from typing import Any
 import orjson
 import torch
 
-from detector.model.teacher import Teacher, load_teacher
+from detector.model.teacher import Teacher
 from trainer.backtest.metrics import LATENCIES, areas, buffer_of, events, rounded
+from trainer.backtest.profiles import profile_of, settings_of_others
 from trainer.backtest.replay import learnt, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import LEFT_OUT, BacktestSettings
-from trainer.paper.settings import PaperSettings
-from trainer.paper.trunk import load_trunk
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("streamer", "detector", "trainer")
 # What does not change a result.
-_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level"}
-_OF_PAPER = {name for name in PaperSettings.model_fields if name.startswith("paper_")}
+_NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level", "config"}
 
 
 def code_digest(paths: Iterable[Path]) -> str:
@@ -39,8 +37,7 @@ def code_digest(paths: Iterable[Path]) -> str:
 
 def said(settings: BacktestSettings) -> str:
     """All settings that a result depends on."""
-    other = _OF_PAPER if settings.profile == "product" else set()
-    return settings.model_dump_json(exclude=_NO_MATTER | other)
+    return settings.model_dump_json(exclude=_NO_MATTER | settings_of_others(settings))
 
 
 @dataclass(frozen=True)
@@ -130,16 +127,6 @@ class Task:
         return folder / f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in name)}.png"
 
 
-_TEACHERS: dict[str, Teacher | None] = {}
-
-
 def teacher_of(settings: BacktestSettings) -> Teacher | None:
-    """The frozen LLM, loaded once a process; the paper profile's is not frozen and is kept by `load_trunk`."""
-    if settings.profile == "paper":
-        load_trunk(settings)
-        return None
-    named = settings.model_dump_json(include={n for n in type(settings).model_fields if n.startswith("teacher")})
-    if named not in _TEACHERS:
-        _TEACHERS.clear()
-        _TEACHERS[named] = load_teacher(settings)
-    return _TEACHERS[named]
+    """The teacher of the profile that settings ask for, loaded once a process."""
+    return profile_of(settings).teacher(settings)

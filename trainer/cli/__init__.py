@@ -5,13 +5,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from streamer.cli.options import with_settings
+from streamer.cli.options import WORKER_CONNECTION, with_settings
 from streamer.cli.running import out, run_until_stopped
 from streamer.errors import ConfigError
 from streamer.settings import CommonSettings
 from trainer.backtest.cli import register as register_backtest
 from trainer.settings import TrainerSettings
 
+SHOWN = (
+    "teacher", "teacher_budget", "teacher_device", "scales", "prototypes", "shapes", "medoids",
+    "min_slots", "gate_max_excess", "gate_min_recall",
+)  # fmt: skip
 Streams = Annotated[
     list[str] | None, typer.Option("--stream", help="Stream to train; repeat for several.", show_default=False)
 ]
@@ -29,7 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs."""
 
     @app.command("trainer")
-    @with_settings(TrainerSettings)
+    @with_settings(TrainerSettings, shown=SHOWN, connection=WORKER_CONNECTION)
     def trainer(settings: TrainerSettings) -> None:
         """Run a trainer worker: training requests in, models out."""
         from trainer.worker import run
@@ -73,7 +77,7 @@ def register(app: typer.Typer) -> None:
         out.print(table(records))
 
     @models.command("show")
-    @with_settings(CommonSettings)
+    @with_settings(CommonSettings, connection=WORKER_CONNECTION)
     def show(settings: CommonSettings, stream: Stream, as_json: AsJson = False) -> None:
         """One stream's models, with what is known of each."""
         from trainer.cli.models import details, read_record

@@ -1,16 +1,16 @@
 """`anomalyllm models`: what is in force, what it was made of, and how to go back."""
 
-from pydantic import ValidationError
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from streamer.cli.running import GIVE_UP_AFTER_S
 from streamer.contracts import ModelRecord, ModelRef
-from streamer.errors import AnomalyLLMError, ConfigError
+from streamer.errors import AnomalyLLMError, ConfigError, ContractError
 from streamer.kafka.client import make_producer
 from streamer.kafka.tables import TableReader
 from streamer.kafka.topics import provision
+from streamer.parsing import parse
 from streamer.settings import CommonSettings
 from trainer.announce import rolled_back
 
@@ -27,8 +27,8 @@ async def read_records(settings: CommonSettings) -> list[ModelRecord]:
                 found.pop(record.key, None)
                 continue
             try:
-                found[record.key] = ModelRecord.model_validate_json(record.value)
-            except ValidationError:
+                found[record.key] = parse(ModelRecord, record.value, "a model record")
+            except ContractError:
                 continue  # the workers log it and keep what they had
     finally:
         await reader.stop()

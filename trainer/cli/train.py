@@ -7,15 +7,17 @@ from contextlib import AsyncExitStack
 from typing import Literal
 
 import redis.asyncio
-from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from streamer.cli.running import GIVE_UP_AFTER_S, err, out
 from streamer.contracts import ModelRecord, TrainingRequest
-from streamer.errors import ConfigError, UnavailableError
+from streamer.errors import ConfigError, ContractError, UnavailableError
 from streamer.kafka.client import make_producer
 from streamer.kafka.tables import TableReader
 from streamer.kafka.topics import provision
+from streamer.parsing import parse
+from streamer.redis_client import make_redis, redis_name
+from streamer.refusals import raise_if_refused
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import all_streams, read_headers
@@ -56,7 +58,7 @@ async def ask(
 
 
 async def _known(settings: CommonSettings, streams: Sequence[str]) -> list[str]:
-    client = redis.asyncio.Redis.from_url(settings.redis_url)
+    client = make_redis(settings)
     keys = Keys(settings.namespace)
     try:
         if not streams:
@@ -66,7 +68,8 @@ async def _known(settings: CommonSettings, streams: Sequence[str]) -> list[str]:
             return found
         there = await read_headers(client, keys, streams, settings.partitioner)
     except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {settings.redis_url} does not answer: {error}. Is it running?") from error
+        raise_if_refused(redis_name(settings), error)
+        raise UnavailableError(f"{redis_name(settings)} does not answer: {error}. Is it running?") from error
     finally:
         await client.aclose()
     missing = sorted(set(streams) - set(there))
@@ -87,8 +90,8 @@ async def _follow(models: TableReader, waiting: set[str], timeout_s: float) -> b
                 if stream not in waiting or record.value is None:
                     continue
                 try:
-                    model = ModelRecord.model_validate_json(record.value)
-                except ValidationError:
+                    model = parse(ModelRecord, record.value, "a model record")
+                except ContractError:
                     continue  # not for us to judge: the workers log it
                 waiting.discard(stream)
                 progress.advance(task)

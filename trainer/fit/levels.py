@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detector.model import calibration
 from detector.model.fusion import finish, fuse_channels
-from detector.model.shallow import TAIL_FLOOR, fuse_views, widened
+from detector.model.shallow import TAIL_FLOOR, fuse_views
 from trainer.fit.histories import Stack
 
 # Overlapping windows tell the same story: a tail learns from about one window in scale / 4 slots.
@@ -35,7 +35,7 @@ class Levels:
     def row(self, distance_RNV: Tensor) -> Tensor:
         """Surprise a row (R, N)."""
         fused_RN = fuse_views(self.view(distance_RNV))
-        return widened(calibration.surprise(fused_RN, self.row_cal[:, None]), self.widen_R[:, None])
+        return calibration.widened(calibration.surprise(fused_RN, self.row_cal[:, None]), self.widen_R[:, None])
 
     def stream(self, row_RN: Tensor, stack: Stack) -> Tensor:
         """Surprise a stream (S, N)."""
@@ -63,7 +63,7 @@ def learn(
         fused_RN, torch.isfinite(fused_RN) & within_RN, ROW_FLOOR, memory, calibration.FUSED_SHAPE
     )
     row_cal = calibration.cap(row_cal, cap_R)
-    row_RN = widened(calibration.surprise(fused_RN, row_cal[:, None]), widen_R[:, None])
+    row_RN = calibration.widened(calibration.surprise(fused_RN, row_cal[:, None]), widen_R[:, None])
     whole_SN = fuse_channels(stack.by_stream(row_RN))
     within_SN = torch.nan_to_num(stack.by_stream(within_RN.float())).amax(1) > 0
     stream_cal = calibration.fit(

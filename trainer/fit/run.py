@@ -13,19 +13,19 @@ import structlog
 import torch
 
 from detector.model.artefact import Header, Member, Student, dump, new_version
-from detector.model.bank import StudentBank
-from detector.model.installed import layout_of
+from detector.model.banks import StudentBank
+from detector.model.interface import Segment
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
-from detector.model.scores import Segment
 from detector.model.teacher import Teacher
-from detector.model.views.teacher import budget_of
 from streamer.contracts import ModelRef
+from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
 from trainer.fit.full import Fitted, fit_stack
 from trainer.fit.histories import History, stacks
-from trainer.inject.plain import KINDS, LENGTH, inject, newest_whole
+from trainer.inject.gate import LENGTH, inject, newest_whole
+from trainer.inject.kinds import PLAIN
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ def train(histories: Sequence[History], teacher: Teacher | None, settings: Train
     layout = layout_of(settings, teacher)
     how = None
     if teacher is not None:
-        how = Distillation(settings.distil_windows, settings.gate_windows, budget, settings.teacher_evidence)
+        how = Distillation(budget, settings.teacher_evidence)
     device = teacher.device if teacher is not None else torch.device("cpu")
     with torch.inference_mode():
         fitted = [fit_stack(s, layout, settings, teacher, how) for s in stacks(histories, device)]
@@ -119,8 +119,8 @@ def assemble(
     histories = [history for part in fitted for history in part.histories]
     memories = Memories.joined([part.memories for part in fitted], [len(part.rows["centre"]) for part in fitted]).cpu()
 
-    bank = StudentBank(None, settings)
-    bank.put(students_of(header, rows, streams, memories, bank.layout))
+    bank = StudentBank()
+    bank.put(students_of(header, rows, streams, memories, layout_of(settings, None)))
     recall = _recall(bank, histories)
     results = [_gate(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
     for member, result in zip(members, results, strict=True):
@@ -137,18 +137,18 @@ def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
     parts = [(h.stream, newest_whole(h.values_SC, newest(h.stream))) for h in histories]
     segments = [
         Segment(stream, inject(values_SC, kind, seed), LENGTH)
-        for seed, kind in enumerate(KINDS)
+        for seed, kind in enumerate(PLAIN)
         for stream, values_SC in parts
     ]
     top = np.array([_top(score.surprise_K) for score in bank.score(segments)])
-    seen = (top >= ALERT).reshape(len(KINDS), len(histories))
+    seen = (top >= ALERT).reshape(len(PLAIN), len(histories))
     return [float(value) for value in seen.mean(0)]
 
 
 def students_of(
     header: Header, rows: Rows, streams: Rows, memories: Memories, layout: Layout
 ) -> list[tuple[ModelRef, Student]]:
-    """Students as a bank of that layout takes them, without a store."""
+    """Students of that layout as a bank takes them, without a store."""
     students = []
     for row, member in enumerate(header.members):
         end = member.start + len(member.channels)

@@ -1,7 +1,7 @@
 """The prototype update: cheap and frequent. Stale prototypes make room for recent normal windows, then the
 calibration moves towards what was held back from that. The map to the teacher's tokens stays as it is.
 
-Shapes: R rows, S streams, N slots, P prototypes, Q of them replaced, T points, V views.
+Shapes: R rows (stream, channel), S streams, C channels, L slots, K new slots, V views
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,18 @@ from torch import Tensor
 
 from detector.model import calibration
 from detector.model.artefact import Student
-from detector.model.installed import layout_of
 from detector.model.layout import CONTEXT, Layout
 from detector.model.memories import Memories
-from detector.model.pooling import pool
 from detector.model.row_types import Rows
 from detector.model.shallow import fuse_views, judge, measure, prepare
 from detector.model.teacher import Teacher
-from detector.model.views.plain import choose
-from detector.model.views.prototypes import BAND_POINTS, prototypes
-from detector.model.views.teacher import budget_of
 from streamer.errors import AnomalyLLMError
+from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import without
 from trainer.fit.full import HELD_BACK_LEVEL, HELD_BACK_SLOTS, Fitted
 from trainer.fit.histories import History, Learnt, Stack, stacks
 from trainer.fit.levels import ROW_FLOOR, learn
-from trainer.fit.prototypes import kmeans
+from trainer.fit.replace import replace
 from trainer.fit.run import ALERT, Trained, assemble
 from trainer.settings import TrainerSettings
 
@@ -37,9 +33,6 @@ log = structlog.get_logger(__name__)
 # what would alert: those few are no loss to it, and a level that has moved for good is the business of a full fit.
 NORMAL = 2.0
 BLOCK = 64  # slots: blocks in turn are learnt from and held back for calibration
-AT_MOST = 8  # one prototype in eight is replaced a time: a stream's normal does not change overnight
-STALE = 0.25  # of the average use: prototypes that fewer windows are nearest to are stale
-_LEARNT_WINDOWS = 256
 
 
 class LayoutChangedError(AnomalyLLMError):
@@ -104,7 +97,7 @@ def _update_stack(stack: Stack, students: Mapping[str, Student], layout: Layout,
     normal_RK = fresh_RK & (row_RK < NORMAL)
     learn_K = torch.arange(count, device=device) // BLOCK % 2 == 0
     for scale in layout.scales:
-        _replace(x_RL, rows, scale, normal_RK & learn_K, teacher, layout)
+        replace(x_RL, rows, scale, normal_RK & learn_K, teacher, layout)
     held_RKV = measure(x_RL, rows, layout.scales, count).distance_RKV
     return _recalibrate(stack, rows, streams, memories, held_RKV, fresh_RK & ~learn_K & (row_RK < ALERT), layout)
 
@@ -115,50 +108,6 @@ def _fresh(stack: Stack) -> Tensor:
     new = [h.hi - h.before.span[1] if h.before is not None else len(h.values_SC) for h in stack.histories]
     new_R = torch.tensor(new, device=stack.values_RL.device)[stack.stream_R]
     return torch.arange(length, device=new_R.device) >= length - new_R[:, None]
-
-
-def _replace(x_RL: Tensor, rows: Rows, scale: int, from_RK: Tensor, teacher: Teacher | None, layout: Layout) -> None:
-    """Put the most distant of the normal windows in the place of prototypes that are hardly used any more."""
-    proto_RPT = rows[f"proto.{scale}"]
-    count = from_RK.shape[1]
-    windows = pool(x_RL, scale, count)
-    whole_RK = from_RK & (windows.valid_RK if windows.there_RKT is None else windows.there_RKT.all(-1))
-    distance_RK, nearest_RK, _ = prototypes(x_RL, rows, scale, count)
-    many_R1 = whole_RK.sum(-1, keepdim=True).clamp_min(1)
-    recent_RP = torch.zeros_like(rows[f"used.{scale}"]).scatter_add_(1, nearest_RK, whole_RK.float()) / many_R1
-    enough_R1 = whole_RK.sum(-1, keepdim=True) >= BLOCK
-    used_RP = torch.where(enough_R1, 0.5 * (rows[f"used.{scale}"] + recent_RP), rows[f"used.{scale}"])
-    places = max(1, layout.prototypes // AT_MOST)
-    stalest_RQ = used_RP.topk(places, largest=False).indices
-    stale_RQ = enough_R1 & (used_RP.gather(1, stalest_RQ) < STALE / layout.prototypes)
-    # Candidates: the upper half of the distances among normal windows; their means, so that none is an odd one out.
-    middle_R = torch.nanquantile(torch.where(whole_RK, distance_RK, torch.nan), 0.5, dim=-1)
-    far_RK = whole_RK & (distance_RK >= torch.nan_to_num(middle_R)[:, None])
-    row_R1 = torch.arange(len(x_RL), device=x_RL.device)[:, None]
-    found = kmeans(windows.value_RKT[row_R1, choose(far_RK, _LEARNT_WINDOWS)], places, BAND_POINTS)
-    stale_RQ = stale_RQ & far_RK.any(-1, keepdim=True)
-    values = {"radius": found.radius_RP, "band": found.band_RP, "used": found.used_RP * 0.5}
-    rows[f"used.{scale}"] = used_RP
-    for name, value_RQ in values.items():
-        table_RP = rows[f"{name}.{scale}"].clone()
-        table_RP[row_R1, stalest_RQ] = torch.where(stale_RQ, value_RQ, table_RP.gather(1, stalest_RQ))
-        rows[f"{name}.{scale}"] = table_RP
-    table_RPT = proto_RPT.clone()
-    table_RPT[row_R1, stalest_RQ] = _either(stale_RQ, found.proto_RPT, proto_RPT[row_R1, stalest_RQ])
-    rows[f"proto.{scale}"] = table_RPT
-    if teacher is None or scale not in layout.teacher_scales:
-        return
-    stale_RQ = stale_RQ & torch.isfinite(rows["gate"])[:, None]  # nobody else asks the teacher
-    if bool(stale_RQ.any()):
-        tokens_RPDO = rows[f"tokens.{scale}"].clone()
-        at_N, q_N = stale_RQ.nonzero().unbind(1)
-        tokens_RPDO[at_N, stalest_RQ[at_N, q_N]] = teacher.tokens(found.proto_RPT[at_N, q_N])
-        rows[f"tokens.{scale}"] = tokens_RPDO
-
-
-def _either(choice_RQ: Tensor, yes_RQT: Tensor, no_RQT: Tensor) -> Tensor:
-    """Per row and place one of two windows."""
-    return torch.where(choice_RQ[..., None], yes_RQT, no_RQT)
 
 
 def _recalibrate(

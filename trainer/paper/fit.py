@@ -1,6 +1,6 @@
 """History → fitted model with its calibrated tail. The last fifth is held back from learning, as published.
 
-Shapes: S slots, C channels, W windows.
+Shapes: S slots, C channels, N windows, L slots of a window, R rows
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class Fitted:
 
     model: PaperModel
     norm: Norm
-    cal_X: Tensor  # one calibrator, see detector.model.calibration
+    cal: Tensor  # one calibrator, see detector.model.calibration
     ref: ModelRef
     size: int  # bytes of what was learnt
     losses: list[float]  # of every step
@@ -51,41 +51,41 @@ def fit(history: History, settings: PaperSettings, seed: int) -> Fitted | str:
         return f"not fitted, not scored: {history.points} slots with data are fewer than {length + LEAST}"
     norm = Norm.of(values_SC)
     z_SC = standardised(values_SC, norm)
-    start_A = usable(z_SC, length)
+    start_N = usable(z_SC, length)
     cut = round(len(z_SC) * (1 - HELD_BACK))
-    held_A = start_A[start_A >= cut]
-    learn_A = start_A[start_A <= cut - length]
-    if len(held_A) < LEAST or not len(learn_A):
-        held_A = learn_A = start_A
-    if len(start_A) < LEAST:
-        return f"not fitted, not scored: {len(start_A)} windows of {length} slots are half there, fewer than {LEAST}"
-    learnt = learn(z_SC, learn_A, load_trunk(settings), settings, seed)
-    cal_X = _calibrated(learnt.model, z_SC, held_A, length)
+    held_N = start_N[start_N >= cut]
+    learn_N = start_N[start_N <= cut - length]
+    if len(held_N) < LEAST or not len(learn_N):
+        held_N = learn_N = start_N
+    if len(start_N) < LEAST:
+        return f"not fitted, not scored: {len(start_N)} windows of {length} slots are half there, fewer than {LEAST}"
+    learnt = learn(z_SC, learn_N, load_trunk(settings), settings, seed)
+    cal = _calibrated(learnt.model, z_SC, held_N, length)
     # what a history of so many slots can back at most, as for the product's rows
     cap_R = robust(torch.from_numpy(np.ascontiguousarray(values_SC.T))).cap_R
-    cal_X = calibration.cap(cal_X, cap_R.nan_to_num(0.0).max())
-    data = save({"calibrator": cal_X, **learnt.tuned})
+    cal = calibration.cap(cal, cap_R.nan_to_num(0.0).max())
+    data = save({"calibrator": cal, **learnt.tuned})
     ref = ModelRef(
         version=VERSION, uri="", row=0, sha256=hashlib.sha256(data).hexdigest(), grid_version=history.grid_version,
         trained_slots=history.span, points=history.points,
     )  # fmt: skip
-    return Fitted(learnt.model, norm, cal_X, ref, len(data), learnt.losses)
+    return Fitted(learnt.model, norm, cal, ref, len(data), learnt.losses)
 
 
 @torch.inference_mode()
-def gaps(model: PaperModel, z_SC: np.ndarray, start_W: np.ndarray, length: int) -> np.ndarray:
-    """Teacher minus student (W,) of windows that begin at these rows; NaN where too little of one is there."""
+def gaps(model: PaperModel, z_SC: np.ndarray, some_N: np.ndarray, length: int) -> np.ndarray:
+    """Teacher minus student (N,) of windows that begin at these rows; NaN where too little of one is there."""
     parts = [np.zeros(0, np.float32)]
-    for at in range(0, len(start_W), CHUNK):
-        x_NCL, enough_N = windows(z_SC, start_W[at : at + CHUNK], length)
+    for at in range(0, len(some_N), CHUNK):
+        x_NCL, enough_N = windows(z_SC, some_N[at : at + CHUNK], length)
         parts.append(torch.where(enough_N, gap(*model(x_NCL)), torch.nan).numpy())
     return np.concatenate(parts)
 
 
-def _calibrated(model: PaperModel, z_SC: np.ndarray, start_A: np.ndarray, length: int) -> Tensor:
+def _calibrated(model: PaperModel, z_SC: np.ndarray, start_N: np.ndarray, length: int) -> Tensor:
     """The calibrator of normal windows, some of those that begin at these rows."""
-    start_W = start_A[np.unique(np.linspace(0, len(start_A) - 1, min(MOST, len(start_A))).round().astype(int))]
-    gap_W = torch.from_numpy(gaps(model, z_SC, start_W, length))
+    some_N = start_N[np.unique(np.linspace(0, len(start_N) - 1, min(MOST, len(start_N))).round().astype(int))]
+    gap_N = torch.from_numpy(gaps(model, z_SC, some_N, length))
     # windows that overlap say the same: so many lie within one length
-    same = max(1.0, length * len(start_W) / len(start_A))
-    return calibration.fit(gap_W[None], torch.isfinite(gap_W)[None], _FLOOR, memory=same)[0]
+    same = max(1.0, length * len(some_N) / len(start_N))
+    return calibration.fit(gap_N[None], torch.isfinite(gap_N)[None], _FLOOR, memory=same)[0]

@@ -1,6 +1,6 @@
 """Distillation as published: the student mimics on normal windows and is pushed away on scaled and jittered ones.
 
-Shapes: N windows, C channels, L slots, M prototypes, A windows to learn from.
+Shapes: N windows, C channels, L slots of a window, M prototypes, F features, S slots of a history
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class Learnt:
     losses: list[float]
 
 
-def learn(z_SC: np.ndarray, start_A: np.ndarray, trunk: Trunk, settings: PaperSettings, seed: int) -> Learnt:
-    """Fit teacher and student together on the windows of standardised rows that begin at `start_A`.
+def learn(z_SC: np.ndarray, start_N: np.ndarray, trunk: Trunk, settings: PaperSettings, seed: int) -> Learnt:
+    """Fit teacher and student together on the windows of standardised rows that begin at `start_N`.
 
     Every draw comes from `seed`. The model of the last step is taken: the published code takes the epoch that does
     best on the test part.
@@ -47,13 +47,13 @@ def learn(z_SC: np.ndarray, start_A: np.ndarray, trunk: Trunk, settings: PaperSe
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = PaperModel(trunk, _first_prototypes(z_SC, start_A, settings))
+        model = PaperModel(trunk, _first_prototypes(z_SC, start_N, settings))
     optimiser = torch.optim.Adam(model.learnt(), RATE, BETAS, weight_decay=DECAY)
     batch = min(settings.paper_batch, max(ROWS_A_STEP // z_SC.shape[1], LEAST_BATCH))
     losses = []
     for _ in range(settings.paper_steps):
-        drawn = torch.randint(len(start_A), (batch,), generator=generator).numpy()
-        normal_NCL, _ = windows(z_SC, start_A[drawn], length)
+        drawn = torch.randint(len(start_N), (batch,), generator=generator).numpy()
+        normal_NCL, _ = windows(z_SC, start_N[drawn], length)
         optimiser.zero_grad()
         loss = loss_of(model, normal_NCL, generator)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -68,11 +68,11 @@ def loss_of(model: PaperModel, normal_NCL: Tensor, generator: torch.Generator) -
     """Mimicry + push + pull of one batch (paper, section 3)."""
     scaled_NCL, jittered_NCL = augmented(normal_NCL, generator)
     count = len(normal_NCL)
-    teacher_XF, student_XF = model(torch.cat([normal_NCL, scaled_NCL, jittered_NCL]))
-    gap_X = gap(teacher_XF, student_XF)
-    mimicry = gap_X[:count].square().mean()
-    push = -torch.log(-torch.expm1(-gap_X[count:])).mean()
-    pull = (teacher_XF[count:] - teacher_XF[:count].repeat(2, 1)).square().sum(-1).mean()
+    teacher_NF, student_NF = model(torch.cat([normal_NCL, scaled_NCL, jittered_NCL]))
+    gap_N = gap(teacher_NF, student_NF)
+    mimicry = gap_N[:count].square().mean()
+    push = -torch.log(-torch.expm1(-gap_N[count:])).mean()
+    pull = (teacher_NF[count:] - teacher_NF[:count].repeat(2, 1)).square().sum(-1).mean()
     loss: Tensor = mimicry + push + PULL * pull
     return loss
 
@@ -84,8 +84,8 @@ def augmented(normal_NCL: Tensor, generator: torch.Generator) -> tuple[Tensor, T
     return normal_NCL * factor_NC1, normal_NCL + JITTER_STD * noise_NCL
 
 
-def _first_prototypes(z_SC: np.ndarray, start_A: np.ndarray, settings: PaperSettings) -> Tensor:
+def _first_prototypes(z_SC: np.ndarray, start_N: np.ndarray, settings: PaperSettings) -> Tensor:
     """Windows evenly through the history (C, M, L): so few steps would not find them from noise, as published."""
-    at_M = np.linspace(0, len(start_A) - 1, settings.paper_prototypes).round().astype(int)
-    value_MCL, _ = windows(z_SC, start_A[at_M], settings.paper_window)
+    at_M = np.linspace(0, len(start_N) - 1, settings.paper_prototypes).round().astype(int)
+    value_MCL, _ = windows(z_SC, start_N[at_M], settings.paper_window)
     return value_MCL.transpose(0, 1).contiguous()

@@ -1,6 +1,6 @@
 """The paper's model as a bank that the detector's own judge can ask: strided windows, a score held until the next.
 
-Shapes: K scored slots, C channels, W windows, S slots.
+Shapes: K scored slots, C channels, N windows, L slots of a window, S slots of a segment
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 
 from detector.live.settings import WorkerSettings
 from detector.model import calibration
-from detector.model.scores import Segment, SegmentScore, ViewName, unscored
+from detector.model.interface import Segment, SegmentScore, ViewName, unscored
 from streamer.contracts import ModelRef
 from trainer.paper.fit import CHUNK, VERSION, Fitted
 from trainer.paper.model import gap
@@ -63,37 +63,37 @@ class PaperBank:
         last = count - 1 if segment.last is None else segment.last
         slot_K = np.arange(last - count + 1, last + 1)
         end_K = slot_K // self._stride * self._stride
-        end_W, at_K = np.unique(end_K, return_inverse=True)
+        end_N, at_K = np.unique(end_K, return_inverse=True)
         short = max(0, self.context - 1 + count - len(segment.values_SC))
         rows_SC = np.pad(segment.values_SC, ((short, 0), (0, 0)), constant_values=np.nan)
-        start_W = end_W - last + len(rows_SC) - self._length
-        surprise_W, share_WC, nearest_WC = self._asked(self._fitted, rows_SC, start_W)
-        surprise_K = surprise_W[at_K]
+        start_N = end_N - last + len(rows_SC) - self._length
+        surprise_N, share_NC, nearest_NC = self._asked(self._fitted, rows_SC, start_N)
+        surprise_K = surprise_N[at_K]
         return replace(
             blank,
             views=[ViewName("paper", 0, self._length)],
             surprise_K=surprise_K,
             rank_K=surprise_K,
-            channel_KC=surprise_K[:, None] * share_WC[at_K],
+            channel_KC=surprise_K[:, None] * share_NC[at_K],
             view_KC=np.zeros((count, channels), np.int16),
             scale_KC=np.full((count, channels), self._length, np.int16),
-            nearest_KC=nearest_WC[at_K],
+            nearest_KC=nearest_NC[at_K],
             teacher_K=np.isfinite(surprise_K),
             lag_K=(self._length // 2 + slot_K - end_K).astype(np.int16),
         )
 
     def _asked(
-        self, fitted: Fitted, rows_SC: np.ndarray, start_W: np.ndarray
+        self, fitted: Fitted, rows_SC: np.ndarray, start_N: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Surprise (W,) of windows; share (W, C) of a channel in how far all are from their prototypes; which (W, C)."""
+        """Surprise (N,) of windows; share (N, C) of a channel in how far all are from their prototypes; which (N, C)."""
         z_SC = standardised(rows_SC, fitted.norm)
         surprise, share, nearest = [], [], []
-        for at in range(0, len(start_W), CHUNK):
-            x_NCL, enough_N = windows(z_SC, start_W[at : at + CHUNK], self._length)
+        for at in range(0, len(start_N), CHUNK):
+            x_NCL, enough_N = windows(z_SC, start_N[at : at + CHUNK], self._length)
             gap_N = torch.where(enough_N, gap(*fitted.model(x_NCL)), torch.nan)
             cosine_NC, index_NC = fitted.model.student.nearest(x_NCL)
             far_NC = (1.0 - cosine_NC).clamp_min(1e-6)
-            surprise.append(calibration.surprise(gap_N, fitted.cal_X))
+            surprise.append(calibration.surprise(gap_N, fitted.cal))
             share.append(far_NC / far_NC.sum(-1, keepdim=True))
             nearest.append(index_NC.short())
         return tuple(torch.cat(part).numpy() for part in (surprise, share, nearest))  # type: ignore[return-value]

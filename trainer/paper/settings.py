@@ -4,12 +4,13 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from detector.settings import PACKAGED_TEACHER, DetectorSettings
+from detector.settings import PACKAGED_TEACHER
+from trainer.settings import TrainerSettings
 
 PATCH = 16  # slots a token, as published
 
 
-class PaperSettings(DetectorSettings):
+class PaperSettings(TrainerSettings):
     """Which of the two detectors is replayed, and what the published one may cost."""
 
     profile: Literal["product", "paper"] = Field(

@@ -9,6 +9,7 @@ from torch import nn
 
 from detector.model.teacher_weights import load_blocks, packaged, tiny_random
 from detector.settings import PACKAGED_TEACHER
+from trainer.fit.agreed import SEED
 from trainer.paper.settings import PaperSettings
 
 # What Hugging Face's models call learned positions: GPT-2, OPT.
@@ -45,7 +46,7 @@ class Trunk(NamedTuple):
 
 def load_trunk(settings: PaperSettings) -> Trunk:
     """The trunk that settings ask for, loaded once a process. Raises TeacherError when it cannot be loaded."""
-    return _loaded(settings.teacher, settings.paper_blocks, settings.teacher_seed, str(settings.state_dir))
+    return _loaded(settings.teacher, settings.paper_blocks, SEED, str(settings.state_dir))
 
 
 @lru_cache(maxsize=1)

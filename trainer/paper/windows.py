@@ -1,6 +1,6 @@
 """Rows of a stream → standardised windows without gaps; a window is a function of its own slots only.
 
-Shapes: S slots, L slots of a window, C channels, N windows, A windows that can be used.
+Shapes: S slots of a history, L slots of a window, C channels, N windows
 """
 
 from typing import NamedTuple
@@ -37,10 +37,10 @@ def standardised(values_SC: np.ndarray, norm: Norm) -> np.ndarray:
 
 
 def usable(z_SC: np.ndarray, length: int) -> np.ndarray:
-    """First rows (A,) of the windows that are there enough to be scored."""
+    """First rows (N,) of the windows that are there enough to be scored."""
     there_S = np.concatenate([[0.0], np.isfinite(z_SC).mean(1).cumsum()])
-    start_A: np.ndarray = np.flatnonzero(there_S[length:] - there_S[:-length] >= length * (1.0 - MISSING) - 1e-9)
-    return start_A
+    start_N: np.ndarray = np.flatnonzero(there_S[length:] - there_S[:-length] >= length * (1.0 - MISSING) - 1e-9)
+    return start_N
 
 
 def windows(z_SC: np.ndarray, start_N: np.ndarray, length: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detector.model.pooling import moving_mean
 from detector.model.row_types import Rows
+from detector.model.window_ends import choose, whole
 
 # Histories hold anomalies nobody has marked: the worst 2 % of the windows teach nothing.
 TRIM = 0.02
@@ -131,21 +132,3 @@ class Mahalanobis:
         window_RKW = x_RL[:, -(count + self.reach - 1) :].float().unfold(1, self.reach, 1)
         white_RKW = (window_RKW - rows[f"{self.name}.mean"][:, None]) @ rows[f"{self.name}.white"].mT
         return white_RKW.square().mean(-1).sqrt()
-
-
-def whole(x_RL: Tensor, window: int) -> Tensor:
-    """True at the ends (R, L) of windows without a gap."""
-    gap_RL = torch.nn.functional.pad(torch.isnan(x_RL).double(), (window - 1, 0), value=1.0)
-    return moving_mean(gap_RL, window) < 0.5 / window
-
-
-def choose(valid_RN: Tensor, count: int) -> Tensor:
-    """Indices (R, count) of evenly spaced valid positions of each row; of a row without any its last position.
-
-    How many does not depend on how many are valid, or rows of a stack would influence each other: some are repeated.
-    """
-    order_RN = valid_RN.long().cumsum(-1)
-    many_R = order_RN[:, -1]
-    step_M = (torch.arange(count, device=valid_RN.device) + 0.5) / count
-    rank_RM = (step_M * many_R[:, None]).floor().long() + 1
-    return torch.searchsorted(order_RN, rank_RM).clamp_max(valid_RN.shape[1] - 1)

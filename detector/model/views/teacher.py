@@ -11,22 +11,8 @@ from torch import Tensor
 
 from detector.model import calibration
 from detector.model.row_types import Rows
-from detector.model.shallow import widened
-from detector.model.teacher import Teacher, discrepancy, residual
-from detector.settings import DetectorSettings
-
-# A core scores 40 000 slots a second without the LLM and 1 300 windows with it: where one stream in twelve asks (the most
-# seen at a full history), a fiftieth costs the whole about 7 %, a twentieth 15 %. A GPU sees more than a bank can find.
-CPU_BUDGET, CUDA_BUDGET = 0.02, 1.0
-
-
-def budget_of(settings: DetectorSettings, teacher: Teacher | None) -> float:
-    """Share of a stream's normal windows that may reach the teacher; 0 without one."""
-    if teacher is None:
-        return 0.0
-    if settings.teacher_budget == "auto":
-        return CUDA_BUDGET if teacher.device.type == "cuda" else CPU_BUDGET
-    return settings.teacher_budget
+from detector.model.student_map import discrepancy, residual
+from detector.model.teacher import Teacher
 
 
 def gate_of(budget: float) -> float:
@@ -68,4 +54,4 @@ def gated(fused_N: Tensor, rows: Rows) -> Tensor:
     over_N = rows["gate"] - calibration.BODY
     # the gate as it was before the tail was stretched
     gate_N = torch.where(over_N > 0, calibration.BODY + over_N * widen_N, rows["gate"])
-    return widened(gate_N + calibration.surprise(fused_N, rows["gate_cal"]), widen_N)
+    return calibration.widened(gate_N + calibration.surprise(fused_N, rows["gate_cal"]), widen_N)

@@ -14,7 +14,7 @@ EVIDENCE: dict[str, Any] = {
     "channels": [{"channel": "cpu.0", "share": 0.8, "value": 97.3, "expected": 7.0, "low": 3.0, "high": 12.0}],
     "view": "prototype", "scale": 64, "depth": 0, "nearest": 7, "teacher": False, "model": "v1", "warming": False, "offsets": [3, 9],
 }  # fmt: skip
-VERDICT = StreamState(2, 100_000_000, 0, 1100)
+STATE = StreamState(2, 100_000_000, 0, 1100)
 CONTEXT = Context("anomalyllm/al", 3, StreamSettings(tenant="t", labels={"a": "b"}), 200 * 10**9)
 
 
@@ -27,7 +27,7 @@ def episode(**own: Any) -> Episode:
 
 def published(transition: Transition, **evidence: Any) -> AnomalyEvent:
     transition.episode.evidence |= evidence
-    return anomaly_event("host", VERDICT, transition, CONTEXT)
+    return anomaly_event("host", STATE, transition, CONTEXT)
 
 
 def test_an_event_carries_the_whole_reason() -> None:
@@ -47,7 +47,7 @@ def test_an_event_carries_the_whole_reason() -> None:
     assert AnomalyEvent.model_validate_json(event.model_dump_json()) == event
 
 
-def test_what_the_prior_said_is_marked() -> None:
+def test_what_the_prior_judged_is_marked() -> None:
     event = published(
         Transition("open", episode(), 1020), model=None, warming=True, view="level", nearest=None, scale=144
     )
@@ -60,7 +60,7 @@ def test_what_the_prior_said_is_marked() -> None:
 
 def test_old_events_are_historic() -> None:
     late = Context("s", 0, StreamSettings(), (102 + 3601) * 10**9)
-    assert anomaly_event("host", VERDICT, Transition("open", episode(), 1020), late).data.historic
+    assert anomaly_event("host", STATE, Transition("open", episode(), 1020), late).data.historic
 
 
 def test_sentences_of_the_other_ends() -> None:
@@ -101,10 +101,10 @@ def test_more_channels_and_a_deeper_view() -> None:
 
 
 def test_no_data() -> None:
-    event = no_data_event("host", VERDICT, NoData(1000, 0), "open", 1029, CONTEXT)
+    event = no_data_event("host", STATE, NoData(1000, 0), "open", 1029, CONTEXT)
     assert (event.data.kind, event.data.slots, event.data.channels) == ("no_data", 30, [])
     assert event.data.reason == "host has sent nothing for 3 s (30 intervals)"
-    back = no_data_event("host", VERDICT, NoData(1000, 0, 1), "resolved", 1100, CONTEXT)
+    back = no_data_event("host", STATE, NoData(1000, 0, 1), "resolved", 1100, CONTEXT)
     assert back.data.incident_id == event.data.incident_id
     assert back.id.endswith(":1")
     assert back.data.reason == "host sends again after 10 s without data"

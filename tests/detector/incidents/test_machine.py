@@ -60,7 +60,7 @@ def test_a_dial_in_time_is_converted_by_the_interval() -> None:
     weekly, second = StreamSettings(alerts_per_week=1.0), 10**9
     assert threshold_of(budget_of(weekly, second)) == pytest.approx(5.7817, abs=1e-4)  # 604 800 slots a week
     assert threshold_of(budget_of(weekly, 60 * second)) == pytest.approx(4.0034, abs=1e-4)  # 10 080
-    assert threshold_of(budget_of(weekly, 86_400 * second)) == 1.5  # 7: no tail says so little
+    assert threshold_of(budget_of(weekly, 86_400 * second)) == 1.5  # 7 a day: below the lowest threshold
     assert budget_of(StreamSettings(alert_budget=3.0), second) == 3.0
     assert budget_of(StreamSettings(), second) == 1.0
 
@@ -106,7 +106,7 @@ def test_a_new_baseline_is_told_once() -> None:
     assert published[-1][0] == "resolved"
     assert published[-1][-1]
     assert tracker.muted == 5.0
-    assert run(tracker, [*[5.0] * 50, 6.5, 6.5], 300)[0][0] == "open"  # a decade more is news
+    assert run(tracker, [*[5.0] * 50, 6.5, 6.5], 300)[0][0] == "open"  # a decade above the muted peak
 
 
 def test_a_new_baseline_ends_with_quiet() -> None:
@@ -144,7 +144,7 @@ def opened(surprises: list[float], rules: Rules = RULES) -> list[Transition]:
 def test_a_stream_that_alerts_too_often_is_judged_more_strictly_for_a_while() -> None:
     storm = [*[5.0] * 2, *[0.0] * 8] * 100
     published = opened(storm)
-    # with 48 remembered it is log10(51 / 5), more than the decade that 5.0 is above the dial
+    # with 48 remembered it is log10(51 / 5), more than the decade that 5.0 is above the threshold
     assert len(published) == 48
     assert published[2].episode.stricter == 0.0
     assert published[10].episode.stricter == pytest.approx(0.4150, abs=1e-4)

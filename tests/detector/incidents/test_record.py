@@ -5,22 +5,21 @@ from dataclasses import replace
 import pytest
 
 from detector.incidents.machine import Episode, Tracker, Transition, incident_id
-from detector.incidents.record import MAX_EXCLUDED, MAX_PAST, NoData, StreamState
-from detector.training.due import PendingRequest
+from detector.incidents.record import MAX_EXCLUDED, MAX_PAST, NoData, PendingRequest, StreamState
 
 
-def test_a_verdict_comes_back_as_it_was() -> None:
+def test_a_state_comes_back_as_it_was() -> None:
     episode = Episode(anchor=5, onset=4, threshold=4.0, peak=6.5, peak_slot=5, hot=9, evidence={"view": "prototype"})
     ended = Episode(anchor=1, onset=1, threshold=4.0, peak=5.0, peak_slot=1, hot=2, ended=2, verdict="true")
     stream_state = StreamState(
         3, 10**8, 7, 99, Tracker([98, 99], episode, [ended], 5.5, 2), NoData(7, 8, 1), "v1", 12, [(1, 2), (5, 9)],
         PendingRequest(1, 2, "due", "full", "t", 3, 4), True, [(0, 0, 1)],
     )  # fmt: skip
-    assert StreamState.loads(stream_state.dumps()) == stream_state
+    assert StreamState.from_json(stream_state.to_json()) == stream_state
     plain = StreamState(1, 1, 0, 0)
-    assert StreamState.loads(plain.dumps()) == plain
+    assert StreamState.from_json(plain.to_json()) == plain
     # as stored before there was a prior
-    assert StreamState.loads(plain.dumps().replace(b',"warming":false', b"")) == plain
+    assert StreamState.from_json(plain.to_json().replace(b',"warming":false', b"")) == plain
     assert (plain.judged, replace(plain, model="v").judged, replace(plain, warming=True).judged) == (False, True, True)
 
 
@@ -36,7 +35,7 @@ def test_excluded_ranges_are_merged_and_bounded() -> None:
 
 
 def test_an_old_incident_keeps_its_place() -> None:
-    """What people say of it the next morning still decides what is learnt."""
+    """A verdict of the next morning still decides what is learnt."""
     old, late = (
         Episode(anchor=a, onset=a - 1, threshold=4.0, peak=5.0, peak_slot=a, hot=a + 2, ended=a + 3) for a in (10, 90)
     )
@@ -65,7 +64,7 @@ def test_what_is_allowed_again_is_cut_out_of_the_excluded_ranges() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peak", "said", "learnt"),
+    ("peak", "verdict", "learnt"),
     [
         (7.9, None, True),
         (8.0, None, False),
@@ -74,8 +73,8 @@ def test_what_is_allowed_again_is_cut_out_of_the_excluded_ranges() -> None:
         (9.0, "false_alarm", True),
     ],
 )
-def test_what_is_critical_or_confirmed_is_not_learnt_from(peak: float, said: str | None, learnt: bool) -> None:
-    episode = Episode(anchor=5, onset=4, threshold=4.0, peak=peak, peak_slot=5, hot=9, ended=9, verdict=said)
+def test_what_is_critical_or_confirmed_is_not_learnt_from(peak: float, verdict: str | None, learnt: bool) -> None:
+    episode = Episode(anchor=5, onset=4, threshold=4.0, peak=peak, peak_slot=5, hot=9, ended=9, verdict=verdict)
     stream_state = StreamState(1, 1, 0, 0)
     stream_state.settle(Transition("update", episode, 8))
     stream_state.settle(Transition("resolved", episode, 19, baseline=True))

@@ -15,14 +15,14 @@ NAN = float("nan")
 
 def test_a_new_slot_is_appended() -> None:
     entry = entry_of("a", column([1, 2, 3]))
-    assert entry.take(change_of(2, 1003, [4, 5]))
+    assert entry.follow(change_of(2, 1003, [4, 5]))
     assert (entry.hi, entry.seq, entry.filled) == (1004, 2, 5)
     np.testing.assert_array_equal(entry.segment(1003, 1004, 3)[:, 0], [2, 3, 4, 5])
 
 
 def test_slots_that_are_told_again_are_counted_once() -> None:
     entry = entry_of("a", column([1, 2, 3]))  # slots 1000..1002
-    entry.take(change_of(2, 1001, [2, 3, 4]))
+    entry.follow(change_of(2, 1001, [2, 3, 4]))
     assert (entry.hi, entry.filled) == (1003, 4)
 
 
@@ -38,7 +38,7 @@ def test_what_lies_before_the_window_is_missing() -> None:
 
 def test_old_numbers_are_dropped() -> None:
     entry = entry_of("a", column([1, 2]))
-    assert not entry.take(change_of(1, 1002, [9]))
+    assert not entry.follow(change_of(1, 1002, [9]))
     assert entry.hi == 1001
 
 
@@ -57,7 +57,7 @@ def test_redis_is_read_only_when_the_cache_cannot_know(change: object, wanted: b
 
 def test_the_end_of_history_is_looked_up() -> None:
     entry = entry_of("a", column([1, 2]))
-    entry.take(change_of(2, 1002, [1, 1], FLAG_HISTORY))
+    entry.follow(change_of(2, 1002, [1, 1], FLAG_HISTORY))
     assert entry.scored == entry.history_hi == 1003
     assert not entry.needs_redis(change_of(3, 1004, [1], FLAG_HISTORY))
     assert entry.needs_redis(change_of(3, 1004, [1]))
@@ -65,22 +65,22 @@ def test_the_end_of_history_is_looked_up() -> None:
 
 def test_only_real_differences_are_late() -> None:
     entry = entry_of("a", column([1, 2, NAN, 4]))
-    entry.take(change_of(2, 1000, [1, 2, NAN, 4, 5]))
+    entry.follow(change_of(2, 1000, [1, 2, NAN, 4, 5]))
     assert entry.late_from is None
-    entry.take(change_of(3, 1001, [2, 3, 4, 5]))
+    entry.follow(change_of(3, 1001, [2, 3, 4, 5]))
     assert entry.late_from == 1002
     assert entry.row(1002)[0] == 3
 
 
 def test_late_data_that_redis_brings_are_noticed() -> None:
     entry = entry_of("a", column([1, 2, 3]))
-    entry.load(StreamWindow(header(1000, 1003, seq=9), column([1, 7, 3, 4])))
+    entry.reload(StreamWindow(header(1000, 1003, seq=9), column([1, 7, 3, 4])))
     assert (entry.late_from, entry.seq, entry.hi, entry.scored) == (1001, 9, 1003, 1002)
 
 
 def test_a_gap_is_nan() -> None:
     entry = entry_of("a", column([1, 2]))
-    entry.take(change_of(2, 1004, [5]))
+    entry.follow(change_of(2, 1004, [5]))
     np.testing.assert_array_equal(entry.segment(1000, 1004, 1)[:, 0], [1, 2, NAN, NAN, 5])
     assert entry.present(1000, 1004).tolist() == [True, True, False, False, True]
 
@@ -91,7 +91,7 @@ def test_any_cut_gives_the_same_window(sizes: list[int]) -> None:
     values = np.arange(100, 100 + sum(sizes), dtype=np.float32)
     entry, at = entry_of("a", column([0])), 0
     for seq, size in enumerate(sizes, 2):
-        entry.take(change_of(seq, 1001 + at, values[at : at + size]))
+        entry.follow(change_of(seq, 1001 + at, values[at : at + size]))
         entry.scored = entry.hi
         at += size
     count = min(len(values), entry.keep)
@@ -103,7 +103,7 @@ def test_any_cut_gives_the_same_window(sizes: list[int]) -> None:
 def test_unjudged_slots_are_never_moved_out() -> None:
     entry = entry_of("a", column([0]))
     for seq in range(2, 400):
-        entry.take(change_of(seq, 999 + seq, [seq] * 1))
+        entry.follow(change_of(seq, 999 + seq, [seq] * 1))
     assert entry.base <= entry.scored + 1 - CONTEXT or entry.base == 1000
 
 
@@ -120,8 +120,8 @@ def test_a_message_becomes_changes() -> None:
 def test_a_window_is_whole_until_something_lies_before_it() -> None:
     entry = entry_of("a", column(np.zeros(30)), keep=72)
     assert entry.whole
-    entry.take(change_of(2, 1030, [0.0] * 41))
+    entry.follow(change_of(2, 1030, [0.0] * 41))
     assert entry.whole
-    entry.take(change_of(3, 1071, [0.0]))
+    entry.follow(change_of(3, 1071, [0.0]))
     assert not entry.whole
     assert not entry_of("a", column(np.zeros(64)), keep=72, capacity=64).whole  # the ring has overwritten what was

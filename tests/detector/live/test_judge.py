@@ -18,7 +18,7 @@ NORMAL = [10.0] * 30
 
 
 class Published:
-    """What was told, as plain tuples."""
+    """What was published, as plain tuples."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
@@ -40,7 +40,7 @@ def feed(
     published, at, seq = Published(), 0, 2
     for size in cuts or [1] * len(values):
         if at < len(values):
-            entry.take(change_of(seq, 1030 + at, values[at : at + size]))
+            entry.follow(change_of(seq, 1030 + at, values[at : at + size]))
             run(judge, published, entry, stream_state)
             at, seq = at + size, seq + 1
     return published, entry, stream_state
@@ -67,7 +67,7 @@ def test_any_batching_of_a_cold_stream_tells_the_same(values: list[float], cuts:
         judge = Judge(FakeBank(), SETTINGS, {})
         for size in [*cuts, len(values)]:
             if at < len(values):
-                entry.take(change_of(seq, 1030 + at, values[at : at + size]))
+                entry.follow(change_of(seq, 1030 + at, values[at : at + size]))
                 run(judge, published, entry, stream_state)
                 at, seq = at + size, seq + 1
         return published.events
@@ -127,10 +127,10 @@ def test_a_larger_budget_opens_earlier() -> None:
 def test_late_data_retract_and_open() -> None:
     published, entry, stream_state = feed([*NORMAL, 20, 20, 10])
     judge = Judge(FakeBank(), SETTINGS, {})
-    entry.take(change_of(entry.seq + 1, 1060, [10, 10]))
+    entry.follow(change_of(entry.seq + 1, 1060, [10, 10]))
     run(judge, published, entry, stream_state)
     assert [event[1:4] for event in published.events] == [("open", 60, 0), ("retracted", 60, 1)]
-    entry.take(change_of(entry.seq + 1, 1040, [20, 20]))
+    entry.follow(change_of(entry.seq + 1, 1040, [20, 20]))
     run(judge, published, entry, stream_state)
     assert [event[1:4] for event in published.events[2:]] == [("open", 40, 0), ("resolved", 40, 1)]
     assert published.evidence[-1]["channels"][0]["value"] == 20.0
@@ -140,7 +140,7 @@ def test_slots_before_the_model_are_not_judged_again() -> None:
     entry = entry_of("a", column(NORMAL))
     stream_state = state_of(entry, model_since=1030)
     judge, published = Judge(FakeBank(), SETTINGS, {}), Published()
-    entry.take(change_of(2, 1020, [20, 20]))
+    entry.follow(change_of(2, 1020, [20, 20]))
     run(judge, published, entry, stream_state)
     assert published.events == []
     assert entry.late_from is None
@@ -157,7 +157,7 @@ def test_streams_without_a_student_are_judged_by_the_prior() -> None:
     judge, published = Judge(FakeBank(), SETTINGS, {}), Published()
     entry = entry_of("cold", column(NORMAL))
     stream_state = state_of(entry, model=None)
-    entry.take(change_of(2, 1030, [99, 99]))
+    entry.follow(change_of(2, 1030, [99, 99]))
     run(judge, published, entry, stream_state)
     assert [event[:2] for event in published.events] == [("cold", "open")]
     assert (published.evidence[0]["model"], published.evidence[0]["warming"]) == (None, True)
@@ -173,7 +173,7 @@ def test_streams_without_a_student_are_judged_by_the_prior() -> None:
 def test_warming_streams_are_passed_over_when_that_is_switched_off() -> None:
     entry = entry_of("cold", column(NORMAL))
     stream_state = state_of(entry, model=None)
-    entry.take(change_of(2, 1030, [99, 99]))
+    entry.follow(change_of(2, 1030, [99, 99]))
     assert Judge(FakeBank(), SETTINGS.model_copy(update={"warming": False}), {}).judgement(entry, stream_state) is None
     assert entry.scored == 1031
     assert not stream_state.judged
@@ -183,10 +183,10 @@ def test_history_of_a_cold_stream_does_not_alert() -> None:
     judge, published = Judge(FakeBank(), SETTINGS, {}), Published()
     entry = entry_of("cold", column(NORMAL))
     stream_state = state_of(entry, model=None)
-    entry.take(change_of(2, 1030, [99, 99, 99], flags=FLAG_HISTORY))
+    entry.follow(change_of(2, 1030, [99, 99, 99], flags=FLAG_HISTORY))
     run(judge, published, entry, stream_state)
     assert published.events == []
-    entry.take(change_of(3, 1010, [99, 99, 99]))  # late, and of the history's time
+    entry.follow(change_of(3, 1010, [99, 99, 99]))  # late, and of the history's time
     run(judge, published, entry, stream_state)
     assert published.events == []
 
@@ -195,10 +195,10 @@ def test_an_incident_of_a_warming_stream_goes_on_with_its_first_student() -> Non
     judge, published = Judge(FakeBank(), SETTINGS, {}), Published()
     entry = entry_of("cold", column(NORMAL))
     stream_state = state_of(entry, model=None)
-    entry.take(change_of(2, 1030, [20, 20]))
+    entry.follow(change_of(2, 1030, [20, 20]))
     run(judge, published, entry, stream_state)
     judge, entry.stream = Judge(FakeBank(), SETTINGS, {}), "fitted since"
-    entry.take(change_of(3, 1032, [21, 10, 10, 10, 10, 10]))
+    entry.follow(change_of(3, 1032, [21, 10, 10, 10, 10, 10]))
     run(judge, published, entry, stream_state)
     assert [event[1:4] for event in published.events] == [("open", 30, 0), ("update", 30, 1), ("resolved", 30, 2)]
     assert [(evidence["model"], evidence["warming"]) for evidence in published.evidence] == [
@@ -211,7 +211,7 @@ def test_a_student_of_another_grid_leaves_the_stream_to_the_prior() -> None:
     judge, published = Judge(FakeBank(), SETTINGS, {}), Published()
     entry = entry_of("a", column(NORMAL), grid_version=2)
     stream_state = state_of(entry, grid_version=2)
-    entry.take(change_of(2, 1030, [20, 20], grid_version=2))
+    entry.follow(change_of(2, 1030, [20, 20], grid_version=2))
     run(judge, published, entry, stream_state)
     assert published.evidence[0]["warming"]
     assert (stream_state.model, stream_state.warming) == (None, True)
@@ -222,7 +222,7 @@ def test_what_is_muted_stays_so_when_a_student_is_taken_away() -> None:
     entry = entry_of("cold", column(NORMAL))
     stream_state = state_of(entry)  # it has had one
     stream_state.tracker.muted = 11.5
-    entry.take(change_of(2, 1030, [20, 20]))
+    entry.follow(change_of(2, 1030, [20, 20]))
     run(judge, published, entry, stream_state)
     assert (stream_state.model, stream_state.warming, stream_state.tracker.muted) == (None, True, 11.5)
     assert published.events == []
@@ -232,9 +232,9 @@ def test_late_data_of_a_young_stream_are_judged_again() -> None:
     judge, published = Judge(FakeBank(), SETTINGS, {}), Published()
     entry = entry_of("cold", column([]).reshape(0, 1), lo=1000)
     stream_state = state_of(entry, model=None)
-    entry.take(change_of(2, 1000, [10, 10, 10, 20, 20, 10]))
+    entry.follow(change_of(2, 1000, [10, 10, 10, 20, 20, 10]))
     run(judge, published, entry, stream_state)
-    entry.take(change_of(3, 1003, [10, 10]))
+    entry.follow(change_of(3, 1003, [10, 10]))
     run(judge, published, entry, stream_state)
     assert [event[1] for event in published.events] == ["open", "retracted"]
 
@@ -246,7 +246,7 @@ def test_a_new_student_is_in_force_from_the_next_slot() -> None:
     stream_state = state_of(entry)
     stream_state.tracker.muted = 5.0
     bank.version = "v2"
-    entry.take(change_of(2, 1030, [10]))
+    entry.follow(change_of(2, 1030, [10]))
     run(judge, published, entry, stream_state)
     assert (stream_state.model, stream_state.model_since) == ("v2", 1030)
     assert stream_state.tracker == Tracker()
@@ -258,7 +258,7 @@ def test_one_broken_stream_does_not_silence_the_others() -> None:
     judge = Judge(bank, SETTINGS, {})
     good, bad = entry_of("good", column(NORMAL)), entry_of("bad", column(NORMAL))
     for entry in (good, bad):
-        entry.take(change_of(2, 1030, [20, 20]))
+        entry.follow(change_of(2, 1030, [20, 20]))
     run(judge, published, good, state_of(good), bad, state_of(bad))
     assert [event[:2] for event in published.events] == [("good", "open")]
     assert judge.windows == 2
@@ -271,7 +271,7 @@ def test_many_streams_are_one_call() -> None:
     pairs: list[Any] = []
     for number in range(50):
         entry = entry_of(f"s{number}", column(NORMAL))
-        entry.take(change_of(2, 1030, [20.0 if number == 7 else 10.0]))
+        entry.follow(change_of(2, 1030, [20.0 if number == 7 else 10.0]))
         pairs += [entry, state_of(entry)]
     run(judge, published, *pairs)
     assert bank.calls == [50]
@@ -281,7 +281,7 @@ def test_many_streams_are_one_call() -> None:
 def test_the_loudest_channel_leads() -> None:
     entry = entry_of("a", np.full((30, 3), 10.0))
     values = np.array([[10, 30, 16], [10, 30, 16]], np.float32)
-    entry.take(change_of(2, 1030, values))
+    entry.follow(change_of(2, 1030, values))
     published = Published()
     run(Judge(FakeBank(), SETTINGS, {}), published, entry, state_of(entry))
     shares = [(channel["channel"], channel["share"]) for channel in published.evidence[0]["channels"]]

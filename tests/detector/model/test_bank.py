@@ -1,16 +1,22 @@
 """The bank: one call for all streams, and the same answer however the call is cut."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
-from detector.model.bank import Segment, StudentBank
-from detector.model.scores import SegmentScore
+from detector.model.artefact import ArtefactStore
+from detector.model.banks import StudentBank
+from detector.model.interface import Segment, SegmentScore
+from detector.model.teachers import Teachers
 from streamer.contracts import ModelRecord
-from testkit.simulation import bank_of, fitted_bank, history, quick_settings, simulate, students_of
+from testkit.simulation import fitted_bank, history, quick_settings, simulate, students_of
+from trainer.fit.agreed import load_teacher
 from trainer.fit.histories import History
-from trainer.fit.run import Trained
+from trainer.fit.run import Trained, train
 
 SLOTS = 600
 
@@ -168,13 +174,11 @@ def _record(trained: Trained, stream: str, uri: str, sha256: str) -> ModelRecord
 
 
 def test_install_swap_and_remove(tmp_path: Path) -> None:
-    from detector.model.artefact import ArtefactStore
-
     settings = quick_settings(tmp_path, teacher="random")
     trained, memory = fitted_bank(_histories(), settings, with_teacher=True)
     store = ArtefactStore(settings.store_uri(), tmp_path / "cache")
     uri, sha256 = store.write("a.safetensors", trained.data())
-    bank = StudentBank(memory.teacher, settings)
+    bank = StudentBank(Teachers(settings))
     names = [member.stream for member in trained.header.members]
     assert bank.install([_record(trained, name, uri, sha256) for name in names], store) == {}
     assert len(bank) == 4
@@ -202,40 +206,104 @@ def test_many_swaps_use_freed_rows_again(tmp_path: Path) -> None:
     trained, bank = fitted_bank(_histories(), settings)
     refs = trained.refs("memory", "0" * 64)
     students = [(refs[s.member.stream], s) for s in students_of(trained)]
-    before = len(bank._tables.rows["centre"])
+    [one] = bank._banks
+    before = len(one.tables.rows["centre"])
     for _ in range(50):
         bank.put(students)
-    assert len(bank._tables.rows["centre"]) == before
+    assert bank._banks == [one]
+    assert len(one.tables.rows["centre"]) == before
 
 
-def test_students_of_another_teacher_are_scored_at_depth_0(tmp_path: Path) -> None:
-    trained, _ = fitted_bank(_histories(), quick_settings(tmp_path, teacher="random"), with_teacher=True)
-    without = bank_of(trained, quick_settings(tmp_path))
-    [score] = without.score([Segment("wave", _fresh(without, "wave", 30))])
-    assert np.isfinite(score.surprise_K).all()
-    assert not score.teacher_K.any()
-    from detector.model.teacher import load_teacher
+def test_without_its_teacher_a_student_is_scored_at_depth_0_and_that_is_said_once(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path, teacher="random")
+    trained, _ = fitted_bank(_histories(), settings, with_teacher=True)
+    refs, students = trained.refs("memory", "0" * 64), students_of(trained)
+    elsewhere = replace(students[0].layout, teacher_name=str(tmp_path / "nowhere"))
+    older = replace(students[0].layout, teacher_name="")
+    other = replace(students[0].layout, seed=99)  # what is there now is another one
+    alone = StudentBank()
+    alone.put([(refs[s.member.stream], s) for s in students])
+    segments = [Segment("wave", _fresh(alone, "wave", 30)), Segment("walk", _fresh(alone, "walk", 30))]
+    for layout, reason in ((elsewhere, "nowhere"), (older, "older version"), (other, "another model")):
+        bank = StudentBank(Teachers(settings))
+        with capture_logs() as said:
+            for student in students:
+                bank.put([(refs[student.member.stream], replace(student, layout=layout))])
+        warnings = [entry for entry in said if entry["log_level"] == "warning"]
+        assert len(warnings) == 1
+        assert reason in warnings[0]["reason"]
+        assert bank.with_teacher() == 0
+        for score, shallow in zip(bank.score(segments), alone.score(segments), strict=True):
+            _same(score, shallow, 30)
+            assert not score.teacher_K.any()
 
-    other = quick_settings(tmp_path, teacher="random", teacher_seed=99)
-    [score] = bank_of(trained, other, load_teacher(other)).score([Segment("wave", _fresh(without, "wave", 30))])
-    assert not score.teacher_K.any()
+
+def test_students_of_several_layouts_and_teachers_are_scored_as_alone(tmp_path: Path) -> None:
+    """As artefacts of before and after a change of the trainer's settings lie side by side, each with its teacher."""
+    store = ArtefactStore(str(tmp_path / "models"), tmp_path / "cache")
+    said: list[dict[str, Any]] = [
+        {"teacher": "random"},
+        {"teacher": "random", "teacher_depths": [1]},
+        {
+            "scales": [4, 32],
+            "teacher_scales": [32],
+            "teacher": "random",
+            "teacher_patch": 4,
+            "medoids": 32,
+            "shapes": 6,
+        },
+        {"scales": [16, 128], "teacher_scales": [16], "prototypes": 16},
+    ]
+    kinds = ("wave", "white", "walk", "heavy")
+    together, alone, records = StudentBank(Teachers(quick_settings(tmp_path))), {}, []
+    values = {kind: simulate(kind, 0, SLOTS + 1100) for kind in kinds}
+    for kind, own in zip(kinds, said, strict=True):
+        settings = quick_settings(tmp_path, teacher_budget=0.5, **own)
+        trained = train([history(kind, values[kind][:SLOTS])], load_teacher(settings), settings)
+        records.append(_record(trained, kind, *store.write(f"{kind}.safetensors", trained.data())))
+        alone[kind] = StudentBank(Teachers(quick_settings(tmp_path)))
+        assert alone[kind].install(records[-1:], store) == {}
+    assert together.install(records, store) == {}
+    assert len({layout.teacher for layout in together.layouts()}) == 4  # three teachers, and none
+    assert together.with_teacher() == 3
+    segments = [Segment(kind, values[kind], 100) for kind in kinds]
+    scores = together.score([*segments, Segment("nobody", values["wave"], 100), replace(segments[0], cold=True)])
+    for segment, score in zip(segments, scores[:4], strict=True):
+        [own_score] = alone[segment.stream].score([segment])
+        np.testing.assert_array_equal(score.surprise_K, own_score.surprise_K)
+        assert score.views == own_score.views
+        assert score.teacher_K.any() == (segment.stream != "heavy")
+        assert together.context_of(segment.stream) == alone[segment.stream].context_of(segment.stream)
+    assert [score.warming for score in scores] == [False, False, False, False, True, True]
+
+    # one that is fitted anew leaves its old layout, and the last one takes the layout's tables with it
+    wave, *_ = records
+    settings = quick_settings(tmp_path, **said[3])
+    trained = train([history("wave", values["wave"][:SLOTS])], None, settings)
+    uri, sha256 = store.write("again.safetensors", trained.data())
+    assert together.install([_record(trained, "wave", uri, sha256)], store) == {}
+    assert (len(together.layouts()), len(together)) == (3, 4)
+    assert wave.promoted is not None
+    assert together.model_of("wave") != wave.promoted
+    for kind in kinds:
+        together.remove(kind)
+    assert (together.layouts(), len(together)) == ([], 0)
 
 
-def test_students_of_another_layout_are_refused_with_a_reason(tmp_path: Path) -> None:
-    from detector.model.artefact import ArtefactStore
-
-    settings = quick_settings(tmp_path)
-    trained, _ = fitted_bank(_histories(), settings)
-    store = ArtefactStore(settings.store_uri(), tmp_path / "cache")
-    uri, sha256 = store.write("a.safetensors", trained.data())
-    bank = StudentBank(None, quick_settings(tmp_path, prototypes=16))
-    failed = bank.install([_record(trained, "wave", uri, sha256)], store)
-    assert "16" in str(failed["wave"])
+def test_the_usual_case_is_one_layout_whoever_asks_the_teacher(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path, teacher="random")
+    with_teacher, _ = fitted_bank([history("wave", simulate("wave", 0, SLOTS))], settings, with_teacher=True)
+    without, _ = fitted_bank([history("walk", simulate("walk", 0, SLOTS))], settings)
+    bank = StudentBank(Teachers(settings))
+    for trained in (without, with_teacher):
+        bank.put([(trained.refs("memory", "0" * 64)[s.member.stream], s) for s in students_of(trained)])
+    assert [layout.teacher for layout in bank.layouts()] == [with_teacher.header.layout.teacher]
+    assert (bank.with_teacher(), len(bank)) == (1, 2)
 
 
 def test_calls_that_follow_each_other_score_as_one_that_does_not(tmp_path: Path) -> None:
     _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
-    assert (bank._tables.rows["memory"] >= 0).any()
+    assert (bank._banks[0].tables.rows["memory"] >= 0).any()
     names = ("wave", "white", "two")
     values = {k: _histories_more(k)[-(bank.context_of(k) + 59) :] for k in names}
     whole = {k: bank.score([Segment(k, v, 60)])[0].surprise_K for k, v in values.items()}

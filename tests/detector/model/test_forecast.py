@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from detector.model.periods import find_period
 from detector.model.row_types import Rows
-from detector.model.views.forecast import Forecast, find_period
+from detector.model.views.forecast import Forecast
 from streamer.demo.control_streams import UNTOUCHED
 
 NAN = float("nan")

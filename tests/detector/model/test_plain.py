@@ -2,7 +2,7 @@
 
 import torch
 
-from detector.model.views.plain import choose
+from detector.model.window_ends import choose
 
 
 def test_choose_spreads_over_valid_positions() -> None:

@@ -9,9 +9,9 @@ import torch
 from detector.incidents.machine import Rules
 from detector.live.evidence import evidence_at
 from detector.model import prior
-from detector.model.bank import StudentBank
-from detector.model.scores import Segment, SegmentScore
-from testkit.simulation import KINDS, openings, quick_settings, simulate
+from detector.model.banks import StudentBank
+from detector.model.interface import Segment, SegmentScore
+from testkit.simulation import KINDS, openings, simulate
 
 RULES = Rules(threshold=4.0)  # one false alert expected in 10 000 slots
 SLOTS = 2500
@@ -122,7 +122,7 @@ def test_channels_join_as_those_of_students_do() -> None:
 
 
 def test_streams_of_any_width_come_back_in_order(tmp_path: Path) -> None:
-    bank = StudentBank(None, quick_settings(tmp_path))
+    bank = StudentBank()
     given = [simulate("wave", 1, 90), np.concatenate([simulate("white", s, 300) for s in (1, 2)], 1), np.zeros((5, 1))]
     segments = [
         Segment(f"s{i}", v.astype(np.float32), n) for i, (v, n) in enumerate(zip(given, (3, 70, 0), strict=True))

@@ -8,15 +8,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from detector.model.teacher import DIMS, Teacher, TeacherError, load_teacher
-from detector.model.views.teacher import CPU_BUDGET, budget_of
-from detector.settings import DetectorSettings
+from detector.model.teacher import DIMS, Teacher, TeacherError, TeacherSpec, load
+from trainer.fit.agreed import CPU_BUDGET, SEED, budget_of, load_teacher
+from trainer.settings import TrainerSettings
 
 
-def _teacher(folder: Path, **window_changes: object) -> Teacher:
-    made = load_teacher(DetectorSettings.model_validate({"teacher": "random", "state_dir": folder, **window_changes}))
-    assert made is not None
-    return made
+def _teacher(folder: Path, seed: int = SEED, **changes: object) -> Teacher:
+    settings = TrainerSettings.model_validate({"teacher": "random", "state_dir": folder, **changes})
+    return load(TeacherSpec(settings.teacher, tuple(settings.teacher_depths), settings.teacher_patch, seed), settings)
 
 
 def _windows(count: int = 9, seed: int = 0) -> Tensor:
@@ -24,7 +23,7 @@ def _windows(count: int = 9, seed: int = 0) -> Tensor:
 
 
 def test_none_is_no_teacher(tmp_path: Path) -> None:
-    assert load_teacher(DetectorSettings(teacher="none", state_dir=tmp_path)) is None
+    assert load_teacher(TrainerSettings(teacher="none", state_dir=tmp_path)) is None
 
 
 def test_tokens_are_deterministic_and_do_not_depend_on_the_batch(tmp_path: Path) -> None:
@@ -40,7 +39,9 @@ def test_tokens_are_deterministic_and_do_not_depend_on_the_batch(tmp_path: Path)
 def test_identity_names_what_changes_the_tokens(tmp_path: Path) -> None:
     base = _teacher(tmp_path).identity
     others = [
-        _teacher(tmp_path, **c).identity for c in ({"teacher_seed": 8}, {"teacher_patch": 4}, {"teacher_depths": [2]})
+        _teacher(tmp_path, seed=8).identity,
+        _teacher(tmp_path, teacher_patch=4).identity,
+        _teacher(tmp_path, teacher_depths=[2]).identity,
     ]
     assert len({base, *others}) == 4
 
@@ -117,7 +118,7 @@ def test_controls_are_other_teachers_of_the_same_shape(tmp_path: Path) -> None:
         kind: _teacher(tmp_path, teacher=kind + name, teacher_dtype="float32") for kind in ("", "shuffled:", "trunk:")
     }
     again = _teacher(tmp_path, teacher=f"shuffled:{name}", teacher_dtype="float32")
-    other = _teacher(tmp_path, teacher=f"shuffled:{name}", teacher_dtype="float32", teacher_seed=8)
+    other = _teacher(tmp_path, teacher=f"shuffled:{name}", teacher_dtype="float32", seed=8)
     assert len({teacher.identity for teacher in (*made.values(), other)}) == 4
     assert again.identity == made["shuffled:"].identity
     tokens = [teacher.tokens(_windows()) for teacher in made.values()]
@@ -163,21 +164,21 @@ def test_cuda_says_what_the_cpu_says(tmp_path: Path) -> None:
 
 def test_the_budget_is_a_share_or_what_the_device_is_good_for(tmp_path: Path) -> None:
     teacher = _teacher(tmp_path, teacher_device="cpu")
-    auto = DetectorSettings(state_dir=tmp_path)
+    auto = TrainerSettings(state_dir=tmp_path)
     assert auto.teacher_budget == "auto"
     assert budget_of(auto, teacher) == CPU_BUDGET
-    assert budget_of(DetectorSettings(teacher_budget=0.2, state_dir=tmp_path), teacher) == 0.2
+    assert budget_of(TrainerSettings(teacher_budget=0.2, state_dir=tmp_path), teacher) == 0.2
     assert budget_of(auto, None) == 0.0
     teacher.device = torch.device("cuda")
     assert budget_of(auto, teacher) == 1.0
     with pytest.raises(ValidationError, match="teacher_budget"):
-        DetectorSettings(teacher_budget=1.5, state_dir=tmp_path)
+        TrainerSettings(teacher_budget=1.5, state_dir=tmp_path)
 
 
 def test_the_budget_is_read_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for said, budget in (("auto", "auto"), ("0.1", 0.1)):
         monkeypatch.setenv("ANOMALYLLM_TEACHER_BUDGET", said)
-        assert DetectorSettings(state_dir=tmp_path).teacher_budget == budget
+        assert TrainerSettings(state_dir=tmp_path).teacher_budget == budget
 
 
 def test_a_folder_may_bring_a_trained_adapter(tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_folder_may_bring_a_trained_adapter(tmp_path: Path) -> None:
     save_file({"adapter": torch.ones(2, 32)}, tmp_path / "llama" / "adapter.safetensors")
     own = _teacher(tmp_path, teacher=name, teacher_dtype="float32")
     assert own.identity != plain.identity
-    assert own.identity != _teacher(tmp_path, teacher=name, teacher_dtype="float32", teacher_seed=8).identity
+    assert own.identity != _teacher(tmp_path, teacher=name, teacher_dtype="float32", seed=8).identity
     flipped = _windows(4).reshape(4, 8, 2).flip(-1).reshape(4, 16)
     # both points of a patch count alike to an adapter of ones, and not to a random one
     torch.testing.assert_close(own.tokens(flipped), own.tokens(_windows(4)), atol=1e-4, rtol=1e-4)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from detector.model.layout import PLAIN_VIEWS
+from detector.model.periods import find_period, shape_period
 from detector.model.row_types import Rows
-from detector.model.views import shapes
-from detector.model.views.forecast import find_period, shape_period
-from detector.model.views.plain import choose
+from detector.model.views import shape_windows, shapes
 from detector.model.views.prototypes import prototypes
+from detector.model.window_ends import choose
 from trainer.fit.prototypes import kmeans
 from trainer.fit.shapes import fit_shapes
 
@@ -72,7 +72,7 @@ class OfShapes:
     def learn(self, x_RL: Tensor) -> Rows:
         found = fit_shapes(x_RL, 4, 32)
         assert found.fitted_X.tolist() == list(range(len(x_RL)))
-        medoid_RVTP = shapes.memory(x_RL, found.rows)
+        medoid_RVTP = shape_windows.memory(x_RL, found.rows)
         return found.rows | {"shape.medoid": medoid_RVTP, "shape.norm": medoid_RVTP.square().sum(-2)}
 
     def see(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:

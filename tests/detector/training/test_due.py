@@ -1,10 +1,11 @@
 """When a stream asks for training."""
 
+from detector.incidents.record import PendingRequest
 from detector.live.settings import WorkerSettings
-from detector.training.due import ModelFacts, Need, PendingRequest, facts_of, is_pending, need_of, note_of, stage
+from detector.training.due import ModelFacts, Need, facts_of, is_pending, need_of, note_of, stage
 from streamer.contracts import ModelRecord, ModelRef
 
-SETTINGS = WorkerSettings(teacher="none")
+SETTINGS = WorkerSettings()
 CAPACITY = 8192
 NO_MODEL = ModelFacts(0, -1, None)
 
@@ -63,16 +64,16 @@ def test_a_fit_that_used_little_is_not_repeated_at_once() -> None:
 
 def test_pending_until_answered_or_overdue_ever_more_rarely() -> None:
     pending = note_of(Need("cold", "full"), 300, NO_MODEL, None, 1_000)
-    assert is_pending(pending, NO_MODEL, 60_999, SETTINGS)
-    assert not is_pending(pending, NO_MODEL, 61_000, SETTINGS)
-    assert not is_pending(pending, ModelFacts(0, -1, "answered"), 2_000, SETTINGS)
+    assert is_pending(pending, NO_MODEL, 60_999)
+    assert not is_pending(pending, NO_MODEL, 61_000)
+    assert not is_pending(pending, ModelFacts(0, -1, "answered"), 2_000)
     again = note_of(Need("cold", "full"), 400, NO_MODEL, pending, 61_000)
     assert again.tries == 2
-    assert is_pending(again, NO_MODEL, 180_999, SETTINGS)
-    assert not is_pending(again, NO_MODEL, 181_000, SETTINGS)
-    assert not is_pending(None, NO_MODEL, 0, SETTINGS)
+    assert is_pending(again, NO_MODEL, 180_999)
+    assert not is_pending(again, NO_MODEL, 181_000)
+    assert not is_pending(None, NO_MODEL, 0)
     late = PendingRequest(0, 0, "cold", "full", None, tries=50)
-    assert not is_pending(late, NO_MODEL, 3_600_000, SETTINGS)
+    assert not is_pending(late, NO_MODEL, 3_600_000)
 
 
 def test_what_is_known_is_of_this_grid() -> None:

@@ -35,7 +35,7 @@ def app(seen: list[tuple[Example, str]]) -> typer.Typer:
     app = typer.Typer()
 
     @app.command()
-    @with_settings(Example)
+    @with_settings(Example, shown=("name", "fast"))
     def go(settings: Example, file: Annotated[str, typer.Argument()] = "-") -> None:
         """Go."""
         seen.append((settings, file))
@@ -70,8 +70,12 @@ def test_flags_win_over_the_environment(
 
 
 def test_help_shows_variable_default_and_description(app: typer.Typer) -> None:
-    output = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
-    assert "What it is called. [EXAMPLE_NAME; default: x]" in output
+    short = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    assert "What it is called. [default: x]" in short
+    assert "--count" not in short
+    output = CliRunner().invoke(app, ["--help-all"], env={"COLUMNS": "200"}).output
+    assert "What it is called. [default: x] [EXAMPLE_NAME]" in output
+    assert "[default: 8] [EXAMPLE_COUNT]" in output
     assert "--no-fast" in output
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.model.bank import Segment
+from detector.model.interface import Segment
 from detector.model.teacher import Teacher
 from testkit.second_device import CUDA, SecondDevice, There
 from testkit.simulation import bank_of, history, quick_settings, simulate, students_of

@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector.model.bank import Segment
-from detector.model.installed import layout_of
+from detector.model import calibration
+from detector.model.interface import Segment
 from detector.model.layout import Layout
 from detector.model.pooling import pool
 from detector.model.row_types import Rows
 from detector.model.shallow import prepare
-from detector.model.teacher import Teacher, load_teacher
+from detector.model.teacher import Teacher
 from detector.model.views.teacher import joined
 from testkit.simulation import bank_of, history, quick_settings, simulate, students_of
-from trainer.fit.evidence import LEAST, mixtures, weights
-from trainer.fit.probes import ANOMALIES, PROBES, Evidence, injected, probe, slots
+from trainer.fit.agreed import layout_of, load_teacher
+from trainer.fit.evidence import LEAST, Evidence, Normal, mixtures, weigh, weights
+from trainer.fit.probes import ANOMALIES, PROBES, Probes, injected, probe, slots
 from trainer.fit.run import Trained, train
 from trainer.fit.update import check, fresh_history, update
 from trainer.settings import TrainerSettings
@@ -69,12 +70,43 @@ def test_probes_are_judged_as_the_detector_judges(tmp_path: Path, shape_share: f
         for a in range(0, ANOMALIES, 3):
             changed_L = x_RL[r].clone()
             onset, length = int(made.onset_RA[r, a]), int(made.length_RA[r, a])
-            start = int(made.start_RA[r, a])
-            changed_L[onset : onset + length] = made.piece_RAB[r, a, onset - start : onset - start + length]
+            changed_L[onset : onset + length] = made.changed_RAJ[r, a, :length]
             raw_L = (changed_L * rows["scale"][r] + rows["centre"][r]).numpy().astype(np.float32)
             segments = [Segment(name, raw_L[: int(end) + 1, None], 1) for end in end_RAX[r, a]]
             shallow.append([float(score.rank_K[0]) for score in bank.score(segments)])
         np.testing.assert_allclose(found.surprise_RAX[r, ::3].numpy(), shallow, atol=0.02, err_msg=name)
+
+
+class _Loud(Teacher):
+    """Says ten times the mean of a window."""
+
+    def __init__(self) -> None:
+        self.depths, self.outputs, self.identity = (1,), 4, "loud"
+        self.device = torch.device("cpu")
+
+    def tokens(self, window_NT: Tensor) -> Tensor:
+        return (10.0 * window_NT.mean(1))[:, None, None].expand(-1, 1, self.outputs)
+
+
+def test_every_anomaly_is_judged_by_what_the_teacher_says_of_its_own_windows() -> None:
+    layout = Layout((64,), 2, 12, 64, "loud", (1,), (64,), 4)
+    quiet = torch.rand(1, 1, 200, generator=torch.Generator().manual_seed(0))
+    rows: Rows = {
+        "proto.64": torch.zeros(1, 2, 16),
+        "tokens.64": torch.zeros(1, 2, 1, 4),
+        "ridge.64": torch.zeros(1, 1, 33, 4),
+        "spread.64": torch.ones(1, 1, 4),
+        "teacher_cal.64": calibration.fit(quiet, quiet >= 0, 0.05),
+    }
+    normal = Normal(torch.full((1, 3), 3.0), torch.zeros(1, 3, 1), torch.ones(1, 3, dtype=torch.bool))
+    window_RAXT = torch.zeros(1, 2, 2, 16)
+    window_RAXT[:, 1] = 1.0  # the second anomaly is loud, the first is not
+    probes = Probes(torch.full((1, 2, 2), 2.0), [window_RAXT], torch.zeros(1, 2, 2, 1, dtype=torch.long))
+    found = weigh(_Loud(), layout, rows, normal, probes, gate=1.0)
+    assert found.alone_RA.tolist() == [[False, False]]
+    assert found.mixed_RMA.tolist() == [[[False, True]]]
+    nowhere = weigh(_Loud(), layout, rows, normal, probes, gate=3.0)
+    assert not nowhere.mixed_RMA.any()  # no window passes the gate: nobody is asked
 
 
 class _Knowing(Teacher):
@@ -139,7 +171,7 @@ def test_one_stream_s_teacher_is_not_its_neighbour_s(tmp_path: Path) -> None:
     assert asks["knows"]
     bank = bank_of(trained, settings, teacher)
     assert bank.with_teacher() == sum(asks.values())
-    assert bank._deep._rows_used == bank.with_teacher()  # others pay no memory for the teacher
+    assert bank._banks[0].deep._rows_used == bank.with_teacher()  # others pay no memory for the teacher
     alone = train([history("not", values["not"][:3000])], None, settings)
     students = {s.member.stream: s for s in (*students_of(trained)[:1], *students_of(alone))}
     assert students["knows"].layout.teacher

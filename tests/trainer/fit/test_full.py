@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.model.bank import Segment, StudentBank
-from detector.model.views.teacher import CPU_BUDGET, gate_of
+from detector.model.banks import StudentBank
+from detector.model.interface import Segment
+from detector.model.views.teacher import gate_of
 from streamer.demo.control_streams import UNTOUCHED
 from testkit.simulation import KINDS, Array, fitted_bank, history, quick_settings, simulate
+from trainer.fit.agreed import CPU_BUDGET
 
 SEEDS = 4
 FRESH = 1000

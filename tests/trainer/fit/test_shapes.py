@@ -5,9 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.model.views import shapes
-from trainer.fit.shapes import FULL, fit_shapes, k_center
-from trainer.inject.anomalies import EACH, KINDS, PAD, inject
+from detector.model.views import shape_windows, shapes
+from trainer.fit.ground import PAD
+from trainer.fit.medoids import k_center
+from trainer.fit.shapes import FULL, fit_shapes
+from trainer.inject.drawn import EACH, inject
+from trainer.inject.kinds import DRAWN
+from trainer.inject.splice import pieces
 
 
 def _ecg(slots: int, seed: int = 0) -> torch.Tensor:
@@ -21,19 +25,21 @@ def _ecg(slots: int, seed: int = 0) -> torch.Tensor:
 @given(st.integers(2, 40), st.integers(1, 60), st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
 def test_medoids_cover_the_windows(many: int, count: int, seed: int) -> None:
-    window_RNT = torch.randn(2, many, shapes.POINTS, generator=torch.Generator().manual_seed(seed))
+    window_RNT = torch.randn(2, many, shape_windows.POINTS, generator=torch.Generator().manual_seed(seed))
     index_RP = k_center(window_RNT, count)
     assert index_RP.shape == (2, count)
     if count >= many:
         assert all(set(row.tolist()) == set(range(many)) for row in index_RP)
     far = (
-        torch.cdist(window_RNT, window_RNT.gather(1, index_RP[..., None].expand(-1, -1, shapes.POINTS)))
+        torch.cdist(window_RNT, window_RNT.gather(1, index_RP[..., None].expand(-1, -1, shape_windows.POINTS)))
         .amin(-1)
         .amax(1)
     )
     fewer = k_center(window_RNT, max(1, count // 2))
     before = (
-        torch.cdist(window_RNT, window_RNT.gather(1, fewer[..., None].expand(-1, -1, shapes.POINTS))).amin(-1).amax(1)
+        torch.cdist(window_RNT, window_RNT.gather(1, fewer[..., None].expand(-1, -1, shape_windows.POINTS)))
+        .amin(-1)
+        .amax(1)
     )
     assert (far <= before + 0.05).all()  # the product form of a distance is exact to a few hundredths
 
@@ -41,17 +47,17 @@ def test_medoids_cover_the_windows(many: int, count: int, seed: int) -> None:
 def test_injected_anomalies_change_only_their_own_slots() -> None:
     x_RL = torch.cat([_ecg(2000), _ecg(2000, 1) * 2])
     found = inject(x_RL, torch.tensor([60.0, 60.0]), torch.tensor([0, 0]))
-    assert found.piece_RAB.shape[1] == EACH * len(KINDS) == 84
+    assert found.onset_RA.shape[1] == EACH * len(DRAWN) == 84
+    piece_BN = pieces(x_RL, found, PAD)
     changed = 0
     for a in range(84):
-        start, length = int(found.start_RA[0, a]), int(found.length_RA[0, a])
-        piece_B = found.piece_RAB[0, a]
-        at_B = torch.arange(len(piece_B)) + start
-        known_B = (at_B >= 0) & (at_B < 2000)
-        assert (torch.isnan(piece_B) == ~known_B).all()
-        differs_B = known_B & ((piece_B - x_RL[0, at_B.clamp(0, 1999)]).abs() > 1e-9)
-        changed += bool(differs_B.any())
-        where = differs_B.nonzero().flatten()
+        start, length = int(found.onset_RA[0, a]) - PAD, int(found.length_RA[0, a])
+        at_N = torch.arange(piece_BN.shape[1]) + start
+        known_N = (at_N >= 0) & (at_N < 2000)
+        assert (torch.isnan(piece_BN[a]) == ~known_N).all()
+        differs_N = known_N & ((piece_BN[a] - x_RL[0, at_N.clamp(0, 1999)]).abs() > 1e-9)
+        changed += bool(differs_N.any())
+        where = differs_N.nonzero().flatten()
         assert len(where) == 0 or (int(where.min()) >= PAD and int(where.max()) < PAD + length)
     assert changed >= 80
 
@@ -76,7 +82,7 @@ def test_a_short_or_empty_history_has_no_memory() -> None:
 def test_a_missing_beat_stands_out() -> None:
     x_RL = _ecg(6000)
     found = fit_shapes(x_RL[:, :4000], 12, 128)
-    medoid_RVTP = shapes.memory(x_RL[:, :4000], found.rows)
+    medoid_RVTP = shape_windows.memory(x_RL[:, :4000], found.rows)
     rows = found.rows | {"shape.medoid": medoid_RVTP, "shape.norm": medoid_RVTP.square().sum(-2)}
     x_RL[:, 5000:5040] = x_RL[:, 5000:5040].mean()
     score_K = shapes.score(x_RL, rows, torch.arange(len(x_RL)), 1900).fused_RK[0]

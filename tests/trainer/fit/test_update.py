@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.model.bank import Segment
-from detector.model.teacher import load_teacher
+from detector.model.interface import Segment
 from testkit.simulation import bank_of, history, quick_settings, simulate, students_of
+from trainer.fit.agreed import load_teacher
 from trainer.fit.run import train
 from trainer.fit.update import LayoutChangedError, check, fresh_history, update
 

@@ -7,8 +7,9 @@ from torch import nn
 
 from detector.model.teacher_weights import tiny_random
 from trainer.paper.learn import augmented, learn, loss_of
-from trainer.paper.model import PaperModel, PaperStudent, gap
+from trainer.paper.model import PaperModel, gap
 from trainer.paper.settings import PaperSettings
+from trainer.paper.student import PaperStudent
 from trainer.paper.trunk import Trunk
 from trainer.paper.windows import usable
 

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from trainer.inject.plain import KINDS, LENGTH, inject, newest_whole
+from trainer.inject.gate import LENGTH, inject, newest_whole
+from trainer.inject.kinds import PLAIN
 
 
 def _walk(slots: int, channels: int = 2) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(slots, channels)).cumsum(0).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLAIN)
 def test_only_the_newest_slots_change(kind: str) -> None:
     values_SC = _walk(300)
     made = inject(values_SC, kind, 1)
@@ -19,7 +20,7 @@ def test_only_the_newest_slots_change(kind: str) -> None:
     np.testing.assert_array_equal(made, inject(values_SC, kind, 1))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLAIN)
 def test_a_channel_without_data_before_is_no_trouble(kind: str) -> None:
     values_SC = _walk(300)
     values_SC[:-LENGTH, 1] = np.nan

@@ -1,4 +1,4 @@
-"""A stream in the streamer's memory: its header and its recent rows, and how cells change them.
+"""A window as it is being written: a stream's header and recent rows in memory, and how cells change them.
 
 Within the newest R slots (`lateness_slots`) every cell remembers the instant it came from, so that any order of
 arrival gives the same window: of two points in one slot the one with the larger (ts, offset) wins. Older slots are
@@ -48,8 +48,8 @@ class RingChange:
     refused: np.ndarray  # indices of cells older than the window
 
 
-class Live:
-    """One stream: waiting for its grid, or on it."""
+class OpenWindow:
+    """One stream as it is being written: waiting for its grid, or on it."""
 
     __slots__ = ("header", "mean", "n_RC", "raw_RC", "rows", "ts_RC", "waiting")
 

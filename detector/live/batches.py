@@ -1,0 +1,105 @@
+"""One batch of `windows`: records of all partitions → slots to judge → decisions."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import structlog
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+
+from detector.incidents.machine import Transition
+from detector.incidents.record import StreamState
+from detector.live.cache import Entry
+from detector.live.decisions import Decisions
+from detector.live.followed import FollowedModels
+from detector.live.judge import Judge
+from detector.live.judgement import Judgement
+from detector.live.settings import WorkerSettings
+from detector.live.silence_watch import SilenceWatch
+from detector.live.streams import BatchOutcome, OwnedStreams
+from detector.training.request import ask_after_shift, ask_if_due
+from streamer.host.stats import Stats
+from streamer.kafka.dead_letters import DeadLetter, bury
+from streamer.kafka.ownership import Ownership
+
+log = structlog.get_logger(__name__)
+
+
+class Batches:
+    """Judges batches. Writes nothing but dead letters: `decide` returns what is to be written."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        producer: AIOKafkaProducer,
+        stats: Stats,
+        streams: OwnedStreams,
+        judge: Judge,
+        watch: SilenceWatch,
+        models: FollowedModels,
+        owner: Ownership,
+    ) -> None:
+        self._settings = settings
+        self._producer = producer
+        self._stats = stats
+        self._streams = streams
+        self._judge = judge
+        self._watch = watch
+        self._models = models
+        self._owner = owner
+
+    async def decide(self, records: Mapping[int, Sequence[ConsumerRecord]]) -> Decisions:
+        """Judge a batch, partition → its records in order: all streams in one call of the bank.
+
+        Raises redis.RedisError when Redis is away: nothing has been written then, but the streams in memory have
+        moved on and must be dropped before the batch is read again.
+        """
+        every = (record for own in records.values() for record in own)
+        taken = await self._streams.follow_batch(every, self._owner.ledger.applied)
+        await self._bury([DeadLetter(record, error.reason, str(error)) for record, error in taken.bad])
+        decisions = Decisions(self._settings, self._streams)
+        for stream, stream_state in taken.replaced:
+            decisions.close(stream, stream_state, self._judge.settings_of(stream))
+            decisions.touch(stream)
+        judgements = self._judgements(taken, decisions)
+        if judgements:
+            await asyncio.to_thread(
+                self._judge.run, judgements, lambda *published: self._announce(decisions, *published)
+            )
+        for stream, entry in taken.entries.items():
+            if entry.hi >= entry.consider_at:
+                state, known = self._streams.states[stream], self._models.known.get(stream)
+                ask_if_due(decisions, self._settings, entry, state, known)
+        newest_ms = max((entry.seen_ms for entry in taken.entries.values()), default=0)
+        if newest_ms:
+            self._stats.counts["lag_ms"] = max(decisions.now_ms - newest_ms, 0)
+        return decisions
+
+    def _judgements(self, taken: BatchOutcome, decisions: Decisions) -> list[Judgement]:
+        judgements = []
+        for stream, entry in taken.entries.items():
+            stream_state = self._streams.states[stream]
+            if stream in taken.live:
+                self._watch.seen(stream, entry.interval_ns)
+                if stream_state.no_data is not None and entry.hi >= stream_state.no_data.anchor:
+                    decisions.no_data(stream, stream_state, self._judge.settings_of(stream), "resolved", entry.hi)
+            elif entry.history:
+                self._watch.silence.forget(stream)
+            judgement = self._judge.judgement(entry, stream_state)
+            if judgement is not None:
+                judgements.append(judgement)
+                decisions.touch(stream)
+        return judgements
+
+    def _announce(self, decisions: Decisions, entry: Entry, stream_state: StreamState, transition: Transition) -> None:
+        decisions.announce(entry.stream, stream_state, self._judge.settings_of(entry.stream), transition)
+        if transition.baseline:
+            ask_after_shift(decisions, entry, stream_state, self._models.known.get(entry.stream), transition)
+
+    async def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            record = letter.record
+            log.warning(
+                "dead letter", topic=record.topic, offset=record.offset, reason=letter.reason, error=letter.message
+            )
+        await bury(self._settings, self._producer, letters)
+        self._stats.counts["dead_letters"] += len(letters)

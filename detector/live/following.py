@@ -1,0 +1,197 @@
+"""What the detector follows: settings of streams, models, verdicts of people; and what each of them changes."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import redis.asyncio
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from detector.incidents.machine import SILENCED, end
+from detector.live.decisions import Decisions
+from detector.live.followed import FollowedFeedback, FollowedModels
+from detector.live.judge import Judge
+from detector.live.settings import WorkerSettings
+from detector.live.streams import OwnedStreams
+from detector.model.interface import InstallableBank
+from streamer.contracts import Feedback, ModelRecord
+from streamer.host.stats import Stats
+from streamer.kafka.dead_letters import DeadLetter, bury
+from streamer.kafka.ownership import Ownership
+from streamer.kafka.stream_settings import StreamSettingsTable
+from streamer.windows.keys import Keys
+
+if TYPE_CHECKING:
+    from detector.model.artefact import ArtefactStore
+
+log = structlog.get_logger(__name__)
+
+MARK_S = 30 * 86_400  # longer than any topic's retention of bad feedback matters
+STORE_RETRY_S = 10.0
+
+Finish = Callable[[Decisions], Awaitable[None]]
+
+
+class Following:
+    """Reads the topics `streams`, `models` and `feedback` and applies what is new in them.
+
+    Deletions and verdicts change the state of streams: they go the way of all decisions, by `finish`.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        producer: AIOKafkaProducer,
+        stats: Stats,
+        streams: OwnedStreams,
+        judge: Judge,
+        bank: InstallableBank,
+        store: "ArtefactStore",
+        owner: Ownership,
+        stream_settings: StreamSettingsTable,
+        deleted: list[str],
+        on_delete: Callable[[str], None],
+    ) -> None:
+        self.models = FollowedModels(settings, self._owns)
+        self.feedback = FollowedFeedback(settings)
+        self.stream_settings = stream_settings
+        self._settings = settings
+        self._redis = client
+        self._keys = keys
+        self._producer = producer
+        self._stats = stats
+        self._streams = streams
+        self._judge = judge
+        self._bank = bank
+        self._owner = owner
+        self._deleted = deleted  # filled by `stream_settings`
+        self._on_delete = on_delete
+        self._store = store
+        self._uninstalled: dict[str, ModelRecord] = {}  # the store was away
+        self._next_install = 0.0
+
+    def _owns(self, stream: str) -> bool:
+        return self._streams.partition(stream) in self._owner.owned
+
+    async def start(self) -> None:
+        """Read all topics up to their end; every student that is in force is installed when this returns."""
+        await self.stream_settings.start()
+        await self.feedback.start()
+        await self._install(await self.models.start())
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await asyncio.gather(self.stream_settings.stop(), self.feedback.stop(), self.models.stop())
+
+    async def rewind(self) -> None:
+        """Read everything again: the broker is a new one."""
+        for topic in (self.stream_settings, self.feedback, self.models):
+            await topic.rewind()
+
+    async def gained(self) -> None:
+        """Other streams are ours now: install their students before anything of them is judged."""
+        await self._install(await self.models.again())
+        await self.feedback.rewind()
+
+    def lose(self, partition: int) -> None:
+        """Forget the students of a partition."""
+        for stream in [s for s in self.models.known if self._streams.partition(s) == partition]:
+            self.models.forget(stream)
+            self._bank.remove(stream)
+
+    async def poll(self, finish: Finish) -> None:
+        """Apply what is new; does not wait for more. Raises redis.RedisError when Redis is away."""
+        await self.stream_settings.poll()
+        await self._install(await self.models.poll())
+        decisions = Decisions(self._settings, self._streams)
+        deleted = [stream for stream in self._deleted if self._owns(stream)]
+        self._deleted.clear()
+        await self._streams.load_states(deleted)
+        for stream in deleted:
+            self._delete(decisions, stream)
+        good, bad = await self.feedback.poll()
+        for letter in bad:
+            await self._bury_once(letter)
+        mine = [feedback for feedback in good if self._owns(feedback.stream)]
+        await self._streams.load_states([feedback.stream for feedback in mine])
+        for feedback in mine:
+            self._apply_feedback(decisions, feedback)
+        await finish(decisions)
+        for stream in deleted:
+            self._streams.drop(stream)
+
+    async def _install(self, news: Mapping[str, ModelRecord | None]) -> None:
+        for stream in news:
+            self._uninstalled.pop(stream, None)
+        if self._uninstalled and time.monotonic() >= self._next_install:
+            news = {**self._uninstalled, **news}
+        if not news:
+            return
+        for stream, record in news.items():
+            if record is None or record.promoted is None:
+                self._bank.remove(stream)
+            entry = self._streams.entries.get(stream)
+            if entry is not None:
+                entry.consider_at = 0
+        records = [record for record in news.values() if record is not None and record.promoted is not None]
+        if records:
+            failed = await asyncio.to_thread(self._bank.install, records, self._store)
+            for record in records:
+                if record.stream in failed and failed[record.stream].retriable:
+                    self._uninstalled[record.stream] = record
+                else:
+                    self._uninstalled.pop(record.stream, None)
+            self._next_install = time.monotonic() + STORE_RETRY_S
+            log.info("models installed", streams=len(records) - len(failed), failed=len(failed))
+
+    def _delete(self, decisions: Decisions, stream: str) -> None:
+        stream_state = self._streams.states.get(stream)
+        if stream_state is not None:
+            decisions.close(stream, stream_state, self._judge.settings_of(stream))
+        decisions.delete(stream)
+        self._bank.remove(stream)
+        self.models.forget(stream)
+        self._on_delete(stream)
+        log.info("stream deleted", stream=stream)
+
+    def _apply_feedback(self, decisions: Decisions, feedback: Feedback) -> None:
+        """Keep a verdict. A false alarm ends its incident, mutes the stream until it is quiet and is learnt from; what
+        is confirmed (or was maintenance) is not."""
+        stream, wanted = feedback.stream, feedback.incident_id
+        stream_state = self._streams.states.get(stream)
+        span = stream_state.span(stream, wanted) if stream_state else None
+        if stream_state is None or span is None:
+            log.info("feedback on an incident that is not remembered", stream=stream, incident=wanted)
+            return
+        episode = stream_state.find(stream, wanted)
+        if episode is not None:
+            if episode.verdict == feedback.verdict:
+                return
+            episode.verdict = feedback.verdict
+            if feedback.verdict == "false_alarm" and stream_state.tracker.incident is episode:
+                entry = self._streams.entries.get(stream)
+                scored = stream_state.scored if entry is None else entry.scored
+                stream_state.tracker.muted = SILENCED
+                ended = end(stream_state.tracker, scored)
+                decisions.announce(stream, stream_state, self._judge.settings_of(stream), ended)
+        if feedback.verdict == "false_alarm":
+            stream_state.allow_range(*span)
+        else:
+            stream_state.exclude_range(*span)
+        decisions.touch(stream)
+        log.info("feedback", stream=stream, incident=wanted, verdict=feedback.verdict)
+
+    async def _bury_once(self, letter: DeadLetter) -> None:
+        """Dead-letter a record of a topic that every worker reads, at every start."""
+        record = letter.record
+        mark = self._keys.dead_once(record.topic, self._owner.ledger.cluster, record.partition, record.offset)
+        if await self._redis.set(mark, b"1", nx=True, ex=MARK_S):
+            log.warning(
+                "dead letter", topic=record.topic, offset=record.offset, reason=letter.reason, error=letter.message
+            )
+            await bury(self._settings, self._producer, [letter])
+            self._stats.counts["dead_letters"] += 1

@@ -1,0 +1,146 @@
+"""What the three workers have in common: servers, readiness, the loop, draining, closing, and a sure end.
+
+A worker is three functions: `boot` connects what it needs, `turn` does one batch, `drain` does what is left when it
+is asked to end. How long each may take once the end is asked for:
+
+- `boot` is cancelled at once: nothing has been begun.
+- A turn is finished, and `drain` done, within `DRAIN_S`; they are cancelled after it, or at once when they wait for a
+  server that is away. A batch that is cut off is read again by the next start, as after a crash.
+- Clients are closed at the same time, within `CLOSE_S`; then their connections are dropped.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import redis.asyncio
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from streamer.errors import AnomalyLLMError
+from streamer.host.logs import configure_logs
+from streamer.host.signals import leave, run_until_signalled
+from streamer.host.stats import Room, Stats
+from streamer.kafka.client import CLOSE_S, make_producer
+from streamer.masking import masked
+from streamer.patience import patiently
+from streamer.redis_client import make_redis, redis_name
+from streamer.refusals import REDIS_ERRORS
+from streamer.settings import CommonSettings
+from streamer.stopping import Stop
+from streamer.windows.keys import Keys
+
+log = structlog.get_logger(__name__)
+
+# A batch takes well under a second when servers answer. With closing (1.5 s) and threads (1 s) it adds up to 4.5 s.
+DRAIN_S = 2.0
+
+
+@dataclass
+class Servers:
+    """What every worker is given: connections that answered once, and names."""
+
+    redis: redis.asyncio.Redis
+    producer: AIOKafkaProducer
+    keys: Keys
+    stats: Stats
+    _closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    def closes(self, *stops: Callable[[], Awaitable[None]]) -> None:
+        """Call these when the worker ends, also when `boot` does not come to its end. Name them before they connect."""
+        self._closing += stops
+
+
+async def run_worker(
+    settings: CommonSettings,
+    room: Room,
+    stop: Stop,
+    boot: Callable[[Servers], Awaitable[None]],
+    turn: Callable[[], Awaitable[None]],
+    drain: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run one worker until `stop` is requested; waits for servers that are away, at the start and later.
+
+    Raises:
+        RefusedError: a password or a right is missing; waiting cannot help.
+        AnomalyLLMError: whatever else `boot` and `turn` cannot mend.
+    """
+    booted = asyncio.Event()
+
+    async def work() -> None:
+        closing: list[Callable[[], Awaitable[None]]] = []
+        try:
+            client = make_redis(settings)
+            closing.append(client.aclose)
+            await patiently(redis_name(settings), client.ping, REDIS_ERRORS)
+            producer = await make_producer(settings)
+            closing.append(producer.stop)
+            keys = Keys(settings.namespace)
+            await boot(Servers(client, producer, keys, Stats(client, keys, settings.worker_name, room), closing))
+            booted.set()
+            log.info(f"{room} ready", bootstrap=settings.bootstrap, partitions=settings.partitions)
+            while not stop.requested.is_set():
+                await turn()
+            if drain is not None:
+                await drain()
+        finally:
+            await _close(closing)
+
+    with stop.observed():
+        task = asyncio.create_task(work())
+    try:
+        await _first(task, stop.requested)
+        if booted.is_set():
+            await _first(task, stop.hopeless, timeout_s=DRAIN_S)
+        if not task.done():
+            log.info(
+                "ending in the middle of a batch; it is read again at the next start" if booted.is_set() else "ending"
+            )
+            task.cancel()
+        await task
+    except asyncio.CancelledError:
+        if not task.done():  # we are cancelled ourselves
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        if not stop.requested.is_set():
+            raise
+    log.info("stopped")
+
+
+async def _first(task: "asyncio.Task[None]", event: asyncio.Event, timeout_s: float | None = None) -> None:
+    """Return when the task has ended or the event is set, whichever comes first."""
+    watching = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, watching}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watching.cancel()
+
+
+async def _close(closing: list[Callable[[], Awaitable[None]]]) -> None:
+    """Close all at the same time, the newest first; what does not end in time is dropped."""
+    tasks = [asyncio.ensure_future(close()) for close in reversed(closing)]
+    if not tasks:
+        return
+    done, late = await asyncio.wait(tasks, timeout=CLOSE_S + 0.5)  # clients drop their connections after CLOSE_S
+    for task in late:
+        task.cancel()
+    for task in done:
+        if task.exception() is not None:
+            log.info("not closed in order", error=masked(f"{type(task.exception()).__name__}: {task.exception()}"))
+
+
+def run_process(settings: CommonSettings, work: Callable[[], Coroutine[Any, Any, None]], stop: Stop) -> NoReturn:
+    """Run a worker as this process: logs, signals, and exit status 1 with one line when it cannot go on."""
+    configure_logs(settings.log_format, settings.log_level, settings.worker_name)
+
+    async def reported() -> int:
+        try:
+            await work()
+        except AnomalyLLMError as error:
+            log.error("cannot go on", error=masked(error), kind=type(error).__name__)
+            return 1
+        return 0
+
+    leave(run_until_signalled(reported(), stop.request) or 0)

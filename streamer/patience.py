@@ -1,0 +1,93 @@
+"""Waiting for servers: one way for all, that says what it waits for, ends when asked to, and never retries a refusal."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
+
+from streamer.errors import UnavailableError
+from streamer.masking import masked
+from streamer.refusals import KAFKA_ERRORS, refusal
+from streamer.stopping import waiting
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+# A call that is answered takes milliseconds; one that is not may hang for as long as its time limit, 5 to 40 s.
+SILENT_S = 3.0
+
+
+class _Wait:
+    """One wait: says once that it has begun, and counts as a wait for a server that is away from then on."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.began = False
+        self._away = AsyncExitStack()
+
+    def begin(self, error: str) -> None:
+        if not self.began:
+            self.began = True
+            self._away.enter_context(waiting())
+            log.warning("waiting", on=self.what, error=error)
+
+    async def end(self) -> None:
+        await self._away.aclose()
+
+
+async def patiently(
+    what: str,
+    call: Callable[[], Awaitable[T]],
+    errors: tuple[type[BaseException], ...] = KAFKA_ERRORS,
+    give_up_after_s: float | None = None,
+) -> T:
+    """Repeat `call` until it works, saying once that `what` is away and once that it is back.
+
+    Raises:
+        RefusedError: `what` answers and says no (password, rights); at once.
+        UnavailableError: after `give_up_after_s` seconds; without it the wait has no end but cancelling.
+    """
+    wait = _Wait(masked(what))
+
+    def again(error: BaseException) -> bool:
+        return isinstance(error, errors) and refusal(what, error) is None
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        wait.begin(masked(f"{type(error).__name__}: {error}"))
+
+    silent = asyncio.get_running_loop().call_later(SILENT_S, wait.begin, f"no answer for {SILENT_S:g} s")
+    limit = asyncio.timeout(give_up_after_s)
+    caught: tuple[type[BaseException], ...] = (TimeoutError, *errors)
+    newest: BaseException | None = None
+    try:
+        async with limit:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception(again),
+                wait=wait_exponential(0.1, max=2.0),
+                before_sleep=before_sleep,
+                reraise=True,
+            ):
+                with attempt:
+                    try:
+                        result = await call()
+                    except errors as error:
+                        newest = error
+                        raise
+    except caught as error:
+        refused = refusal(wait.what, error)
+        if refused is not None:
+            raise refused from None
+        if not limit.expired():
+            raise
+        why = f"{type(newest).__name__}: {newest}" if newest else f"nothing within {give_up_after_s:g} s"
+        raise UnavailableError(f"{wait.what} does not answer: {masked(why)}. Is it running?") from None
+    finally:
+        silent.cancel()
+        await wait.end()
+    if wait.began:
+        log.info("back", what=wait.what)
+    return result

@@ -1,0 +1,80 @@
+"""Servers that answer and say no: what retrying cannot mend, told apart from what it can.
+
+A password or a right does not come by itself. Whoever retries such an error stands still for ever, and looks from
+outside as if it waited for a server that is away.
+"""
+
+import asyncio
+
+import redis.exceptions
+from aiokafka import errors as kafka
+from aiokafka.errors import KafkaError
+
+from streamer.errors import RefusedError
+from streamer.masking import masked
+
+REDIS_ERRORS = (redis.exceptions.RedisError, OSError)
+KAFKA_ERRORS = (KafkaError, OSError, asyncio.TimeoutError)
+
+_SET_REDIS = "set user, password and database in --redis-url (ANOMALYLLM_REDIS_URL)"
+_GRANT_REDIS = (
+    "give the user of --redis-url all commands on the keys of --namespace (ACL SETUSER NAME ~NAMESPACE:* +@all)"
+)
+_SET_KAFKA = "check --bootstrap (ANOMALYLLM_BOOTSTRAP), and user, password and mechanism of its listener"
+_GRANT_KAFKA = "grant this worker's Kafka user the right (kafka-acls --add --allow-principal User:NAME ...)"
+
+_CURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (
+        (
+            redis.exceptions.AuthenticationError,
+            redis.exceptions.AuthenticationWrongNumberOfArgsError,
+        ),
+        _SET_REDIS,
+    ),
+    ((redis.exceptions.NoPermissionError, redis.exceptions.AuthorizationError), _GRANT_REDIS),
+    (
+        (
+            kafka.AuthenticationFailedError,
+            kafka.AuthenticationMethodNotSupported,
+            kafka.SaslAuthenticationFailed,
+            kafka.UnsupportedSaslMechanismError,
+            kafka.IllegalSaslStateError,
+            kafka.SecurityDisabled,
+        ),
+        _SET_KAFKA,
+    ),
+    (
+        (
+            kafka.TopicAuthorizationFailedError,
+            kafka.GroupAuthorizationFailedError,
+            kafka.ClusterAuthorizationFailedError,
+            kafka.TransactionalIdAuthorizationFailed,
+        ),
+        _GRANT_KAFKA,
+    ),
+)
+# Answers of Redis that have no class of their own: of a script, and of SELECT when a connection is made.
+_CURES_BY_TEXT = (
+    ("NOPERM", _GRANT_REDIS),
+    ("user executing the script", _GRANT_REDIS),
+    ("DB index is out of range", _SET_REDIS),
+    ("invalid DB index", _SET_REDIS),
+)
+
+
+def refusal(server: str, error: BaseException) -> RefusedError | None:
+    """What to tell a person when `error` is a refusal of `server`; None when it is anything else."""
+    cure = next((cure for kinds, cure in _CURES if isinstance(error, kinds)), None)
+    if cure is None and isinstance(error, redis.exceptions.ResponseError):
+        cure = next((cure for text, cure in _CURES_BY_TEXT if text in str(error)), None)
+    if cure is None:
+        return None
+    text = str(error).partition("\n")[0]
+    return RefusedError(masked(f"{server} refuses: {type(error).__name__}: {text}. To mend it: {cure}"))
+
+
+def raise_if_refused(server: str, error: BaseException) -> None:
+    """For places that go on after an error: raises RefusedError when going on cannot help."""
+    refused = refusal(server, error)
+    if refused is not None:
+        raise refused from None

@@ -7,7 +7,7 @@ minutes and more are formed over complete blocks, so that a score depends on the
 are batched nor on when a worker was started.
 
 Shapes: R rows (stream, channel), L slots, B coarse blocks, K phases (blocks of a day; a week has 7 K), S statistics,
-V values of a row that has few.
+V values of a row that has few, D days of the week or the last ones.
 """
 
 from dataclasses import dataclass, fields
@@ -64,6 +64,8 @@ class Bank:
     few_R: Tensor  # few distinct values
     values_RV: Tensor  # which, NaN filled
     longest_RV: Tensor  # longest run of each in slots; of other rows the longest of any, in the first
+    worst_RSD: Tensor  # largest departure of each of the last days, of the fine statistics: the fine ring is short
+    day_R: Tensor  # the last of those days, in local days since 1970
     season_R: Tensor  # index in trainer.seasonfit.SEASONS
 
     def __post_init__(self) -> None:

@@ -17,10 +17,22 @@ BODY = -math.log10(0.05)  # surprise at which the tail begins
 _HALF = -math.log10(0.5)
 _LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
 _MIN_SAMPLES = 48
+# What comes once a day has a surprise of log10 of this, whatever the statistic: averages over hours come in long runs,
+# single slots do not, and what a person hears is runs.
+A_DAY = 288.0
 
 
-def fit(value_BN: Tensor, day_BN: Tensor, days: int, floor: float = _LEAST) -> Tensor:
-    """Tails (B, C) of values on normal data, NaN left out; infinite starts (no surprise, ever) where too few are there."""
+def worst(value_BN: Tensor, day_BN: Tensor, days: int) -> Tensor:
+    """Largest value of each day (B, D), −inf where a day has none."""
+    out_BD = value_BN.new_full((*value_BN.shape[:-1], days), -torch.inf)
+    return out_BD.scatter_reduce(-1, day_BN, torch.where(torch.isfinite(value_BN), value_BN, -torch.inf), "amax")
+
+
+def fit(value_BN: Tensor, worst_BD: Tensor, floor: float = _LEAST) -> Tensor:
+    """Tails (B, C) of values on normal data, NaN left out; infinite starts (no surprise, ever) where too few are there.
+
+    `worst_BD` may reach further back than the values do.
+    """
     there_BN = torch.isfinite(value_BN)
     many_B = there_BN.sum(-1)
     sorted_BN = torch.where(there_BN, value_BN, torch.inf).sort(-1).values
@@ -31,15 +43,14 @@ def fit(value_BN: Tensor, day_BN: Tensor, days: int, floor: float = _LEAST) -> T
 
     middle_B, start_B, far_B = at(0.5), at(0.95), at(0.995)
     scale_B = ((far_B - start_B) / math.log(10.0)).clamp_min(floor)
-    # The largest of each day: the second largest of D days is reached every D / 2 days.
-    worst_BD = value_BN.new_full((*many_B.shape, days), -torch.inf)
-    worst_BD = worst_BD.scatter_reduce(-1, day_BN, torch.where(there_BN, value_BN, -torch.inf), "amax")
     known_B = torch.isfinite(worst_BD).sum(-1)
-    second_B = worst_BD.topk(min(2, days), -1).values[..., -1]
-    # p of a sample that comes once in D / 2 days of n / D samples each
-    rare_B = torch.log10((many_B / 2.0).clamp_min(100.0)) - BODY
-    second_B = torch.where(known_B >= 3, second_B, start_B)
-    scale_B = torch.maximum(scale_B, (second_B - start_B) / (rare_B * math.log(10.0)))
+    ordered_BD = worst_BD.sort(-1, descending=True).values
+    # the second largest of D days comes every D / 2 days, their median every 1.4 days
+    for place_B, days_B in ((torch.ones_like(known_B), known_B / 2.0), (known_B // 2, torch.full_like(scale_B, 1.44))):
+        level_B = ordered_BD.gather(-1, place_B.clamp_max(worst_BD.shape[-1] - 1)[..., None])[..., 0]
+        rare_B = torch.log10(days_B.clamp_min(1.0) * A_DAY) - BODY
+        slope_B = (level_B - start_B) / (rare_B * math.log(10.0))
+        scale_B = torch.where(known_B >= 3, torch.maximum(scale_B, slope_B), scale_B)
     start_B = torch.where(many_B >= _MIN_SAMPLES, start_B, torch.inf)
     return torch.stack([torch.minimum(middle_B, start_B), start_B, scale_B], -1)
 

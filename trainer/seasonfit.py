@@ -73,12 +73,19 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     plain_RB = season.departures(history.block_RB, mid_RB, mid_RB, scale_RB)
     stats = season.averages(slot_z_RL, loose_RB, plain_RB, history.interval_s, history.block_s)
     day_RB, day_RL = days.at_RB // per_day, slot_at_RL // per_day
-    count = days.value_RDK.shape[1]
-    tails = [
-        tailfit.fit(sign * stat, day_RL if s.fine else day_RB, count)
-        for sign in (1.0, -1.0)
-        for s, stat in zip(STATISTICS, stats, strict=True)
-    ]
+    count = days.value_RDK.shape[1] - _AHEAD
+    # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
+    coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
+    day_R = days.first_R + count - 1
+    tails, worsts = [], []
+    for sign in (1.0, -1.0):
+        for s, stat in zip(STATISTICS, stats, strict=True):
+            worst_RD = tailfit.worst(sign * stat, day_RL if s.fine else day_RB, count)
+            if s.fine:
+                worst_RD = _remembered(worst_RD, len(worsts), day_R, previous)
+                worsts.append(_newest(worst_RD))
+                worst_RD = torch.maximum(worst_RD, tailfit.worst(sign * coarse_RB, day_RB, count))
+            tails.append(tailfit.fit(sign * stat, worst_RD))
     few_R, values_RV, longest_RV = _states(history.slot_RL, previous)
     return Bank(
         mid_RW=mid_RW,
@@ -89,8 +96,26 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         few_R=few_R,
         values_RV=values_RV,
         longest_RV=longest_RV,
+        worst_RSD=torch.stack(worsts, 1),
+        day_R=day_R,
         season_R=season_R,
     )
+
+
+def _newest(worst_RD: Tensor) -> Tensor:
+    """The last MEMORY_DAYS days, −inf where there are not so many."""
+    return torch.nn.functional.pad(worst_RD, (MEMORY_DAYS, 0), value=-torch.inf)[:, -MEMORY_DAYS:]
+
+
+def _remembered(worst_RD: Tensor, which: int, day_R: Tensor, previous: Bank | None) -> Tensor:
+    """Largest departures of days that the fine ring no longer holds, from the previous students."""
+    if previous is None:
+        return worst_RD
+    days = torch.arange(worst_RD.shape[1]) - worst_RD.shape[1] + 1
+    at_RD = MEMORY_DAYS - 1 + days + (day_R - previous.day_R)[:, None]
+    known = (at_RD >= 0) & (at_RD < MEMORY_DAYS)
+    old_RD = previous.worst_RSD[:, which].gather(-1, at_RD.clamp(0, MEMORY_DAYS - 1))
+    return torch.where(torch.isfinite(worst_RD) | ~known, worst_RD, old_RD)
 
 
 def _levelled(h: History) -> History:
@@ -143,17 +168,17 @@ def _forecast(days: _Days) -> tuple[Tensor, Tensor]:
     shape_RK = median(torch.where(_full(value_RDK), value_RDK - median(value_RDK)[..., None], torch.nan).transpose(1, 2))
     level_RD = _carried(median(value_RDK - torch.nan_to_num(shape_RK)[:, None]))
     before_RD = torch.cat([level_RD[:, :1], level_RD[:, :-1]], 1)[..., None]
-    groups = _groups(days.weekday_RD)
+    groups = list(zip(_groups(days.weekday_RD), (1, 1, 2), strict=True))
     forecasts = []
     for base in (torch.zeros_like(before_RD), before_RD):
-        found = [_from_others(value_RDK - base, member) + base for member in groups]
-        flat = _flat(value_RDK - base, groups[0]) + base
+        found = [_from_others(value_RDK - base, member, least) + base for member, least in groups]
+        flat = _flat(value_RDK - base, groups[0][0]) + base
         forecasts += [flat.expand_as(value_RDK), *found]
+    errors = torch.stack([_against(value_RDK, f, forecasts[1]) for f in forecasts], 1)
     # What a richer season has not seen yet is forecast from a plainer one.
     for i in range(len(forecasts)):
         for plainer in (*range(i - 1, i - i % 4 - 1, -1), 0):
             forecasts[i] = torch.where(torch.isfinite(forecasts[i]), forecasts[i], forecasts[plainer])
-    errors = torch.stack([_error(value_RDK, f) for f in forecasts], 1)
     best_R = (errors * _PRICE).nan_to_num(torch.inf).argmin(-1)
     stacked = torch.stack(forecasts, 1)
     chosen = stacked.gather(1, best_R[:, None, None, None].expand(-1, 1, *value_RDK.shape[1:]))[:, 0]
@@ -197,10 +222,11 @@ def _nearest(value_RDK: Tensor, member_RDD: Tensor) -> tuple[Tensor, Tensor]:
     return near.indices, torch.isfinite(near.values)
 
 
-def _from_others(value_RDK: Tensor, member_RDD: Tensor) -> Tensor:
+def _from_others(value_RDK: Tensor, member_RDD: Tensor, least: int) -> Tensor:
     """Median of the other days at each phase; days that have but later ones take no more than two of them."""
     which, known = _nearest(value_RDK, member_RDD)
     rows = torch.arange(value_RDK.shape[0])[:, None, None]
+    known = known & (known.sum(-1, keepdim=True) >= least)
     others = torch.where(known[..., None], value_RDK[rows, which], torch.nan)
     return median(others.transpose(2, 3))
 
@@ -213,11 +239,18 @@ def _flat(value_RDK: Tensor, member_RDD: Tensor) -> Tensor:
     return median(torch.where(known, middle_RD[rows, which], torch.nan))[..., None]
 
 
-def _error(value_RDK: Tensor, forecast_RDK: Tensor) -> Tensor:
-    """Mean error of a forecast; the worst 2 % of the blocks count no more than those that follow."""
-    error = (value_RDK - forecast_RDK).abs().flatten(1)
-    cut = quantile(error, 0.98)[:, None]
-    return torch.minimum(error, cut).nanmean(-1)
+def _against(value_RDK: Tensor, forecast_RDK: Tensor, plain_RDK: Tensor) -> Tensor:
+    """Mean error of a forecast in that of the day's profile, where both are known: at least two days.
+
+    The worst 2 % of the blocks count no more than those that follow.
+    """
+    both = torch.isfinite(value_RDK) & torch.isfinite(forecast_RDK) & torch.isfinite(plain_RDK)
+    means = []
+    for f in (forecast_RDK, plain_RDK):
+        error = torch.where(both, (value_RDK - f).abs(), torch.nan).flatten(1)
+        means.append(torch.minimum(error, quantile(error, 0.98)[:, None]).nanmean(-1))
+    enough = both.flatten(1).sum(-1) >= 1.5 * value_RDK.shape[-1]
+    return torch.where(enough, means[0] / (means[1] + 1e-12), torch.inf)
 
 
 def _week(days: _Days, forecast_RDK: Tensor) -> Tensor:

@@ -71,12 +71,14 @@ class Replay:
         first = max(0, end - RING)
         kept_RB = self.keep_RL[:, :end].view(rows, blocks, self.per_block).all(-1)
         return History(
-            torch.where(kept_RB, self.block_RB[:, :blocks], torch.nan),
+            self.block_RB[:, :blocks],
             self.block_local_B[:blocks].expand(rows, -1),
-            torch.where(self.keep_RL, self.slot_RL, torch.nan)[:, first:end],
+            self.slot_RL[:, first:end],
             self.local_L[first:end].expand(rows, -1),
             self.interval_s,
             self.block_s,
+            ~kept_RB,
+            ~self.keep_RL[:, first:end],
             torch.tensor(self.since) // self.per_block,
         )
 

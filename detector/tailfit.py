@@ -28,10 +28,11 @@ def worst(value_BN: Tensor, day_BN: Tensor, days: int) -> Tensor:
     return out_BD.scatter_reduce(-1, day_BN, torch.where(torch.isfinite(value_BN), value_BN, -torch.inf), "amax")
 
 
-def fit(value_BN: Tensor, worst_BD: Tensor, floor: float = _LEAST) -> Tensor:
+def fit(value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float = _LEAST) -> Tensor:
     """Tails (B, C) of values on normal data, NaN left out; infinite starts (no surprise, ever) where too few are there.
 
-    `worst_BD` may reach further back than the values do.
+    `worst_BD` are the largest of each day, which may reach further back than the values do, `whole_BD` the same with
+    incidents: an incident a week is none of the stream's habits, more of them are.
     """
     there_BN = torch.isfinite(value_BN)
     many_B = there_BN.sum(-1)
@@ -44,10 +45,15 @@ def fit(value_BN: Tensor, worst_BD: Tensor, floor: float = _LEAST) -> Tensor:
     middle_B, start_B, far_B = at(0.5), at(0.95), at(0.995)
     scale_B = ((far_B - start_B) / math.log(10.0)).clamp_min(floor)
     known_B = torch.isfinite(worst_BD).sum(-1)
-    ordered_BD = worst_BD.sort(-1, descending=True).values
     # the second largest of D days comes every D / 2 days, their median every 1.4 days
-    for place_B, days_B in ((torch.ones_like(known_B), known_B / 2.0), (known_B // 2, torch.full_like(scale_B, 1.44))):
-        level_B = ordered_BD.gather(-1, place_B.clamp_max(worst_BD.shape[-1] - 1)[..., None])[..., 0]
+    week_B = known_B // 7 + 1
+    anchors = (
+        (worst_BD, torch.ones_like(known_B), known_B / 2.0),
+        (worst_BD, known_B // 2, torch.full_like(scale_B, 1.44)),
+        (whole_BD, week_B, known_B / (week_B + 1.0)),
+    )
+    for days_BD, place_B, days_B in anchors:
+        level_B = days_BD.sort(-1, descending=True).values.gather(-1, place_B.clamp_max(worst_BD.shape[-1] - 1)[..., None])[..., 0]
         rare_B = torch.log10(days_B.clamp_min(1.0) * A_DAY) - BODY
         slope_B = (level_B - start_B) / (rare_B * math.log(10.0))
         scale_B = torch.where(known_B >= 3, torch.maximum(scale_B, slope_B), scale_B)

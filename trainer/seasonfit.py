@@ -17,10 +17,13 @@ from detector import season, tailfit
 from detector.season import DAY_S, FEW, STATISTICS, Bank
 
 # Season and whether values are counted from the level of the day before.
-SEASONS = ("none", "day", "weekend", "weekday")
-_KINDS = tuple((s, anchored) for anchored in (False, True) for s in SEASONS)
+SEASONS = (
+    *("none", "day", "weekend", "weekday"),
+    *("none, from yesterday's level", "day, from yesterday's level"),
+    *("weekend, from yesterday's level", "weekday, from yesterday's level"),
+)
 # What a richer forecast must save to be believed: it has fewer days to learn from.
-_PRICE = torch.tensor([1.0, 1.0, 0.97, 0.94, 0.97, 0.97, 0.94, 0.91])
+_PRICE = math.log(0.97)
 MEMORY_DAYS = 35  # a day is forecast from the newest of these
 _OTHERS = 7  # days a forecast is the median of
 _AHEAD = 7
@@ -28,7 +31,7 @@ _SCALE_DAYS = 21
 
 
 class History(NamedTuple):
-    """Blocks and slots to learn from; NaN where there is nothing or an incident was."""
+    """Blocks and slots to learn from, those of incidents included."""
 
     block_RB: Tensor  # consecutive, oldest first
     block_local_RB: Tensor  # local Unix seconds of their starts
@@ -36,6 +39,8 @@ class History(NamedTuple):
     slot_local_RL: Tensor
     interval_s: int
     block_s: int
+    out_RB: Tensor  # blocks and slots that an incident covers
+    out_RL: Tensor
     since_R: Tensor  # block at which a lasting new level began; what is older is brought to it
 
 
@@ -49,44 +54,53 @@ class _Days(NamedTuple):
 def fit(history: History, previous: Bank | None = None) -> Bank:
     """Students of all rows; rows without two days of data have no season and hardly a tail."""
     history = _recent(_levelled(history))
-    days = _grid(history)
+    days = _grid(history, history.out_RB)
+    out_RB = history.out_RB & ~_habits(days, _grid(history, ~history.out_RB))
+    days = _grid(history, out_RB)
     forecast_RDK, season_R = _forecast(days)
     per_day = days.value_RDK.shape[-1]
     mid_RW = _week(days, forecast_RDK)
-    low_RDK, high_RDK = (f.reshape(forecast_RDK.shape) for f in season.envelope(forecast_RDK.flatten(1)))
+    flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = _floor(history)
-    error_RDK = (days.value_RDK - forecast_RDK)[:, : -_AHEAD]
+    error_RDK = (days.value_RDK - forecast_RDK)[:, :-_AHEAD]
     block_scale_RK = _scales(error_RDK[:, -_SCALE_DAYS:, :, None], floor_R)
     slot_at_RL = _place(history.slot_local_RL, days.first_R, per_day)
     error_RL = history.slot_RL - forecast_RDK.flatten(1).gather(-1, slot_at_RL)
-    slot_scale_RK = _slot_scales(error_RL, history, block_scale_RK, floor_R)
+    kept_RL = torch.where(history.out_RL, torch.nan, error_RL)
+    slot_scale_RK = _slot_scales(kept_RL, history, block_scale_RK, floor_R)
 
-    flat_low, flat_high = low_RDK.flatten(1), high_RDK.flatten(1)
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day
-    slot_z_RL = season.departures(
-        history.slot_RL, flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL), slot_scale_RK.gather(-1, phase_RL)
-    )
-    scale_RB = block_scale_RK.gather(-1, phase_RB)
-    loose_RB = season.departures(history.block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB)
-    mid_RB = forecast_RDK.flatten(1).gather(-1, days.at_RB)
-    plain_RB = season.departures(history.block_RB, mid_RB, mid_RB, scale_RB)
-    stats = season.averages(slot_z_RL, loose_RB, plain_RB, history.interval_s, history.block_s)
+    scale_RB, scale_RL = block_scale_RK.gather(-1, phase_RB), slot_scale_RK.gather(-1, phase_RL)
     day_RB, day_RL = days.at_RB // per_day, slot_at_RL // per_day
     count = days.value_RDK.shape[1] - _AHEAD
-    # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
-    coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
     day_R = days.first_R + count - 1
+    mid_RB = forecast_RDK.flatten(1).gather(-1, days.at_RB)
+
+    def departed(slot_RL: Tensor, block_RB: Tensor) -> tuple[list[Tensor], Tensor]:
+        slot_z_RL = season.departures(slot_RL, flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL), scale_RL)
+        loose_RB = season.departures(block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB)
+        plain_RB = season.departures(block_RB, mid_RB, mid_RB, scale_RB)
+        # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
+        coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
+        return season.averages(slot_z_RL, loose_RB, plain_RB, history.interval_s, history.block_s), coarse_RB
+
+    kept, kept_coarse_RB = departed(
+        torch.where(history.out_RL, torch.nan, history.slot_RL), torch.where(out_RB, torch.nan, history.block_RB)
+    )
+    whole, whole_coarse_RB = departed(history.slot_RL, history.block_RB)
     tails, worsts = [], []
     for sign in (1.0, -1.0):
-        for s, stat in zip(STATISTICS, stats, strict=True):
-            worst_RD = tailfit.worst(sign * stat, day_RL if s.fine else day_RB, count)
+        for s, stat, all_stat in zip(STATISTICS, kept, whole, strict=True):
+            place = day_RL if s.fine else day_RB
+            both = [tailfit.worst(sign * x, place, count) for x in (stat, all_stat)]
             if s.fine:
-                worst_RD = _remembered(worst_RD, len(worsts), day_R, previous)
-                worsts.append(_newest(worst_RD))
-                worst_RD = torch.maximum(worst_RD, tailfit.worst(sign * coarse_RB, day_RB, count))
-            tails.append(tailfit.fit(sign * stat, worst_RD))
-    few_R, values_RV, longest_RV = _states(history.slot_RL, previous)
+                both = [_remembered(x, len(worsts) + i, day_R, previous) for i, x in enumerate(both)]
+                worsts += [_newest(x) for x in both]
+                more = [tailfit.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
+                both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
+            tails.append(tailfit.fit(sign * stat, both[0], both[1]))
+    few_R, values_RV, longest_RV = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
     return Bank(
         mid_RW=mid_RW,
         slot_scale_RK=slot_scale_RK,
@@ -100,6 +114,18 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         day_R=day_R,
         season_R=season_R,
     )
+
+
+def _line(old_K: Tensor, new_K: Tensor) -> tuple[float, float]:
+    """Factor and offset that bring an old day to the new one; 1 and the median change where the day has no shape."""
+    both = torch.isfinite(old_K) & torch.isfinite(new_K)
+    if int(both.sum()) < 24:
+        return 1.0, float(median(new_K - old_K).nan_to_num())
+    old, new = old_K[both], new_K[both]
+    around_old, around_new = old - old.mean(), new - new.mean()
+    like = float((around_old * around_new).sum() / (around_old.norm() * around_new.norm() + 1e-12))
+    factor = float(around_new.norm() / (around_old.norm() + 1e-12)) if like > 0.8 else 1.0
+    return factor, float((new - factor * old).median())
 
 
 def _newest(worst_RD: Tensor) -> Tensor:
@@ -132,16 +158,31 @@ def _levelled(h: History) -> History:
         before, after = at[max(0, since - 7 * per_day) : since], at[since : since + 7 * per_day]
         old[(before - before[0]) // per_day, phase[before]] = block_RB[row, before]
         new[(after - after[0]) // per_day, phase[after]] = block_RB[row, after]
-        by = median(median(new.T) - median(old.T)).nan_to_num()
-        block_RB[row, :since] += by
-        slot_RL[row, h.slot_local_RL[row] < h.block_local_RB[row, since]] += by
+        factor, by = _line(median(old.T), median(new.T))
+        block_RB[row, :since] = block_RB[row, :since] * factor + by
+        older = h.slot_local_RL[row] < h.block_local_RB[row, since]
+        slot_RL[row, older] = slot_RL[row, older] * factor + by
     return h._replace(block_RB=block_RB, slot_RL=slot_RL)
 
 
 def _recent(h: History) -> History:
     """The history without what is older than the memory."""
     keep = MEMORY_DAYS * DAY_S // h.block_s
-    return h._replace(block_RB=h.block_RB[:, -keep:].float(), block_local_RB=h.block_local_RB[:, -keep:])
+    return h._replace(
+        block_RB=h.block_RB[:, -keep:].float(), block_local_RB=h.block_local_RB[:, -keep:], out_RB=h.out_RB[:, -keep:]
+    )
+
+
+def _habits(days: _Days, left_out: _Days) -> Tensor:
+    """Left-out blocks (R, B) whose phase was left out on most days of that part of the week: that is how things are."""
+    known, out = torch.isfinite(days.value_RDK), torch.isfinite(left_out.value_RDK)
+    end = (days.weekday_RD >= 5)[..., None]
+    newest = (torch.arange(known.shape[1]) >= known.shape[1] - _AHEAD - 14)[None, :, None]
+    habit_RDK = torch.zeros_like(known)
+    for part in (end, ~end):
+        many_out, many = ((x & part & newest).sum(1, keepdim=True) for x in (out, known | out))
+        habit_RDK |= part & (many_out >= 2) & (2 * many_out >= many)
+    return habit_RDK.flatten(1).gather(-1, days.at_RB)
 
 
 def _place(local: Tensor, first_R: Tensor, per_day: int) -> Tensor:
@@ -150,14 +191,15 @@ def _place(local: Tensor, first_R: Tensor, per_day: int) -> Tensor:
     return torch.where(at < 0, at % per_day, at)
 
 
-def _grid(h: History) -> _Days:
+def _grid(h: History, without_RB: Tensor) -> _Days:
+    """Days of blocks, NaN where there is none or it is to be left out."""
     per_day = DAY_S // h.block_s
     first_R = h.block_local_RB[:, 0] // DAY_S
     last = int((h.block_local_RB[:, -1] // DAY_S - first_R).max())
     count = last + 1 + _AHEAD
     rows = h.block_RB.shape[0]
     at_RB = _place(h.block_local_RB, first_R, per_day)
-    value = torch.full((rows, count * per_day), torch.nan).scatter(1, at_RB, h.block_RB)
+    value = torch.full((rows, count * per_day), torch.nan).scatter(1, at_RB, torch.where(without_RB, torch.nan, h.block_RB))
     weekday_RD = (first_R[:, None] + torch.arange(count) + 3) % 7
     return _Days(value.view(rows, count, per_day), first_R, weekday_RD, at_RB)
 
@@ -165,29 +207,47 @@ def _grid(h: History) -> _Days:
 def _forecast(days: _Days) -> tuple[Tensor, Tensor]:
     """The least erring forecast (R, D, K) of each row, and its season."""
     value_RDK = days.value_RDK
-    shape_RK = median(torch.where(_full(value_RDK), value_RDK - median(value_RDK)[..., None], torch.nan).transpose(1, 2))
-    level_RD = _carried(median(value_RDK - torch.nan_to_num(shape_RK)[:, None]))
-    before_RD = torch.cat([level_RD[:, :1], level_RD[:, :-1]], 1)[..., None]
-    groups = list(zip(_groups(days.weekday_RD), (1, 1, 2), strict=True))
-    forecasts = []
-    for base in (torch.zeros_like(before_RD), before_RD):
-        found = [_from_others(value_RDK - base, member, least) + base for member, least in groups]
-        flat = _flat(value_RDK - base, groups[0][0]) + base
-        forecasts += [flat.expand_as(value_RDK), *found]
-    errors = torch.stack([_against(value_RDK, f, forecasts[1]) for f in forecasts], 1)
+    members = _groups(days.weekday_RD)
+    plain = [_flat(value_RDK, members[0]).expand_as(value_RDK)]
+    plain += [_from_others(value_RDK, m, least) for m, least in zip(members, (1, 1, 2), strict=True)]
+    # Growth and lasting changes: what yesterday was above its forecast, today is.
+    forecasts = plain + [f + _before(median(value_RDK - f))[..., None] for f in plain]
+    best_R, least_RD = torch.zeros(len(value_RDK), dtype=torch.long), _daily(value_RDK, forecasts[0])
+    for i, forecast in enumerate(forecasts[1:], 1):
+        error_RD = _daily(value_RDK, forecast)
+        better_R = _better(error_RD, least_RD)
+        best_R = torch.where(better_R, i, best_R)
+        least_RD = torch.where(better_R[:, None] & torch.isfinite(error_RD), error_RD, least_RD)
     # What a richer season has not seen yet is forecast from a plainer one.
     for i in range(len(forecasts)):
         for plainer in (*range(i - 1, i - i % 4 - 1, -1), 0):
             forecasts[i] = torch.where(torch.isfinite(forecasts[i]), forecasts[i], forecasts[plainer])
-    best_R = (errors * _PRICE).nan_to_num(torch.inf).argmin(-1)
-    stacked = torch.stack(forecasts, 1)
-    chosen = stacked.gather(1, best_R[:, None, None, None].expand(-1, 1, *value_RDK.shape[1:]))[:, 0]
+    chosen = torch.stack(forecasts, 1)[torch.arange(len(best_R)), best_R]
     middle = median(value_RDK.flatten(1))[:, None, None]
-    return torch.where(torch.isfinite(chosen), chosen, middle).nan_to_num(), best_R % 4
+    return torch.where(torch.isfinite(chosen), chosen, middle).nan_to_num(), best_R
 
 
-def _full(value_RDK: Tensor) -> Tensor:
-    return (torch.isfinite(value_RDK).float().mean(-1, keepdim=True) > 0.9).expand_as(value_RDK)
+def _before(level_RD: Tensor) -> Tensor:
+    """Levels of the days before."""
+    level_RD = _carried(level_RD)
+    return torch.cat([level_RD[:, :1], level_RD[:, :-1]], 1)
+
+
+def _daily(value_RDK: Tensor, forecast_RDK: Tensor) -> Tensor:
+    """Mean error of each day's forecast; NaN where little of it is known. The worst 2 % of the blocks count no more than those that follow."""
+    error = (value_RDK - forecast_RDK).abs()
+    cut = quantile(error.flatten(1), 0.98)[:, None, None]
+    enough = torch.isfinite(error).float().mean(-1) > 0.25
+    return torch.where(enough, torch.minimum(error, cut).nanmean(-1), torch.nan)
+
+
+def _better(error_RD: Tensor, than_RD: Tensor) -> Tensor:
+    """Whether a richer forecast errs less by more than chance: by its price and a standard error of its days."""
+    gain_RD = torch.log((error_RD + 1e-12) / (than_RD + 1e-12))
+    many_R = torch.isfinite(gain_RD).sum(-1)
+    mean_R = gain_RD.nanmean(-1)
+    spread_R = (gain_RD - mean_R[:, None]).square().nanmean(-1).sqrt()
+    return (many_R >= 2) & (mean_R + spread_R / (many_R - 1).clamp_min(1).sqrt() < _PRICE)
 
 
 def _carried(level_RD: Tensor) -> Tensor:
@@ -237,20 +297,6 @@ def _flat(value_RDK: Tensor, member_RDD: Tensor) -> Tensor:
     middle_RD = median(value_RDK)
     rows = torch.arange(value_RDK.shape[0])[:, None, None]
     return median(torch.where(known, middle_RD[rows, which], torch.nan))[..., None]
-
-
-def _against(value_RDK: Tensor, forecast_RDK: Tensor, plain_RDK: Tensor) -> Tensor:
-    """Mean error of a forecast in that of the day's profile, where both are known: at least two days.
-
-    The worst 2 % of the blocks count no more than those that follow.
-    """
-    both = torch.isfinite(value_RDK) & torch.isfinite(forecast_RDK) & torch.isfinite(plain_RDK)
-    means = []
-    for f in (forecast_RDK, plain_RDK):
-        error = torch.where(both, (value_RDK - f).abs(), torch.nan).flatten(1)
-        means.append(torch.minimum(error, quantile(error, 0.98)[:, None]).nanmean(-1))
-    enough = both.flatten(1).sum(-1) >= 1.5 * value_RDK.shape[-1]
-    return torch.where(enough, means[0] / (means[1] + 1e-12), torch.inf)
 
 
 def _week(days: _Days, forecast_RDK: Tensor) -> Tensor:

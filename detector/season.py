@@ -25,6 +25,7 @@ _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
 CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
 FEW = 6  # distinct values of a state, a flag, a level
 BAND = 3.0  # surprise at which a single slot has left its band
+_STILL = 0.05  # scales that blocks may differ by and still be called equal
 CLIP = 100.0  # scales by which one slot may depart: further it says nothing more, and would fill every window with itself
 
 
@@ -35,6 +36,7 @@ class Statistic(NamedTuple):
     seconds: int
     fine: bool  # over slots; the others over complete blocks
     loose: bool  # what lies within the expectation of the neighbouring phases has not departed
+    spread: bool = False  # how much blocks differ among themselves, in place of their mean: too still, too nervous
 
 
 # A job that starts 3 minutes late departs from the clock but not from what is usual; over an hour its sum must be there,
@@ -47,6 +49,7 @@ STATISTICS = (
     Statistic("4 h", 14_400, False, True),
     Statistic("1 h sum", 3_600, False, False),
     Statistic("4 h sum", 14_400, False, False),
+    Statistic("1 h spread", 3_600, False, False, True),
 )
 SAME, UNSEEN = len(STATISTICS), len(STATISTICS) + 1  # columns of the surprises that follow: unchanging, never seen
 COLUMNS = len(STATISTICS) + 2
@@ -58,7 +61,8 @@ class Bank:
 
     mid_RW: Tensor  # usual mean of each block of a local week from Monday 00:00
     slot_scale_RK: Tensor  # of single slots, by phase of the day
-    block_scale_RK: Tensor  # of block means
+    block_scale_RK: Tensor  # of block means, where onsets may shift
+    plain_scale_RK: Tensor  # of block means, where they may not
     tails_RSC: Tensor  # calibrations: statistics, upwards first, then downwards
     trust_RD: Tensor  # by weekday: 1, less where the row's history has no such day yet
     few_R: Tensor  # few distinct values
@@ -129,16 +133,26 @@ def departures(x: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:
 
 
 def averages(
-    slot_RL: Tensor, loose_RB: Tensor, plain_RB: Tensor, interval_s: int, block_s: int
+    slot_RL: Tensor, loose_RB: Tensor, plain_RB: Tensor, block_RB: Tensor, interval_s: int, block_s: int
 ) -> list[Tensor]:
-    """Each statistic of the departures, on its own grid: (R, L) of the fine ones, (R, B) of the others."""
+    """Each statistic on its own grid: (R, L) of the fine ones, (R, B) of the others; `block_RB` in scales."""
     out = []
     for s in STATISTICS:
         if s.fine:
             out.append(trailing(slot_RL, slots_of(s.seconds, interval_s)))
+        elif s.spread:
+            out.append(spread(block_RB, max(6, slots_of(s.seconds, block_s))))
         else:
             out.append(trailing(loose_RB if s.loose else plain_RB, slots_of(s.seconds, block_s)))
     return out
+
+
+def spread(block_RB: Tensor, window: int) -> Tensor:
+    """Logarithm of the standard deviation of the newest blocks, with a floor for those that do not differ at all."""
+    near = torch.nn.functional.pad(block_RB, (window - 1, 0), value=torch.nan).unfold(-1, window, 1)
+    off = near - near.nanmean(-1, keepdim=True)
+    there = torch.isfinite(near).sum(-1)
+    return torch.where(there * 4 >= 3 * window, 0.5 * torch.log(off.square().nanmean(-1) + _STILL**2), torch.nan)
 
 
 def run_lengths(x_RL: Tensor) -> Tensor:
@@ -168,10 +182,12 @@ def score(
     slot_RL = departures(x_RL, low_RL, high_RL, scale_RL)
     mid_RB, block_scale_RB = bank.mid_RW.gather(-1, block_at_RB), bank.block_scale_RK.gather(-1, block_at_RB % per_day)
     loose_RB = departures(block_RB, bank.low_RW.gather(-1, block_at_RB), bank.high_RW.gather(-1, block_at_RB), block_scale_RB)
-    plain_RB = departures(block_RB, mid_RB, mid_RB, block_scale_RB)
+    plain_scale_RB = bank.plain_scale_RK.gather(-1, block_at_RB % per_day)
+    plain_RB = departures(block_RB, mid_RB, mid_RB, plain_scale_RB)
+    stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s)
 
     signed = []
-    for i, stat in enumerate(averages(slot_RL, loose_RB, plain_RB, interval_s, block_s)):
+    for i, stat in enumerate(stats):
         up, down = bank.tails_RSC[:, i], bank.tails_RSC[:, len(STATISTICS) + i]
         above = surprise(stat, up[:, None]), surprise(-stat, down[:, None])
         both = torch.where(above[0] >= above[1], above[0], -above[1])

@@ -15,7 +15,8 @@ from torch import Tensor
 
 BODY = -math.log10(0.05)  # surprise at which the tail begins
 _HALF = -math.log10(0.5)
-_LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
+_YOUNG = 2.0  # days that make a tail twice as wide as it seems
+_SLOW = 8.0  # as many more for a row whose averages of hours scatter like its slots: its days are few samples
 _MIN_SAMPLES = 48
 # What comes once a day has a surprise of log10 of this, whatever the statistic: averages over hours come in long runs,
 # single slots do not, and what a person hears is runs.
@@ -28,11 +29,12 @@ def worst(value_BN: Tensor, day_BN: Tensor, days: int) -> Tensor:
     return out_BD.scatter_reduce(-1, day_BN, torch.where(torch.isfinite(value_BN), value_BN, -torch.inf), "amax")
 
 
-def fit(value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float = _LEAST) -> Tensor:
+def fit(value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float, slow_B: Tensor) -> Tensor:
     """Tails (B, C) of values on normal data, NaN left out; infinite starts (no surprise, ever) where too few are there.
 
     `worst_BD` are the largest of each day, which may reach further back than the values do, `whole_BD` the same with
-    incidents: an incident a week is none of the stream's habits, more of them are.
+    incidents: an incident a week is none of the stream's habits, more of them are. `floor` is the tail's smallest scale,
+    `slow_B` from 0 to 1 how much of the scatter stays in an average over hours.
     """
     there_BN = torch.isfinite(value_BN)
     many_B = there_BN.sum(-1)
@@ -57,6 +59,7 @@ def fit(value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float = _LE
         rare_B = torch.log10(days_B.clamp_min(1.0) * A_DAY) - BODY
         slope_B = (level_B - start_B) / (rare_B * math.log(10.0))
         scale_B = torch.where(known_B >= 3, torch.maximum(scale_B, slope_B), scale_B)
+    scale_B = scale_B * (1.0 + (_YOUNG + _SLOW * slow_B) / known_B.clamp_min(1))
     start_B = torch.where(many_B >= _MIN_SAMPLES, start_B, torch.inf)
     return torch.stack([torch.minimum(middle_B, start_B), start_B, scale_B], -1)
 

@@ -28,6 +28,8 @@ MEMORY_DAYS = 35  # a day is forecast from the newest of these
 _OTHERS = 7  # days a forecast is the median of
 _AHEAD = 7
 _SCALE_DAYS = 21
+_LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
+_GRAINS = 1.2  # a count more or less is no departure where counts are rare
 
 
 class History(NamedTuple):
@@ -63,32 +65,43 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = _floor(history)
-    error_RDK = (days.value_RDK - forecast_RDK)[:, :-_AHEAD]
-    block_scale_RK = _scales(error_RDK[:, -_SCALE_DAYS:, :, None], floor_R)
     slot_at_RL = _place(history.slot_local_RL, days.first_R, per_day)
-    error_RL = history.slot_RL - forecast_RDK.flatten(1).gather(-1, slot_at_RL)
-    kept_RL = torch.where(history.out_RL, torch.nan, error_RL)
-    slot_scale_RK = _slot_scales(kept_RL, history, block_scale_RK, floor_R)
+    slot_low_RL, slot_high_RL = flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL)
+    kept_RL = torch.where(history.out_RL, torch.nan, history.slot_RL)
+    # What onsets shift by is no scatter: a job that starts when it likes within ten minutes is missed all the same.
+    loose_RDK = outside(days.value_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
+    grain_R = _grain(history)
+    per_block = history.block_s // history.interval_s
+    plain_scale_RK = _scales((days.value_RDK - forecast_RDK)[:, -_SCALE_DAYS - _AHEAD : -_AHEAD, :, None], floor_R)
+    block_floor_RK = torch.maximum(torch.maximum(floor_R, grain_R / per_block)[:, None], 0.3 * plain_scale_RK)
+    block_scale_RK = _scales(loose_RDK[:, -_SCALE_DAYS - _AHEAD : -_AHEAD, :, None], floor_R).maximum(block_floor_RK)
+    plain_scale_RK = plain_scale_RK.maximum(block_floor_RK)
+    slot_scale_RK = _slot_scales(
+        outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R, grain_R)
+    )
 
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day
     scale_RB, scale_RL = block_scale_RK.gather(-1, phase_RB), slot_scale_RK.gather(-1, phase_RL)
+    plain_scale_RB = plain_scale_RK.gather(-1, phase_RB)
     day_RB, day_RL = days.at_RB // per_day, slot_at_RL // per_day
     count = days.value_RDK.shape[1] - _AHEAD
     day_R = days.first_R + count - 1
     mid_RB = forecast_RDK.flatten(1).gather(-1, days.at_RB)
 
     def departed(slot_RL: Tensor, block_RB: Tensor) -> tuple[list[Tensor], Tensor]:
-        slot_z_RL = season.departures(slot_RL, flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL), scale_RL)
+        slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL)
         loose_RB = season.departures(block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB)
-        plain_RB = season.departures(block_RB, mid_RB, mid_RB, scale_RB)
+        plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB)
         # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
         coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
-        return season.averages(slot_z_RL, loose_RB, plain_RB, history.interval_s, history.block_s), coarse_RB
+        scaled_RB = block_RB / plain_scale_RB
+        return season.averages(slot_z_RL, loose_RB, plain_RB, scaled_RB, history.interval_s, history.block_s), coarse_RB
 
     kept, kept_coarse_RB = departed(
-        torch.where(history.out_RL, torch.nan, history.slot_RL), torch.where(out_RB, torch.nan, history.block_RB)
+        kept_RL, torch.where(out_RB, torch.nan, history.block_RB)
     )
     whole, whole_coarse_RB = departed(history.slot_RL, history.block_RB)
+    slow_R = _slowness(torch.where(out_RB, torch.nan, history.block_RB) - mid_RB, history.block_s)
     tails, worsts = [], []
     for sign in (1.0, -1.0):
         for s, stat, all_stat in zip(STATISTICS, kept, whole, strict=True):
@@ -99,12 +112,14 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
                 worsts += [_newest(x) for x in both]
                 more = [tailfit.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
                 both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
-            tails.append(tailfit.fit(sign * stat, both[0], both[1]))
+            blocks = 1 if s.fine else season.slots_of(s.seconds, history.block_s)
+            tails.append(tailfit.fit(sign * stat, both[0], both[1], _LEAST / math.sqrt(blocks), slow_R))
     few_R, values_RV, longest_RV = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
     return Bank(
         mid_RW=mid_RW,
         slot_scale_RK=slot_scale_RK,
         block_scale_RK=block_scale_RK,
+        plain_scale_RK=plain_scale_RK,
         tails_RSC=torch.stack(tails, 1),
         trust_RD=_trust(days),
         few_R=few_R,
@@ -312,6 +327,27 @@ def _floor(h: History) -> Tensor:
     many = torch.isfinite(step).sum(-1).clamp_min(1)
     size = torch.sqrt(step.nan_to_num().square().sum(-1) / many).float()
     return 0.05 * size + 1e-4 * h.slot_RL.abs().nan_to_num().amax(-1) + 1e-9
+
+
+def outside(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far values lie outside their band."""
+    return x - torch.minimum(torch.maximum(x, low), high)
+
+
+def _grain(h: History) -> Tensor:
+    """Smallest scale of a slot of counts and other values that come in steps: a step more or less says nothing."""
+    ordered = torch.where(torch.isfinite(h.slot_RL), h.slot_RL, torch.inf).sort(-1).values
+    steps = ordered[:, 1:] - ordered[:, :-1]
+    steps = torch.where((steps > 0) & torch.isfinite(steps), steps, torch.inf).amin(-1)
+    # values without steps differ by next to nothing somewhere among 8 192
+    return torch.where(torch.isfinite(steps), _GRAINS * steps, 0.0)
+
+
+def _slowness(error_RB: Tensor, block_s: int) -> Tensor:
+    """Share of the blocks' variance that is left in averages over four hours, 0 to 1."""
+    long_RB = season.trailing(error_RB, season.slots_of(14_400, block_s))
+    wide, narrow = (quantile(x.abs(), 0.8).square() for x in (error_RB, long_RB))
+    return (narrow / (wide + 1e-12)).nan_to_num().clamp(0.0, 1.0)
 
 
 def _near(error_RDKM: Tensor, reach: int, step: int) -> Tensor:

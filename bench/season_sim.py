@@ -59,9 +59,9 @@ class Replay:
             end = time.perf_counter()
             self.fit_s += middle - begin
             self.score_s += end - middle
-            each, short = scores.each_RLS[:, new:].numpy(), scores.short_RL[:, new:].numpy()
+            each = scores.each_RLS[:, new:].numpy()
             for row in range(rows):
-                self._follow(row, day * self.day, each[row], short[row])
+                self._follow(row, day * self.day, each[row])
         for row, state in enumerate(self.states):
             if state.opened >= 0:
                 self._tell(row, state.opened, state.last, state.peak, state.column)
@@ -100,17 +100,17 @@ class Replay:
             )
         return scores, begin - first
 
-    def _follow(self, row: int, begin: int, each_LS: np.ndarray, short_L: np.ndarray) -> None:
+    def _follow(self, row: int, begin: int, each_LS: np.ndarray) -> None:
         state = self.states[row]
         hot_L = each_LS.max(-1) >= self.rules.opens
         at = 0
-        while at < len(short_L):
+        while at < len(each_LS):
             if state.opened < 0 and not hot_L[at]:
                 ahead = int(hot_L[at:].argmax())
                 if not ahead:
                     break
                 at += ahead
-            state, over = episodes.step(state, self.rules, begin + at, each_LS[at], float(short_L[at]))
+            state, over = episodes.step(state, self.rules, begin + at, each_LS[at])
             if over is not None:
                 self._tell(row, *over)
             at += 1
@@ -121,7 +121,7 @@ class Replay:
             near = np.convolve(hot_L, np.ones(2 * around + 1), "same") > 0
             self.keep_RL[row, begin : begin + len(near)] &= torch.from_numpy(~near)
         if state.opened >= 0:
-            self._leave_out(row, state.opened, begin + len(short_L), state.column)
+            self._leave_out(row, state.opened, begin + len(each_LS), state.column)
 
     def _tell(self, row: int, opened: int, last: int, peak: float, column: int) -> None:
         start = 2 * self.day

@@ -20,9 +20,10 @@ class Rules:
 
     windows: tuple[int, ...]  # slots that each column of the surprises looks back, with the wait for a block to be complete
     quiet: int  # slots within expectation after which an incident has ended
+    hits: int = 2  # of three slots that must be as surprising as the threshold
     opens: float = 4.0
     outside: float = 2.0  # short surprise of a slot that is outside on its own
-    leaning: float = 1.3  # the same of one that a longer average must confirm
+    leaning: float = 1.3  # the same of the five minutes, where the incident is not one of single slots
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class State:
     column: int = 0  # statistic that was most surprised at the onset
     ended: int = -(10**9)  # last slot of the incident before
     hot: tuple[int, ...] = ()  # newest slots as surprising as the threshold
+    far: tuple[int, ...] = ()  # newest slots that are outside on their own
 
 
 class Ended(NamedTuple):
@@ -52,10 +54,10 @@ def rules(interval_s: int, block_s: int, opens: float = 4.0) -> Rules:
         slots_of(s.seconds, interval_s) if s.fine else (slots_of(s.seconds, block_s) + 1) * (block_s // interval_s)
         for s in STATISTICS
     ]
-    return Rules((*windows, 0, 0), max(5, 300 // interval_s), opens)
+    return Rules((*windows, 0, 0), max(5, 300 // interval_s), 2 if interval_s < 300 else 1, opens)
 
 
-def step(state: State, rule: Rules, at: int, each_S: NDArray[np.float32], short: float) -> tuple[State, Ended | None]:
+def step(state: State, rule: Rules, at: int, each_S: NDArray[np.float32]) -> tuple[State, Ended | None]:
     """The state after one more slot, and the incident that ended with it."""
     heard = each_S
     if at - state.ended <= max(rule.windows):
@@ -65,14 +67,32 @@ def step(state: State, rule: Rules, at: int, each_S: NDArray[np.float32], short:
     hot = tuple(t for t in state.hot if at - t < 3)
     if most >= rule.opens:
         hot = (*hot, at)
-    state = replace(state, hot=hot)
+    far = tuple(t for t in state.far if at - t < 5)
+    if each_S[0] >= rule.outside:
+        far = (*far, at)
+    state = replace(state, hot=hot, far=far)
     if state.opened < 0:
-        if len(hot) < 2 or most < rule.opens:
+        if len(hot) < rule.hits or most < rule.opens:
             return state, None
         return replace(state, opened=at, last=at, peak=most, column=column), None
-    if short >= rule.outside or (most >= rule.opens and (short >= rule.leaning or column == SAME)):
+    if _outside(state, rule, each_S, most):
         return replace(state, last=at, peak=max(state.peak, most)), None
     if at - state.last < rule.quiet:
         return state, None
     over = Ended(state.opened, state.last, state.peak, state.column)
     return State(ended=state.last), over
+
+
+def _outside(state: State, rule: Rules, each_S: NDArray[np.float32], most: float) -> bool:
+    """Whether the newest slot belongs to the incident.
+
+    A single slot outside is chance (20 of 15 s stand in five minutes), two of five are not. The five minutes still hold
+    an incident of single slots when it is over; one that only averages show is closed by them, and by slots at the median.
+    """
+    slot, minutes = float(each_S[0]), float(each_S[1])
+    if max(float(each_S[SAME]), float(each_S[SAME + 1])) >= rule.outside:
+        return True
+    if slot >= rule.outside and len(state.far) >= min(2, rule.quiet):
+        return True
+    leaning = minutes >= rule.outside or (minutes >= rule.leaning and most >= rule.opens)
+    return state.column != 0 and leaning and slot > 0.3

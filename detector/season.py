@@ -60,6 +60,7 @@ class Bank:
     """What students of R rows have learnt; every tensor has R in front."""
 
     mid_RW: Tensor  # usual mean of each block of a local week from Monday 00:00
+    mean_RW: Tensor  # expectation of sums, where a median says 0 of what comes every other time
     slot_scale_RK: Tensor  # of single slots, by phase of the day
     block_scale_RK: Tensor  # of block means, where onsets may shift
     plain_scale_RK: Tensor  # of block means, where they may not
@@ -180,10 +181,10 @@ def score(
     low_RL, high_RL = bank.low_RW.gather(-1, at_RL), bank.high_RW.gather(-1, at_RL)
     scale_RL = bank.slot_scale_RK.gather(-1, at_RL % per_day)
     slot_RL = departures(x_RL, low_RL, high_RL, scale_RL)
-    mid_RB, block_scale_RB = bank.mid_RW.gather(-1, block_at_RB), bank.block_scale_RK.gather(-1, block_at_RB % per_day)
+    mean_RB, block_scale_RB = bank.mean_RW.gather(-1, block_at_RB), bank.block_scale_RK.gather(-1, block_at_RB % per_day)
     loose_RB = departures(block_RB, bank.low_RW.gather(-1, block_at_RB), bank.high_RW.gather(-1, block_at_RB), block_scale_RB)
     plain_scale_RB = bank.plain_scale_RK.gather(-1, block_at_RB % per_day)
-    plain_RB = departures(block_RB, mid_RB, mid_RB, plain_scale_RB)
+    plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB)
     stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s)
 
     signed = []

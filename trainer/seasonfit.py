@@ -59,9 +59,9 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     days = _grid(history, history.out_RB)
     out_RB = history.out_RB & ~_habits(days, _grid(history, ~history.out_RB))
     days = _grid(history, out_RB)
-    forecast_RDK, season_R = _forecast(days)
+    forecast_RDK, mean_RDK, season_R = _forecast(days)
     per_day = days.value_RDK.shape[-1]
-    mid_RW = _week(days, forecast_RDK)
+    mid_RW, mean_RW = _week(days, forecast_RDK), _week(days, mean_RDK)
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = _floor(history)
@@ -72,7 +72,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     loose_RDK = outside(days.value_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
     grain_R = _grain(history)
     per_block = history.block_s // history.interval_s
-    plain_scale_RK = _scales((days.value_RDK - forecast_RDK)[:, -_SCALE_DAYS - _AHEAD : -_AHEAD, :, None], floor_R)
+    plain_scale_RK = _scales((days.value_RDK - mean_RDK)[:, -_SCALE_DAYS - _AHEAD : -_AHEAD, :, None], floor_R)
     block_floor_RK = torch.maximum(torch.maximum(floor_R, grain_R / per_block)[:, None], 0.3 * plain_scale_RK)
     block_scale_RK = _scales(loose_RDK[:, -_SCALE_DAYS - _AHEAD : -_AHEAD, :, None], floor_R).maximum(block_floor_RK)
     plain_scale_RK = plain_scale_RK.maximum(block_floor_RK)
@@ -86,7 +86,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     day_RB, day_RL = days.at_RB // per_day, slot_at_RL // per_day
     count = days.value_RDK.shape[1] - _AHEAD
     day_R = days.first_R + count - 1
-    mid_RB = forecast_RDK.flatten(1).gather(-1, days.at_RB)
+    mid_RB = mean_RDK.flatten(1).gather(-1, days.at_RB)
 
     def departed(slot_RL: Tensor, block_RB: Tensor) -> tuple[list[Tensor], Tensor]:
         slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL)
@@ -117,6 +117,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     few_R, values_RV, longest_RV = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
     return Bank(
         mid_RW=mid_RW,
+        mean_RW=mean_RW,
         slot_scale_RK=slot_scale_RK,
         block_scale_RK=block_scale_RK,
         plain_scale_RK=plain_scale_RK,
@@ -219,14 +220,18 @@ def _grid(h: History, without_RB: Tensor) -> _Days:
     return _Days(value.view(rows, count, per_day), first_R, weekday_RD, at_RB)
 
 
-def _forecast(days: _Days) -> tuple[Tensor, Tensor]:
-    """The least erring forecast (R, D, K) of each row, and its season."""
+def _forecast(days: _Days) -> tuple[Tensor, Tensor, Tensor]:
+    """The least erring forecast (R, D, K) of each row, the same of means, and its season."""
     value_RDK = days.value_RDK
     members = _groups(days.weekday_RD)
     plain = [_flat(value_RDK, members[0]).expand_as(value_RDK)]
-    plain += [_from_others(value_RDK, m, least) for m, least in zip(members, (1, 1, 2), strict=True)]
+    found = [_from_others(value_RDK, m, least) for m, least in zip(members, (1, 1, 2), strict=True)]
+    plain += [f[0] for f in found]
+    means = [plain[0], *(f[1] for f in found)]
     # Growth and lasting changes: what yesterday was above its forecast, today is.
-    forecasts = plain + [f + _before(median(value_RDK - f))[..., None] for f in plain]
+    levels = [_before(median(value_RDK - f))[..., None] for f in plain]
+    forecasts = plain + [f + by for f, by in zip(plain, levels, strict=True)]
+    means += [f + by for f, by in zip(means, levels, strict=True)]
     best_R, least_RD = torch.zeros(len(value_RDK), dtype=torch.long), _daily(value_RDK, forecasts[0])
     for i, forecast in enumerate(forecasts[1:], 1):
         error_RD = _daily(value_RDK, forecast)
@@ -234,12 +239,15 @@ def _forecast(days: _Days) -> tuple[Tensor, Tensor]:
         best_R = torch.where(better_R, i, best_R)
         least_RD = torch.where(better_R[:, None] & torch.isfinite(error_RD), error_RD, least_RD)
     # What a richer season has not seen yet is forecast from a plainer one.
-    for i in range(len(forecasts)):
-        for plainer in (*range(i - 1, i - i % 4 - 1, -1), 0):
-            forecasts[i] = torch.where(torch.isfinite(forecasts[i]), forecasts[i], forecasts[plainer])
-    chosen = torch.stack(forecasts, 1)[torch.arange(len(best_R)), best_R]
     middle = median(value_RDK.flatten(1))[:, None, None]
-    return torch.where(torch.isfinite(chosen), chosen, middle).nan_to_num(), best_R
+    chosen = []
+    for kinds in (forecasts, means):
+        for i in range(len(kinds)):
+            for plainer in (*range(i - 1, i - i % 4 - 1, -1), 0):
+                kinds[i] = torch.where(torch.isfinite(kinds[i]), kinds[i], kinds[plainer])
+        one = torch.stack(kinds, 1)[torch.arange(len(best_R)), best_R]
+        chosen.append(torch.where(torch.isfinite(one), one, middle).nan_to_num())
+    return chosen[0], chosen[1], best_R
 
 
 def _before(level_RD: Tensor) -> Tensor:
@@ -297,13 +305,18 @@ def _nearest(value_RDK: Tensor, member_RDD: Tensor) -> tuple[Tensor, Tensor]:
     return near.indices, torch.isfinite(near.values)
 
 
-def _from_others(value_RDK: Tensor, member_RDD: Tensor, least: int) -> Tensor:
-    """Median of the other days at each phase; days that have but later ones take no more than two of them."""
+def _from_others(value_RDK: Tensor, member_RDD: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Median and mean of at least so many other days at each phase; of five and more the mean without the extremes."""
     which, known = _nearest(value_RDK, member_RDD)
     rows = torch.arange(value_RDK.shape[0])[:, None, None]
     known = known & (known.sum(-1, keepdim=True) >= least)
-    others = torch.where(known[..., None], value_RDK[rows, which], torch.nan)
-    return median(others.transpose(2, 3))
+    others = torch.where(known[..., None], value_RDK[rows, which], torch.nan).transpose(2, 3)
+    there = torch.isfinite(others)
+    many = there.sum(-1)
+    total = others.nan_to_num().sum(-1)
+    extremes = torch.where(there, others, -torch.inf).amax(-1) + torch.where(there, others, torch.inf).amin(-1)
+    mean = torch.where(many >= 5, (total - extremes) / (many - 2), total / many)
+    return median(others), mean
 
 
 def _flat(value_RDK: Tensor, member_RDD: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class Replay:
         self.states = [State() for _ in range(rows)]
         self.alerts: list[list[dict[str, float | int | None | str]]] = [[] for _ in range(rows)]
         self.since = [0] * rows
+        self.new_R = [True] * rows
         self.fit_s = self.score_s = 0.0
         self.seasons: list[list[int]] = []
 
@@ -54,6 +55,7 @@ class Replay:
             self._rebase(day * self.day)
             bank = seasonfit.fit(self._history(day), bank)
             self.seasons.append(bank.season_R.tolist())
+            self.new_R = (bank.trust_RD[:, day % 7] < 1.0).tolist()
             middle = time.perf_counter()
             scores, new = self._score(bank, day)
             end = time.perf_counter()
@@ -116,7 +118,7 @@ class Replay:
             at += 1
         self.states[row] = state
         # slots as surprising as an incident's teach nothing, whether or not one opened
-        if 0 < hot_L.mean() < 0.5:
+        if 0 < hot_L.mean() < 0.5 and not self.new_R[row]:
             around = AROUND_S // 2 // self.interval_s
             near = np.convolve(hot_L, np.ones(2 * around + 1), "same") > 0
             self.keep_RL[row, begin : begin + len(near)] &= torch.from_numpy(~near)
@@ -131,6 +133,8 @@ class Replay:
 
     def _leave_out(self, row: int, opened: int, last: int, column: int) -> None:
         around = AROUND_S // self.interval_s
+        if self.new_R[row]:
+            return  # a day of a kind that nobody has seen teaches what it is like
         self.keep_RL[row, max(0, opened - around - self.rules.windows[column]) : last + around] = False
 
     def _rebase(self, now: int) -> None:

@@ -6,7 +6,7 @@ minutes, one and four hours; each average has its own calibration, and the large
 minutes and more are formed over complete blocks, so that a score depends on the data alone and neither on how slots
 are batched nor on when a worker was started.
 
-Shapes: R rows (stream, channel), L slots, B coarse blocks, K phases (blocks of a day; a week has 7 K), S statistics,
+Shapes: R rows (stream, channel), L slots, N sums, B coarse blocks, K phases (blocks of a day; a week has 7 K), S statistics,
 V values of a row that has few, D days of the week or the last ones.
 """
 
@@ -25,7 +25,7 @@ _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
 CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
 FEW = 6  # distinct values of a state, a flag, a level
 BAND = 3.0  # surprise at which a single slot has left its band
-_STILL = 0.05  # scales that blocks may differ by and still be called equal
+_STILL = 0.01  # scales that blocks may differ by and still be called equal
 CLIP = 100.0  # scales by which one slot may depart: further it says nothing more, and would fill every window with itself
 
 
@@ -51,6 +51,7 @@ STATISTICS = (
     Statistic("4 h sum", 14_400, False, False),
     Statistic("1 h spread", 3_600, False, False, True),
 )
+SUMS = tuple(i for i, s in enumerate(STATISTICS) if not s.fine and not s.loose and not s.spread)
 SAME, UNSEEN = len(STATISTICS), len(STATISTICS) + 1  # columns of the surprises that follow: unchanging, never seen
 COLUMNS = len(STATISTICS) + 2
 
@@ -64,6 +65,7 @@ class Bank:
     slot_scale_RK: Tensor  # of single slots, by phase of the day
     block_scale_RK: Tensor  # of block means, where onsets may shift
     plain_scale_RK: Tensor  # of block means, where they may not
+    sum_scale_RNK: Tensor  # of the averages that allow no shift, by the phase at which they end
     tails_RSC: Tensor  # calibrations: statistics, upwards first, then downwards
     trust_RD: Tensor  # by weekday: 1, less where the row's history has no such day yet
     few_R: Tensor  # few distinct values
@@ -76,6 +78,10 @@ class Bank:
     def __post_init__(self) -> None:
         """Lowest and highest expectation of the neighbouring phases, which is derived and not kept."""
         self.low_RW, self.high_RW = envelope(self.mid_RW)
+        # A first Saturday may be like any hour of the days before it.
+        new_RW = (self.trust_RD < 1.0).repeat_interleave(self.mid_RW.shape[-1] // 7, -1) & (self.trust_RD.amax(-1, True) >= 1.0)
+        self.low_RW = torch.where(new_RW, self.mid_RW.amin(-1, True), self.low_RW)
+        self.high_RW = torch.where(new_RW, self.mid_RW.amax(-1, True), self.high_RW)
 
     def rows(self, which_R: Tensor) -> "Bank":
         """The bank of some of the rows."""
@@ -186,6 +192,8 @@ def score(
     plain_scale_RB = bank.plain_scale_RK.gather(-1, block_at_RB % per_day)
     plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB)
     stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s)
+    for i, s in enumerate(SUMS):
+        stats[s] = stats[s] / bank.sum_scale_RNK[:, i].gather(-1, block_at_RB % per_day)
 
     signed = []
     for i, stat in enumerate(stats):

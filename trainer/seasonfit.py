@@ -59,7 +59,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     days = _grid(history, history.out_RB)
     out_RB = history.out_RB & ~_habits(days, _grid(history, ~history.out_RB))
     days = _grid(history, out_RB)
-    forecast_RDK, mean_RDK, season_R = _forecast(days)
+    forecast_RDK, mean_RDK, own_RDK, season_R = _forecast(days)
     per_day = days.value_RDK.shape[-1]
     mid_RW, mean_RW = _week(days, forecast_RDK), _week(days, mean_RDK)
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
@@ -67,12 +67,15 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     floor_R = _floor(history)
     slot_at_RL = _place(history.slot_local_RL, days.first_R, per_day)
     slot_low_RL, slot_high_RL = flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL)
-    kept_RL = torch.where(history.out_RL, torch.nan, history.slot_RL)
+    own_RB, own_RL = own_RDK.flatten(1).gather(-1, days.at_RB), own_RDK.flatten(1).gather(-1, slot_at_RL)
+    kept_RL = torch.where(history.out_RL | ~own_RL, torch.nan, history.slot_RL)
+    kept_RB = torch.where(out_RB | ~own_RB, torch.nan, history.block_RB)
+    kept_RDK = torch.where(own_RDK, days.value_RDK, torch.nan)
     # What onsets shift by is no scatter: a job that starts when it likes within ten minutes is missed all the same.
-    loose_RDK = outside(days.value_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
+    loose_RDK = outside(kept_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
     grain_R = _grain(history)
     per_block = history.block_s // history.interval_s
-    plain_scale_RK = _scales((days.value_RDK - mean_RDK)[:, -_SCALE_DAYS - _AHEAD : -_AHEAD, :, None], floor_R)
+    plain_scale_RK = _scales((kept_RDK - mean_RDK)[:, -_SCALE_DAYS - _AHEAD : -_AHEAD, :, None], floor_R)
     block_floor_RK = torch.maximum(torch.maximum(floor_R, grain_R / per_block)[:, None], 0.3 * plain_scale_RK)
     block_scale_RK = _scales(loose_RDK[:, -_SCALE_DAYS - _AHEAD : -_AHEAD, :, None], floor_R).maximum(block_floor_RK)
     plain_scale_RK = plain_scale_RK.maximum(block_floor_RK)
@@ -97,11 +100,15 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         scaled_RB = block_RB / plain_scale_RB
         return season.averages(slot_z_RL, loose_RB, plain_RB, scaled_RB, history.interval_s, history.block_s), coarse_RB
 
-    kept, kept_coarse_RB = departed(
-        kept_RL, torch.where(out_RB, torch.nan, history.block_RB)
+    kept, kept_coarse_RB = departed(kept_RL, kept_RB)
+    whole, whole_coarse_RB = departed(
+        torch.where(own_RL, history.slot_RL, torch.nan), torch.where(own_RB, history.block_RB, torch.nan)
     )
-    whole, whole_coarse_RB = departed(history.slot_RL, history.block_RB)
-    slow_R = _slowness(torch.where(out_RB, torch.nan, history.block_RB) - mid_RB, history.block_s)
+    sum_scale_RNK = torch.stack([_sum_scale(kept[i], days.at_RB, per_day) for i in season.SUMS], 1)
+    for stats in (kept, whole):
+        for i, s in enumerate(season.SUMS):
+            stats[s] = stats[s] / sum_scale_RNK[:, i].gather(-1, phase_RB)
+    slow_R = _slowness(kept_RB - mid_RB, history.block_s)
     tails, worsts = [], []
     for sign in (1.0, -1.0):
         for s, stat, all_stat in zip(STATISTICS, kept, whole, strict=True):
@@ -121,6 +128,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         slot_scale_RK=slot_scale_RK,
         block_scale_RK=block_scale_RK,
         plain_scale_RK=plain_scale_RK,
+        sum_scale_RNK=sum_scale_RNK,
         tails_RSC=torch.stack(tails, 1),
         trust_RD=_trust(days),
         few_R=few_R,
@@ -130,6 +138,61 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         day_R=day_R,
         season_R=season_R,
     )
+
+
+def _line(old_K: Tensor, new_K: Tensor) -> tuple[float, float]:
+    """Factor and offset that bring an old day to the new one; 1 and the median change where the day has no shape."""
+    both = torch.isfinite(old_K) & torch.isfinite(new_K)
+    if int(both.sum()) < 24:
+        return 1.0, float(median(new_K - old_K).nan_to_num())
+    old, new = old_K[both], new_K[both]
+    around_old, around_new = old - old.mean(), new - new.mean()
+    like = float((around_old * around_new).sum() / (around_old.norm() * around_new.norm() + 1e-12))
+    factor = float(around_new.norm() / (around_old.norm() + 1e-12)) if like > 0.8 else 1.0
+    return factor, float((new - factor * old).median())
+
+
+def _newest(worst_RD: Tensor) -> Tensor:
+    """The last MEMORY_DAYS days, −inf where there are not so many."""
+    return torch.nn.functional.pad(worst_RD, (MEMORY_DAYS, 0), value=-torch.inf)[:, -MEMORY_DAYS:]
+
+
+def _remembered(worst_RD: Tensor, which: int, day_R: Tensor, previous: Bank | None) -> Tensor:
+    """Largest departures of days that the fine ring no longer holds, from the previous students."""
+    if previous is None:
+        return worst_RD
+    days = torch.arange(worst_RD.shape[1]) - worst_RD.shape[1] + 1
+    at_RD = MEMORY_DAYS - 1 + days + (day_R - previous.day_R)[:, None]
+    known = (at_RD >= 0) & (at_RD < MEMORY_DAYS)
+    old_RD = previous.worst_RSD[:, which].gather(-1, at_RD.clamp(0, MEMORY_DAYS - 1))
+    return torch.where(torch.isfinite(worst_RD) | ~known, worst_RD, old_RD)
+
+
+def _levelled(h: History) -> History:
+    """What was before a lasting new level, moved to it: by the median of what each phase of the day has changed."""
+    block_RB, slot_RL = h.block_RB.clone(), h.slot_RL.clone()
+    for row in torch.nonzero(h.since_R > 0).flatten().tolist():
+        since = int(h.since_R[row])
+        per_week = 14 * DAY_S // h.block_s
+        old = _usual(h, row, slice(max(0, since - per_week), since))
+        new = _usual(h, row, slice(since, since + per_week))
+        factor, by = _line(old, new)
+        block_RB[row, :since] = block_RB[row, :since] * factor + by
+        older = h.slot_local_RL[row] < h.block_local_RB[row, since]
+        slot_RL[row, older] = slot_RL[row, older] * factor + by
+    return h._replace(block_RB=block_RB, slot_RL=slot_RL)
+
+
+def _usual(h: History, row: int, part: slice) -> Tensor:
+    """Median of each phase of workdays, then of weekends, in a part of one row's history."""
+    per_day = DAY_S // h.block_s
+    local, value = h.block_local_RB[row, part], h.block_RB[row, part]
+    value = torch.where(h.out_RB[row, part], torch.nan, value)
+    day, phase = local // DAY_S, local % DAY_S // h.block_s
+    end = ((day + 3) % 7 >= 5).long()
+    grid = torch.full((2, per_day, int(day[-1] - day[0]) + 1), torch.nan)
+    grid[end, phase, day - day[0]] = value
+    return median(grid).flatten()
 
 
 def _line(old_K: Tensor, new_K: Tensor) -> tuple[float, float]:
@@ -195,8 +258,10 @@ def _habits(days: _Days, left_out: _Days) -> Tensor:
     end = (days.weekday_RD >= 5)[..., None]
     newest = (torch.arange(known.shape[1]) >= known.shape[1] - _AHEAD - 14)[None, :, None]
     habit_RDK = torch.zeros_like(known)
-    for part in (end, ~end):
-        many_out, many = ((x & part & newest).sum(1, keepdim=True) for x in (out, known | out))
+    weeks = (torch.arange(known.shape[1]) >= known.shape[1] - _AHEAD - 28)[None, :, None]
+    weekdays = [(days.weekday_RD == w)[..., None] & weeks for w in range(7)]
+    for part in (end & newest, ~end & newest, *weekdays):
+        many_out, many = ((x & part).sum(1, keepdim=True) for x in (out, known | out))
         habit_RDK |= part & (many_out >= 2) & (2 * many_out >= many)
     return habit_RDK.flatten(1).gather(-1, days.at_RB)
 
@@ -220,8 +285,8 @@ def _grid(h: History, without_RB: Tensor) -> _Days:
     return _Days(value.view(rows, count, per_day), first_R, weekday_RD, at_RB)
 
 
-def _forecast(days: _Days) -> tuple[Tensor, Tensor, Tensor]:
-    """The least erring forecast (R, D, K) of each row, the same of means, and its season."""
+def _forecast(days: _Days) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The least erring forecast (R, D, K) of each row, the same of means, where it is its own, and its season."""
     value_RDK = days.value_RDK
     members = _groups(days.weekday_RD)
     plain = [_flat(value_RDK, members[0]).expand_as(value_RDK)]
@@ -240,6 +305,9 @@ def _forecast(days: _Days) -> tuple[Tensor, Tensor, Tensor]:
         least_RD = torch.where(better_R[:, None] & torch.isfinite(error_RD), error_RD, least_RD)
     # What a richer season has not seen yet is forecast from a plainer one.
     middle = median(value_RDK.flatten(1))[:, None, None]
+    # A plainer season's errors are not the row's: weekends forecast from workdays would make all scales wide.
+    own_RDK = torch.isfinite(torch.stack(forecasts, 1)[torch.arange(len(best_R)), best_R])
+    own_RDK |= ~own_RDK[:, :-_AHEAD].flatten(1).any(-1)[:, None, None]
     chosen = []
     for kinds in (forecasts, means):
         for i in range(len(kinds)):
@@ -247,7 +315,7 @@ def _forecast(days: _Days) -> tuple[Tensor, Tensor, Tensor]:
                 kinds[i] = torch.where(torch.isfinite(kinds[i]), kinds[i], kinds[plainer])
         one = torch.stack(kinds, 1)[torch.arange(len(best_R)), best_R]
         chosen.append(torch.where(torch.isfinite(one), one, middle).nan_to_num())
-    return chosen[0], chosen[1], best_R
+    return chosen[0], chosen[1], own_RDK, best_R
 
 
 def _before(level_RD: Tensor) -> Tensor:
@@ -354,6 +422,24 @@ def _grain(h: History) -> Tensor:
     steps = torch.where((steps > 0) & torch.isfinite(steps), steps, torch.inf).amin(-1)
     # values without steps differ by next to nothing somewhere among 8 192
     return torch.where(torch.isfinite(steps), _GRAINS * steps, 0.0)
+
+
+def _sum_scale(sum_RB: Tensor, at_RB: Tensor, per_day: int) -> Tensor:
+    """Scale of an average by the phase at which it ends, in that of all phases.
+
+    The hour that ends within a job's jitter has two jobs or none, all the others have one: pooled, nothing would miss it.
+    """
+    whole = quantile(sum_RB.abs(), 0.9)[:, None] / 1.645 + 1e-6
+    count = int(at_RB.max()) // per_day + 1
+    grid = torch.full((sum_RB.shape[0], count * per_day), torch.nan).scatter(1, at_RB, sum_RB)
+    grid = grid.view(-1, count, per_day).abs()[:, -_SCALE_DAYS:]
+    reach = 1 if per_day >= 96 else 0
+    near = torch.cat([grid.roll(s, 2) for s in range(-reach, reach + 1)], 1).transpose(1, 2)
+    many = torch.isfinite(near).sum(-1)
+    scale = torch.maximum(quantile(near, 0.5) / 0.6745, quantile(near, 0.9) / 1.645)
+    # few days say little of a single phase: as if ten more had had the scale of all
+    mixed = (many * scale.nan_to_num() + 10.0 * whole) / (many + 10.0)
+    return (mixed / whole).clamp(0.3, 10.0)
 
 
 def _slowness(error_RB: Tensor, block_s: int) -> Tensor:

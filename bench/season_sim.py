@@ -1,6 +1,6 @@
 """Replays a folder of made streams through the season family alone, causally: two days of history, a fit a day.
 
-  python -m bench.season_sim FOLDER RESULT.json [--opens 4]
+  python -m bench.season_sim FOLDER RESULT.json [--opens 5]
 
 FOLDER as opsbench makes it; RESULT.json has the `alert_list` of each stream for its judge.
 """
@@ -42,7 +42,6 @@ class Replay:
         self.states = [State() for _ in range(rows)]
         self.alerts: list[list[dict[str, float | int | None | str]]] = [[] for _ in range(rows)]
         self.since = [0] * rows
-        self.new_R = [True] * rows
         self.fit_s = self.score_s = 0.0
         self.seasons: list[list[int]] = []
 
@@ -55,7 +54,6 @@ class Replay:
             self._rebase(day * self.day)
             bank = seasonfit.fit(self._history(day), bank)
             self.seasons.append(bank.season_R.tolist())
-            self.new_R = (bank.trust_RD[:, day % 7] < 1.0).tolist()
             middle = time.perf_counter()
             scores, new = self._score(bank, day)
             end = time.perf_counter()
@@ -118,7 +116,7 @@ class Replay:
             at += 1
         self.states[row] = state
         # slots as surprising as an incident's teach nothing, whether or not one opened
-        if 0 < hot_L.mean() < 0.5 and not self.new_R[row]:
+        if 0 < hot_L.mean() < 0.5:
             around = AROUND_S // 2 // self.interval_s
             near = np.convolve(hot_L, np.ones(2 * around + 1), "same") > 0
             self.keep_RL[row, begin : begin + len(near)] &= torch.from_numpy(~near)
@@ -133,8 +131,6 @@ class Replay:
 
     def _leave_out(self, row: int, opened: int, last: int, column: int) -> None:
         around = AROUND_S // self.interval_s
-        if self.new_R[row]:
-            return  # a day of a kind that nobody has seen teaches what it is like
         self.keep_RL[row, max(0, opened - around - self.rules.windows[column]) : last + around] = False
 
     def _rebase(self, now: int) -> None:
@@ -165,7 +161,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folder", type=Path)
     p.add_argument("result", type=Path)
-    p.add_argument("--opens", type=float, default=4.0)
+    p.add_argument("--opens", type=float, default=5.0)
     p.add_argument("--only", nargs="*")
     a = p.parse_args()
     torch.set_num_threads(1)

@@ -21,7 +21,7 @@ class Rules:
     windows: tuple[int, ...]  # slots that each column of the surprises looks back, with the wait for a block to be complete
     quiet: int  # slots within expectation after which an incident has ended
     hits: int = 2  # of three slots that must be as surprising as the threshold
-    opens: float = 4.0
+    opens: float = 5.0
     outside: float = 2.0  # short surprise of a slot that is outside on its own
     leaning: float = 1.3  # the same of the five minutes, where the incident is not one of single slots
 
@@ -48,7 +48,7 @@ class Ended(NamedTuple):
     column: int
 
 
-def rules(interval_s: int, block_s: int, opens: float = 4.0) -> Rules:
+def rules(interval_s: int, block_s: int, opens: float = 5.0) -> Rules:
     """Rules of rows of an interval: five slots or five minutes, whichever is longer, end an incident."""
     windows = [
         slots_of(s.seconds, interval_s) if s.fine else (slots_of(s.seconds, block_s) + 1) * (block_s // interval_s)

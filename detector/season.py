@@ -206,6 +206,8 @@ def score(
     signed_RLS = torch.stack(signed, -1)
     trust_RL = bank.trust_RD.gather(-1, at_RL // per_day)
     each_RLS = torch.cat([signed_RLS.abs(), _states(bank, x_RL, interval_s)], -1) * trust_RL[..., None]
+    # no sum is known of a kind of day that has not been there
+    each_RLS[..., 2:SAME] *= torch.where(trust_RL[..., None] >= 1.0, 1.0, _loose_only(each_RLS))
     best_RL = each_RLS.max(-1)
     sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, 2))
     sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
@@ -220,6 +222,11 @@ def score(
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
         scale_RL=best_RL.indices,
     )
+
+
+def _loose_only(like: Tensor) -> Tensor:
+    """1 for the block statistics within whose band an onset may shift, 0 for the others."""
+    return torch.tensor([float(s.loose) for s in STATISTICS if not s.fine], device=like.device)
 
 
 def _states(bank: Bank, x_RL: Tensor, interval_s: int) -> Tensor:

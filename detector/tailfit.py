@@ -16,7 +16,7 @@ from torch import Tensor
 BODY = -math.log10(0.05)  # surprise at which the tail begins
 _HALF = -math.log10(0.5)
 _YOUNG = 6.0  # days that make a tail twice as wide as it seems
-_SLOW = 8.0  # as many more for a row whose averages of hours scatter like its slots: its days are few samples
+_SLOW = 14.0  # as many more for a row whose averages of hours scatter like its slots: its days are few samples
 _MIN_SAMPLES = 48
 # What comes once a day has a surprise of log10 of this, whatever the statistic: averages over hours come in long runs,
 # single slots do not, and what a person hears is runs.

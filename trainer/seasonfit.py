@@ -29,6 +29,7 @@ _OTHERS = 7  # days a forecast is the median of
 _AHEAD = 7
 _SCALE_DAYS = 21
 _LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
+_STAYS = 5  # slots that each value of a row of states has lasted
 _GRAINS = 1.2  # a count more or less is no departure where counts are rare
 
 
@@ -263,6 +264,11 @@ def _habits(days: _Days, left_out: _Days) -> Tensor:
     for part in (end & newest, ~end & newest, *weekdays):
         many_out, many = ((x & part).sum(1, keepdim=True) for x in (out, known | out))
         habit_RDK |= part & (many_out >= 2) & (2 * many_out >= many)
+    # the first two days of a part of the week, if others were known before: what was surprising was the day itself
+    for part in (end, ~end):
+        seen = (known | out).any(-1, keepdim=True)
+        before, others = ((seen & p).cumsum(1) for p in (part, ~part))
+        habit_RDK |= part & (before <= 2) & (others >= 2)
     return habit_RDK.flatten(1).gather(-1, days.at_RB)
 
 
@@ -398,7 +404,8 @@ def _flat(value_RDK: Tensor, member_RDD: Tensor) -> Tensor:
 def _week(days: _Days, forecast_RDK: Tensor) -> Tensor:
     """The forecast of the next seven days, from Monday on."""
     order = days.weekday_RD[:, -_AHEAD:].argsort(-1)
-    ahead = forecast_RDK[:, -_AHEAD:]
+    # The newest day's own forecast and not next week's: windows still look back at it.
+    ahead = torch.cat([forecast_RDK[:, -_AHEAD:-1], forecast_RDK[:, -_AHEAD - 1 : -_AHEAD]], 1)
     return ahead.gather(1, order[..., None].expand_as(ahead)).flatten(1)
 
 
@@ -437,8 +444,8 @@ def _sum_scale(sum_RB: Tensor, at_RB: Tensor, per_day: int) -> Tensor:
     near = torch.cat([grid.roll(s, 2) for s in range(-reach, reach + 1)], 1).transpose(1, 2)
     many = torch.isfinite(near).sum(-1)
     scale = torch.maximum(quantile(near, 0.5) / 0.6745, quantile(near, 0.9) / 1.645)
-    # few days say little of a single phase: as if ten more had had the scale of all
-    mixed = (many * scale.nan_to_num() + 10.0 * whole) / (many + 10.0)
+    # few days say little of a single phase: as if forty more had had the scale of all
+    mixed = (many * scale.nan_to_num() + 40.0 * whole) / (many + 40.0)
     return (mixed / whole).clamp(0.3, 10.0)
 
 
@@ -497,7 +504,7 @@ def _trust(days: _Days) -> Tensor:
     ends, works = (seen & end).sum(-1, keepdim=True), (seen & ~end).sum(-1, keepdim=True)
     like = torch.where(torch.arange(7)[None] >= 5, ends, works).float()
     young = (known / 4.0).clamp_max(1.0)
-    return young * torch.where(like >= 1, 1.0, 0.3)
+    return young * torch.where(like >= 2, 1.0, 0.5)
 
 
 def _states(slot_RL: Tensor, previous: Bank | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -516,9 +523,11 @@ def _row_states(x: Tensor, run: Tensor, values: Tensor, counts: Tensor) -> tuple
     few = len(values) <= FEW
     value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
     if few:
-        value[: len(values)] = values
-        for i, v in enumerate(values):
-            longest[i] = run[x == v].max()
+        lengths = torch.stack([run[x == v].max() for v in values]) if len(values) else longest[:0]
+        # states stay; counts that are mostly 0 do not, and one more than ever is no new state
+        few = bool((lengths >= _STAYS).all())
+    if few:
+        value[: len(values)], longest[: len(values)] = values, lengths
     elif len(values):
         longest[0] = run.max()
     return torch.tensor(few), value, longest

@@ -16,7 +16,7 @@ import torch
 from detector import episodes, season
 from detector.episodes import State
 from trainer import seasonfit
-from trainer.seasonfit import History
+from trainer.seasondays import History
 
 DAY_S = 86_400
 RING = 8_192  # fine slots that a fit has
@@ -40,7 +40,7 @@ class Replay:
         self.keep_RL = torch.ones(rows, slots, dtype=torch.bool)
         self.rules = episodes.rules(interval_s, self.block_s, opens)
         self.states = [State() for _ in range(rows)]
-        self.alerts: list[list[dict[str, float | int | None | str]]] = [[] for _ in range(rows)]
+        self.alerts: list[list[dict[str, float | int | str | None]]] = [[] for _ in range(rows)]
         self.since = [0] * rows
         self.fit_s = self.score_s = 0.0
         self.seasons: list[list[int]] = []

@@ -18,7 +18,9 @@ from detector.season import SAME, STATISTICS, slots_of
 class Rules:
     """What the machine goes by; surprises in decades, times in slots."""
 
-    windows: tuple[int, ...]  # slots that each column of the surprises looks back, with the wait for a block to be complete
+    windows: tuple[
+        int, ...
+    ]  # slots that each column of the surprises looks back, with the wait for a block to be complete
     quiet: int  # slots within expectation after which an incident has ended
     hits: int = 2  # of three slots that must be as surprising as the threshold
     opens: float = 5.0

@@ -26,7 +26,9 @@ CONTEXT = 600  # slots before a scored one that may count: runs of equal values 
 FEW = 6  # distinct values of a state, a flag, a level
 BAND = 3.0  # surprise at which a single slot has left its band
 _STILL = 0.01  # scales that blocks may differ by and still be called equal
-CLIP = 100.0  # scales by which one slot may depart: further it says nothing more, and would fill every window with itself
+CLIP = (
+    100.0  # scales by which one slot may depart: further it says nothing more, and would fill every window with itself
+)
 
 
 class Statistic(NamedTuple):
@@ -79,7 +81,9 @@ class Bank:
         """Lowest and highest expectation of the neighbouring phases, which is derived and not kept."""
         self.low_RW, self.high_RW = envelope(self.mid_RW)
         # A first Saturday may be like any hour of the days before it.
-        new_RW = (self.trust_RD < 1.0).repeat_interleave(self.mid_RW.shape[-1] // 7, -1) & (self.trust_RD.amax(-1, True) >= 1.0)
+        new_RW = (self.trust_RD < 1.0).repeat_interleave(self.mid_RW.shape[-1] // 7, -1) & (
+            self.trust_RD.amax(-1, True) >= 1.0
+        )
         self.low_RW = torch.where(new_RW, self.mid_RW.amin(-1, True), self.low_RW)
         self.high_RW = torch.where(new_RW, self.mid_RW.amax(-1, True), self.high_RW)
 
@@ -175,7 +179,14 @@ def run_lengths(x_RL: Tensor) -> Tensor:
 
 
 def score(
-    bank: Bank, x_RL: Tensor, local_RL: Tensor, block_RB: Tensor, block_local_RB: Tensor, done_RL: Tensor, interval_s: int, block_s: int
+    bank: Bank,
+    x_RL: Tensor,
+    local_RL: Tensor,
+    block_RB: Tensor,
+    block_local_RB: Tensor,
+    done_RL: Tensor,
+    interval_s: int,
+    block_s: int,
 ) -> Scores:
     """Surprises of all L slots; those before the scored ones are context and are to be left out by the caller.
 
@@ -187,8 +198,13 @@ def score(
     low_RL, high_RL = bank.low_RW.gather(-1, at_RL), bank.high_RW.gather(-1, at_RL)
     scale_RL = bank.slot_scale_RK.gather(-1, at_RL % per_day)
     slot_RL = departures(x_RL, low_RL, high_RL, scale_RL)
-    mean_RB, block_scale_RB = bank.mean_RW.gather(-1, block_at_RB), bank.block_scale_RK.gather(-1, block_at_RB % per_day)
-    loose_RB = departures(block_RB, bank.low_RW.gather(-1, block_at_RB), bank.high_RW.gather(-1, block_at_RB), block_scale_RB)
+    mean_RB, block_scale_RB = (
+        bank.mean_RW.gather(-1, block_at_RB),
+        bank.block_scale_RK.gather(-1, block_at_RB % per_day),
+    )
+    loose_RB = departures(
+        block_RB, bank.low_RW.gather(-1, block_at_RB), bank.high_RW.gather(-1, block_at_RB), block_scale_RB
+    )
     plain_scale_RB = bank.plain_scale_RK.gather(-1, block_at_RB % per_day)
     plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB)
     stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s)

@@ -55,7 +55,9 @@ def fit(value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float, slow
         (whole_BD, week_B, known_B / (week_B + 1.0)),
     )
     for days_BD, place_B, days_B in anchors:
-        level_B = days_BD.sort(-1, descending=True).values.gather(-1, place_B.clamp_max(worst_BD.shape[-1] - 1)[..., None])[..., 0]
+        level_B = days_BD.sort(-1, descending=True).values.gather(
+            -1, place_B.clamp_max(worst_BD.shape[-1] - 1)[..., None]
+        )[..., 0]
         rare_B = torch.log10(days_B.clamp_min(1.0) * A_DAY) - BODY
         slope_B = (level_B - start_B) / (rare_B * math.log(10.0))
         scale_B = torch.where(known_B >= 3, torch.maximum(scale_B, slope_B), scale_B)

@@ -126,6 +126,8 @@ class Replay:
     def _tell(self, row: int, opened: int, last: int, peak: float, column: int) -> None:
         start = 2 * self.day
         names = [*(s.name for s in season.STATISTICS), "same", "unseen"]
+        if self.alerts[row] and self.alerts[row][-1]["opened"] == opened - start:
+            self.alerts[row].pop()  # reopened
         self.alerts[row].append({"opened": opened - start, "end": last - start, "peak": peak, "scale": names[column]})
         self._leave_out(row, opened, last, column)
 

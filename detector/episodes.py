@@ -2,7 +2,7 @@
 
 An incident opens when two of three slots are as surprising as the threshold, stays open while its slots or the average
 that opened it are outside what was expected without it, and ends with the last such slot. Windows that still contain
-an ended incident are not heard: they would open it again.
+an ended incident are not heard: they would open it again. What opens again within the hour is the same incident, reopened.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from detector.season import SAME, STATISTICS, slots_of
 
+# Hourly jobs that all take too long are one incident, and so is a leak under a sawtooth.
+_REJOIN_S = 3_900
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -22,6 +25,7 @@ class Rules:
         int, ...
     ]  # slots that each column of the surprises looks back, with the wait for a block to be complete
     quiet: int  # slots within expectation after which an incident has ended
+    rejoin: tuple[int, ...] = ()  # by column: an incident that opens so soon after one of that column is the same again
     hits: int = 2  # of three slots that must be as surprising as the threshold
     opens: float = 5.0
     outside: float = 2.0  # short surprise of a slot that is outside on its own
@@ -37,6 +41,8 @@ class State:
     peak: float = 0.0
     column: int = 0  # statistic that was most surprised at the onset
     ended: int = -(10**9)  # last slot of the incident before
+    before: int = -1  # its first slot
+    before_peak: float = 0.0
     hot: tuple[int, ...] = ()  # newest slots as surprising as the threshold
     far: tuple[int, ...] = ()  # newest slots that are outside on their own
 
@@ -56,7 +62,8 @@ def rules(interval_s: int, block_s: int, opens: float = 5.0) -> Rules:
         slots_of(s.seconds, interval_s) if s.fine else (slots_of(s.seconds, block_s) + 1) * (block_s // interval_s)
         for s in STATISTICS
     ]
-    return Rules((*windows, 0, 0), max(5, 300 // interval_s), 2 if interval_s < 300 else 1, opens)
+    rejoin = tuple(max(_REJOIN_S // interval_s, w // 2) for w in (*windows, 0, 0))
+    return Rules((*windows, 0, 0), max(5, 300 // interval_s), rejoin, 2 if interval_s < 300 else 1, opens)
 
 
 def step(state: State, rule: Rules, at: int, each_S: NDArray[np.float32]) -> tuple[State, Ended | None]:
@@ -76,13 +83,16 @@ def step(state: State, rule: Rules, at: int, each_S: NDArray[np.float32]) -> tup
     if state.opened < 0:
         if len(hot) < rule.hits or most < rule.opens:
             return state, None
+        if state.before >= 0 and at - state.ended <= rule.rejoin[state.column]:
+            # the column stays what it was: an incident is told by its onset
+            return replace(state, opened=state.before, last=at, peak=max(most, state.before_peak)), None
         return replace(state, opened=at, last=at, peak=most, column=column), None
     if _outside(state, rule, each_S, most):
         return replace(state, last=at, peak=max(state.peak, most)), None
     if at - state.last < rule.quiet:
         return state, None
     over = Ended(state.opened, state.last, state.peak, state.column)
-    return State(ended=state.last), over
+    return State(ended=state.last, before=state.opened, before_peak=state.peak, column=state.column), over
 
 
 def _outside(state: State, rule: Rules, each_S: NDArray[np.float32], most: float) -> bool:

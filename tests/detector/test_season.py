@@ -177,3 +177,8 @@ def test_windows_that_contain_an_ended_incident_open_no_other() -> None:
         state, _ = episodes.step(state, rule, at, each)
         opened += before < 0 <= state.opened
     assert opened == 2
+
+
+def test_what_opens_again_within_the_hour_is_the_same_incident() -> None:
+    twice = run([0.0] * 10 + [9.0] * 5 + [0.0] * 40 + [12.0] * 5 + [0.0] * 200 + [9.0] * 5 + [0.0] * 30)
+    assert [(e.opened, e.last, e.peak) for e in twice] == [(11, 14, 9.0), (11, 59, 12.0), (261, 264, 9.0)]

@@ -55,11 +55,11 @@ class Replay:
             bank = seasonfit.fit(self._history(day), bank)
             self.seasons.append(bank.season_R.tolist())
             middle = time.perf_counter()
-            scores, new = self._score(bank, day)
+            scores = self._score(bank, day)
             end = time.perf_counter()
             self.fit_s += middle - begin
             self.score_s += end - middle
-            each = scores.each_RLS[:, new:].numpy()
+            each = scores.each_RLS.numpy()
             for row in range(rows):
                 self._follow(row, day * self.day, each[row])
         for row, state in enumerate(self.states):
@@ -82,7 +82,7 @@ class Replay:
             torch.tensor(self.since) // self.per_block,
         )
 
-    def _score(self, bank: season.Bank, day: int) -> tuple[season.Scores, int]:
+    def _score(self, bank: season.Bank, day: int) -> season.Scores:
         rows, begin, end = len(self.states), day * self.day, (day + 1) * self.day
         first, block_first = begin - season.CONTEXT, begin // self.per_block - season.blocks_needed(self.block_s)
         first, block_first = max(0, first), max(0, block_first)
@@ -97,8 +97,9 @@ class Replay:
                 done_L.clamp_min(-1).expand(rows, -1),
                 self.interval_s,
                 self.block_s,
+                end - begin,
             )
-        return scores, begin - first
+        return scores
 
     def _follow(self, row: int, begin: int, each_LS: np.ndarray) -> None:
         state = self.states[row]

@@ -127,11 +127,17 @@ def blocks_needed(block_s: int) -> int:
     return max(slots_of(s.seconds, block_s) for s in STATISTICS if not s.fine) + 1
 
 
-def trailing(x_RL: Tensor, window: int) -> Tensor:
-    """Mean of the newest `window` values up to each; NaN where fewer than half are there."""
-    if window == 1:
-        return x_RL
-    padded = torch.nn.functional.pad(x_RL, (window - 1, 0), value=torch.nan).unfold(-1, window, 1)
+def windows(x_RL: Tensor, window: int, ends: int) -> Tensor:
+    """The values up to each of the newest `ends` ones, NaN before the first."""
+    reach = min(ends + window - 1, x_RL.shape[-1])
+    return torch.nn.functional.pad(x_RL[..., -reach:], (ends + window - 1 - reach, 0), value=torch.nan).unfold(
+        -1, window, 1
+    )
+
+
+def trailing(x_RL: Tensor, window: int, ends: int | None = None) -> Tensor:
+    """Mean of the newest `window` values up to each (of the newest `ends`); NaN where fewer than half are there."""
+    padded = windows(x_RL, window, ends or x_RL.shape[-1])
     there = torch.isfinite(padded)
     many = there.sum(-1)
     mean = torch.where(there, padded, 0.0).sum(-1) / many.clamp_min(1)
@@ -144,23 +150,33 @@ def departures(x: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:
 
 
 def averages(
-    slot_RL: Tensor, loose_RB: Tensor, plain_RB: Tensor, block_RB: Tensor, interval_s: int, block_s: int
+    slot_RL: Tensor,
+    loose_RB: Tensor,
+    plain_RB: Tensor,
+    block_RB: Tensor,
+    interval_s: int,
+    block_s: int,
+    count: int | None = None,
+    ends: int | None = None,
 ) -> list[Tensor]:
-    """Each statistic on its own grid: (R, L) of the fine ones, (R, B) of the others; `block_RB` in scales."""
+    """Each statistic on its own grid: (R, L) of the fine ones, (R, B) of the others; `block_RB` in scales.
+
+    Of the newest `count` slots and `ends` blocks only, where that is asked.
+    """
     out = []
     for s in STATISTICS:
         if s.fine:
-            out.append(trailing(slot_RL, slots_of(s.seconds, interval_s)))
+            out.append(trailing(slot_RL, slots_of(s.seconds, interval_s), count))
         elif s.spread:
-            out.append(spread(block_RB, max(6, slots_of(s.seconds, block_s))))
+            out.append(spread(block_RB, max(6, slots_of(s.seconds, block_s)), ends))
         else:
-            out.append(trailing(loose_RB if s.loose else plain_RB, slots_of(s.seconds, block_s)))
+            out.append(trailing(loose_RB if s.loose else plain_RB, slots_of(s.seconds, block_s), ends))
     return out
 
 
-def spread(block_RB: Tensor, window: int) -> Tensor:
+def spread(block_RB: Tensor, window: int, ends: int | None = None) -> Tensor:
     """Logarithm of the standard deviation of the newest blocks, with a floor for those that do not differ at all."""
-    near = torch.nn.functional.pad(block_RB, (window - 1, 0), value=torch.nan).unfold(-1, window, 1)
+    near = windows(block_RB, window, ends or block_RB.shape[-1])
     off = near - near.nanmean(-1, keepdim=True)
     there = torch.isfinite(near).sum(-1)
     return torch.where(there * 4 >= 3 * window, 0.5 * torch.log(off.square().nanmean(-1) + _STILL**2), torch.nan)
@@ -187,13 +203,18 @@ def score(
     done_RL: Tensor,
     interval_s: int,
     block_s: int,
+    count: int,
 ) -> Scores:
-    """Surprises of all L slots; those before the scored ones are context and are to be left out by the caller.
+    """Surprises of the newest `count` of L slots; those before them, CONTEXT at most, are context.
 
     `local` is Unix time plus the zone's offset, of slots and of the starts of blocks; `done_RL` the index of the newest
     block that was complete when the slot was (−1: none).
     """
     per_day = bank.slot_scale_RK.shape[-1]
+    states_RLS = _states(bank, x_RL, count)
+    reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
+    x_RL, local_RL, done_RL = x_RL[:, -reach:], local_RL[:, -reach:], done_RL[:, -count:]
+    ends = block_RB.shape[-1] - int(done_RL.clamp_min(0).min())
     at_RL, block_at_RB = phases(local_RL, per_day), phases(block_local_RB, per_day)
     low_RL, high_RL = bank.low_RW.gather(-1, at_RL), bank.high_RW.gather(-1, at_RL)
     scale_RL = bank.slot_scale_RK.gather(-1, at_RL % per_day)
@@ -207,9 +228,12 @@ def score(
     )
     plain_scale_RB = bank.plain_scale_RK.gather(-1, block_at_RB % per_day)
     plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB)
-    stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s)
+    stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s, count, ends)
     for i, s in enumerate(SUMS):
-        stats[s] = stats[s] / bank.sum_scale_RNK[:, i].gather(-1, block_at_RB % per_day)
+        stats[s] = stats[s] / bank.sum_scale_RNK[:, i].gather(-1, block_at_RB[:, -ends:] % per_day)
+    done_RL = done_RL - (block_RB.shape[-1] - ends)
+    x_RL, at_RL = x_RL[:, -count:], at_RL[:, -count:]
+    low_RL, high_RL, scale_RL = low_RL[:, -count:], high_RL[:, -count:], scale_RL[:, -count:]
 
     signed = []
     for i, stat in enumerate(stats):
@@ -221,7 +245,7 @@ def score(
         signed.append(torch.nan_to_num(both))
     signed_RLS = torch.stack(signed, -1)
     trust_RL = bank.trust_RD.gather(-1, at_RL // per_day)
-    each_RLS = torch.cat([signed_RLS.abs(), _states(bank, x_RL, interval_s)], -1) * trust_RL[..., None]
+    each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RL[..., None]
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(trust_RL[..., None] >= 1.0, 1.0, _loose_only(each_RLS))
     best_RL = each_RLS.max(-1)
@@ -245,9 +269,9 @@ def _loose_only(like: Tensor) -> Tensor:
     return torch.tensor([float(s.loose) for s in STATISTICS if not s.fine], device=like.device)
 
 
-def _states(bank: Bank, x_RL: Tensor, interval_s: int) -> Tensor:
+def _states(bank: Bank, x_RL: Tensor, count: int) -> Tensor:
     """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
-    runs_RL = run_lengths(x_RL)
+    runs_RL, x_RL = run_lengths(x_RL)[:, -count:], x_RL[:, -count:]
     is_RLV = x_RL[..., None] == bank.values_RV[:, None]
     longest_RL = torch.where(
         bank.few_R[:, None], torch.where(is_RLV, bank.longest_RV[:, None], 0.0).amax(-1), bank.longest_RV[:, :1]

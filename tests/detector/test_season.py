@@ -45,9 +45,7 @@ def scored(bank: Bank, x_RL: Tensor, first: int, last: int) -> season.Scores:
     rows, begin = x_RL.shape[0], first - season.CONTEXT
     when = local(begin, last).expand(rows, -1)
     done = torch.arange(last - begin).expand(rows, -1)
-    found = season.score(bank, x_RL[:, begin:last], when, x_RL[:, begin:last], when, done, INTERVAL, BLOCK)
-    new = first - begin
-    return season.Scores(**{k: v[:, new:] for k, v in vars(found).items()})
+    return season.score(bank, x_RL[:, begin:last], when, x_RL[:, begin:last], when, done, INTERVAL, BLOCK, last - first)
 
 
 LAST = slice(DAYS * PER_DAY, (DAYS + 1) * PER_DAY)

@@ -88,7 +88,7 @@ class Replay:
         first, block_first = max(0, first), max(0, block_first)
         done_L = (torch.arange(first, end) + 1) // self.per_block - 1 - block_first
         with torch.inference_mode():
-            scores = season.score(
+            return season.score(
                 bank,
                 self.slot_RL[:, first:end],
                 self.local_L[first:end].expand(rows, -1),
@@ -99,7 +99,6 @@ class Replay:
                 self.block_s,
                 end - begin,
             )
-        return scores
 
     def _follow(self, row: int, begin: int, each_LS: np.ndarray) -> None:
         state = self.states[row]

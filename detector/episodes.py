@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from detector.season import SAME, STATISTICS, slots_of
 
-# Hourly jobs that all take too long are one incident, and so is a leak under a sawtooth.
+# Hourly jobs that all take too long are one incident, and so is a leak under a sawtooth: what a window of its own says
+# as soon as it is heard again, a quarter of an hour after it has left the incident behind, is more of the same.
 _REJOIN_S = 3_900
 
 
@@ -62,7 +63,7 @@ def rules(interval_s: int, block_s: int, opens: float = 5.0) -> Rules:
         slots_of(s.seconds, interval_s) if s.fine else (slots_of(s.seconds, block_s) + 1) * (block_s // interval_s)
         for s in STATISTICS
     ]
-    rejoin = tuple(max(_REJOIN_S // interval_s, w // 2) for w in (*windows, 0, 0))
+    rejoin = tuple(max(_REJOIN_S, 900 + w * interval_s) // interval_s for w in (*windows, 0, 0))
     return Rules((*windows, 0, 0), max(5, 300 // interval_s), rejoin, 2 if interval_s < 300 else 1, opens)
 
 

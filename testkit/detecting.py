@@ -17,6 +17,7 @@ from detector.live.settings import WorkerSettings
 from detector.live.worker import DetectorWorker
 from detector.model.artefact import ArtefactStore, Header, Member, dump, new_version
 from detector.model.banks import StudentBank
+from detector.model.seasons import Seasons
 from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef, TrainingRequest
 from streamer.kafka.publishing import HISTORY_HEADERS
 from streamer.settings import CommonSettings
@@ -112,7 +113,7 @@ async def announce(
                 Member(history.stream, start, list(history.channels), history.grid_version, span, history.points)
             )
             start += len(history.channels)
-        raw = dump(Header(version, layout, members), fitted.rows, fitted.streams, fitted.memories)
+        raw = dump(Header(version, layout, members), fitted.rows, fitted.streams, fitted.memories, Seasons())
         uri, sha256 = store.write(f"{version}-{number}.safetensors", raw)
         for row, member in enumerate(members):
             ref = ModelRef(

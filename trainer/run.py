@@ -45,18 +45,20 @@ class TrainingRun:
     keys: Keys
     store: ArtefactStore
     teacher: Teacher | None
+    zone_of: Callable[[str], str | None] = lambda _: None  # time zone of a stream's people
 
     async def work(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord]) -> Outcome:
         """Do all jobs: one run for the full fits, one for the updates. Waits while Redis or the store are away."""
         outcome = Outcome()
-        histories = await self._histories(jobs, outcome)
+        before = {stream: await self._before(known.get(stream)) for stream in sorted(jobs)}
+        histories = await self._histories(jobs, before, outcome)
         full = [h for h in histories if jobs[h.stream].job == "full"]
         students: dict[str, Student] = {}
         fresh: list[History] = []
         for history in histories:
             if jobs[history.stream].job != "prototypes":
                 continue
-            student = await self._current(history, known.get(history.stream))
+            student = self._current(history, before[history.stream])
             if student is None:
                 full.append(history)
             else:
@@ -73,7 +75,9 @@ class TrainingRun:
         outcome.updated = await self._run(renew, fresh, known, outcome)
         return outcome
 
-    async def _histories(self, jobs: Mapping[str, TrainingJob], outcome: Outcome) -> list[History]:
+    async def _histories(
+        self, jobs: Mapping[str, TrainingJob], before: Mapping[str, Student | None], outcome: Outcome
+    ) -> list[History]:
         names = sorted(jobs)
         windows = await patiently(
             redis_name(self.settings),
@@ -85,15 +89,19 @@ class TrainingRun:
             if stream not in windows:
                 outcome.dropped[stream] = "the stream has no window (yet)"
                 continue
-            history = history_of(jobs[stream], windows[stream], self.settings.min_slots)
+            student = before[stream]
+            history = history_of(
+                jobs[stream], windows[stream], self.settings.min_slots, self.zone_of(stream),
+                None if student is None else student.seasons,
+            )  # fmt: skip
             if isinstance(history, str):
                 outcome.dropped[stream] = history
             else:
                 histories.append(history)
         return histories
 
-    async def _current(self, history: History, record: ModelRecord | None) -> Student | None:
-        """The student to update; None when only a full fit can help."""
+    async def _before(self, record: ModelRecord | None) -> Student | None:
+        """The student in force; None where there is none that can be read."""
         ref = record.promoted if record is not None else None
         if ref is None:
             return None
@@ -103,8 +111,18 @@ class TrainingRun:
                 lambda: asyncio.to_thread(self.store.read, ref.uri, ref.sha256, [ref.row]),
                 (StoreError,),
             )
+        except ArtefactError as error:
+            log.info("the student in force cannot be read: its stream is fitted anew", reason=str(error))
+            return None
+        return student
+
+    def _current(self, history: History, student: Student | None) -> Student | None:
+        """The student to update; None when only a full fit can help."""
+        if student is None:
+            return None
+        try:
             check(student, self.teacher, self.settings, history)
-        except (ArtefactError, LayoutChangedError) as error:
+        except LayoutChangedError as error:
             log.info("prototype update becomes a full fit", stream=history.stream, reason=str(error))
             return None
         return student

@@ -66,11 +66,11 @@ class Blocks:
         for block in [block for block in self._sums if block < self.first]:
             del self._sums[block], self._counts[block]
 
-    def until(self, block: int, count: int) -> np.ndarray:
-        """Means (count, C) of the blocks up to one, NaN before the first."""
+    def means(self, first: int, count: int) -> np.ndarray:
+        """Means (count, C) of the blocks from one on, NaN where nothing is known."""
         out_BC = np.full((count, self.mean_BC.shape[1]), np.nan)
-        low, high = max(block - count + 1, self.first), min(block, self.hi)
+        low, high = max(first, self.first), min(first + count - 1, self.hi)
         if high >= low:
-            at = low - (block - count + 1)
+            at = low - first
             out_BC[at : at + high - low + 1] = self.mean_BC[low - self.first : high - self.first + 1]
         return out_BC

@@ -152,8 +152,9 @@ class Judge:
             judgement.stream_state.warming,
         )
         first, last = judgement.start, entry.hi
+        clock = entry.clock(judgement.settings.timezone)
         if first == last and stride == 1:  # by far the most frequent case
-            segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold)
+            segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold, clock)
             return [(Piece(range(first, last + 1)), segment)]
         if last - first >= PIECE:
             present = np.flatnonzero(entry.present(first, last))
@@ -168,7 +169,7 @@ class Judge:
             runs = [range(at, min(at + PIECE, last + 1)) for at in range(first, last + 1, PIECE)]
         for run in runs:
             rows_SC = entry.segment(run[0], run[-1], context)
-            made.append((Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold)))
+            made.append((Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold, clock)))
         return made
 
     def _score(self, segments: list[Segment], pieces: list[Piece]) -> None:

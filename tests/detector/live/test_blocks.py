@@ -45,8 +45,8 @@ def test_a_restart_changes_nothing(seed: int, sizes: list[int], restart: int) ->
         if i == restart:
             new = Blocks(streamer.window(KEPT), MINUTE)
     newest = streamer.window().first + len(streamer.window().mean_BC) - 1
-    assert np.allclose(old.until(newest, 40), new.until(newest, 40), rtol=1e-12, equal_nan=True)
-    assert np.allclose(old.until(newest, 40), streamer.window().mean_BC[-40:], rtol=1e-12, equal_nan=True)
+    assert np.allclose(old.means(newest - 39, 40), new.means(newest - 39, 40), rtol=1e-12, equal_nan=True)
+    assert np.allclose(old.means(newest - 39, 40), streamer.window().mean_BC[-40:], rtol=1e-12, equal_nan=True)
 
 
 def test_only_the_newest_are_kept_and_a_hole_is_one() -> None:
@@ -58,7 +58,7 @@ def test_only_the_newest_are_kept_and_a_hole_is_one() -> None:
     assert len(blocks.mean_BC) <= 2 * KEPT
     blocks.add(np.array([90_000]) * MINUTE, np.array([[5.0]]))
     newest = 90_000 * MINUTE // BLOCK
-    tail = blocks.until(newest, 3)[:, 0]
+    tail = blocks.means(newest - 2, 3)[:, 0]
     assert np.isnan(tail[:2]).all()
     assert tail[2] == 5.0
     blocks.add(np.array([10]) * MINUTE, np.array([[7.0]]))  # older than what is kept

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector import episodes, season, tailfit
-from detector.episodes import State
-from detector.season import DAY_S, Bank
-from trainer import seasonfit
-from trainer.seasondays import History
+from detector.model import tails
+from detector.model.views import season
+from detector.model.views.season import DAY_S, Bank
+from trainer.fit import season as seasonfit
+from trainer.fit.season_days import History
 
 INTERVAL, BLOCK = 300, 300
 PER_DAY = DAY_S // INTERVAL
@@ -45,7 +45,9 @@ def scored(bank: Bank, x_RL: Tensor, first: int, last: int) -> season.Scores:
     rows, begin = x_RL.shape[0], first - season.CONTEXT
     when = local(begin, last).expand(rows, -1)
     done = torch.arange(last - begin).expand(rows, -1)
-    return season.score(bank, x_RL[:, begin:last], when, x_RL[:, begin:last], when, done, INTERVAL, BLOCK, last - first)
+    x_RL = x_RL[:, begin:last]
+    timed = season.Timed(x_RL, when, x_RL, when, done, INTERVAL, BLOCK)
+    return season.score(bank, torch.arange(rows), timed, last - first)
 
 
 LAST = slice(DAYS * PER_DAY, (DAYS + 1) * PER_DAY)
@@ -137,46 +139,9 @@ def test_gaps_are_no_event() -> None:
 def test_tails_keep_the_order_of_what_is_far_out() -> None:
     sample = torch.randn(1, 4000, generator=torch.Generator().manual_seed(3))
     days = torch.arange(4000)[None] // 288
-    worst = tailfit.worst(sample, days, 14)
-    tail = tailfit.fit(sample, worst, worst, 0.25, torch.zeros(1))
-    said = tailfit.surprise(torch.tensor([[0.0, 2.0, 5.0, 50.0, 500.0]]), tail[:, None])[0]
+    worst = tails.worst(sample, days, 14)
+    tail = tails.fit(sample, worst, worst, 0.25, torch.zeros(1))
+    said = tails.surprise(torch.tensor([[0.0, 2.0, 5.0, 50.0, 500.0]]), tail[:, None])[0]
     assert (said.diff() > 0).all()
     assert said[1] < 4.0 < said[3]
-    torch.testing.assert_close(
-        tailfit.surprise(tailfit.reached(tail, 3.0)[:, None], tail[:, None]), torch.tensor([[3.0]])
-    )
-
-
-def run(surprises: list[float], column: int = 0, interval_s: int = 60) -> list[episodes.Ended]:
-    rule, state, ended = episodes.rules(interval_s, 300), State(), []
-    for at, value in enumerate(surprises):
-        each = np.zeros(season.COLUMNS, np.float32)
-        each[column] = value
-        each[0] = max(each[0], min(value, 3.0))
-        state, over = episodes.step(state, rule, at, each)
-        if over is not None:
-            ended.append(over)
-    return ended
-
-
-def test_an_incident_is_as_long_as_its_event() -> None:
-    (only,) = run([0.0] * 10 + [9.0] * 20 + [0.0] * 30)
-    assert (only.opened, only.last) == (11, 29)
-    assert run([0.0] * 10 + [9.0] + [0.0] * 30) == []
-
-
-def test_windows_that_contain_an_ended_incident_open_no_other() -> None:
-    rule, state, opened = episodes.rules(60, 300), State(), 0
-    for at in range(500):
-        each = np.zeros(season.COLUMNS, np.float32)
-        each[0] = 20.0 if 50 <= at < 80 or 400 <= at < 410 else 0.0
-        each[4] = 8.0 if 60 <= at < 310 else 0.0
-        before = state.opened
-        state, _ = episodes.step(state, rule, at, each)
-        opened += before < 0 <= state.opened
-    assert opened == 2
-
-
-def test_what_opens_again_within_the_hour_is_the_same_incident() -> None:
-    twice = run([0.0] * 10 + [9.0] * 5 + [0.0] * 40 + [12.0] * 5 + [0.0] * 200 + [9.0] * 5 + [0.0] * 30)
-    assert [(e.opened, e.last, e.peak) for e in twice] == [(11, 14, 9.0), (11, 59, 12.0), (261, 264, 9.0)]
+    torch.testing.assert_close(tails.surprise(tails.reached(tail, 3.0)[:, None], tail[:, None]), torch.tensor([[3.0]]))

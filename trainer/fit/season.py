@@ -11,11 +11,12 @@ import math
 import torch
 from torch import Tensor
 
-from detector import season, tailfit
-from detector.season import FEW, STATISTICS, Bank
-from trainer.seasondays import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, place_of, recent
-from trainer.seasonforecast import SEASONS, forecast, week
-from trainer.seasonscale import SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
+from detector.model import tails
+from detector.model.views import season
+from detector.model.views.season import FEW, SEASONS, STATISTICS, Bank
+from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, place_of, recent
+from trainer.fit.season_forecast import forecast, week
+from trainer.fit.season_scale import SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
 
 __all__ = ["SEASONS", "History", "fit"]
 
@@ -81,18 +82,18 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         for i, which in enumerate(season.SUMS):
             stats[which] = stats[which] / sum_scale_RNK[:, i].gather(-1, phase_RB)
     slow_R = slowness(kept_RB - mid_RB, history.block_s)
-    tails: list[Tensor] = []
+    found: list[Tensor] = []
     worsts: list[Tensor] = []
     for sign in (1.0, -1.0):
         for s, stat, all_stat in zip(STATISTICS, kept, whole, strict=True):
             place = day_RL if s.fine else day_RB
-            both = [tailfit.worst(sign * x, place, count) for x in (stat, all_stat)]
+            both = [tails.worst(sign * x, place, count) for x in (stat, all_stat)]
             if s.fine:
                 both = [_remembered(x, len(worsts) + i, day_R, previous) for i, x in enumerate(both)]
                 worsts += [_newest(x) for x in both]
-                more = [tailfit.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
+                more = [tails.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
                 both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
-            tails.append(tailfit.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R))
+            found.append(tails.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R))
     few_R, values_RV, longest_RV = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
     return Bank(
         mid_RW=mid_RW,
@@ -101,7 +102,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         block_scale_RK=block_scale_RK,
         plain_scale_RK=plain_scale_RK,
         sum_scale_RNK=sum_scale_RNK,
-        tails_RSC=torch.stack(tails, 1),
+        tails_RSC=torch.stack(found, 1),
         trust_RD=_trust(days),
         few_R=few_R,
         values_RV=values_RV,

@@ -6,9 +6,9 @@ Shapes: R rows, B coarse blocks, L slots, D days, K phases (blocks of a day), M 
 import torch
 from torch import Tensor
 
-from detector import season
-from detector.season import DAY_S
-from trainer.seasondays import History, quantile
+from detector.model.views import season
+from detector.model.views.season import DAY_S
+from trainer.fit.season_days import History, quantile
 
 SCALE_DAYS = 21
 _GRAINS = 1.2  # a count more or less is no departure where counts are rare

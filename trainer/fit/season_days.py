@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detector.season import DAY_S
+from detector.model.views.season import DAY_S
 
 MEMORY_DAYS = 35  # a day is forecast from the newest of these
 AHEAD = 7

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.season import DAY_S, Bank
-from trainer import seasonfit
-from trainer.seasondays import History
+from detector.model.views.season import DAY_S, Bank
+from trainer.fit import season as seasonfit
+from trainer.fit.season_days import History
 
 INTERVAL, BLOCK = 300, 300
 PER_DAY = DAY_S // INTERVAL

@@ -10,14 +10,21 @@ Shapes: R rows (stream, channel), L slots, N sums, B coarse blocks, K phases (bl
 V values of a row that has few, D days of the week or the last ones.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from detector.tailfit import reached, surprise
+from detector.model.tails import reached, surprise
 
+# Season and whether values are counted from the level of the day before.
+SEASONS = (
+    *("none", "day", "weekend", "weekday"),
+    *("none, from yesterday's level", "day, from yesterday's level"),
+    *("weekend, from yesterday's level", "weekday, from yesterday's level"),
+)
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
@@ -75,17 +82,19 @@ class Bank:
     longest_RV: Tensor  # longest run of each in slots; of other rows the longest of any, in the first
     worst_RSD: Tensor  # largest departure of each of the last days, of the fine statistics: the fine ring is short
     day_R: Tensor  # the last of those days, in local days since 1970
-    season_R: Tensor  # index in trainer.seasonfit.SEASONS
+    season_R: Tensor  # index in SEASONS
+
+    low_RW: Tensor = None  # type: ignore[assignment]  # lowest and highest of the neighbouring phases: derived
+    high_RW: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        """Lowest and highest expectation of the neighbouring phases, which is derived and not kept."""
-        self.low_RW, self.high_RW = envelope(self.mid_RW)
-        # A first Saturday may be like any hour of the days before it.
-        new_RW = (self.trust_RD < 1.0).repeat_interleave(self.mid_RW.shape[-1] // 7, -1) & (
-            self.trust_RD.amax(-1, True) >= 1.0
-        )
-        self.low_RW = torch.where(new_RW, self.mid_RW.amin(-1, True), self.low_RW)
-        self.high_RW = torch.where(new_RW, self.mid_RW.amax(-1, True), self.high_RW)
+        if self.low_RW is None:
+            self.low_RW, self.high_RW = envelope_of(self)
+
+    @classmethod
+    def of_tables(cls, tables: Mapping[str, Tensor]) -> "Bank":
+        """All rows of stacked tables."""
+        return cls(**{f.name: tables[f.name] for f in fields(cls)})
 
     def rows(self, which_R: Tensor) -> "Bank":
         """The bank of some of the rows."""
@@ -106,6 +115,16 @@ class Scores:
     scale_RL: Tensor  # column of the statistic that is most surprised
 
 
+def envelope_of(bank: Bank) -> tuple[Tensor, Tensor]:
+    """Lowest and highest expectation of the neighbouring phases."""
+    low_RW, high_RW = envelope(bank.mid_RW)
+    # A first Saturday may be like any hour of the days before it.
+    new_RD = (bank.trust_RD < 1.0) & (bank.trust_RD.amax(-1, True) >= 1.0)
+    new_RW = new_RD.repeat_interleave(bank.mid_RW.shape[-1] // 7, -1)
+    low_RW = torch.where(new_RW, bank.mid_RW.amin(-1, True), low_RW)
+    return low_RW, torch.where(new_RW, bank.mid_RW.amax(-1, True), high_RW)
+
+
 def envelope(mid_RW: Tensor) -> tuple[Tensor, Tensor]:
     """Lowest and highest of the neighbouring phases, around the end of the week."""
     near = torch.stack([mid_RW.roll(1, -1), mid_RW, mid_RW.roll(-1, -1)])
@@ -117,7 +136,7 @@ def phases(local: Tensor, per_day: int) -> Tensor:
     return (local - _MONDAY_S) % WEEK_S // (DAY_S // per_day)
 
 
-def slots_of(seconds: int, interval_s: int) -> int:
+def slots_of(seconds: int, interval_s: float) -> int:
     """Slots of an average over so many seconds; at least 2 where it is more than the slot, else persistence means nothing."""
     return max(2, round(seconds / interval_s)) if seconds else 1
 
@@ -154,7 +173,7 @@ def averages(
     loose_RB: Tensor,
     plain_RB: Tensor,
     block_RB: Tensor,
-    interval_s: int,
+    interval_s: float,
     block_s: int,
     count: int | None = None,
     ends: int | None = None,
@@ -194,71 +213,87 @@ def run_lengths(x_RL: Tensor) -> Tensor:
     return torch.where(there_RL, (at_L - begun_RL + 1).clamp_max(CONTEXT), 0)
 
 
-def score(
-    bank: Bank,
-    x_RL: Tensor,
-    local_RL: Tensor,
-    block_RB: Tensor,
-    block_local_RB: Tensor,
-    done_RL: Tensor,
-    interval_s: int,
-    block_s: int,
-    count: int,
-) -> Scores:
-    """Surprises of the newest `count` of L slots; those before them, CONTEXT at most, are context.
+class Timed(NamedTuple):
+    """Slots and blocks of rows to be scored, in local time: Unix seconds plus the zone's offset."""
 
-    `local` is Unix time plus the zone's offset, of slots and of the starts of blocks; `done_RL` the index of the newest
-    block that was complete when the slot was (−1: none).
-    """
-    per_day = bank.slot_scale_RK.shape[-1]
-    states_RLS = _states(bank, x_RL, count)
+    x_RL: Tensor
+    local_RL: Tensor
+    block_RB: Tensor
+    block_local_RB: Tensor  # of their starts
+    done_RL: Tensor  # index of the newest block that was complete when the slot was (−1: none)
+    interval_s: float
+    block_s: int
+
+
+class _Rows(NamedTuple):
+    """Rows of a bank. Tables have a place for each phase of five minutes, of which longer blocks fill several."""
+
+    bank: "Bank"
+    row_R: Tensor
+    step: int  # phases of a block
+
+    def at(self, name: str, phase_RX: Tensor) -> Tensor:
+        """Entries of a table by phases in blocks."""
+        table: Tensor = getattr(self.bank, name)
+        return table[self.row_R[:, None], phase_RX * self.step]
+
+    def whole(self, name: str) -> Tensor:
+        """All that the rows have of a table."""
+        table: Tensor = getattr(self.bank, name)
+        return table[self.row_R]
+
+
+def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
+    """Surprises of the newest `count` of L slots of some rows of a bank; those before them, CONTEXT at most, are context."""
+    x_RL, local_RL, block_RB, block_local_RB, done_RL, interval_s, block_s = timed
+    per_day = DAY_S // block_s
+    rows = _Rows(bank, row_R, bank.slot_scale_RK.shape[-1] // per_day)
+    states_RLS = _states(rows, x_RL, count)
     reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
     x_RL, local_RL, done_RL = x_RL[:, -reach:], local_RL[:, -reach:], done_RL[:, -count:]
     ends = block_RB.shape[-1] - int(done_RL.clamp_min(0).min())
     at_RL, block_at_RB = phases(local_RL, per_day), phases(block_local_RB, per_day)
-    low_RL, high_RL = bank.low_RW.gather(-1, at_RL), bank.high_RW.gather(-1, at_RL)
-    scale_RL = bank.slot_scale_RK.gather(-1, at_RL % per_day)
+    low_RL, high_RL = rows.at("low_RW", at_RL), rows.at("high_RW", at_RL)
+    scale_RL = rows.at("slot_scale_RK", at_RL % per_day)
     slot_RL = departures(x_RL, low_RL, high_RL, scale_RL)
-    mean_RB, block_scale_RB = (
-        bank.mean_RW.gather(-1, block_at_RB),
-        bank.block_scale_RK.gather(-1, block_at_RB % per_day),
-    )
-    loose_RB = departures(
-        block_RB, bank.low_RW.gather(-1, block_at_RB), bank.high_RW.gather(-1, block_at_RB), block_scale_RB
-    )
-    plain_scale_RB = bank.plain_scale_RK.gather(-1, block_at_RB % per_day)
+    mean_RB, block_scale_RB = rows.at("mean_RW", block_at_RB), rows.at("block_scale_RK", block_at_RB % per_day)
+    loose_RB = departures(block_RB, rows.at("low_RW", block_at_RB), rows.at("high_RW", block_at_RB), block_scale_RB)
+    plain_scale_RB = rows.at("plain_scale_RK", block_at_RB % per_day)
     plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB)
     stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s, count, ends)
+    sum_scale_RNK = rows.whole("sum_scale_RNK")
     for i, s in enumerate(SUMS):
-        stats[s] = stats[s] / bank.sum_scale_RNK[:, i].gather(-1, block_at_RB[:, -ends:] % per_day)
+        end_at = block_at_RB[:, -ends:] % per_day * rows.step
+        stats[s] = stats[s] / sum_scale_RNK[:, i].gather(-1, end_at)
     done_RL = done_RL - (block_RB.shape[-1] - ends)
     x_RL, at_RL = x_RL[:, -count:], at_RL[:, -count:]
     low_RL, high_RL, scale_RL = low_RL[:, -count:], high_RL[:, -count:], scale_RL[:, -count:]
 
+    tails_RSC = rows.whole("tails_RSC")
     signed = []
     for i, stat in enumerate(stats):
-        up, down = bank.tails_RSC[:, i], bank.tails_RSC[:, len(STATISTICS) + i]
+        up, down = tails_RSC[:, i], tails_RSC[:, len(STATISTICS) + i]
         above = surprise(stat, up[:, None]), surprise(-stat, down[:, None])
         both = torch.where(above[0] >= above[1], above[0], -above[1])
         if not STATISTICS[i].fine:
             both = torch.where(done_RL >= 0, both.gather(-1, done_RL.clamp_min(0)), 0.0)
         signed.append(torch.nan_to_num(both))
     signed_RLS = torch.stack(signed, -1)
-    trust_RL = bank.trust_RD.gather(-1, at_RL // per_day)
+    trust_RL = bank.trust_RD[row_R[:, None], at_RL // per_day]
     each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RL[..., None]
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(trust_RL[..., None] >= 1.0, 1.0, _loose_only(each_RLS))
     best_RL = each_RLS.max(-1)
     sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, 2))
     sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
-    above_R, below_R = reached(bank.tails_RSC[:, 0], BAND), reached(bank.tails_RSC[:, len(STATISTICS)], BAND)
+    above_R, below_R = reached(tails_RSC[:, 0], BAND), reached(tails_RSC[:, len(STATISTICS)], BAND)
     return Scores(
         surprise_RL=best_RL.values,
         short_RL=torch.cat([each_RLS[..., :2], each_RLS[..., SAME:]], -1).amax(-1),
         each_RLS=each_RLS,
         low_RL=low_RL - scale_RL * below_R[:, None],
         high_RL=high_RL + scale_RL * above_R[:, None],
-        expected_RL=bank.mid_RW.gather(-1, at_RL),
+        expected_RL=rows.at("mid_RW", at_RL),
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
         scale_RL=best_RL.indices,
     )
@@ -269,16 +304,15 @@ def _loose_only(like: Tensor) -> Tensor:
     return torch.tensor([float(s.loose) for s in STATISTICS if not s.fine], device=like.device)
 
 
-def _states(bank: Bank, x_RL: Tensor, count: int) -> Tensor:
+def _states(rows: _Rows, x_RL: Tensor, count: int) -> Tensor:
     """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
     runs_RL, x_RL = run_lengths(x_RL)[:, -count:], x_RL[:, -count:]
-    is_RLV = x_RL[..., None] == bank.values_RV[:, None]
-    longest_RL = torch.where(
-        bank.few_R[:, None], torch.where(is_RLV, bank.longest_RV[:, None], 0.0).amax(-1), bank.longest_RV[:, :1]
-    )
+    few_R, values_RV, longest_RV = rows.whole("few_R") > 0, rows.whole("values_RV"), rows.whole("longest_RV")
+    is_RLV = x_RL[..., None] == values_RV[:, None]
+    longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])
     # twice as long as ever, and never less than a quarter of an hour of slots
     limit_RL = (2.0 * longest_RL).clamp_min(15.0)
     over_RL = runs_RL / limit_RL
     same_RL = torch.where((over_RL > 1.0) & (longest_RL > 0), 6.0 + 4.0 * torch.log10(over_RL), 0.0)
-    unseen_RL = torch.where(bank.few_R[:, None] & ~is_RLV.any(-1) & torch.isfinite(x_RL), 8.0, 0.0)
+    unseen_RL = torch.where(few_R[:, None] & ~is_RLV.any(-1) & torch.isfinite(x_RL), 8.0, 0.0)
     return torch.stack([same_RL, unseen_RL], -1)

@@ -12,14 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from trainer.seasondays import AHEAD, Days, median, quantile
+from trainer.fit.season_days import AHEAD, Days, median, quantile
 
-# Season and whether values are counted from the level of the day before.
-SEASONS = (
-    *("none", "day", "weekend", "weekday"),
-    *("none, from yesterday's level", "day, from yesterday's level"),
-    *("weekend, from yesterday's level", "weekday, from yesterday's level"),
-)
 # What a richer forecast must save to be believed: it has fewer days to learn from.
 _PRICE = math.log(0.97)
 _OTHERS = 7  # days a forecast is the median of

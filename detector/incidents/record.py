@@ -101,8 +101,8 @@ class StreamState:
         episode = transition.episode
         if transition.state != "resolved" or transition.baseline or episode.verdict == "false_alarm":
             return
-        if episode.severity == "critical" or episode.verdict is not None:
-            self.exclude_range(episode.onset, episode.last())
+        if episode.around or episode.severity == "critical" or episode.verdict is not None:
+            self.exclude_range(episode.onset - episode.around, episode.last() + episode.around)
 
     def forget_before(self, slot: int) -> None:
         """Keep only the place of ended incidents that lie before `slot`: no late point reaches them any more."""

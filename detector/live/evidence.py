@@ -3,7 +3,7 @@
 Shapes: K scored slots, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,19 @@ def counting(score: SegmentScore, threshold: float, settings: StreamSettings) ->
             passes_C &= deviation_C < 0
         counts_K[k] = bool((passes_C & (channel_C >= LARGE_SHARE * channel_C.max())).any())
     return counts_K
+
+
+def season_counting(score: SegmentScore, settings: StreamSettings, values: Callable[[], np.ndarray]) -> np.ndarray:
+    """The same of what the season says, bool (K,): by the side it departs to, and how far from what is expected."""
+    plain = settings.direction == "both" and not settings.floor_abs and not settings.floor_rel
+    if settings.paused or plain or score.season_expected_K is None or score.season_sign_K is None:
+        return np.full(len(score.surprise_K), not settings.paused)
+    off_K = values() - score.season_expected_K
+    floor_K = np.maximum(settings.floor_abs, settings.floor_rel * np.abs(score.season_expected_K))
+    passes_K: np.ndarray = np.abs(off_K) > floor_K
+    if settings.direction != "both":
+        passes_K &= score.season_sign_K * (1 if settings.direction == "up" else -1) > 0
+    return passes_K
 
 
 def evidence_at(

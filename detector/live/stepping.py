@@ -4,16 +4,18 @@ Shapes: K slots of one piece.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from detector.incidents.machine import Scored, Transition, rejudge, step
 from detector.incidents.record import StreamState
 from detector.live.cache import Entry
-from detector.live.evidence import counting, evidence_at
-from detector.live.judgement import Judgement
+from detector.live.evidence import counting, evidence_at, season_counting
+from detector.live.judgement import Judgement, Piece
 
 Emit = Callable[[Entry, StreamState, Transition], None]
+_NOTHING = (float("nan"), False, None)
 
 
 def step_through(judgement: Judgement, emit: Emit) -> None:
@@ -29,8 +31,8 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
         return evidence_at(score, k, entry.channels, entry.row(slot), stream_state.model, entry.offsets)
 
     def row(slot: int) -> Scored:
-        surprise, counts = surprise_of.get(slot, (float("nan"), False))
-        return Scored(slot, surprise, counts)
+        surprise, counts, season = surprise_of.get(slot, _NOTHING)
+        return Scored(slot, surprise, counts, season)
 
     stride = rules.stride
     if judgement.start <= entry.scored:
@@ -53,9 +55,9 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
             emit(entry, stream_state, transition)
 
 
-def _surprises(judgement: Judgement) -> dict[int, tuple[float, bool]]:
-    """Slot → (surprise, counts) of all slots that were scored and have data."""
-    found: dict[int, tuple[float, bool]] = {}
+def _surprises(judgement: Judgement) -> dict[int, tuple[float, bool, list[float] | None]]:
+    """Slot → (surprise, counts, season) of all slots that were scored and have data."""
+    found: dict[int, tuple[float, bool, list[float] | None]] = {}
     incident = judgement.stream_state.tracker.incident
     threshold = judgement.rules.threshold if incident is None else min(incident.threshold, judgement.rules.threshold)
     for piece in judgement.pieces:
@@ -65,5 +67,19 @@ def _surprises(judgement: Judgement) -> dict[int, tuple[float, bool]]:
         counts_K = counting(piece.score, threshold, judgement.settings)
         present_K = judgement.entry.present(piece.slots[0], piece.slots[-1])
         surprise_K[~present_K] = np.nan
-        found |= zip(piece.slots, zip(surprise_K.tolist(), counts_K.tolist(), strict=True), strict=True)
+        season: list[list[float]] | list[None] = [None] * len(surprise_K)
+        if piece.score.season_KS is not None:
+            counts_too_K = present_K & season_counting(
+                piece.score, judgement.settings, partial(_values, judgement, piece)
+            )
+            season = np.where(counts_too_K[:, None], piece.score.season_KS, 0.0).tolist()
+        found |= zip(piece.slots, zip(surprise_K.tolist(), counts_K.tolist(), season, strict=True), strict=True)
     return found
+
+
+def _values(judgement: Judgement, piece: Piece) -> np.ndarray:
+    """Values (K,) of the channels that the season means."""
+    assert piece.score is not None
+    assert piece.score.season_channel_K is not None
+    rows = [judgement.entry.row(slot) for slot in piece.slots]
+    return np.array([row[c] for row, c in zip(rows, piece.score.season_channel_K.tolist(), strict=True)], np.float32)

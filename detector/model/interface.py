@@ -107,6 +107,7 @@ class SegmentScore:
     season_low_K: Float | None = None  # band of that channel expected without the incident, data's unit
     season_high_K: Float | None = None
     season_expected_K: Float | None = None
+    season_top: float = 0.0  # the largest of `season_KS`
     season_word: str = ""  # what the season is, for people: "usual at this time of a Tuesday"
 
 

@@ -122,7 +122,7 @@ class SeasonBank:
             picked = (value[mine, newest][loudest_K, k_K] for value in (sign_RK, low_RK, high_RK, expected_RK))
             sign_K, low_K, high_K, expected_K = picked
             out[member.index] = replace(
-                out[member.index], season_KS=season_KS, season_sign_K=sign_K,
+                out[member.index], season_KS=season_KS, season_top=float(season_KS.max()), season_sign_K=sign_K,
                 season_channel_K=loudest_K.astype(np.int16), season_low_K=low_K, season_high_K=high_K,
                 season_expected_K=expected_K, season_word=_word(member.known.season, timed, row),
             )  # fmt: skip

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from detector.model.row_types import Rows
-from detector.model.views.season import DAY_S, FEW, STATISTICS, SUMS, Bank
+from detector.model.views.season import DAY_S, FEW, Bank
+from detector.persistence import STATISTICS, SUMS
 
 PHASE_S = 300
 PER_DAY = DAY_S // PHASE_S
@@ -36,7 +37,7 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "few_R": (),
     "values_RV": (FEW,),
     "longest_RV": (FEW,),
-    "worst_RSD": (2 * _FINE, KEPT_DAYS),
+    "worst_RSD": (4 * _FINE, KEPT_DAYS),
     "day_R": (),
     "season_R": (),
     "since_R": (),  # start of the present level, in days since 1970; 0: there was no other

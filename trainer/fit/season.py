@@ -11,9 +11,11 @@ import math
 import torch
 from torch import Tensor
 
+from detector import persistence
 from detector.model import tails
 from detector.model.views import season
-from detector.model.views.season import FEW, SEASONS, STATISTICS, Bank
+from detector.model.views.season import FEW, SEASONS, Bank
+from detector.persistence import STATISTICS
 from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, place_of, recent
 from trainer.fit.season_forecast import forecast, week
 from trainer.fit.season_scale import SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
@@ -77,9 +79,9 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     whole, whole_coarse_RB = departed(
         torch.where(own_RL, history.slot_RL, torch.nan), torch.where(own_RB, history.block_RB, torch.nan)
     )
-    sum_scale_RNK = torch.stack([sum_scale(kept[i], days.at_RB, per_day) for i in season.SUMS], 1)
+    sum_scale_RNK = torch.stack([sum_scale(kept[i], days.at_RB, per_day) for i in persistence.SUMS], 1)
     for stats in (kept, whole):
-        for i, which in enumerate(season.SUMS):
+        for i, which in enumerate(persistence.SUMS):
             stats[which] = stats[which] / sum_scale_RNK[:, i].gather(-1, phase_RB)
     slow_R = slowness(kept_RB - mid_RB, history.block_s)
     found: list[Tensor] = []
@@ -129,9 +131,9 @@ def _remembered(worst_RD: Tensor, which: int, day_R: Tensor, previous: Bank | No
     return torch.where(torch.isfinite(worst_RD) | ~known, worst_RD, old_RD)
 
 
-def _least(s: season.Statistic, block_s: int) -> float:
+def _least(s: persistence.Statistic, block_s: int) -> float:
     """Smallest scale of a statistic's tail. Plain sums scatter wherever there is anything: theirs is better known."""
-    blocks = 1 if s.fine else season.slots_of(s.seconds, block_s)
+    blocks = 1 if s.fine else persistence.slots_of(s.seconds, block_s)
     return (_LEAST if s.loose or s.spread else 0.1) / math.sqrt(blocks)
 
 

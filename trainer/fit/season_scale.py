@@ -6,6 +6,7 @@ Shapes: R rows, B coarse blocks, L slots, D days, K phases (blocks of a day), M 
 import torch
 from torch import Tensor
 
+from detector import persistence
 from detector.model.views import season
 from detector.model.views.season import DAY_S
 from trainer.fit.season_days import History, quantile
@@ -56,7 +57,7 @@ def sum_scale(sum_RB: Tensor, at_RB: Tensor, per_day: int) -> Tensor:
 
 def slowness(error_RB: Tensor, block_s: int) -> Tensor:
     """Share of the blocks' variance that is left in averages over four hours, 0 to 1."""
-    long_RB = season.trailing(error_RB, season.slots_of(14_400, block_s))
+    long_RB = season.trailing(error_RB, persistence.slots_of(14_400, block_s))
     wide, narrow = (quantile(x.abs(), 0.8).square() for x in (error_RB, long_RB))
     return (narrow / (wide + 1e-12)).nan_to_num().clamp(0.0, 1.0)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from detector import persistence
 from detector.model import tails
 from detector.model.views import season
 from detector.model.views.season import DAY_S, Bank
@@ -120,10 +121,10 @@ def test_units_do_not_matter() -> None:
 def test_unseen_and_unchanging_values() -> None:
     up = torch.ones(1, (DAYS + 1) * PER_DAY)
     up[0, LAST.start + 9] = 0.0
-    assert scored(fitted(up), up, LAST.start, LAST.stop).each_RLS[0, 9, season.UNSEEN] == 8.0
+    assert scored(fitted(up), up, LAST.start, LAST.stop).each_RLS[0, 9, persistence.UNSEEN] == 8.0
     stuck = stream()[None].clone()
     stuck[0, LAST.start + 100 : LAST.start + 140] = stuck[0, LAST.start + 100]
-    found = scored(fitted(stuck), stuck, LAST.start, LAST.stop).each_RLS[0, :, season.SAME]
+    found = scored(fitted(stuck), stuck, LAST.start, LAST.stop).each_RLS[0, :, persistence.SAME]
     assert found[139] > 6.0
     assert found[:100].max() == 0.0
 

@@ -229,6 +229,11 @@ class TrainingRequest(Contract):
     requested_at: str
 
 
+# Slots with data from which a student counts as fitted on enough: "ready", before it "warming". With fewer, the tails
+# of its calibration lean on their priors and its held-back halves are short.
+READY_SLOTS = 1024
+
+
 class ModelRef(Contract):
     """One row of one artefact."""
 

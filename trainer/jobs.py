@@ -1,4 +1,7 @@
-"""Requests become jobs: one a stream, with what it may learn from."""
+"""Requests become jobs: one a stream, with what it may learn from.
+
+Shapes: S slots of a window, C channels
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

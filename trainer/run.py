@@ -18,8 +18,8 @@ from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
 from trainer.announce import record_of
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, train
-from trainer.fit.update import LayoutChangedError, check, fresh_history, update
+from trainer.fit.plan import FitPlan
+from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of
 from trainer.settings import TrainerSettings
 
@@ -52,27 +52,11 @@ class TrainingRun:
         outcome = Outcome()
         before = {stream: await self._before(known.get(stream)) for stream in sorted(jobs)}
         histories = await self._histories(jobs, before, outcome)
-        full = [h for h in histories if jobs[h.stream].job == "full"]
-        students: dict[str, Student] = {}
-        fresh: list[History] = []
+        plan = FitPlan(self.teacher, self.settings)
         for history in histories:
-            if jobs[history.stream].job != "prototypes":
-                continue
-            student = self._current(history, before[history.stream])
-            if student is None:
-                full.append(history)
-            else:
-                students[history.stream] = student
-                fresh.append(fresh_history(student, history))
-
-        def fit(part: Sequence[History]) -> Trained:
-            return train(part, self.teacher, self.settings)
-
-        def renew(part: Sequence[History]) -> Trained:
-            return update({h.stream: students[h.stream] for h in part}, part, self.teacher, self.settings)
-
-        outcome.trained = await self._run(fit, full, known, outcome)
-        outcome.updated = await self._run(renew, fresh, known, outcome)
+            plan.add(history, jobs[history.stream].job, before[history.stream])
+        outcome.trained = await self._run(plan.fit, plan.full, known, outcome)
+        outcome.updated = await self._run(plan.update, plan.fresh, known, outcome)
         return outcome
 
     async def _histories(
@@ -113,17 +97,6 @@ class TrainingRun:
             )
         except ArtefactError as error:
             log.info("the student in force cannot be read: its stream is fitted anew", reason=str(error))
-            return None
-        return student
-
-    def _current(self, history: History, student: Student | None) -> Student | None:
-        """The student to update; None when only a full fit can help."""
-        if student is None:
-            return None
-        try:
-            check(student, self.teacher, self.settings, history)
-        except LayoutChangedError as error:
-            log.info("prototype update becomes a full fit", stream=history.stream, reason=str(error))
             return None
         return student
 

@@ -90,6 +90,11 @@ def incident_id(stream: str, grid_version: int, anchor: int, kind: str = "anomal
     return str(uuid.uuid5(NAMESPACE, f"{stream}\n{grid_version}\n{anchor}{suffix}"))
 
 
+# An incident that lasts longer is the stream's new normal: by then a refit on it has as many slots as a first fit on
+# enough of them.
+BASELINE_SLOTS = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How one stream is judged. `stride` is the distance of scored slots.
@@ -103,7 +108,7 @@ class Rules:
     open_window: int = 3
     quiet: int = 10
     update_every: int = 64
-    max_slots: int = 1024
+    max_slots: int = BASELINE_SLOTS
     stride: int = 1
     fatigue: bool = True
     season: SeasonRule | None = None  # of streams whose slots have blocks

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 FORMAT = 5
 SUFFIX = ".safetensors"
 _HEADER = "anomalyllm"
-# Most of a student's numbers; half precision costs them less than the calibration can tell.
+# Most of a student's numbers; rounding them to half precision moves a score by less than the calibration's own error.
 _HALF = ("tokens.", "ridge.", "proto.", "mahalanobis", "shape.own")
 
 
@@ -49,7 +49,7 @@ class ArtefactError(AnomalyLLMError):
 
 @dataclass(frozen=True)
 class Member:
-    """One stream of an artefact: `rows` rows from `start`, one a channel, in this order."""
+    """One stream of an artefact: its rows begin at `start`, one for each channel in this order."""
 
     stream: str
     start: int
@@ -62,7 +62,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Header:
-    """What an artefact says of itself."""
+    """The header of an artefact: what it holds and what it was made of."""
 
     version: str
     layout: Layout
@@ -125,7 +125,20 @@ def _stored(name: str, value: Tensor) -> Tensor:
 
 
 class ArtefactStore:
-    """Artefacts under an fsspec URI (a folder by default); remote ones are copied to a local cache once."""
+    """Artefacts under an fsspec URI (a folder by default); remote ones are copied to a local cache once.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> folder = TemporaryDirectory()
+    >>> store = ArtefactStore(folder.name, Path(folder.name) / "cache")
+    >>> header = Header("v1", Layout(scales=(8, 16, 64), prototypes=32, shapes=12, medoids=256), members=[])
+    >>> name, sha256 = store.write("v1.safetensors", dump(header, {}, {}, Memories()))
+    >>> store.header(name, sha256).version
+    'v1'
+    >>> store.header(name, "0" * 64)
+    Traceback (most recent call last):
+    detector.model.artefact.ArtefactError: artefact v1.safetensors has sha256 ...
+    >>> folder.cleanup()
+    """
 
     def __init__(self, uri: str, cache_dir: Path) -> None:
         """Connects to a remote store. Raises ConfigError for an address that cannot be one, StoreError."""

@@ -29,7 +29,15 @@ class StudentBank:
     """Scores windows of any number of streams against their students, whatever layout these were fitted in.
 
     `install`, `put` and `remove` may be called from another thread than `score`: each call sees all of a swap or
-    nothing.
+    nothing. A stream without a student is judged by the generic prior:
+
+    >>> import numpy as np
+    >>> values_SC = np.random.default_rng(0).normal(size=(300, 1)).astype(np.float32)
+    >>> values_SC[-1] = 50.0
+    >>> bank = StudentBank()
+    >>> [score] = bank.score([Segment("web.cpu", values_SC, count=3)])
+    >>> (score.surprise_K >= 4.0).tolist(), score.warming
+    ([False, False, True], True)
     """
 
     context = CONTEXT  # slots that a score depends on, of any stream, at most

@@ -3,10 +3,8 @@
 from typing import Literal, NamedTuple, Protocol
 
 from detector.incidents.record import PendingRequest
-from streamer.contracts import ModelRecord, TrainingReason
+from streamer.contracts import READY_SLOTS, ModelRecord, TrainingReason
 
-# Slots with data from which a student counts as fitted on enough.
-READY_SLOTS = 1024
 # A ring with a few gaps never fills to the last slot.
 FULL_SHARE = 0.95
 DAY_NS = 86_400 * 10**9

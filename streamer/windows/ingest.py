@@ -1,6 +1,6 @@
 """A decoded batch → the Redis writes and the `windows` notices that follow from it.
 
-Shapes: M cells, R records of the batch, N slots of a run, C channels.
+Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Reading streams' windows back from Redis, in bulk."""
+"""Reading streams' windows back from Redis, in bulk.
+
+Shapes: S slots of a window, C channels
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,8 +1,9 @@
 """One stream's cells of one batch → the stream's new state, the Redis writes and the notices that follow.
 
 A `StreamBatch` knows one stream and nothing else: it reads the stream as it is in memory, the names of its keys, its
-settings and its cells, and returns a `StreamOutcome`. Shapes: M cells, R records of
-the batch, N slots of a run, C channels.
+settings and its cells, and returns a `StreamOutcome`.
+
+Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window
 """
 
 from collections.abc import Iterable

@@ -2,6 +2,8 @@
 
 When to ask, what may be learnt from, what is promoted: all by the code of the workers. The stream's ring is the
 series itself, up to the slot that was judged last. Only time is short: no request waits for another stream's.
+
+Shapes: S slots of a series, C channels
 """
 
 import tempfile
@@ -27,13 +29,13 @@ from trainer.announce import record_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, train
-from trainer.fit.update import LayoutChangedError, check, fresh_history, update
+from trainer.fit.plan import FitPlan
+from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of, merge
 
-# Slots between two looks at what the stream needs. A live detector looks every 32; a replay in such steps takes three
+# Slots between two checks of what the stream needs. A live detector checks every 32; a replay in such steps takes three
 # times as long, and prototype updates come every 512.
-LOOK_EVERY = 256
+CHECK_EVERY = 256
 GRID_VERSION = 1
 
 
@@ -85,7 +87,7 @@ def through_store(trained: Trained, stream: str) -> tuple[ModelRef, Student, int
 
 
 class LiveTrainer:
-    """Fits, updates and refits the student of one series. In `ask_if_due` it stands where a worker's turn does."""
+    """Fits, updates and refits the student of one series. `ask_if_due` takes it for the outlet of a worker's requests."""
 
     def __init__(
         self, series: Series, start: int, settings: BacktestSettings, teacher: Teacher | None, bank: StudentBank
@@ -133,18 +135,14 @@ class LiveTrainer:
         self.fit_s += time.process_time() - begin
 
     def _made(self, job: TrainingJob, history: History) -> Trained:
-        """As the trainer's shop does: an update where there is a student that can be updated, else a full fit."""
-        if job.job == "prototypes" and self._student is not None:
-            try:
-                check(self._student, self._teacher, self._settings, history)
-            except LayoutChangedError:
-                pass  # only a full fit helps
-            else:
-                self.updates += 1
-                fresh = fresh_history(self._student, history)
-                return update({history.stream: self._student}, [fresh], self._teacher, self._settings)
+        """As the trainer's run does it."""
+        plan = FitPlan(self._teacher, self._settings)
+        plan.add(history, job.job, self._student)
+        if plan.fresh:
+            self.updates += 1
+            return plan.update(plan.fresh)
         self.fits += 1
-        return train([history], self._teacher, self._settings)
+        return plan.fit(plan.full)
 
     def _announce(self, trained: Trained) -> None:
         [result] = trained.results

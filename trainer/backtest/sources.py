@@ -1,4 +1,7 @@
-"""What `anomalyllm backtest PATH` can read: a folder with index.json, a CSV, a Parquet."""
+"""What `anomalyllm backtest PATH` can read: a folder with index.json, a CSV, a Parquet.
+
+Shapes: S slots of a series, C channels
+"""
 
 import fnmatch
 import json
@@ -27,7 +30,7 @@ class Item:
     name: str
     slots: int
     file: Path | None = None  # .npz of a folder …
-    entry: tuple[tuple[str, Any], ...] = ()  # … and what the index says of it
+    entry: tuple[tuple[str, Any], ...] = ()  # … and its entry in the index
     made: Series | None = None
     domain: str = ""  # for grouping figures; the replay does not know it
 

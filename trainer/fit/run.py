@@ -1,6 +1,6 @@
 """One training run: histories in, one artefact out, and for each stream whether its student passes the gate.
 
-Shapes: R rows, S streams, C channels.
+Shapes: S slots of a history, C channels, K scored slots
 """
 
 import time
@@ -20,7 +20,7 @@ from detector.model.memories import Memories
 from detector.model.row_types import Rows
 from detector.model.seasons import Seasons
 from detector.model.teacher import Teacher
-from streamer.contracts import ModelRef
+from streamer.contracts import READY_SLOTS, ModelRef
 from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
 from trainer.fit.full import Fitted, fit_stack
@@ -32,8 +32,6 @@ from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
 ALERT = 4.0  # the default threshold: one false alarm in 10 000 slots
-# Below this many slots a student is "warming": it is put into force even when it is still nearly blind.
-RECALL_FROM_SLOTS = 1024
 PASSED = "passed"  # the reason of a student that may be put into force
 
 
@@ -64,10 +62,11 @@ class Trained:
 
     def refs(self, uri: str, sha256: str) -> dict[str, ModelRef]:
         """Stream → its row of the stored artefact."""
-        return {member.stream: _ref(self.header, row, uri, sha256) for row, member in enumerate(self.header.members)}
+        return {member.stream: ref_of(self.header, row, uri, sha256) for row, member in enumerate(self.header.members)}
 
 
-def _ref(header: Header, row: int, uri: str, sha256: str) -> ModelRef:
+def ref_of(header: Header, row: int, uri: str, sha256: str) -> ModelRef:
+    """A stored artefact's row, as it is announced."""
     member = header.members[row]
     return ModelRef(
         version=header.version,
@@ -165,7 +164,7 @@ def students_of(
             memories.of(member.start, end),
             Seasons() if seasons is None else seasons.of(member.start, end),
         )
-        students.append((_ref(header, row, "memory", "0" * 64), student))
+        students.append((ref_of(header, row, "memory", "0" * 64), student))
     return students
 
 
@@ -179,7 +178,8 @@ def _gate(history: History, excess: float, recall: float, settings: TrainerSetti
             f"held-back false alarms are {excess:.0f} times the promise, {settings.gate_max_excess:.0f} are allowed"
         )
         return GateResult(False, excess, recall, reason)
-    if history.points >= RECALL_FROM_SLOTS and recall < settings.gate_min_recall:
+    # A student that is still warming is put into force even when it is nearly blind.
+    if history.points >= READY_SLOTS and recall < settings.gate_min_recall:
         reason = f"sees {recall:.0%} of the injected anomalies, {settings.gate_min_recall:.0%} are asked for"
         return GateResult(False, excess, recall, reason)
     return GateResult(True, excess, recall, PASSED)

@@ -90,7 +90,7 @@ class StreamSettings(Contract):
     same_slot: Literal["last", "mean"] = Field("last", description="two points in one slot: newest wins, or their mean")
     timezone: str | None = Field(
         None,
-        description="where its people live, e.g. 'Europe/Berlin': day and week are theirs, with daylight saving; UTC if none",
+        description="where its people live, e.g. 'Europe/Berlin'; default UTC",
     )
     channels: list[ChannelName] | None = Field(
         None, min_length=1, max_length=MAX_CHANNELS, description="fixes the order"

@@ -1,6 +1,6 @@
 """A judged stream's slots, one by one through the incident machine.
 
-Shapes: K slots of one piece.
+Shapes: K slots of one piece, S statistics of the season.
 """
 
 from collections.abc import Callable

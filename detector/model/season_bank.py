@@ -1,6 +1,6 @@
 """The seasons of all streams, as stacked tables: scores of segments against the time of day and week.
 
-Shapes: R rows (stream, channel), L slots, B blocks, K scored slots, S statistics, C channels of one stream
+Shapes: R rows (stream, channel), L slots, B blocks, K scored slots, S statistics of a slot or slots of a segment, C channels
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from detector.model.views.season import CONTEXT, SEASONS, Bank, Timed, blocks_ne
 from streamer.local_time import local_s
 from streamer.timestamps import NS
 
-_DERIVED = {"low_RW": FIELDS["mid_RW"], "high_RW": FIELDS["mid_RW"]}
+_DERIVED = {"low": FIELDS["mid"], "high": FIELDS["mid"]}
 _WORDS = {
     "none": "usual",
     "day": "usual at this time",
@@ -59,17 +59,17 @@ class SeasonBank:
         self.remove(stream)
         if len(seasons) != channels:
             return
-        low_RW, high_RW = envelope_of(seasons.bank())
-        block_s = int(seasons.rows["block_R"][0])
+        low_week, high_week = envelope_of(seasons.bank())
+        block_s = int(seasons.rows["block"][0])
         step = block_s // 300
         rows = {
             **seasons.rows,
-            "low_RW": low_RW.repeat_interleave(step, -1),
-            "high_RW": high_RW.repeat_interleave(step, -1),
+            "low": low_week.repeat_interleave(step, -1),
+            "high": high_week.repeat_interleave(step, -1),
         }
         place = self._tables.add(rows, {})
-        season = SEASONS[int(seasons.rows["season_R"][0])].split(",")[0]
-        self._known[stream] = _Known(place, float(seasons.rows["interval_R"][0]), block_s, season)
+        season = SEASONS[int(seasons.rows["season"][0])].split(",")[0]
+        self._known[stream] = _Known(place, float(seasons.rows["interval"][0]), block_s, season)
 
     def remove(self, stream: str) -> None:
         """Forget a stream."""

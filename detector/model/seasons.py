@@ -3,7 +3,7 @@
 A week has 2 016 phases of five minutes, a day 288; blocks that are longer fill several. Usual values are kept in two
 bytes, from the row's middle and in its own unit; scales and tails in four.
 
-Shapes: R rows that have a season, W phases of a week, K of a day
+Shapes: R rows that have a season
 """
 
 from collections.abc import Callable
@@ -20,29 +20,29 @@ from detector.persistence import STATISTICS, SUMS
 PHASE_S = 300
 PER_DAY = DAY_S // PHASE_S
 KEPT_DAYS = 35  # of which the largest departures are remembered
-_HALVED = ("mid_RW", "mean_RW")
-_OVER_WEEK, _OVER_DAY = _HALVED, ("slot_scale_RK", "block_scale_RK", "plain_scale_RK", "sum_scale_RNK")
+_HALVED = ("mid", "mean")
+_OVER_WEEK, _OVER_DAY = _HALVED, ("slot_scale", "block_scale", "plain_scale", "sum_scale")
 _FINE = sum(statistic.fine for statistic in STATISTICS)
 
 # Of a row, without the leading R.
 FIELDS: dict[str, tuple[int, ...]] = {
-    "mid_RW": (7 * PER_DAY,),
-    "mean_RW": (7 * PER_DAY,),
-    "slot_scale_RK": (PER_DAY,),
-    "block_scale_RK": (PER_DAY,),
-    "plain_scale_RK": (PER_DAY,),
-    "sum_scale_RNK": (len(SUMS), PER_DAY),
-    "tails_RSC": (2 * len(STATISTICS), 3),
-    "trust_RD": (7,),
-    "few_R": (),
-    "values_RV": (FEW,),
-    "longest_RV": (FEW,),
-    "worst_RSD": (4 * _FINE, KEPT_DAYS),
-    "day_R": (),
-    "season_R": (),
-    "since_R": (),  # start of the present level, in days since 1970; 0: there was no other
-    "interval_R": (),  # seconds of a slot
-    "block_R": (),  # seconds of a block
+    "mid": (7 * PER_DAY,),
+    "mean": (7 * PER_DAY,),
+    "slot_scale": (PER_DAY,),
+    "block_scale": (PER_DAY,),
+    "plain_scale": (PER_DAY,),
+    "sum_scale": (len(SUMS), PER_DAY),
+    "tails": (2 * len(STATISTICS), 3),
+    "trust": (7,),
+    "few": (),
+    "values": (FEW,),
+    "longest": (FEW,),
+    "worst": (4 * _FINE, KEPT_DAYS),
+    "day": (),
+    "season": (),
+    "since": (),  # start of the present level, in days since 1970; 0: there was no other
+    "interval": (),  # seconds of a slot
+    "block": (),  # seconds of a block
 }
 
 
@@ -79,10 +79,10 @@ class Seasons:
         out: dict[str, Tensor] = {self.ROW: torch.tensor(self.at, dtype=torch.int32)}
         for name, value in self.rows.items():
             if name in _HALVED:
-                middle_R1 = value.median(-1, keepdim=True).values
-                unit_R1 = ((value - middle_R1).abs().amax(-1, keepdim=True) / 1000).clamp_min(1e-30)
-                out[name] = ((value - middle_R1) / unit_R1).half()
-                out[f"{name}.from"] = torch.cat([middle_R1, unit_R1], -1)
+                middle = value.median(-1, keepdim=True).values
+                unit = ((value - middle).abs().amax(-1, keepdim=True) / 1000).clamp_min(1e-30)
+                out[name] = ((value - middle) / unit).half()
+                out[f"{name}.from"] = torch.cat([middle, unit], -1)
             else:
                 out[name] = value.float()
         return out
@@ -96,19 +96,19 @@ class Seasons:
         for name in FIELDS:
             value = part(name, low, high).float()
             if name in _HALVED:
-                from_R2 = part(f"{name}.from", low, high).float()
-                value = value * from_R2[:, 1:] + from_R2[:, :1]
+                level = part(f"{name}.from", low, high).float()
+                value = value * level[:, 1:] + level[:, :1]
             rows[name] = value
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows)
 
     def bank(self) -> Bank:
         """What a fit goes on from: tables by blocks again. All rows have blocks of one length."""
-        step = int(self.rows["block_R"][0]) // PHASE_S
+        step = int(self.rows["block"][0]) // PHASE_S
         known = {f.name: self.rows[f.name] for f in fields(Bank) if f.name in FIELDS}
         for name in (*_OVER_WEEK, *_OVER_DAY):
             known[name] = known[name][..., ::step]
-        known["day_R"], known["season_R"] = known["day_R"].long(), known["season_R"].long()
-        return Bank(**{**known, "few_R": known["few_R"] > 0})
+        known["day"], known["season"] = known["day"].long(), known["season"].long()
+        return Bank(**{**known, "few": known["few"] > 0})
 
 
 def stored(bank: Bank, interval_s: float, block_s: int, since_R: Tensor) -> Rows:
@@ -121,8 +121,8 @@ def stored(bank: Bank, interval_s: float, block_s: int, since_R: Tensor) -> Rows
         if f.name in (*_OVER_WEEK, *_OVER_DAY):
             value = value.repeat_interleave(block_s // PHASE_S, -1)
         rows[f.name] = value.float()
-    many = len(rows["few_R"])
-    rows["worst_RSD"] = rows["worst_RSD"].clamp_min(torch.finfo(torch.float32).min)
-    rows["since_R"] = since_R.float()
-    rows["interval_R"], rows["block_R"] = torch.full((many,), float(interval_s)), torch.full((many,), float(block_s))
+    many = len(rows["few"])
+    rows["worst"] = rows["worst"].clamp_min(torch.finfo(torch.float32).min)
+    rows["since"] = since_R.float()
+    rows["interval"], rows["block"] = torch.full((many,), float(interval_s)), torch.full((many,), float(block_s))
     return rows

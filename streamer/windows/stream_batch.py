@@ -3,7 +3,8 @@
 A `StreamBatch` knows one stream and nothing else: it reads the stream as it is in memory, the names of its keys, its
 settings and its cells, and returns a `StreamOutcome`.
 
-Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window
+Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window,
+X values for the blocks
 """
 
 from collections.abc import Iterable
@@ -271,10 +272,10 @@ class StreamBatch:
         parts = [(block_M[gauge_M], channel_M[gauge_M], cells.value_M[gauge_M])]
         if counters_C.any():
             new_NC = change.values_NC[max(0, hi_before + 1 - change.first) :][:, counters_C]
-            row_X, c_X = np.isfinite(new_NC).nonzero()
+            row_X, of_X = np.isfinite(new_NC).nonzero()
             slot_X = change.first + len(change.values_NC) - len(new_NC) + row_X
             at_X = (slot_X * header.interval_ns + header.phase_ns) // head.block_ns
-            parts.append((at_X, np.flatnonzero(counters_C)[c_X], new_NC[row_X, c_X].astype(np.float64)))
+            parts.append((at_X, np.flatnonzero(counters_C)[of_X], new_NC[row_X, of_X].astype(np.float64)))
         block_X, channel_X, value_X = (np.concatenate(column) for column in zip(*parts, strict=True))
         stored = None if self._ring is None else self._ring.coarse
         for at, raw in add(head, head.block_ns / header.interval_ns, block_X, channel_X, value_X, stored):

@@ -3,7 +3,7 @@
 When to ask, what may be learnt from, what is promoted: all by the code of the workers. The stream's ring is the
 series itself, up to the slot that was judged last. Only time is short: no request waits for another stream's.
 
-Shapes: S slots of a series, C channels
+Shapes: S slots of a series, C channels, X values slot by slot
 """
 
 import tempfile

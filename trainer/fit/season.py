@@ -34,7 +34,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     days = grid(history, out_RB)
     forecast_RDK, mean_RDK, own_RDK, season_R = forecast(days)
     per_day = days.value_RDK.shape[-1]
-    mid_RW, mean_RW = week(days, forecast_RDK), week(days, mean_RDK)
+    mid_week, mean_week = week(days, forecast_RDK), week(days, mean_RDK)
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = floor(history)
@@ -79,10 +79,10 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     whole, whole_coarse_RB = departed(
         torch.where(own_RL, history.slot_RL, torch.nan), torch.where(own_RB, history.block_RB, torch.nan)
     )
-    sum_scale_RNK = torch.stack([sum_scale(kept[i], days.at_RB, per_day) for i in persistence.SUMS], 1)
+    sum_scale_rows = torch.stack([sum_scale(kept[i], days.at_RB, per_day) for i in persistence.SUMS], 1)
     for stats in (kept, whole):
         for i, which in enumerate(persistence.SUMS):
-            stats[which] = stats[which] / sum_scale_RNK[:, i].gather(-1, phase_RB)
+            stats[which] = stats[which] / sum_scale_rows[:, i].gather(-1, phase_RB)
     slow_R = slowness(kept_RB - mid_RB, history.block_s)
     found: list[Tensor] = []
     worsts: list[Tensor] = []
@@ -96,22 +96,22 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
                 more = [tails.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
                 both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
             found.append(tails.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R))
-    few_R, values_RV, longest_RV = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
+    few_R, values, longest = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
     return Bank(
-        mid_RW=mid_RW,
-        mean_RW=mean_RW,
-        slot_scale_RK=slot_scale_RK,
-        block_scale_RK=block_scale_RK,
-        plain_scale_RK=plain_scale_RK,
-        sum_scale_RNK=sum_scale_RNK,
-        tails_RSC=torch.stack(found, 1),
-        trust_RD=_trust(days),
-        few_R=few_R,
-        values_RV=values_RV,
-        longest_RV=longest_RV,
-        worst_RSD=torch.stack(worsts, 1),
-        day_R=day_R,
-        season_R=season_R,
+        mid=mid_week,
+        mean=mean_week,
+        slot_scale=slot_scale_RK,
+        block_scale=block_scale_RK,
+        plain_scale=plain_scale_RK,
+        sum_scale=sum_scale_rows,
+        tails=torch.stack(found, 1),
+        trust=_trust(days),
+        few=few_R,
+        values=values,
+        longest=longest,
+        worst=torch.stack(worsts, 1),
+        day=day_R,
+        season=season_R,
     )
 
 
@@ -125,9 +125,9 @@ def _remembered(worst_RD: Tensor, which: int, day_R: Tensor, previous: Bank | No
     if previous is None:
         return worst_RD
     days = torch.arange(worst_RD.shape[1]) - worst_RD.shape[1] + 1
-    at_RD = MEMORY_DAYS - 1 + days + (day_R - previous.day_R)[:, None]
+    at_RD = MEMORY_DAYS - 1 + days + (day_R - previous.day)[:, None]
     known = (at_RD >= 0) & (at_RD < MEMORY_DAYS)
-    old_RD = previous.worst_RSD[:, which].gather(-1, at_RD.clamp(0, MEMORY_DAYS - 1))
+    old_RD = previous.worst[:, which].gather(-1, at_RD.clamp(0, MEMORY_DAYS - 1))
     return torch.where(torch.isfinite(worst_RD) | ~known, worst_RD, old_RD)
 
 

@@ -25,7 +25,7 @@ class History(NamedTuple):
     block_s: int
     out_RB: Tensor  # blocks and slots that an incident covers
     out_RL: Tensor
-    since_R: Tensor  # block at which a lasting new level began; what is older is brought to it
+    since: Tensor  # block at which a lasting new level began; what is older is brought to it
 
 
 class Days(NamedTuple):
@@ -38,8 +38,8 @@ class Days(NamedTuple):
 def levelled(h: History) -> History:
     """What was before a lasting new level, moved to it: by the median of what each phase of the day has changed."""
     block_RB, slot_RL = h.block_RB.clone(), h.slot_RL.clone()
-    for row in torch.nonzero(h.since_R > 0).flatten().tolist():
-        since = int(h.since_R[row])
+    for row in torch.nonzero(h.since > 0).flatten().tolist():
+        since = int(h.since[row])
         per_week = 14 * DAY_S // h.block_s
         old = _usual(h, row, slice(max(0, since - per_week), since))
         new = _usual(h, row, slice(since, since + per_week))

@@ -82,7 +82,7 @@ def _fits(past: Past) -> bool:
     before, channels = past.previous, past.values_SC.shape[1]
     if before is None or len(before) != channels:
         return False
-    return int(before.rows["block_R"][0]) * NS == past.blocks.block_ns
+    return int(before.rows["block"][0]) * NS == past.blocks.block_ns
 
 
 def _timed(past: Past) -> _Timed:
@@ -102,7 +102,7 @@ def _timed(past: Past) -> _Timed:
     if past.since is not None:
         since_s = (past.since * interval_ns + past.phase_ns) / NS
     elif past.previous is not None and len(past.previous):
-        since_s = float(past.previous.rows["since_R"][0]) * DAY_S
+        since_s = float(past.previous.rows["since"][0]) * DAY_S
     since = int(since_s // block_s) - blocks.first if since_s else 0
     return _Timed(
         mean_BC.T.astype(np.float32),

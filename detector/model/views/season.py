@@ -6,8 +6,8 @@ minutes, one and four hours; each average has its own calibration, and the large
 minutes and more are formed over complete blocks, so that a score depends on the data alone and neither on how slots
 are batched nor on when a worker was started.
 
-Shapes: R rows (stream, channel), L slots, N sums, B coarse blocks, K phases (blocks of a day; a week has 7 K), S statistics,
-V values of a row that has few, D days of the week or the last ones.
+Shapes: R rows (stream, channel), L slots, B coarse blocks, S statistics and states, V values of a row that has few, X any
+number. Tables of a bank have a phase of five minutes (2 016 of a week, 288 of a day) as their last dimension.
 """
 
 from collections.abc import Mapping
@@ -43,27 +43,27 @@ CLIP = (
 class Bank:
     """What students of R rows have learnt; every tensor has R in front."""
 
-    mid_RW: Tensor  # usual mean of each block of a local week from Monday 00:00
-    mean_RW: Tensor  # expectation of sums, where a median says 0 of what comes every other time
-    slot_scale_RK: Tensor  # of single slots, by phase of the day
-    block_scale_RK: Tensor  # of block means, where onsets may shift
-    plain_scale_RK: Tensor  # of block means, where they may not
-    sum_scale_RNK: Tensor  # of the averages that allow no shift, by the phase at which they end
-    tails_RSC: Tensor  # calibrations: statistics, upwards first, then downwards
-    trust_RD: Tensor  # by weekday: 1, less where the row's history has no such day yet
-    few_R: Tensor  # few distinct values
-    values_RV: Tensor  # which, NaN filled
-    longest_RV: Tensor  # longest run of each in slots; of other rows the longest of any, in the first
-    worst_RSD: Tensor  # largest departure of each of the last days, of the fine statistics: the fine ring is short
-    day_R: Tensor  # the last of those days, in local days since 1970
-    season_R: Tensor  # index in SEASONS
+    mid: Tensor  # usual mean of each block of a local week from Monday 00:00
+    mean: Tensor  # expectation of sums, where a median says 0 of what comes every other time
+    slot_scale: Tensor  # of single slots, by phase of the day
+    block_scale: Tensor  # of block means, where onsets may shift
+    plain_scale: Tensor  # of block means, where they may not
+    sum_scale: Tensor  # of the averages that allow no shift, by the phase at which they end
+    tails: Tensor  # calibrations: statistics, upwards first, then downwards
+    trust: Tensor  # by weekday: 1, less where the row's history has no such day yet
+    few: Tensor  # few distinct values
+    values: Tensor  # which, NaN filled
+    longest: Tensor  # longest run of each in slots; of other rows the longest of any, in the first
+    worst: Tensor  # largest departure of each of the last days, of the fine statistics: the fine ring is short
+    day: Tensor  # the last of those days, in local days since 1970
+    season: Tensor  # index in SEASONS
 
-    low_RW: Tensor = None  # type: ignore[assignment]  # lowest and highest of the neighbouring phases: derived
-    high_RW: Tensor = None  # type: ignore[assignment]
+    low: Tensor = None  # type: ignore[assignment]  # lowest and highest of the neighbouring phases: derived
+    high: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.low_RW is None:
-            self.low_RW, self.high_RW = envelope_of(self)
+        if self.low is None:
+            self.low, self.high = envelope_of(self)
 
     @classmethod
     def of_tables(cls, tables: Mapping[str, Tensor]) -> "Bank":
@@ -91,17 +91,17 @@ class Scores:
 
 def envelope_of(bank: Bank) -> tuple[Tensor, Tensor]:
     """Lowest and highest expectation of the neighbouring phases."""
-    low_RW, high_RW = envelope(bank.mid_RW)
+    low_week, high_week = envelope(bank.mid)
     # A first Saturday may be like any hour of the days before it.
-    new_RD = (bank.trust_RD < 1.0) & (bank.trust_RD.amax(-1, True) >= 1.0)
-    new_RW = new_RD.repeat_interleave(bank.mid_RW.shape[-1] // 7, -1)
-    low_RW = torch.where(new_RW, bank.mid_RW.amin(-1, True), low_RW)
-    return low_RW, torch.where(new_RW, bank.mid_RW.amax(-1, True), high_RW)
+    new_day = (bank.trust < 1.0) & (bank.trust.amax(-1, True) >= 1.0)
+    new_week = new_day.repeat_interleave(bank.mid.shape[-1] // 7, -1)
+    low_week = torch.where(new_week, bank.mid.amin(-1, True), low_week)
+    return low_week, torch.where(new_week, bank.mid.amax(-1, True), high_week)
 
 
-def envelope(mid_RW: Tensor) -> tuple[Tensor, Tensor]:
+def envelope(mid_week: Tensor) -> tuple[Tensor, Tensor]:
     """Lowest and highest of the neighbouring phases, around the end of the week."""
-    near = torch.stack([mid_RW.roll(1, -1), mid_RW, mid_RW.roll(-1, -1)])
+    near = torch.stack([mid_week.roll(1, -1), mid_week, mid_week.roll(-1, -1)])
     return near.amin(0), near.amax(0)
 
 
@@ -216,53 +216,53 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
     """Surprises of the newest `count` of L slots of some rows of a bank; those before them, CONTEXT at most, are context."""
     x_RL, local_RL, block_RB, block_local_RB, done_RL, interval_s, block_s = timed
     per_day = DAY_S // block_s
-    rows = _Rows(bank, row_R, bank.slot_scale_RK.shape[-1] // per_day)
+    rows = _Rows(bank, row_R, bank.slot_scale.shape[-1] // per_day)
     states_RLS = _states(rows, x_RL, count)
     reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
     x_RL, local_RL, done_RL = x_RL[:, -reach:], local_RL[:, -reach:], done_RL[:, -count:]
     ends = block_RB.shape[-1] - int(done_RL.clamp_min(0).min())
     at_RL, block_at_RB = phases(local_RL, per_day), phases(block_local_RB, per_day)
-    low_RL, high_RL = rows.at("low_RW", at_RL), rows.at("high_RW", at_RL)
-    scale_RL = rows.at("slot_scale_RK", at_RL % per_day)
+    low_RL, high_RL = rows.at("low", at_RL), rows.at("high", at_RL)
+    scale_RL = rows.at("slot_scale", at_RL % per_day)
     slot_RL = departures(x_RL, low_RL, high_RL, scale_RL)
-    mean_RB, block_scale_RB = rows.at("mean_RW", block_at_RB), rows.at("block_scale_RK", block_at_RB % per_day)
-    loose_RB = departures(block_RB, rows.at("low_RW", block_at_RB), rows.at("high_RW", block_at_RB), block_scale_RB)
-    plain_scale_RB = rows.at("plain_scale_RK", block_at_RB % per_day)
+    mean_RB, block_scale_RB = rows.at("mean", block_at_RB), rows.at("block_scale", block_at_RB % per_day)
+    loose_RB = departures(block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB)
+    plain_scale_RB = rows.at("plain_scale", block_at_RB % per_day)
     plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB)
     stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s, count, ends)
-    sum_scale_RNK = rows.whole("sum_scale_RNK")
+    sum_scale = rows.whole("sum_scale")
     for i, s in enumerate(SUMS):
         end_at = block_at_RB[:, -ends:] % per_day * rows.step
-        stats[s] = stats[s] / sum_scale_RNK[:, i].gather(-1, end_at)
+        stats[s] = stats[s] / sum_scale[:, i].gather(-1, end_at)
     done_RL = done_RL - (block_RB.shape[-1] - ends)
     x_RL, at_RL = x_RL[:, -count:], at_RL[:, -count:]
     low_RL, high_RL, scale_RL = low_RL[:, -count:], high_RL[:, -count:], scale_RL[:, -count:]
 
-    tails_RSC = rows.whole("tails_RSC")
+    tails = rows.whole("tails")
     signed = []
     for i, stat in enumerate(stats):
-        up, down = tails_RSC[:, i], tails_RSC[:, len(STATISTICS) + i]
+        up, down = tails[:, i], tails[:, len(STATISTICS) + i]
         above = surprise(stat, up[:, None]), surprise(-stat, down[:, None])
         both = torch.where(above[0] >= above[1], above[0], -above[1])
         if not STATISTICS[i].fine:
             both = torch.where(done_RL >= 0, both.gather(-1, done_RL.clamp_min(0)), 0.0)
         signed.append(torch.nan_to_num(both))
     signed_RLS = torch.stack(signed, -1)
-    trust_RL = bank.trust_RD[row_R[:, None], at_RL // per_day]
+    trust_RL = bank.trust[row_R[:, None], at_RL // per_day]
     each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RL[..., None]
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(trust_RL[..., None] >= 1.0, 1.0, _loose_only(each_RLS))
     best_RL = each_RLS.max(-1)
     sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, 2))
     sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
-    above_R, below_R = reached(tails_RSC[:, 0], BAND), reached(tails_RSC[:, len(STATISTICS)], BAND)
+    above_R, below_R = reached(tails[:, 0], BAND), reached(tails[:, len(STATISTICS)], BAND)
     return Scores(
         surprise_RL=best_RL.values,
         short_RL=torch.cat([each_RLS[..., :2], each_RLS[..., SAME:]], -1).amax(-1),
         each_RLS=each_RLS,
         low_RL=low_RL - scale_RL * below_R[:, None],
         high_RL=high_RL + scale_RL * above_R[:, None],
-        expected_RL=rows.at("mid_RW", at_RL),
+        expected_RL=rows.at("mid", at_RL),
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
         scale_RL=best_RL.indices,
     )
@@ -276,7 +276,7 @@ def _loose_only(like: Tensor) -> Tensor:
 def _states(rows: _Rows, x_RL: Tensor, count: int) -> Tensor:
     """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
     runs_RL, x_RL = run_lengths(x_RL)[:, -count:], x_RL[:, -count:]
-    few_R, values_RV, longest_RV = rows.whole("few_R") > 0, rows.whole("values_RV"), rows.whole("longest_RV")
+    few_R, values_RV, longest_RV = rows.whole("few") > 0, rows.whole("values"), rows.whole("longest")
     is_RLV = x_RL[..., None] == values_RV[:, None]
     longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])
     # twice as long as ever, and never less than a quarter of an hour of slots

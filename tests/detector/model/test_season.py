@@ -57,7 +57,7 @@ LAST = slice(DAYS * PER_DAY, (DAYS + 1) * PER_DAY)
 def test_usual_day_is_quiet_and_its_season_is_found() -> None:
     x = torch.stack([stream(s) for s in range(4)])
     bank = fitted(x)
-    assert all(seasonfit.SEASONS[i].startswith("day") for i in bank.season_R.tolist())
+    assert all(seasonfit.SEASONS[i].startswith("day") for i in bank.season.tolist())
     assert scored(bank, x, LAST.start, LAST.stop).surprise_RL.max() < 5.0
 
 

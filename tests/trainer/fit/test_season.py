@@ -33,7 +33,7 @@ def made(days: int, weekend: float = 1.0, growth: float = 0.0, cycle: float = 20
 
 
 def season_of(bank: Bank) -> str:
-    return seasonfit.SEASONS[int(bank.season_R[0])]
+    return seasonfit.SEASONS[int(bank.season[0])]
 
 
 def test_the_history_says_which_season() -> None:
@@ -45,14 +45,14 @@ def test_the_history_says_which_season() -> None:
 
 def test_weekends_are_expected_after_one() -> None:
     bank = fitted(made(8, weekend=0.5))
-    saturday = bank.mid_RW[0].view(7, PER_DAY)[5]
+    saturday = bank.mid[0].view(7, PER_DAY)[5]
     assert (saturday - made(6, weekend=0.5)[0, -PER_DAY:]).abs().mean() < 3.0
 
 
 def test_a_first_saturday_is_within_the_range_of_the_week() -> None:
     bank = fitted(made(5, weekend=0.5))
-    assert bank.trust_RD[0, 5] < 1.0 == bank.trust_RD[0, 2]
-    low, high = bank.low_RW[0].view(7, PER_DAY)[5], bank.high_RW[0].view(7, PER_DAY)[5]
+    assert bank.trust[0, 5] < 1.0 == bank.trust[0, 2]
+    low, high = bank.low[0].view(7, PER_DAY)[5], bank.high[0].view(7, PER_DAY)[5]
     assert low.max() < 35.0
     assert high.min() > 65.0
 
@@ -64,8 +64,8 @@ def test_an_incident_is_not_expected_again() -> None:
     x[0, at] = 500.0
     out[0, at] = True
     held = fitted(x, out)
-    torch.testing.assert_close(held.mid_RW, clean.mid_RW, atol=1.5, rtol=0.0)
-    torch.testing.assert_close(held.block_scale_RK, clean.block_scale_RK, atol=0.5, rtol=0.2)
+    torch.testing.assert_close(held.mid, clean.mid, atol=1.5, rtol=0.0)
+    torch.testing.assert_close(held.block_scale, clean.block_scale, atol=0.5, rtol=0.2)
 
 
 def test_a_lasting_new_level_is_known_from_its_first_day() -> None:
@@ -74,26 +74,24 @@ def test_a_lasting_new_level_is_known_from_its_first_day() -> None:
     x[0, since:] = x[0, since:] * 0.6 + 100
     bank = fitted(x, since=since)
     usual = made(15)[0, :PER_DAY] * 0.6 + 100
-    assert (bank.mid_RW[0].view(7, PER_DAY).median(0).values - usual).abs().mean() < 2.0
+    assert (bank.mid[0].view(7, PER_DAY).median(0).values - usual).abs().mean() < 2.0
 
 
 def test_the_day_is_the_zones() -> None:
     x = made(15)
     here, there = fitted(x), fitted(x, zone_s=3_600)
-    torch.testing.assert_close(
-        there.mid_RW.view(7, PER_DAY)[2], here.mid_RW.view(7, PER_DAY)[2].roll(12), atol=3.0, rtol=0.0
-    )
+    torch.testing.assert_close(there.mid.view(7, PER_DAY)[2], here.mid.view(7, PER_DAY)[2].roll(12), atol=3.0, rtol=0.0)
 
 
 def test_rows_do_not_depend_on_each_other() -> None:
     both = torch.cat([made(15), made(15, weekend=0.5)])
     together, alone = fitted(both), fitted(both[1:])
-    torch.testing.assert_close(together.mid_RW[1:], alone.mid_RW)
-    torch.testing.assert_close(together.tails_RSC[1:], alone.tails_RSC)
+    torch.testing.assert_close(together.mid[1:], alone.mid)
+    torch.testing.assert_close(together.tails[1:], alone.tails)
 
 
 def test_short_histories_make_a_bank() -> None:
     for days in (1, 2, 3):
         bank = fitted(made(days))
-        assert torch.isfinite(bank.mid_RW).all()
-        assert bank.trust_RD.max() < 1.0
+        assert torch.isfinite(bank.mid).all()
+        assert bank.trust.max() < 1.0

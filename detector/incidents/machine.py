@@ -15,11 +15,12 @@ never stepped (see `Tracker.idle`).
 
 import math
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule
+from detector.incidents.severity import severity_of
 from streamer.contracts import IncidentState, Severity, StreamSettings
 
 # Any fixed value would do: it makes ids of this project differ from other uuid5 ids of the same text.
@@ -43,8 +44,6 @@ ECHO = 1024  # slots after an incident in which the students' windows may still 
 EXPECTED, PATIENCE = 2.0, 3.0
 REMEMBERED = 128  # openings at most: 1.4 decades
 SILENCED = 99.0  # a muted peak that no surprise exceeds: a person has called the incident a false alarm
-# Tail probability a slot on normal data: 1e-8 is one false alert in 4 months at 10 Hz, 1e-6 one in 28 hours.
-SEVERITIES: tuple[tuple[float, Severity], ...] = ((8.0, "critical"), (6.0, "warning"))
 
 
 def budget_of(settings: StreamSettings, interval_ns: int) -> float:
@@ -73,15 +72,6 @@ def threshold_of(alert_budget: float) -> float:
     (4.0, 3.0)
     """
     return min(max(-math.log10(alert_budget / 10_000), LOWEST), HIGHEST)
-
-
-def severity_of(surprise: float) -> Severity:
-    """By decades of the tail probability.
-
-    >>> severity_of(5.0), severity_of(6.5), severity_of(9.0)
-    ('info', 'warning', 'critical')
-    """
-    return next((name for least, name in SEVERITIES if surprise >= least), "info")
 
 
 def incident_id(stream: str, grid_version: int, anchor: int, kind: str = "anomaly") -> str:
@@ -154,13 +144,14 @@ class Episode:
     retracted: bool = False
     verdict: str | None = None  # of a person
     column: int = NO_COLUMN  # average of the season that was most surprised at the opening
+    reach: float = 0.0  # farthest that a value lay outside what was usual, in widths of the band; 0: never, or unknown
     around: int = 0  # slots on both sides of it that teach nothing, where the season has seen it
     evidence: dict[str, Any] = field(default_factory=dict)  # of the peak slot, see detector/live/evidence.py
 
     @property
     def severity(self) -> Severity:
-        """Follows the peak."""
-        return severity_of(self.peak)
+        """By how rare, how long and how far outside, see `detector.incidents.severity`."""
+        return severity_of(self.peak - self.threshold - self.stricter, self.last() - self.onset + 1, self.reach)
 
     def last(self) -> int:
         """Its newest slot."""
@@ -218,13 +209,14 @@ class Scored(NamedTuple):
 
     `surprise` of the students, NaN when the slot could not be scored: that is no evidence, hence quiet. `counts`:
     direction, floors and pauses let the slot count. `season`: surprise by column (detector/persistence.py), None where
-    there is no season or its slot does not count.
+    there is no season or its slot does not count. `reach`: widths of the season's band that the value lies outside it.
     """
 
     slot: int
     surprise: float
     counts: bool
     season: Sequence[float] | None = None
+    reach: float = 0.0
 
 
 class _Slot(NamedTuple):
@@ -239,12 +231,18 @@ class _Slot(NamedTuple):
 
 
 def step(
-    tracker: Tracker, rules: Rules, slot: int, surprise: float, counts: bool, season: Sequence[float] | None = None
+    tracker: Tracker,
+    rules: Rules,
+    slot: int,
+    surprise: float,
+    counts: bool,
+    season: Sequence[float] | None = None,
+    reach: float = 0.0,
 ) -> Transition | None:
     """One scored slot, see `Scored`."""
     students = surprise if counts and surprise == surprise else 0.0
     if tracker.incident is not None:
-        return _during(tracker, tracker.incident, rules, _weighed(tracker, rules, slot, students, season, 0.0))
+        return _during(tracker, tracker.incident, rules, _weighed(tracker, rules, slot, students, season, 0.0), reach)
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
     if tracker.echo:
@@ -263,7 +261,7 @@ def step(
     tracker.hits.append(slot)
     if len(tracker.hits) < rules.open_hits and not now.sure:
         return None
-    return _open(tracker, rules, now, stricter)
+    return _open(tracker, rules, now, stricter, reach)
 
 
 def _weighed(
@@ -284,7 +282,7 @@ def _weighed(
     return _Slot(slot, max(students, value), students, season, column, sure)
 
 
-def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transition:
+def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float) -> Transition:
     """A new incident, or the one before again where it is the same."""
     last = tracker.recent[-1] if tracker.recent else None
     rule = rules.season
@@ -297,7 +295,7 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transi
     around = 0 if rule is None or now.column == NO_COLUMN else rule.around + rule.windows[now.column]
     episode = Episode(
         anchor=now.at, onset=tracker.hits[0], threshold=rules.threshold, peak=now.value, peak_slot=now.at, hot=now.at,
-        stricter=stricter, revised_peak=now.value, revise_at=rules.update_every, column=now.column, around=around,
+        stricter=stricter, revised_peak=now.value, revise_at=rules.update_every, column=now.column, around=around, reach=reach,
     )  # fmt: skip
     tracker.openings = [*(at for at in tracker.openings if now.at - at < rules.memory), now.at][-REMEMBERED:]
     tracker.incident, tracker.hits, tracker.muted, tracker.calm = episode, [], None, 0
@@ -316,7 +314,7 @@ def _raise_peak(episode: Episode, now: _Slot) -> None:
         episode.peak, episode.peak_slot = now.value, now.at
 
 
-def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot) -> Transition | None:
+def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach: float) -> Transition | None:
     before = episode.severity
     episode.length += 1
     _raise_peak(episode, now)
@@ -332,7 +330,7 @@ def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot) -> Tra
         held = now.students >= closing(episode.threshold + episode.stricter)
         quiet, longest = rules.quiet, rules.max_slots
     if held:
-        episode.hot, episode.calm = now.at, 0
+        episode.hot, episode.calm, episode.reach = now.at, 0, max(episode.reach, reach)
     else:
         episode.calm += 1
     if episode.calm >= quiet:
@@ -372,111 +370,3 @@ def forget_before(tracker: Tracker, slot: int) -> list[Episode]:
     gone = [episode for episode in tracker.recent if episode.last() < slot]
     tracker.recent = [episode for episode in tracker.recent if episode.last() >= slot]
     return gone
-
-
-def rejudge_from(tracker: Tracker, rules: Rules, first: int, lowest: int) -> int | None:
-    """First slot to score again when `first` was overwritten, None when nothing can be judged again.
-
-    It reaches back over every incident that the change may touch. `lowest` is the earliest slot whose windows are
-    still at hand; an incident that began before it stands, and only what follows it is judged again.
-    """
-    if tracker.muted is not None:
-        return None
-    back = (rules.open_window - 1) * rules.stride
-    start = first - back
-    known = sorted([*tracker.recent, *([tracker.incident] if tracker.incident else [])], key=lambda e: -e.last())
-    for episode in known:
-        over = episode is tracker.incident or episode.last() >= start
-        if over:
-            if episode.onset - back < lowest or episode.verdict is not None:
-                if episode is tracker.incident:
-                    return None
-                return max(start, episode.last() + 1)
-            start = min(start, episode.onset - back)
-    return max(start, lowest)
-
-
-def rejudge(
-    tracker: Tracker, rules: Rules, scored: Iterable[Scored], evidence: Callable[[int], dict[str, Any]]
-) -> list[Transition]:
-    """Judge slots again that were judged before (`rejudge_from` up to the last one), after late data.
-
-    Returns transitions to be published in this order, each with a copy of its episode; `evidence` gives the reason of
-    a slot. `tracker` is brought to what it would be had the data come in time, except that incidents keep their
-    identity: what changed is `revised`, what no longer holds `retracted`, what was missed opens now.
-    """
-    rows = list(scored)
-    if not rows:
-        return []
-    start, slot = rows[0].slot, rows[-1].slot
-    known = [e for e in [*tracker.recent, *([tracker.incident] if tracker.incident else [])] if e.onset >= start]
-    if tracker.incident is not None:
-        rules = replace(rules, threshold=tracker.incident.threshold)
-    earlier = [at for at in tracker.openings if at < start]
-    trial = Tracker(openings=earlier)
-    if tracker.ended < start:
-        trial.ended, trial.column, trial.echo = tracker.ended, tracker.column, tracker.echo
-    for row in rows:
-        step(trial, rules, *row)
-    found = [*trial.recent, *([trial.incident] if trial.incident else [])]
-    published: list[Transition] = []
-    result: list[Episode] = [e for e in tracker.recent if e.onset < start]
-    for episode in known:
-        match = next((f for f in found if f.onset <= episode.last() and episode.onset <= f.last()), None)
-        if match is not None:
-            found.remove(match)
-            change = _change(episode, match)
-            _adopt(episode, match, evidence)
-        else:
-            change = None if episode.retracted or episode.verdict else "retracted"
-            episode.retracted = True
-            if episode.ended is None:
-                episode.ended = episode.hot
-        if change:
-            published.append(_copied(revise(episode, change, slot)))
-        result.append(episode)
-    for episode in found:
-        episode.revision, episode.evidence = 0, evidence(episode.peak_slot)
-        published.append(Transition("open", replace(episode, ended=None), episode.anchor))
-        if episode.ended is not None:
-            published.append(_copied(revise(episode, "resolved", slot)))
-        result.append(episode)
-    tracker.recent = [e for e in result if e.ended is not None]
-    tracker.incident = next((e for e in result if e.ended is None), None)
-    tracker.hits, tracker.far, tracker.echo = trial.hits, trial.far, trial.echo
-    tracker.ended, tracker.column = trial.ended, trial.column
-    again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
-    tracker.openings = [*earlier, *again][-REMEMBERED:]
-    return published
-
-
-def _change(old: Episode, new: Episode) -> IncidentState | None:
-    if old.verdict is not None:
-        return None
-    if old.ended is None and new.ended is not None:
-        return "resolved"
-    same = (
-        not old.retracted
-        and old.ended == new.ended
-        and old.onset == new.onset
-        and old.peak_slot == new.peak_slot
-        and abs(old.peak - new.peak) < 0.5 * DECADE
-        and old.severity == new.severity
-    )
-    return None if same else "revised"
-
-
-def _copied(transition: Transition) -> Transition:
-    return transition._replace(episode=replace(transition.episode))
-
-
-def _adopt(old: Episode, new: Episode, evidence: Callable[[int], dict[str, Any]]) -> None:
-    """Let `old` have what the new judgement found; identity, revision and a person's verdict stay."""
-    if old.verdict is not None:
-        return
-    if old.peak_slot != new.peak_slot or old.peak != new.peak:
-        old.evidence = evidence(new.peak_slot)
-    old.onset, old.peak, old.peak_slot, old.hot = new.onset, new.peak, new.peak_slot, new.hot
-    old.length, old.revise_at, old.calm, old.ended = new.length, new.revise_at, new.calm, new.ended
-    old.stricter, old.column, old.around = new.stricter, new.column, new.around
-    old.retracted = False

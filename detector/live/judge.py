@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import structlog
 
-from detector.incidents.machine import WEEK_NS, Rules, budget_of, rejudge_from, season_opens_of, threshold_of
+from detector.incidents.machine import WEEK_NS, Rules, budget_of, season_opens_of, threshold_of
 from detector.incidents.record import StreamState
+from detector.incidents.rejudging import rejudge_from
 from detector.incidents.season_rule import season_rule
 from detector.live.cache import SLACK, Entry
 from detector.live.judgement import Judgement, Piece

@@ -1,6 +1,6 @@
 """The reason of one scored slot, out of the bank's arrays, as plain JSON; and whether the slot may count.
 
-Shapes: K scored slots, C channels.
+Shapes: K scored slots, C channels, S statistics of the season.
 """
 
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ class Judge:
     >>> values_SC = np.array([[0.1], [0.2], [5.5], [6.5]], np.float32)
     >>> entry = Entry("web.cpu", StreamWindow(header, values_SC), keep=16, scored=1)
     >>> state = StreamState(grid_version=1, interval_ns=10**9, phase_ns=0, scored=1)
-    >>> judge = Judge(Values(), WorkerSettings(), {})
+    >>> judge = Judge(Values(), WorkerSettings(), {"web.cpu": StreamSettings(alert_budget=1.0)})
     >>> judgement = judge.judgement(entry, state)
     >>> judgement.start, judgement.rules.threshold
     (2, 4.0)

@@ -41,8 +41,8 @@ def test_an_event_carries_the_whole_reason() -> None:
     assert data.tail_probability == pytest.approx(10**-5.3)
     assert not data.historic
     assert data.reason == (
-        "cpu.0 of host rose to 97.3 (3–12 is usual), for 2.1 s; "
-        "1 in 200 000 normal windows looks like this (64-slot shape, prototype 7)"
+        "cpu.0 of host rose to 97.3 (3–12 is usual), for 2.1 s "
+        "so far. On its normal data that happens about once in 5.5 h"
     )
     assert AnomalyEvent.model_validate_json(event.model_dump_json()) == event
 

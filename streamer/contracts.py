@@ -88,6 +88,10 @@ class StreamSettings(Contract):
         None, gt=0, le=86_400 * 31, description="seconds per slot; none: inferred from 33 points"
     )
     same_slot: Literal["last", "mean"] = Field("last", description="two points in one slot: newest wins, or their mean")
+    timezone: str | None = Field(
+        None,
+        description="where its people live, e.g. 'Europe/Berlin'; default UTC",
+    )
     channels: list[ChannelName] | None = Field(
         None, min_length=1, max_length=MAX_CHANNELS, description="fixes the order"
     )

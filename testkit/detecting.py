@@ -20,6 +20,7 @@ from detector.live.settings import WorkerSettings
 from detector.live.worker import DetectorWorker
 from detector.model.artefact import ArtefactStore, Header, Member, dump, new_version
 from detector.model.banks import StudentBank
+from detector.model.seasons import Seasons
 from streamer.contracts import AnomalyEvent, ModelRecord, TrainingRequest
 from streamer.kafka.publishing import HISTORY_HEADERS
 from streamer.settings import CommonSettings
@@ -117,9 +118,8 @@ async def announce(
             )
             start += len(history.channels)
         header = Header(version, layout, members)
-        uri, sha256 = store.write(
-            f"{version}-{number}.safetensors", dump(header, fitted.rows, fitted.streams, fitted.memories)
-        )
+        raw = dump(header, fitted.rows, fitted.streams, fitted.memories, Seasons())
+        uri, sha256 = store.write(f"{version}-{number}.safetensors", raw)
         for row, member in enumerate(members):
             ref = ref_of(header, row, uri, sha256)
             record = ModelRecord(stream=member.stream, promoted=ref, announced_at=datetime.now(UTC).isoformat())

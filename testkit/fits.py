@@ -3,6 +3,8 @@
 What is fitted is a function of histories, settings and teacher, so these are the key; folders and names do not count.
 Every caller gets tensors of its own: what a test does to them no other test sees. A test that replaces a part of the
 fit calls `train` itself.
+
+Shapes: S slots, C channels
 """
 
 import copy

@@ -45,21 +45,23 @@ class TrainingRun:
     keys: Keys
     store: ArtefactStore
     teacher: Teacher | None
+    zone_of: Callable[[str], str | None] = lambda _: None  # time zone of a stream's people
 
     async def work(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord]) -> Outcome:
         """Do all jobs: one run for the full fits, one for the updates. Waits while Redis or the store are away."""
         outcome = Outcome()
-        histories = await self._histories(jobs, outcome)
+        before = {stream: await self._before(known.get(stream)) for stream in sorted(jobs)}
+        histories = await self._histories(jobs, before, outcome)
         plan = FitPlan(self.teacher, self.settings)
         for history in histories:
-            job = jobs[history.stream].job
-            student = None if job == "full" else await self._current(history, known.get(history.stream))
-            plan.add(history, job, student)
+            plan.add(history, jobs[history.stream].job, before[history.stream])
         outcome.trained = await self._run(plan.fit, plan.full, known, outcome)
         outcome.updated = await self._run(plan.update, plan.fresh, known, outcome)
         return outcome
 
-    async def _histories(self, jobs: Mapping[str, TrainingJob], outcome: Outcome) -> list[History]:
+    async def _histories(
+        self, jobs: Mapping[str, TrainingJob], before: Mapping[str, Student | None], outcome: Outcome
+    ) -> list[History]:
         names = sorted(jobs)
         windows = await patiently(
             redis_name(self.settings),
@@ -71,15 +73,19 @@ class TrainingRun:
             if stream not in windows:
                 outcome.dropped[stream] = "the stream has no window (yet)"
                 continue
-            history = history_of(jobs[stream], windows[stream], self.settings.min_slots)
+            student = before[stream]
+            history = history_of(
+                jobs[stream], windows[stream], self.settings.min_slots, self.zone_of(stream),
+                None if student is None else student.seasons,
+            )  # fmt: skip
             if isinstance(history, str):
                 outcome.dropped[stream] = history
             else:
                 histories.append(history)
         return histories
 
-    async def _current(self, history: History, record: ModelRecord | None) -> Student | None:
-        """The student in force; None when there is none, or its artefact cannot be read."""
+    async def _before(self, record: ModelRecord | None) -> Student | None:
+        """The student in force; None where there is none that can be read."""
         ref = record.promoted if record is not None else None
         if ref is None:
             return None
@@ -90,7 +96,7 @@ class TrainingRun:
                 (StoreError,),
             )
         except ArtefactError as error:
-            log.info("prototype update becomes a full fit", stream=history.stream, reason=str(error))
+            log.info("the student in force cannot be read: its stream is fitted anew", reason=str(error))
             return None
         return student
 

@@ -3,7 +3,7 @@
 When to ask, what may be learnt from, what is promoted: all by the code of the workers. The stream's ring is the
 series itself, up to the slot that was judged last. Only time is short: no request waits for another stream's.
 
-Shapes: S slots of a series, C channels
+Shapes: S slots of a series, C channels, X values slot by slot
 """
 
 import tempfile
@@ -22,6 +22,7 @@ from detector.model.teachers import Teachers
 from detector.training.request import ask_after_shift, ask_if_due
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.timestamps import format_ns
+from streamer.windows.coarse import BLOCKS, CoarseHead, CoarseWindow, add, block_ns_of, read
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow
 from trainer.announce import record_of
@@ -47,7 +48,26 @@ def ring_of(series: Series, start: int, stop: int, capacity: int) -> StreamWindo
         capacity=capacity, channels=channels, counters=[False] * len(channels),
         lo=lo, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(values_SC).sum()),
     )  # fmt: skip
-    return StreamWindow(header, values_SC)
+    return StreamWindow(header, values_SC, blocks_of(series, stop))
+
+
+def blocks_of(series: Series, stop: int) -> CoarseWindow | None:
+    """The coarse ring when slot `stop` − 1 of the series has arrived, however long ago the first one did."""
+    block_ns = block_ns_of(series.interval_ns)
+    if block_ns is None:
+        return None
+    head = CoarseHead.of_channels(block_ns, list(series.channels))
+    first = max(0, stop - BLOCKS * block_ns // series.interval_ns)
+    values_SC = series.values_SC[first:stop].astype(np.float64)
+    slot_S = series.first_slot + np.arange(first, stop)
+    block_S = (slot_S * series.interval_ns + series.phase_ns) // block_ns
+    raw = bytearray()
+    width = len(series.channels)
+    channel_X = np.tile(np.arange(width), len(slot_S))
+    for at, piece in add(head, block_ns / series.interval_ns, np.repeat(block_S, width), channel_X, values_SC.ravel()):
+        raw.extend(bytes(max(0, at + len(piece) - len(raw))))
+        raw[at : at + len(piece)] = piece
+    return read(head, bytes(raw))
 
 
 def bank_for(settings: BacktestSettings, teacher: Teacher | None) -> StudentBank:
@@ -106,7 +126,8 @@ class LiveTrainer:
         for job in jobs.values():
             stop = entry.hi + 1 - self._series.first_slot
             window = ring_of(self._series, max(self._start, stop - entry.capacity), stop, entry.capacity)
-            history = history_of(job, window, self._settings.min_slots)
+            previous = None if self._student is None else self._student.seasons
+            history = history_of(job, window, self._settings.min_slots, None, previous)
             if isinstance(history, str):
                 self.reason = f"not fitted: {history}"
             else:

@@ -192,7 +192,8 @@ def _history(series: Series, rows: slice) -> History:
 def _entry(series: Series, keep: int, start: int, capacity: int | None) -> Entry:
     """The stream's window when the test part begins: rows from `start` on, judged up to there."""
     ring = ring_of(series, start, series.train_end, capacity or max(keep, len(series.values_SC)))
-    tail = StreamWindow(replace(ring.header, lo=max(ring.header.lo, ring.header.hi - keep + 1)), ring.values_SC[-keep:])
+    header = replace(ring.header, lo=max(ring.header.lo, ring.header.hi - keep + 1))
+    tail = StreamWindow(header, ring.values_SC[-keep:], ring.coarse)
     return Entry(series.name, tail, keep, ring.header.hi)
 
 

@@ -65,7 +65,15 @@ class Series:
         """Changes with anything that a replay could see."""
         digest = hashlib.sha256(
             repr(
-                (self.name, self.train_end, self.channels, self.found_within, self.interval_ns, self.first_slot)
+                (
+                    self.name,
+                    self.train_end,
+                    self.channels,
+                    self.found_within,
+                    self.interval_ns,
+                    self.phase_ns,
+                    self.first_slot,
+                )
             ).encode()
         )
         digest.update(np.ascontiguousarray(self.values_SC).tobytes())

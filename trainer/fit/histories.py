@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.fit.season_past import Past
+
 # Slots of all rows fitted in one pass: 64 rows of 8192 slots need about 1 GB; more rows gain nothing on a CPU.
 SLOTS_A_PASS = 64 * 8192
 _SHORTEST = 256
@@ -33,6 +35,7 @@ class History:
     lo: int  # slot of the first row
     grid_version: int = 0
     before: Learnt | None = None  # what an earlier fit has learnt that is kept
+    past: Past | None = None  # both rings, for its season
 
     @property
     def hi(self) -> int:

@@ -18,12 +18,14 @@ from detector.model.interface import Segment
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
+from detector.model.seasons import Seasons
 from detector.model.teacher import Teacher
 from streamer.contracts import READY_SLOTS, ModelRef
 from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
 from trainer.fit.full import Fitted, fit_stack
 from trainer.fit.histories import History, stacks
+from trainer.fit.season_past import fit_seasons
 from trainer.inject.gate import LENGTH, inject, newest_whole
 from trainer.inject.kinds import PLAIN
 from trainer.settings import TrainerSettings
@@ -51,11 +53,12 @@ class Trained:
     rows: Rows
     streams: Rows
     memories: Memories
+    seasons: Seasons
     results: list[GateResult]  # in the order of the header's members
 
     def data(self) -> bytes:
         """The file."""
-        return dump(self.header, self.rows, self.streams, self.memories)
+        return dump(self.header, self.rows, self.streams, self.memories, self.seasons)
 
     def refs(self, uri: str, sha256: str) -> dict[str, ModelRef]:
         """Stream → its row of the stored artefact."""
@@ -124,7 +127,8 @@ def assemble(
     results = [_gate(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
     for member, result in zip(members, results, strict=True):
         member.metrics.update(excess=round(result.excess, 3), recall=result.recall)
-    return Trained(header, rows, streams, memories, results)
+    seasons = fit_seasons([history.past for history in histories], [len(history.channels) for history in histories])
+    return Trained(header, rows, streams, memories, seasons, results)
 
 
 def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
@@ -145,7 +149,7 @@ def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
 
 
 def students_of(
-    header: Header, rows: Rows, streams: Rows, memories: Memories, layout: Layout
+    header: Header, rows: Rows, streams: Rows, memories: Memories, layout: Layout, seasons: Seasons | None = None
 ) -> list[tuple[ModelRef, Student]]:
     """Students of that layout as a bank takes them, without a store."""
     students = []
@@ -158,6 +162,7 @@ def students_of(
             {name: rows[name][member.start : end].cpu() for name in layout.row_fields()},
             {name: value[row].cpu() for name, value in streams.items()},
             memories.of(member.start, end),
+            Seasons() if seasons is None else seasons.of(member.start, end),
         )
         students.append((ref_of(header, row, "memory", "0" * 64), student))
     return students

@@ -50,6 +50,7 @@ def fresh_history(student: Student, history: History) -> History:
         history.lo + first,
         history.grid_version,
         Learnt(member.trained_slots, member.points),
+        history.past,
     )
 
 

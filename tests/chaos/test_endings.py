@@ -11,11 +11,12 @@ import psutil
 import pytest
 
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
-from streamer.host.embedded import EmbeddedStack, free_port
+from streamer.host.embedded import EmbeddedStack
 from streamer.host.fleet import WORKERS
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
+from testkit.ports import lasting_port
 from testkit.processes import Command, command, listening
 from testkit.serving import publish, until
 
@@ -38,10 +39,10 @@ async def test_a_worker_ends_while_it_waits_at_its_start(tmp_path: Path, room: s
         silent = await leave.enter_async_context(listening())
         well = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
         cases = {
-            "redis away": {"redis_url": f"redis://127.0.0.1:{free_port()}/0"},
+            "redis away": {"redis_url": f"redis://127.0.0.1:{lasting_port()}/0"},
             "redis silent": {"redis_url": f"redis://:{PASSWORD}@127.0.0.1:{silent}/0"},
             "redis nowhere": {"redis_url": "redis://nowhere.invalid:6379/0"},
-            "kafka away": {"bootstrap": f"127.0.0.1:{free_port()}"},
+            "kafka away": {"bootstrap": f"127.0.0.1:{lasting_port()}"},
             "kafka silent": {"bootstrap": f"127.0.0.1:{silent}"},
         }
         if room != "streamer":

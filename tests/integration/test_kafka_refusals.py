@@ -9,12 +9,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamer.errors import RefusedError
-from streamer.host.embedded import LOOPBACK, EmbeddedStack, free_port
+from streamer.host.embedded import LOOPBACK, EmbeddedStack
 from streamer.kafka.client import fetch, make_consumer, make_producer
 from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings, StreamerSettings
 from streamer.worker import StreamerWorker
+from testkit.ports import lasting_port
 from testkit.real_kafka import RealKafka
 from tests.conftest import REAL_KAFKA
 
@@ -39,11 +40,11 @@ super.users=User:ANONYMOUS
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedStack, str]]:
     """A stack with a listener that wants a password, and whose user `worker` has no rights; its address."""
     folder: Path = tmp_path_factory.mktemp("guarded")
-    port, listener = free_port(), free_port()
+    port, listener = lasting_port(), lasting_port()
     kafka = RealKafka(
         folder / "kafka",
         port=port,
-        more=MORE.format(host=LOOPBACK, port=port, guarded=listener, controller=free_port(), password=PASSWORD),
+        more=MORE.format(host=LOOPBACK, port=port, guarded=listener, controller=lasting_port(), password=PASSWORD),
     )
     stack = EmbeddedStack(folder, broker=kafka)
     asyncio.run(stack.start())

@@ -26,7 +26,7 @@ from streamer.kafka.publishing import HISTORY_HEADERS
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers, read_windows
-from testkit.serving import producing, read_all, running, until
+from testkit.serving import at_work, producing, read_all, running, until
 from trainer.fit.agreed import budget_of, layout_of, load_teacher
 from trainer.fit.distil import Distillation
 from trainer.fit.full import fit_stack
@@ -55,13 +55,8 @@ def detector_settings(settings: CommonSettings, **own: object) -> WorkerSettings
 @asynccontextmanager
 async def detecting(settings: WorkerSettings) -> AsyncIterator[DetectorWorker]:
     """A detector worker in this process."""
-    worker = DetectorWorker(settings)
-    task = asyncio.create_task(worker.run())
-    try:
+    async with at_work(DetectorWorker(settings)) as worker:
         yield worker
-    finally:
-        worker.stop()
-        await task
 
 
 def normal(first: int, count: int, seed: int = 0) -> np.ndarray:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
 
 import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -19,17 +20,35 @@ NOW_MS = 1_790_000_000_000
 # time only and never a test.
 PATIENCE_S = 90.0
 
+W = TypeVar("W", bound="Worker")
+
+
+class Worker(Protocol):
+    """What the three workers have in common."""
+
+    async def run(self) -> None:
+        """Work until stopped."""
+
+    def stop(self) -> None:
+        """End soon."""
+
 
 @asynccontextmanager
-async def running(settings: CommonSettings, **own: object) -> AsyncIterator[StreamerWorker]:
-    """A streamer worker in this process."""
-    worker = StreamerWorker(StreamerSettings.model_validate({**settings.model_dump(), **own}))
+async def at_work(worker: W) -> AsyncIterator[W]:
+    """A worker in this process; its errors come out at the end."""
     task = asyncio.create_task(worker.run())
     try:
         yield worker
     finally:
         worker.stop()
         await task
+
+
+@asynccontextmanager
+async def running(settings: CommonSettings, **own: object) -> AsyncIterator[StreamerWorker]:
+    """A streamer worker in this process."""
+    async with at_work(StreamerWorker(StreamerSettings.model_validate({**settings.model_dump(), **own}))) as worker:
+        yield worker
 
 
 @asynccontextmanager

@@ -1,14 +1,18 @@
 """Running a command's coroutine until it ends or somebody stops it, and plain output helpers."""
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from streamer.errors import ConfigError, ContractError
+from streamer.errors import ConfigError, ContractError, UnavailableError
 from streamer.settings import CommonSettings
 from streamer.timestamps import NS, parse_timestamp
+
+if TYPE_CHECKING:
+    import redis.asyncio
 
 T = TypeVar("T")
 
@@ -38,6 +42,28 @@ async def send_one(settings: CommonSettings, topic: str, key: str, value: bytes 
         await producer.send_and_wait(settings.topic(topic), value, key=key.encode())
     finally:
         await producer.stop()
+
+
+@asynccontextmanager
+async def redis_or_error(settings: CommonSettings) -> "AsyncIterator[redis.asyncio.Redis]":
+    """A Redis client for what a command reads; it is closed at the end.
+
+    Raises:
+        UnavailableError: Redis does not answer. RefusedError: it does, and does not let us in.
+    """
+    import redis.asyncio
+
+    from streamer.redis_client import make_redis, redis_name
+    from streamer.refusals import raise_if_refused
+
+    client = make_redis(settings)
+    try:
+        yield client
+    except redis.RedisError as error:
+        raise_if_refused(redis_name(settings), error)
+        raise UnavailableError(f"{redis_name(settings)} does not answer: {error}. Is it running?") from error
+    finally:
+        await client.aclose()
 
 
 def parse_since(text: str) -> datetime:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from streamer.cli.options import with_fields, with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out, send_one
+from streamer.cli.running import GIVE_UP_AFTER_S, out, redis_or_error, send_one
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
 from streamer.settings import CommonSettings
@@ -93,25 +93,14 @@ async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], repl
 
 
 async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
-    import redis.asyncio
-
-    from streamer.errors import UnavailableError
-    from streamer.redis_client import make_redis, redis_name
-    from streamer.refusals import raise_if_refused
     from streamer.windows.keys import Keys
     from streamer.windows.ring import all_streams, read_headers
 
     known = await _present(settings)
-    client = make_redis(settings)
     keys = Keys(settings.namespace)
-    try:
+    async with redis_or_error(settings) as client:
         seen = await all_streams(client, keys)
         headers = await read_headers(client, keys, seen, settings.partitioner)
-    except redis.RedisError as error:
-        raise_if_refused(redis_name(settings), error)
-        raise UnavailableError(f"{redis_name(settings)} does not answer: {error}. Is it running?") from error
-    finally:
-        await client.aclose()
     rows = []
     for name in sorted({*known, *headers}):
         header, chosen = headers.get(name), known.get(name)

@@ -12,6 +12,7 @@ import shutil
 import socket
 import stat
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -95,7 +96,10 @@ def redis_binary() -> str:
 class Broker(Protocol):
     """What the stack needs of a Kafka broker; the tests have one that is Apache Kafka."""
 
-    bootstrap: str
+    @property
+    def bootstrap(self) -> str:
+        """Kafka bootstrap address, `host:port`."""
+        ...
 
     @property
     def alive(self) -> bool:
@@ -115,20 +119,55 @@ class Broker(Protocol):
         ...
 
 
-class TansuBroker:
-    """The embedded broker. A restart has a new cluster id and none of the old records: it is memory only."""
+class _Server:
+    """A server on a loopback port: on a free one at its first start, later on the same one."""
 
     def __init__(self, state_dir: Path, port: int | None = None) -> None:
         """`port` is taken if it is free, any other one otherwise."""
         self._state_dir = state_dir
         self._preferred = port
         self._child: Child | None = None
-        self.bootstrap = ""
+        self._port: int | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether the broker process runs."""
+        """Whether the server process runs."""
         return self._child is not None and self._child.alive
+
+    async def stop(self) -> None:
+        """Stop in order."""
+        if self._child is not None:
+            await self._child.stop()
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self._child is not None:
+            self._child.kill()
+
+    async def _start(
+        self, name: str, log: str, command: Callable[[int], list[str]], answers: Callable[[Child], Awaitable[None]]
+    ) -> None:
+        known = self._port
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self._port = port = known or free_port(self._preferred if attempt == 1 else None)
+            self._child = Child(name, command(port), self._state_dir / "logs" / log)
+            self._child.start()
+            try:
+                await wait_for_port(port, self._child)
+                await answers(self._child)
+                return
+            except ProcessDiedError:  # somebody else took the port in between
+                if known is not None or attempt == PORT_ATTEMPTS:
+                    raise
+
+
+class TansuBroker(_Server):
+    """The embedded broker. A restart has a new cluster id and none of the old records: it is memory only."""
+
+    @property
+    def bootstrap(self) -> str:
+        """Kafka bootstrap address, `host:port`; empty before the first start."""
+        return "" if self._port is None else f"{LOOPBACK}:{self._port}"
 
     async def start(self) -> None:
         """Start on a free port, later on the same one; returns once it answers with its cluster id.
@@ -144,50 +183,18 @@ class TansuBroker:
                 *("--storage-engine", "memory://tansu/", "--cluster-id", f"run-{uuid.uuid4()}", "--silent"),
             ]
 
-        known = int(self.bootstrap.rpartition(":")[2]) if self.bootstrap else None
-        for attempt in range(1, PORT_ATTEMPTS + 1):
-            port = known or free_port(self._preferred if attempt == 1 else None)
-            self.bootstrap = f"{LOOPBACK}:{port}"
-            self._child = Child("the embedded broker", command(port), self._state_dir / "logs" / "broker.log")
-            self._child.start()
-            try:
-                await wait_for_port(port, self._child)
-                await wait_for_kafka(self.bootstrap, self._child)
-                return
-            except ProcessDiedError:
-                if known is not None or attempt == PORT_ATTEMPTS:
-                    raise
-
-    async def stop(self) -> None:
-        """Stop in order."""
-        if self._child is not None:
-            await self._child.stop()
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self._child is not None:
-            self._child.kill()
+        await self._start(
+            "the embedded broker", "broker.log", command, lambda child: wait_for_kafka(self.bootstrap, child)
+        )
 
 
-class ValkeyServer:
+class ValkeyServer(_Server):
     """The embedded Redis: an append-only file in the state folder, so a kill -9 loses nothing written."""
-
-    def __init__(self, state_dir: Path, port: int | None = None) -> None:
-        """`port` is taken if it is free, any other one otherwise."""
-        self._state_dir = state_dir
-        self._preferred = port
-        self._child: Child | None = None
-        self._port: int | None = None
 
     @property
     def url(self) -> str:
         """redis:// address; valid after the first start."""
         return f"redis://{LOOPBACK}:{self._port}/0"
-
-    @property
-    def alive(self) -> bool:
-        """Whether the server process runs."""
-        return self._child is not None and self._child.alive
 
     async def start(self) -> None:
         """Start on a free port, later on the same one; returns once it answers PING.
@@ -196,33 +203,15 @@ class ValkeyServer:
         """
         folder = self._state_dir / "redis"
         folder.mkdir(parents=True, exist_ok=True)
-        known = self._port
-        for attempt in range(1, PORT_ATTEMPTS + 1):
-            port = known or free_port(self._preferred if attempt == 1 else None)
-            command = [
-                *(redis_binary(), "--port", str(port), "--bind", LOOPBACK, "--dir", str(folder)),
+        binary = redis_binary()
+
+        def command(port: int) -> list[str]:
+            return [
+                *(binary, "--port", str(port), "--bind", LOOPBACK, "--dir", str(folder)),
                 *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
             ]
-            self._child = Child("the embedded Valkey", command, self._state_dir / "logs" / "redis.log")
-            self._child.start()
-            self._port = port
-            try:
-                await wait_for_port(port, self._child)
-                await wait_for_redis(self.url, self._child)
-                return
-            except ProcessDiedError:
-                if known is not None or attempt == PORT_ATTEMPTS:
-                    raise
 
-    async def stop(self) -> None:
-        """Stop in order."""
-        if self._child is not None:
-            await self._child.stop()
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self._child is not None:
-            self._child.kill()
+        await self._start("the embedded Valkey", "redis.log", command, lambda child: wait_for_redis(self.url, child))
 
 
 class EmbeddedStack:

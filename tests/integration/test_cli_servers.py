@@ -8,14 +8,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-from aiokafka import ConsumerRecord
 
 from streamer.contracts import AnomalyEvent, ChannelShare, Feedback, Incident, StreamSettings
 from streamer.host.fleet import worker_env
 from streamer.kafka.client import header, make_producer
-from streamer.kafka.tables import TableReader
 from streamer.placement import home_partition
 from streamer.settings import CommonSettings
+from testkit.serving import read_all
 
 pytestmark = pytest.mark.kafka
 
@@ -35,15 +34,6 @@ async def _run(settings: CommonSettings, *arguments: str, stdin: bytes = b"") ->
     return process.returncode, out.decode(), err.decode()
 
 
-async def _records(settings: CommonSettings, topic: str) -> list[ConsumerRecord]:
-    reader = TableReader(settings, topic)
-    await reader.start()
-    try:
-        return await reader.catch_up()
-    finally:
-        await reader.stop()
-
-
 async def test_publish_sends_old_points_as_history_to_their_home_partition(
     settings: CommonSettings, tmp_path: Path
 ) -> None:
@@ -54,7 +44,7 @@ async def test_publish_sends_old_points_as_history_to_their_home_partition(
     code, out, err = await _run(settings, "publish", str(old), str(fresh))
     assert (code, err.strip()) == (0, "")
     assert f"published 251 points of 3 streams to {settings.topic('metrics')}" in out
-    records = await _records(settings, "metrics")
+    records = await read_all(settings, "metrics")
     points: dict[str, int] = {}
     for record in records:
         message = orjson.loads(record.value)
@@ -87,13 +77,13 @@ async def test_streams_are_set_listed_and_deleted(settings: CommonSettings) -> N
     assert (code, err) == (0, "")
     code, out, _ = await _run(settings, "streams", "set", "s", "--floor-abs", "5", "--channels", "x,y")
     kept = StreamSettings(interval_s=0.1, labels={"team": "core", "env": "prod"}, floor_abs=5, channels=["x", "y"])
-    last = (await _records(settings, "streams"))[-1]
+    last = (await read_all(settings, "streams"))[-1]
     assert (last.key, StreamSettings.model_validate_json(last.value)) == (b"s", kept)
     code, out, err = await _run(settings, "streams", "list", "--json")
     assert (code, err) == (0, "")
     assert orjson.loads(out)["settings"]["floor_abs"] == 5
     code, out, _ = await _run(settings, "streams", "delete", "s")
-    assert (await _records(settings, "streams"))[-1].value is None
+    assert (await read_all(settings, "streams"))[-1].value is None
     assert (await _run(settings, "streams", "list", "--json"))[1] == ""
 
 
@@ -105,7 +95,7 @@ async def test_a_refused_stream_setting_names_its_flag(settings: CommonSettings)
 
 async def test_the_alert_dial_is_set_in_slots_or_in_time(settings: CommonSettings) -> None:
     async def now() -> dict[str, object]:
-        value: dict[str, object] = orjson.loads((await _records(settings, "streams"))[-1].value)
+        value: dict[str, object] = orjson.loads((await read_all(settings, "streams"))[-1].value)
         return value
 
     await _run(settings, "streams", "set", "s", "--alert-budget", "2", "--floor-abs", "5")
@@ -159,7 +149,7 @@ async def test_feedback_names_the_incident_as_an_alert_shows_it(settings: Common
     code, out, err = await _run(settings, "feedback", "web.cpu", "0f-1:3", "false_alarm", "--note", "a [test]")
     assert (code, err) == (0, "")
     assert out.startswith("web.cpu: 0f-1 was false_alarm: it ends")
-    [record] = await _records(settings, "feedback")
+    [record] = await read_all(settings, "feedback")
     said = Feedback.model_validate_json(record.value)
     assert (record.key, said.stream, said.incident_id) == (b"web.cpu", "web.cpu", "0f-1")
     assert (said.verdict, said.note) == ("false_alarm", "a [test]")

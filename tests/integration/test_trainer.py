@@ -17,13 +17,12 @@ from detector.model.banks import StudentBank
 from detector.model.interface import Segment
 from detector.model.teachers import Teachers
 from streamer.contracts import ModelRecord, TrainingRequest
-from streamer.kafka.client import make_producer
 from streamer.kafka.tables import TableReader
 from streamer.placement import shard_of
 from streamer.settings import CommonSettings
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
-from testkit.serving import PATIENCE_S, until
+from testkit.serving import PATIENCE_S, at_work, producing, until
 from testkit.simulation import simulate
 from trainer.cli.models import details, read_record, read_records, roll_back, table
 from trainer.cli.train import ask
@@ -52,22 +51,8 @@ async def _write(client: redis.asyncio.Redis, settings: CommonSettings, stream: 
 @asynccontextmanager
 async def _trainer(settings: CommonSettings, **window_changes: object) -> AsyncIterator[TrainerWorker]:
     own = TrainerSettings.model_validate({**settings.model_dump(), "teacher": "random", **window_changes})
-    worker = TrainerWorker(own)
-    task = asyncio.create_task(worker.run())
-    try:
+    async with at_work(TrainerWorker(own)) as worker:
         yield worker
-    finally:
-        worker.stop()
-        await asyncio.wait_for(task, 60)
-
-
-@asynccontextmanager
-async def _producer(settings: CommonSettings) -> AsyncIterator[AIOKafkaProducer]:
-    producer = await make_producer(settings)
-    try:
-        yield producer
-    finally:
-        await producer.stop()
 
 
 async def _request(
@@ -107,7 +92,7 @@ async def test_requests_become_students_in_force(
     series["two"] = np.concatenate([simulate("wave", 1, 700), simulate("white", 2, 700)], 1)
     for stream, values in series.items():
         await _write(redis_client, settings, stream, values)
-    async with _trainer(settings) as worker, _producer(settings) as producer:
+    async with _trainer(settings) as worker, producing(settings) as producer:
         # what cannot be trained is dropped or dead-lettered and stops nobody
         await producer.send_and_wait(settings.topic("training"), b"{")
         await _request(settings, producer, "unknown")
@@ -132,7 +117,7 @@ async def test_requests_become_students_in_force(
     assert np.nanmax(score.surprise_K) > 4
 
     # a second trainer finds nothing left to do: the requests were committed
-    async with _trainer(settings) as again, _producer(settings) as producer:
+    async with _trainer(settings) as again, producing(settings) as producer:
         # behind everything that was asked for, in every partition
         for partition in range(settings.partitions):
             await _request(settings, producer, f"unknown{partition}", partition)
@@ -185,7 +170,7 @@ async def test_store_that_is_away_is_waited_for(
     settings.state_dir.mkdir(parents=True)
     obstacle = settings.state_dir / "models"
     obstacle.write_text("a file where the folder should be")
-    async with _trainer(settings, teacher="none") as worker, _producer(settings) as producer:
+    async with _trainer(settings, teacher="none") as worker, producing(settings) as producer:
         await _request(settings, producer, "white")
 
         async def tried_again() -> bool:
@@ -200,7 +185,7 @@ async def test_store_that_is_away_is_waited_for(
 
 async def test_a_deleted_stream_loses_its_model(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     await _write(redis_client, settings, "white", simulate("white", 0, 300))
-    async with _trainer(settings, teacher="none"), _producer(settings) as producer:
+    async with _trainer(settings, teacher="none"), producing(settings) as producer:
         assert await ask(settings, [], "full", 60.0)
         await producer.send_and_wait(settings.topic("streams"), None, key=b"white")
 
@@ -215,7 +200,7 @@ async def test_two_trainers_share_the_work(settings: CommonSettings, redis_clien
     for i, stream in enumerate(sorted(streams)):
         await _write(redis_client, settings, stream, simulate("white", i, 300))
     own = {"assignment": "group", "teacher": "none"}
-    async with _trainer(settings, **own) as first, _trainer(settings, **own) as second, _producer(settings) as producer:
+    async with _trainer(settings, **own) as first, _trainer(settings, **own) as second, producing(settings) as producer:
 
         def owned(worker: TrainerWorker) -> set[int]:
             consumer = getattr(worker, "consumer", None)

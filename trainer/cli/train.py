@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Literal
 
-import redis.asyncio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from streamer.cli.running import GIVE_UP_AFTER_S, err, out
+from streamer.cli.running import GIVE_UP_AFTER_S, err, out, redis_or_error
 from streamer.contracts import ModelRecord, TrainingRequest
-from streamer.errors import ConfigError, ContractError, UnavailableError
+from streamer.errors import ConfigError, ContractError
 from streamer.kafka.client import make_producer
 from streamer.kafka.tables import TableReader
 from streamer.kafka.topics import provision
 from streamer.parsing import parse
-from streamer.redis_client import make_redis, redis_name
-from streamer.refusals import raise_if_refused
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import all_streams, read_headers
@@ -58,20 +55,14 @@ async def ask(
 
 
 async def _known(settings: CommonSettings, streams: Sequence[str]) -> list[str]:
-    client = make_redis(settings)
     keys = Keys(settings.namespace)
-    try:
+    async with redis_or_error(settings) as client:
         if not streams:
             found = await all_streams(client, keys)
             if not found:
                 raise ConfigError("no stream has a window yet: publish some points first")
             return found
         there = await read_headers(client, keys, streams, settings.partitioner)
-    except redis.RedisError as error:
-        raise_if_refused(redis_name(settings), error)
-        raise UnavailableError(f"{redis_name(settings)} does not answer: {error}. Is it running?") from error
-    finally:
-        await client.aclose()
     missing = sorted(set(streams) - set(there))
     if missing:
         raise ConfigError(f"no such stream: {', '.join(missing)}. `anomalyllm streams list` shows all")

@@ -179,7 +179,7 @@ class Outgoing:
     async def _give_up_old(self, deliveries: Sequence[Delivery], error: DeliveryError) -> None:
         """What has waited for longer than `give_up_after` will not be waited for any longer."""
         oldest = self._clock() - self._table.give_up_after
-        items = [Item(d, Action.UPDATE, d.incident) for d in deliveries if d.pending and d.since < oldest]
+        items = [Item.of(d, Action.UPDATE) for d in deliveries if d.pending and d.since < oldest]
         if items:
             await self._refused(items, error, "undelivered")
 
@@ -204,10 +204,9 @@ class Outgoing:
         await self._save([item.delivery for item in items])
 
     async def _dead(self, item: Item, reason: str, message: str) -> None:
-        delivery = item.delivery
         record: ConsumerRecord = ConsumerRecord(
-            topic=self._settings.topic("anomalies"), partition=delivery.partition, offset=delivery.offset,
-            timestamp=delivery.timestamp_ms, timestamp_type=0, key=item.incident.stream.encode(),
-            value=delivery.raw.encode(), checksum=None, serialized_key_size=0, serialized_value_size=0, headers=[],
+            topic=self._settings.topic("anomalies"), partition=item.delivery.partition, offset=item.offset,
+            timestamp=item.timestamp_ms, timestamp_type=0, key=item.incident.stream.encode(),
+            value=item.raw.encode(), checksum=None, serialized_key_size=0, serialized_value_size=0, headers=[],
         )  # fmt: skip
         await bury(self._settings, self._producer, [DeadLetter(record, reason, message)])

@@ -15,11 +15,22 @@ NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One incident in a message, as it was when the message was planned."""
+    """One incident in a message, as it was when the message was planned.
+
+    Its delivery goes on taking in revisions until the message has gone, and says what is told afterwards.
+    """
 
     delivery: Delivery
     action: Action
     incident: Incident
+    raw: str  # the event as it was read …
+    offset: int  # … from there …
+    timestamp_ms: int  # … and written then
+
+    @classmethod
+    def of(cls, delivery: Delivery, action: Action) -> "Item":
+        """The delivery as it is now."""
+        return cls(delivery, action, delivery.incident, delivery.raw, delivery.offset, delivery.timestamp_ms)
 
     @property
     def revision(self) -> int:
@@ -144,7 +155,7 @@ class Planner:
             elif quiet_end is not None and not self._passes(delivery, action):
                 wake = min(wake, quiet_end)
             else:
-                due.append(Item(delivery, action, delivery.incident))
+                due.append(Item.of(delivery, action))
         messages, ready_at = self._messages(due, living, now)
         messages, refill_at = self._limited(messages, now)
         return Plan(messages, silent, min(wake, ready_at, refill_at))

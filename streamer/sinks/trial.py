@@ -78,4 +78,4 @@ def _delivery(event: AnomalyEvent) -> Delivery:
 
 
 def _message(delivery: Delivery, action: Action) -> Message:
-    return Message((Item(delivery, action, delivery.incident),), delivery.key)
+    return Message((Item.of(delivery, action),), delivery.key)

@@ -57,7 +57,7 @@ class Webhook(Transport):
         return Answer(await self._http.post(self._table.url.get_secret_value(), content=body, headers=headers))
 
     def _body(self, message: Message) -> tuple[bytes, str]:
-        events = [orjson.loads(item.delivery.raw) for item in message.items]
+        events = [orjson.loads(item.raw) for item in message.items]
         if self._template is None:
             if self._table.group_by is None and len(events) == 1:
                 return orjson.dumps(events[0]), ONE

@@ -61,4 +61,4 @@ def told(revision: int = 0, severity: Any = "warning", **fields: Any) -> Told:
 
 def message(*made: Delivery, action: Action = Action.OPEN, **fields: Any) -> Message:
     """One message about these deliveries."""
-    return Message(tuple(Item(d, action, d.incident) for d in made), fields.pop("key", made[0].key), **fields)
+    return Message(tuple(Item.of(d, action) for d in made), fields.pop("key", made[0].key), **fields)

@@ -77,6 +77,16 @@ async def test_the_signature_is_a_standard_webhooks_one(
     )
 
 
+async def test_a_revision_that_comes_while_it_is_sent_does_not_change_it(server: FakeServer, sink: Make) -> None:
+    made = delivery()
+    planned = message(made)
+    made.event = event(revision=1, state="resolved")
+    made.raw = made.event.model_dump_json()
+    await sink().send(planned)
+    got = server.requests[0]
+    assert (got.headers["webhook-id"], got.json["id"]) == ("i-1:0:open", "i-1:0")
+
+
 async def test_the_same_message_has_the_same_id(server: FakeServer, sink: Make) -> None:
     hook = sink()
     await hook.send(message(delivery(since=1.0)))

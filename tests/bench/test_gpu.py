@@ -19,6 +19,7 @@ def test_parity_counts_slots_that_differ() -> None:
     assert lost.max_abs == float("inf")
 
 
+@pytest.mark.slow(6)
 def test_every_figure_of_the_docstring_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     small = gpu.Size(32, 16, 4, 2, 2, 400, 0.03)
     monkeypatch.setattr(gpu.Size, "of", lambda scale: small)

@@ -82,6 +82,7 @@ class _Item:
         return Series("wave", values_SC, 1000, label_S, found_within=(1100, 1359))
 
 
+@pytest.mark.slow(6)
 def test_a_series_is_replayed_with_and_without_and_the_page_says_so(tmp_path: Path) -> None:
     items: Any = [_Item()]
     steps = [step for step in plan({"ucr": items}, tmp_path, "c") if step.table in ("share 100%", "kinds")]

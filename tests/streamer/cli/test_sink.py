@@ -21,6 +21,7 @@ async def run(*arguments: str, **env: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+@pytest.mark.slow(6)
 async def test_a_test_alert_to_each(tmp_path: Path) -> None:
     async with (
         serving(AlertmanagerServer()) as am,

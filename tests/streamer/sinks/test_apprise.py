@@ -60,6 +60,7 @@ def sink_of(url: str, monkeypatch: pytest.MonkeyPatch) -> Apprise:
     return Apprise(AppriseTable.model_validate({"type": "apprise", "url": {"env": "MAIL_URL"}}), "https://d/{stream}")
 
 
+@pytest.mark.slow(6)
 async def test_mail(inbox: tuple[Inbox, int], monkeypatch: pytest.MonkeyPatch) -> None:
     box, port = inbox
     address = f"mailto://127.0.0.1:{port}/?from=alerts@example.com&to=ops@example.com&mode=insecure"

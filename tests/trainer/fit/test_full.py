@@ -24,6 +24,7 @@ def _false_alarms(tmp_path: Path, slots: int, threshold: float) -> dict[str, flo
     return dict(zip(KINDS, (scores >= threshold).mean(1), strict=True))
 
 
+@pytest.mark.slow(7)
 def test_few_false_alarms_after_256_slots(tmp_path: Path) -> None:
     shares = _false_alarms(tmp_path, 256, 4.0)
     # nearly all of them on the heavy-tailed one, which has not shown its tail yet

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from streamer.host.embedded import EmbeddedStack
 from streamer.kafka.client import make_consumer, make_producer
 from streamer.kafka.tables import TableReader
 from streamer.settings import CommonSettings, StreamerSettings
@@ -49,6 +51,22 @@ async def running(settings: CommonSettings, **own: object) -> AsyncIterator[Stre
     """A streamer worker in this process."""
     async with at_work(StreamerWorker(StreamerSettings.model_validate({**settings.model_dump(), **own}))) as worker:
         yield worker
+
+
+@asynccontextmanager
+async def servers_away(folder: Path) -> AsyncIterator[tuple[EmbeddedStack, CommonSettings]]:
+    """An embedded stack whose broker and Redis have been killed, and the settings of workers that look for them."""
+    stack = EmbeddedStack(folder / "stack")
+    await stack.start()
+    try:
+        settings = CommonSettings(
+            bootstrap=stack.bootstrap, redis_url=stack.redis_url, assignment="all", state_dir=folder, log_format="json"
+        )
+        stack.kill_broker()
+        stack.kill_redis()
+        yield stack, settings
+    finally:
+        await stack.stop()
 
 
 @asynccontextmanager

@@ -9,51 +9,43 @@ from urllib.parse import urlsplit
 
 import redis.asyncio
 
-from streamer.host.embedded import EmbeddedStack
 from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
-from testkit.serving import publish, until
+from testkit.serving import publish, servers_away, until
 
 T0_MS = 1_790_000_000_000
 
 
 async def test_the_streamer_waits_for_servers_and_says_so_once(tmp_path: Path) -> None:
-    stack = EmbeddedStack(tmp_path / "stack")
-    await stack.start()
-    settings = CommonSettings(
-        bootstrap=stack.bootstrap, redis_url=stack.redis_url, assignment="all", state_dir=tmp_path, log_format="json"
-    )
-    stack.kill_broker()
-    stack.kill_redis()
-    log = tmp_path / "log"
-    with log.open("wb") as out:
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "streamer.cli", "streamer", env={**os.environ, **worker_env(settings)}, stderr=out
-        )
-    try:
-        await until(lambda: _said(log, '"on": "Redis'))
-        await _turn_away(settings.redis_url, 3)
-        await stack.start_redis()
-        await until(lambda: _said(log, '"on": "Kafka'))
-        await stack.start_broker()
-        await until(lambda: _said(log, "streamer ready"))
-        await _send(settings, 0, 40)
-        await until(lambda: _slots(settings, 40))
-        stack.kill_redis()  # appendonly: what was written more than a second ago is still there afterwards
-        await _send(settings, 40, 10)
-        await until(lambda: _said(log, '"on": "Redis', times=2))
-        await stack.start_redis()
-        await until(lambda: _slots(settings, 50))
-        worker.send_signal(signal.SIGTERM)
-        assert await worker.wait() == 0
-    finally:
-        if worker.returncode is None:
-            worker.kill()
-        await stack.stop()
+    async with servers_away(tmp_path) as (stack, settings):
+        log = tmp_path / "log"
+        with log.open("wb") as out:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "streamer.cli", "streamer", env={**os.environ, **worker_env(settings)}, stderr=out
+            )
+        try:
+            await until(lambda: _said(log, '"on": "Redis'))
+            await _turn_away(settings.redis_url, 3)
+            await stack.start_redis()
+            await until(lambda: _said(log, '"on": "Kafka'))
+            await stack.start_broker()
+            await until(lambda: _said(log, "streamer ready"))
+            await _send(settings, 0, 40)
+            await until(lambda: _slots(settings, 40))
+            stack.kill_redis()  # appendonly: what was written more than a second ago is still there afterwards
+            await _send(settings, 40, 10)
+            await until(lambda: _said(log, '"on": "Redis', times=2))
+            await stack.start_redis()
+            await until(lambda: _slots(settings, 50))
+            worker.send_signal(signal.SIGTERM)
+            assert await worker.wait() == 0
+        finally:
+            if worker.returncode is None:
+                worker.kill()
     lines = log.read_text().splitlines()
     # Redis, Kafka, Redis again (once for the batch in hand, once for the offsets): four outages, four lines
     assert sum('"waiting"' in line for line in lines) <= 4

@@ -6,37 +6,28 @@ import signal
 import sys
 from pathlib import Path
 
-from streamer.host.embedded import EmbeddedStack
 from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
-from streamer.settings import CommonSettings
-from testkit.serving import until
+from testkit.serving import servers_away, until
 from tests.integration.sinking import tell
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import PagerDutyServer, serving
 
 
 async def test_sinks_wait_for_their_servers(tmp_path: Path) -> None:
-    stack = EmbeddedStack(tmp_path / "stack")
-    await stack.start()
-    settings = CommonSettings(
-        bootstrap=stack.bootstrap, redis_url=stack.redis_url, assignment="all", state_dir=tmp_path, log_format="json"
-    )
-    stack.kill_broker()
-    stack.kill_redis()
     file, log = tmp_path / "sinks.toml", tmp_path / "log"
+    async with servers_away(tmp_path) as (stack, settings), serving(PagerDutyServer()) as pd:
 
-    async def say(incident_id: str, revision: int, state: str) -> None:
-        await provision(settings)
-        producer = await make_producer(settings)
-        await tell(producer, settings, event(incident_id, revision, state, stream=incident_id))
-        await producer.stop()
+        async def say(incident_id: str, revision: int, state: str) -> None:
+            await provision(settings)
+            producer = await make_producer(settings)
+            await tell(producer, settings, event(incident_id, revision, state, stream=incident_id))
+            await producer.stop()
 
-    async def said(text: str) -> bool:
-        return text in log.read_text()
+        async def said(text: str) -> bool:
+            return text in log.read_text()
 
-    async with serving(PagerDutyServer()) as pd:
         file.write_text(
             f'[sinks.pager]\ntype = "pagerduty"\nrouting_key = {{ env = "PD_KEY" }}\nurl = "{pd.url}/v2/enqueue"\n'
         )
@@ -80,7 +71,6 @@ async def test_sinks_wait_for_their_servers(tmp_path: Path) -> None:
         finally:
             if worker.returncode is None:
                 worker.kill()
-            await stack.stop()
     lines = log.read_text().splitlines()
     assert pd.errors == []
     assert not [line for line in lines if "Traceback" in line]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import structlog
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import ConsumerRecord
 
 from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
@@ -17,7 +17,7 @@ from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import BatchOutcome, OwnedStreams
 from detector.training.request import ask_after_shift, ask_if_due
-from streamer.host.stats import Stats
+from streamer.host.worker import Servers
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
 
@@ -30,8 +30,7 @@ class Batches:
     def __init__(
         self,
         settings: WorkerSettings,
-        producer: AIOKafkaProducer,
-        stats: Stats,
+        servers: Servers,
         streams: OwnedStreams,
         judge: Judge,
         watch: SilenceWatch,
@@ -39,8 +38,7 @@ class Batches:
         owner: Ownership,
     ) -> None:
         self._settings = settings
-        self._producer = producer
-        self._stats = stats
+        self._servers = servers
         self._streams = streams
         self._judge = judge
         self._watch = watch
@@ -71,7 +69,7 @@ class Batches:
                 ask_if_due(decisions, self._settings, entry, state, known)
         newest_ms = max((entry.seen_ms for entry in taken.entries.values()), default=0)
         if newest_ms:
-            self._stats.counts["lag_ms"] = max(decisions.now_ms - newest_ms, 0)
+            self._servers.stats.counts["lag_ms"] = max(decisions.now_ms - newest_ms, 0)
         return decisions
 
     def _judgements(self, taken: BatchOutcome, decisions: Decisions) -> list[Judgement]:
@@ -101,5 +99,5 @@ class Batches:
             log.warning(
                 "dead letter", topic=record.topic, offset=record.offset, reason=letter.reason, error=letter.message
             )
-        await bury(self._settings, self._producer, letters)
-        self._stats.counts["dead_letters"] += len(letters)
+        await bury(self._settings, self._servers.producer, letters)
+        self._servers.stats.counts["dead_letters"] += len(letters)

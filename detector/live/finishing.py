@@ -8,20 +8,17 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-import redis.asyncio
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from detector.live.decisions import Decisions, PartitionDecisions
 from detector.live.outbox import Outbox, read_outbox
 from detector.live.settings import WorkerSettings
 from detector.live.streams import OwnedStreams
 from streamer.errors import FencedError, OffsetConflictError
-from streamer.host.stats import Stats
+from streamer.host.worker import Servers
 from streamer.kafka.ownership import Ownership
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
-from streamer.windows.keys import Keys
 
 log = structlog.get_logger(__name__)
 
@@ -35,20 +32,14 @@ class Finishing:
     def __init__(
         self,
         settings: WorkerSettings,
-        client: redis.asyncio.Redis,
-        keys: Keys,
-        producer: AIOKafkaProducer,
-        stats: Stats,
+        servers: Servers,
         streams: OwnedStreams,
         owner: Ownership,
         on_fenced: Callable[[int], None],
     ) -> None:
         self.gained: set[int] = set()  # partitions whose stored outbox is still to be sent
         self._settings = settings
-        self._redis = client
-        self._keys = keys
-        self._producer = producer
-        self._stats = stats
+        self._servers = servers
         self._streams = streams
         self._owner = owner
         self._on_fenced = on_fenced
@@ -58,10 +49,10 @@ class Finishing:
 
     async def resend(self, partition: int) -> None:
         """Send what the partition's last owner stored and perhaps did not send. Raises redis.RedisError."""
-        outbox = await read_outbox(self._redis, self._keys, partition, self._settings.partitions)
+        outbox = await read_outbox(self._servers.redis, self._servers.keys, partition, self._settings.partitions)
         sent = self._sent.get(partition)
         if sent is None or sent.messages != outbox.messages:
-            await outbox.send(self._settings, self._producer)
+            await outbox.send(self._settings, self._servers.producer)
         self._sent[partition] = outbox
 
     def lose(self, partition: int) -> None:
@@ -86,14 +77,14 @@ class Finishing:
             *(self._finish(decisions, p, part, offsets.get(p)) for p, part in decisions.parts.items())
         )
         if all(done):
-            self._stats.counts["alerts"] += decisions.alerts
+            self._servers.stats.counts["alerts"] += decisions.alerts
 
     async def _finish(self, decisions: Decisions, partition: int, part: PartitionDecisions, offset: int | None) -> bool:
         ledger = self._owner.ledger
         if partition not in self._owner.owned:
             return False
         before = self._sent.get(partition)
-        ops = decisions.ops(part, self._keys, set(before.messages) if before else set())
+        ops = decisions.ops(part, self._servers.keys, set(before.messages) if before else set())
         try:
             # -1: the offset stays where it is
             await ledger.apply(partition, -1 if offset is None else offset, ops)
@@ -106,7 +97,7 @@ class Finishing:
             log.warning("batch not stored, reading it again", partition=partition, error=str(error))
             await self.restart(partition)
             return False
-        await part.outbox.send(self._settings, self._producer)
+        await part.outbox.send(self._settings, self._servers.producer)
         self._sent[partition] = part.outbox
         if offset is not None:
             self._uncommitted[partition] = offset + 1

@@ -5,9 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-import redis.asyncio
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from detector.incidents.machine import SILENCED, end
 from detector.live.decisions import Decisions
@@ -17,11 +15,10 @@ from detector.live.settings import WorkerSettings
 from detector.live.streams import OwnedStreams
 from detector.model.interface import InstallableBank
 from streamer.contracts import Feedback, ModelRecord
-from streamer.host.stats import Stats
+from streamer.host.worker import Servers
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.stream_settings import StreamSettingsTable
-from streamer.windows.keys import Keys
 
 if TYPE_CHECKING:
     from detector.model.artefact import ArtefactStore
@@ -43,10 +40,7 @@ class Following:
     def __init__(
         self,
         settings: WorkerSettings,
-        client: redis.asyncio.Redis,
-        keys: Keys,
-        producer: AIOKafkaProducer,
-        stats: Stats,
+        servers: Servers,
         streams: OwnedStreams,
         judge: Judge,
         bank: InstallableBank,
@@ -60,10 +54,7 @@ class Following:
         self.feedback = FollowedFeedback(settings)
         self.stream_settings = stream_settings
         self._settings = settings
-        self._redis = client
-        self._keys = keys
-        self._producer = producer
-        self._stats = stats
+        self._servers = servers
         self._streams = streams
         self._judge = judge
         self._bank = bank
@@ -188,10 +179,10 @@ class Following:
     async def _bury_once(self, letter: DeadLetter) -> None:
         """Dead-letter a record of a topic that every worker reads, at every start."""
         record = letter.record
-        mark = self._keys.dead_once(record.topic, self._owner.ledger.cluster, record.partition, record.offset)
-        if await self._redis.set(mark, b"1", nx=True, ex=MARK_S):
+        mark = self._servers.keys.dead_once(record.topic, self._owner.ledger.cluster, record.partition, record.offset)
+        if await self._servers.redis.set(mark, b"1", nx=True, ex=MARK_S):
             log.warning(
                 "dead letter", topic=record.topic, offset=record.offset, reason=letter.reason, error=letter.message
             )
-            await bury(self._settings, self._producer, [letter])
-            self._stats.counts["dead_letters"] += 1
+            await bury(self._settings, self._servers.producer, [letter])
+            self._servers.stats.counts["dead_letters"] += 1

@@ -2,7 +2,6 @@
 
 import time
 
-import redis.asyncio
 import structlog
 
 from detector.incidents.record import NoData
@@ -12,10 +11,10 @@ from detector.live.judge import Judge
 from detector.live.settings import WorkerSettings
 from detector.live.streams import OwnedStreams
 from streamer.host.stats import read_stats
+from streamer.host.worker import Servers
 from streamer.kafka.ownership import Ownership
 from streamer.timestamps import NS
 from streamer.windows.header import StreamHeader
-from streamer.windows.keys import Keys
 
 log = structlog.get_logger(__name__)
 PERIOD_S = 1.0
@@ -29,8 +28,7 @@ class SilenceWatch:
     def __init__(
         self,
         settings: WorkerSettings,
-        client: redis.asyncio.Redis,
-        keys: Keys,
+        servers: Servers,
         streams: OwnedStreams,
         judge: Judge,
         owner: Ownership,
@@ -38,8 +36,7 @@ class SilenceWatch:
         self.silence = Silence()
         self.stalled = False  # nothing arrives at all; logged once
         self._settings = settings
-        self._redis = client
-        self._keys = keys
+        self._servers = servers
         self._streams = streams
         self._judge = judge
         self._owner = owner
@@ -103,4 +100,4 @@ class SilenceWatch:
         """The broker is the one we know and a streamer lives: then a silence is the publishers' own."""
         if not await self._owner.cluster.same():
             return False
-        return any(row["room"] == "streamer" for row in await read_stats(self._redis, self._keys))
+        return any(row["room"] == "streamer" for row in await read_stats(self._servers.redis, self._servers.keys))

@@ -50,7 +50,7 @@ class DetectorWorker:
         await run_worker(self.settings, "detector", self.stopping, self._boot, self._turn, self._drain)
 
     async def _boot(self, servers: Servers) -> None:
-        settings, client, keys, producer = self.settings, servers.redis, servers.keys, servers.producer
+        settings, client, keys = self.settings, servers.redis, servers.keys
         self.stats = servers.stats
         self.bank = await asyncio.to_thread(open_bank, settings)
         store = await open_store(settings)
@@ -59,14 +59,14 @@ class DetectorWorker:
         self.streams = OwnedStreams(settings, client, keys, self.bank.context)
         self.judge = Judge(self.bank, settings, stream_settings.of)
         self.owner = Ownership(settings, client, keys, "windows", "detector", on_gain=self._gain, on_loss=self._lose)
-        self.watch = SilenceWatch(settings, client, keys, self.streams, self.judge, self.owner)
+        self.watch = SilenceWatch(settings, servers, self.streams, self.judge, self.owner)
         self.following = Following(
-            settings, client, keys, producer, self.stats, self.streams, self.judge, self.bank, store,
-            self.owner, stream_settings, deleted, self.watch.silence.forget,
+            settings, servers, self.streams, self.judge, self.bank, store, self.owner, stream_settings, deleted,
+            self.watch.silence.forget,
         )  # fmt: skip
-        self.finishing = Finishing(settings, client, keys, producer, self.stats, self.streams, self.owner, self._fenced)
+        self.finishing = Finishing(settings, servers, self.streams, self.owner, self._fenced)
         self.batches = Batches(
-            settings, producer, self.stats, self.streams, self.judge, self.watch, self.following.models, self.owner
+            settings, servers, self.streams, self.judge, self.watch, self.following.models, self.owner
         )
         servers.closes(self.owner.stop, self.following.stop)
         await self.owner.start()

@@ -8,7 +8,7 @@ Shapes: B blocks, N slots, C channels.
 
 import numpy as np
 
-from streamer.windows.coarse import OPEN, CoarseWindow, rounded
+from streamer.windows.coarse import OPEN, CoarseWindow, mean_of, reopened, rounded
 
 KEPT = 96  # eight hours of five minutes: the longest average reaches back four
 
@@ -19,7 +19,7 @@ class Blocks:
     __slots__ = ("_counts", "_head", "_slots", "_sums", "block_ns", "first", "hi", "mean_BC")
 
     def __init__(self, window: CoarseWindow, interval_ns: int) -> None:
-        self._slots = max(1, round(window.block_ns / interval_ns))
+        self._slots = window.block_ns / interval_ns
         self.block_ns, self._head = window.block_ns, window.head
         self.first, self.hi = window.first, window.first + len(window.mean_BC) - 1
         self.mean_BC = window.mean_BC.copy()
@@ -40,20 +40,13 @@ class Blocks:
                 continue
             mine = block_N == block
             if block not in self._sums:
-                self._reopen(block)
+                self._sums[block], self._counts[block] = reopened(self.mean_BC[block - self.first], self._slots)
             self._sums[block] += values_NC[mine].sum(0)
             self._counts[block] += there_NC[mine].sum(0)
-            count_C = self._counts[block]
-            self.mean_BC[block - self.first] = np.where(count_C > 0, self._sums[block] / np.maximum(count_C, 1), np.nan)
+            self.mean_BC[block - self.first] = mean_of(self._sums[block], self._counts[block])
         for block in [block for block in self._sums if block <= self.hi - OPEN]:
             del self._sums[block], self._counts[block]
             self.mean_BC[block - self.first] = rounded(self._head, self.mean_BC[block - self.first])
-
-    def _reopen(self, block: int) -> None:
-        """A block that was closed counts as complete: one more slot hardly moves it."""
-        mean_C = self.mean_BC[block - self.first]
-        self._counts[block] = np.where(np.isfinite(mean_C), self._slots, 0)
-        self._sums[block] = np.nan_to_num(mean_C) * self._counts[block]
 
     def _advance(self, newest: int) -> None:
         if newest <= self.hi:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from detector.model.interface import Segment, SegmentScore
-from detector.model.seasons import FIELDS, Seasons
+from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
-from detector.model.views.season import CONTEXT, DAY_S, SEASONS, Bank, Timed, blocks_needed, envelope_of, score
+from detector.model.views.season import CONTEXT, DAY_S, SEASONS, Bank, Timed, blocks_needed, score
 from streamer.local_time import local_s
 from streamer.timestamps import NS
 
@@ -61,15 +61,10 @@ class SeasonBank:
         self.remove(stream)
         if len(seasons) != channels:
             return
-        low_week, high_week = envelope_of(seasons.bank())
-        block_s = int(seasons.rows["block"][0])
-        step = block_s // 300
-        rows = {
-            **seasons.rows,
-            "low": low_week.repeat_interleave(step, -1),
-            "high": high_week.repeat_interleave(step, -1),
-        }
-        place = self._tables.add(rows, {})
+        block_s, bank = int(seasons.rows["block"][0]), seasons.bank()
+        place = self._tables.add(
+            {**seasons.rows, "low": widened(bank.low, block_s), "high": widened(bank.high, block_s)}, {}
+        )
         season = SEASONS[int(seasons.rows["season"][0])].split(",")[0]
         self._known[stream] = _Known(place, float(seasons.rows["interval"][0]), block_s, season)
 
@@ -109,9 +104,8 @@ class SeasonBank:
         row_R = torch.from_numpy(starts[owner_R] + channel_R).to(self._device)
         found = score(Bank.of_tables(self._tables.rows), row_R, timed, width)
         each_RKS = found.each_RLS.float().cpu().numpy()
-        told = (v.float().cpu().numpy() for v in (found.sign_RL, found.low_RL, found.high_RL, found.expected_RL))
-        sign_RK, low_RK, high_RK, expected_RK = told
-        most_RK = each_RKS.max(-1)
+        told = (found.surprise_RL, found.sign_RL, found.low_RL, found.high_RL, found.expected_RL)
+        most_RK, sign_RK, low_RK, high_RK, expected_RK = (v.float().cpu().numpy() for v in told)
         weekday_R = ((timed.local_RL[:, -1] // DAY_S + 3) % 7).tolist()
         row = 0
         for member, size in zip(members, sizes.tolist(), strict=True):

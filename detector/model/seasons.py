@@ -111,6 +111,11 @@ class Seasons:
         return Bank(**{**known, "few": known["few"] > 0})
 
 
+def widened(value: Tensor, block_s: int) -> Tensor:
+    """A table by blocks as one by phases: longer blocks fill several."""
+    return value.repeat_interleave(block_s // PHASE_S, -1)
+
+
 def stored(bank: Bank, interval_s: float, block_s: int, since_R: Tensor) -> Rows:
     """Rows of `Seasons` of a bank whose streams have one interval and one length of blocks."""
     rows: Rows = {}
@@ -119,7 +124,7 @@ def stored(bank: Bank, interval_s: float, block_s: int, since_R: Tensor) -> Rows
             continue
         value: Tensor = getattr(bank, f.name)
         if f.name in (*_OVER_WEEK, *_OVER_DAY):
-            value = value.repeat_interleave(block_s // PHASE_S, -1)
+            value = widened(value, block_s)
         rows[f.name] = value.float()
     many = len(rows["few"])
     rows["worst"] = rows["worst"].clamp_min(torch.finfo(torch.float32).min)

@@ -66,11 +66,8 @@ class Message:
     @property
     def id(self) -> str:
         """The same for the same revisions, whenever it is sent: receivers drop what they have had."""
-        if len(self.items) == 1:
-            item = self.items[0]
-            return f"{item.incident.incident_id}:{item.revision}:{item.action}"
         parts = sorted(f"{i.incident.incident_id}:{i.revision}:{i.action}" for i in self.items)
-        return str(uuid.uuid5(NAMESPACE, "\n".join(parts)))
+        return parts[0] if len(parts) == 1 else str(uuid.uuid5(NAMESPACE, "\n".join(parts)))
 
 
 @dataclass(slots=True)

@@ -121,7 +121,7 @@ def add(
     for block in sorted(held):
         if block <= head.hi - OPEN:
             sums, counts = held.pop(block)
-            part_C = np.where(counts > 0, (sums / np.maximum(counts, 1) - level_C) / unit_C, np.nan)
+            part_C = (mean_of(sums, counts) - level_C) / unit_C
             writes.append(((block - head.base) % BLOCKS * channels * 2, pack(part_C).tobytes()))
     head.open = [(block, sums.tolist(), counts.tolist()) for block, (sums, counts) in sorted(held.items())]
     return writes
@@ -140,9 +140,19 @@ def touches_closed(head: CoarseHead, lowest: int) -> bool:
 def _of_ring(channels: int, slots: float, stored: CoarseWindow | None, block: int) -> tuple[np.ndarray, np.ndarray]:
     if stored is None or not 0 <= block - stored.first < len(stored.mean_BC):
         return np.zeros(channels), np.zeros(channels, np.int64)
-    mean_C = stored.mean_BC[block - stored.first]
+    return reopened(stored.mean_BC[block - stored.first], slots)
+
+
+def reopened(mean_C: np.ndarray, slots: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and counts of a block that was closed: it counts as complete, so that one more slot hardly moves it."""
     counts = np.where(np.isfinite(mean_C), max(1, round(slots)), 0)
     return np.nan_to_num(mean_C) * counts, counts
+
+
+def mean_of(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means of a block's channels (C,), NaN where nothing was counted."""
+    mean_C: np.ndarray = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return mean_C
 
 
 def _advance(head: CoarseHead, low: int, high: int) -> list[tuple[int, bytes]]:
@@ -178,8 +188,7 @@ def read(head: CoarseHead | None, raw: bytes, last: int | None = None) -> Coarse
     mean_BC = mean_BC * np.array(head.unit) + head.levels()
     for block, sums, counts in head.open:
         if block >= first:
-            count_C = np.array(counts)
-            mean_BC[block - first] = np.where(count_C > 0, np.array(sums) / np.maximum(count_C, 1), np.nan)
+            mean_BC[block - first] = mean_of(np.array(sums), np.array(counts))
     return CoarseWindow(head.block_ns, first, mean_BC, head)
 
 

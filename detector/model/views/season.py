@@ -80,13 +80,11 @@ class Scores:
     """What is said of each scored slot."""
 
     surprise_RL: Tensor  # −log10 p, joined; uncapped, so that the order among alerts means something
-    short_RL: Tensor  # of the slot and of the 5 minutes up to it: closes incidents
     each_RLS: Tensor  # (…, COLUMNS) surprise of each statistic, of an unchanging and of an unseen value
     low_RL: Tensor  # band expected without the incident
     high_RL: Tensor
     expected_RL: Tensor
     sign_RL: Tensor  # +1 above, −1 below what was expected, 0 for neither
-    scale_RL: Tensor  # column of the statistic that is most surprised
 
 
 def envelope_of(bank: Bank) -> tuple[Tensor, Tensor]:
@@ -270,13 +268,11 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
     above_R, below_R = reached(tails[:, 0], BAND), reached(tails[:, len(STATISTICS)], BAND)
     return Scores(
         surprise_RL=best_RL.values,
-        short_RL=torch.cat([each_RLS[..., :2], each_RLS[..., SAME:]], -1).amax(-1),
         each_RLS=each_RLS,
         low_RL=low_RL - scale_RL * below_R[:, None],
         high_RL=high_RL + scale_RL * above_R[:, None],
         expected_RL=rows.at("mid", at_RL),
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
-        scale_RL=best_RL.indices,
     )
 
 

@@ -87,7 +87,7 @@ class StreamSettings(Contract):
         None,
         min_length=1,
         max_length=16,
-        description="unit of the values in alerts' sentences, e.g. 'ms', 'req/s', '%'",
+        description="unit of the values, for sentences: 'ms', 'req/s', '%'",
     )
     kind: Literal["gauge", "counter", "auto"] = "auto"
     interval_s: float | None = Field(
@@ -110,13 +110,13 @@ class StreamSettings(Contract):
         None,
         gt=0,
         le=1000,
-        description="expected false alerts in 10 000 slots of the stream, in place of alerts_per_week",
+        description="expected false alerts in 10 000 slots, in place of alerts_per_week",
     )
     alerts_per_week: float | None = Field(
         None,
         gt=0,
         le=1_000_000,
-        description="expected false alerts of the stream per week; default 0.1 where alert_budget is not given either",
+        description="expected false alerts of the stream per week; default 0.1",
     )
     capacity: int | None = Field(
         None, ge=64, le=1 << 20, description="slots of window and training history; default 8192"

@@ -14,7 +14,7 @@ from streamer.contracts import Severity
 
 SHORT = 3  # an incident of fewer slots is a wobble: never more than info
 RARE, VERY_RARE = 1.0, 3.0  # decades above the threshold
-FAR = 1.0  # widths of the band: the value is twice as far from the middle as anything usual
+FAR = 1.0  # widths of the band: the value is three times as far from the middle as anything usual
 LONG, NEARLY = 60, 0.8  # slots, and decades above the threshold at which so many of them are as bad as a short outage
 # Without a season surprises end less than a decade above the threshold of the default dial: there the effect decides.
 ALONE_FAR, ALONE_SLOTS = 3.0, 5

@@ -16,7 +16,7 @@ from detector.incidents.machine import NO_COLUMN, Episode, Transition
 from streamer.contracts import StreamSettings
 
 # A bound so small beside the value is written as 0: it is that of a stream that was always zero.
-NEGLIGIBLE = 1e-4
+NEGLIGIBLE = 1e-6
 DAY_S = 86_400.0
 YEAR_S = 365 * DAY_S
 OTHERS = 0.1  # share of the surprise from which a further channel is counted

@@ -1,7 +1,9 @@
 """The state machine of incidents: openings, ends, identity, and independence of batching."""
 
+import re
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +95,23 @@ def test_severity_is_of_rarity_length_and_reach(
     over: float, slots: int, reach: float, seasonal: bool, severity: str
 ) -> None:
     assert severity_of(over, slots, reach, seasonal) == severity
+
+
+def test_examples_of_the_documentation_are_true() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    examples = [row for row in rows if len(row) == 6 and row[4] in ("yes", "no")]
+    assert len(examples) >= 8
+    for what, over, slots, reach, season, severity in examples:
+        assert severity_of(float(over), int(slots), float(reach), season == "yes") == severity, what
+    dials = [row for row in rows if len(row) == 4 and re.fullmatch(r"[0-9.]+", row[1])]
+    assert len(dials) >= 4
+    for dial, *opens in dials:
+        given = dial.strip("`").partition("=")
+        settings = StreamSettings() if dial == "default" else StreamSettings.model_validate({given[0]: float(given[2])})
+        made = [season_opens_of(per_week_of(settings, 60 * 10**9))]
+        made += [threshold_of(budget_of(settings, seconds * 10**9)) for seconds in (60, 1)]
+        assert made == [pytest.approx(float(text), abs=0.06) for text in opens], dial
 
 
 @given(st.floats(0, 20), st.floats(0, 50), st.booleans())

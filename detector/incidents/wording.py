@@ -1,6 +1,6 @@
 """An incident in one sentence that a person understands at three in the morning.
 
->>> rarity(5.3, 60), duration(2.1), number(97.3)
+>>> rarity(1.2e7), duration(2.1), number(97.3)
 ('about once in 5 months', '2.1 s', '97.3')
 >>> numbers(1.77e9, 1.77e9 + 10)
 ['1770000000', '1770000010']
@@ -8,19 +8,22 @@
 'web.cpu has sent nothing for 3 s (30 intervals)'
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from detector.incidents.dial import closing
+from detector.incidents.dial import WEEK_NS, closing, per_week_of
 from detector.incidents.machine import NO_COLUMN, Episode, Transition
 from streamer.contracts import StreamSettings
+from streamer.timestamps import NS
 
 # A bound so small beside the value is written as 0: it is that of a stream that was always zero.
 NEGLIGIBLE = 1e-6
 DAY_S = 86_400.0
+MAX_DECADES = 30.0  # more is no number any more
 YEAR_S = 365 * DAY_S
 OTHERS = 0.1  # share of the surprise from which a further channel is counted
-WARMING = "(judged by a general rule: the stream has no model of its own yet)"
+WARMING = "(warming: judged by a general rule, for the stream has no model of its own yet)"
 # Why an incident is over, in words. Only the first says that all is well.
 _ENDS = {
     "returned": "back to normal",
@@ -60,12 +63,23 @@ def numbers(*values: float) -> list[str]:
     return [repr(value) for value in values]
 
 
-def rarity(surprise: float, interval_s: float) -> str:
-    """How often the stream's normal data would do this, in words that a person can picture.
+def once_in_s(episode: Episode, interval_s: float, settings: StreamSettings) -> float:
+    """Seconds in which the stream's normal data would do this once.
+
+    Of students by the tail probability of a slot. Of the season by the dial: at its threshold it is as rare as that
+    asks for, and each decade above it ten times rarer.
+    """
+    if episode.column == NO_COLUMN:
+        return interval_s * math.pow(10.0, min(episode.peak, MAX_DECADES))
+    week_s = WEEK_NS / NS / per_week_of(settings, round(interval_s * NS))
+    return week_s * math.pow(10.0, min(episode.peak - episode.threshold, MAX_DECADES))
+
+
+def rarity(seconds: float) -> str:
+    """What comes once in so many seconds, in words that a person can picture.
 
     No history is long enough to say more than "rarer than once a year".
     """
-    seconds = interval_s * 10.0 ** min(surprise, 30.0)
     if seconds > YEAR_S:
         return "rarer than once a year"
     for unit, size in (("months", 30 * DAY_S), ("weeks", 7 * DAY_S), ("days", DAY_S)):
@@ -100,7 +114,7 @@ def anomaly(stream: str, transition: Transition, interval_s: float, settings: St
         told = f"{happened}, for {lasted}; {over}"
     if warming:
         return f"{told} {WARMING}"
-    often = rarity(episode.peak, interval_s)
+    often = rarity(once_in_s(episode, interval_s, settings))
     return f"{told}. On its normal data that {'is' if often.startswith('rarer') else 'happens'} {often}"
 
 

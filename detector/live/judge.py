@@ -70,9 +70,9 @@ class Judge:
         """The stream's settings, or the defaults."""
         return self._of_stream.get(stream, _NO_SETTINGS)
 
-    def rules_of(self, settings: StreamSettings, interval_ns: int) -> Rules:
+    def rules_of(self, settings: StreamSettings, interval_ns: int, warming: bool = False) -> Rules:
         """Incident rules of a stream with so many ns a slot."""
-        budget, per_week = budget_of(settings, interval_ns), per_week_of(settings, interval_ns)
+        budget, per_week = budget_of(settings, interval_ns, warming), per_week_of(settings, interval_ns)
         key = (budget, per_week, interval_ns)
         rules = self._rules.get(key)
         if rules is None:
@@ -115,7 +115,7 @@ class Judge:
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
             return None
         settings = self.settings_of(entry.stream)
-        rules = self.rules_of(settings, entry.interval_ns)
+        rules = self.rules_of(settings, entry.interval_ns, stream_state.warming)
         context = self._bank.context_of(entry.stream, stream_state.warming)
         start = max(entry.scored + 1, entry.base)
         if entry.late_from is not None:

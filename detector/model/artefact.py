@@ -131,7 +131,7 @@ class ArtefactStore:
     >>> folder = TemporaryDirectory()
     >>> store = ArtefactStore(folder.name, Path(folder.name) / "cache")
     >>> header = Header("v1", Layout(scales=(8, 16, 64), prototypes=32, shapes=12, medoids=256), members=[])
-    >>> name, sha256 = store.write("v1.safetensors", dump(header, {}, {}, Memories()))
+    >>> name, sha256 = store.write("v1.safetensors", dump(header, {}, {}, Memories(), Seasons()))
     >>> store.header(name, sha256).version
     'v1'
     >>> store.header(name, "0" * 64)

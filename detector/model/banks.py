@@ -137,7 +137,9 @@ class StudentBank:
     def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:
         """Scores of all segments, in order: by the generic prior where there is no student, NaN where it knows other channels."""
         with self._lock, torch.inference_mode():
-            return self._seasons.add_to(segments, self._by_layout(segments))
+            scores = self._by_layout(segments)
+            self._seasons.add_to(segments, scores)
+            return scores
 
     def _by_layout(self, segments: Sequence[Segment]) -> list[SegmentScore]:
         if len(self._banks) == 1:

@@ -74,7 +74,7 @@ class Segment:
         return max(0, len(self.values_SC) - reach + 1) if self.count is None else self.count
 
 
-@dataclass(frozen=True)
+@dataclass
 class SegmentScore:
     """Scores of the K last slots of a segment of C channels. NaN (index −1): not scorable there.
 

@@ -4,7 +4,9 @@ Shapes: R rows (stream, channel), L slots, B blocks, K scored slots, S statistic
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from detector.model.interface import Segment, SegmentScore
 from detector.model.seasons import FIELDS, Seasons
 from detector.model.tables import Place, Tables
-from detector.model.views.season import CONTEXT, SEASONS, Bank, Timed, blocks_needed, envelope_of, score
+from detector.model.views.season import CONTEXT, DAY_S, SEASONS, Bank, Timed, blocks_needed, envelope_of, score
 from streamer.local_time import local_s
 from streamer.timestamps import NS
 
@@ -77,8 +79,8 @@ class SeasonBank:
         if known is not None:
             self._tables.free(known.place)
 
-    def add_to(self, segments: Sequence[Segment], scores: list[SegmentScore]) -> list[SegmentScore]:
-        """The scores with what the seasons of their streams say."""
+    def add_to(self, segments: Sequence[Segment], scores: Sequence[SegmentScore]) -> None:
+        """Fill in what the seasons of their streams say of the segments."""
         groups: dict[tuple[float, int, int], list[_Member]] = {}
         for index, segment in enumerate(segments):
             known = self._known.get(segment.stream)
@@ -92,81 +94,89 @@ class SeasonBank:
             if count:
                 width = 1 << (count - 1).bit_length()
                 groups.setdefault((known.interval_s, known.block_s, width), []).append(_Member(index, known, count))
-        out = list(scores)
         for (interval_s, block_s, width), members in sorted(groups.items()):
-            self._score(members, interval_s, block_s, width, segments, out)
-        return out
+            self._score(members, interval_s, block_s, width, segments, scores)
 
     def _score(
         self, members: list[_Member], interval_s: float, block_s: int, width: int, segments: Sequence[Segment],
-        out: list[SegmentScore],
+        scores: Sequence[SegmentScore],
     ) -> None:  # fmt: skip
-        timed = self._timed(members, interval_s, block_s, width, segments)
         starts = np.array([m.known.place.start for m in members])
         sizes = np.array([m.known.place.channels for m in members])
-        channel_R = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        row_R = torch.from_numpy(np.repeat(starts, sizes) + channel_R).to(self._device)
+        owner_R = np.repeat(np.arange(len(members)), sizes)
+        channel_R = np.arange(len(owner_R)) - (np.cumsum(sizes) - sizes)[owner_R]
+        timed = self._timed(members, owner_R, interval_s, block_s, width, segments)
+        row_R = torch.from_numpy(starts[owner_R] + channel_R).to(self._device)
         found = score(Bank.of_tables(self._tables.rows), row_R, timed, width)
-        each_RKS, sign_RK = found.each_RLS.float().cpu().numpy(), found.sign_RL.float().cpu().numpy()
-        low_RK, high_RK, expected_RK = (
-            v.float().cpu().numpy() for v in (found.low_RL, found.high_RL, found.expected_RL)
-        )
+        each_RKS = found.each_RLS.float().cpu().numpy()
+        told = (v.float().cpu().numpy() for v in (found.sign_RL, found.low_RL, found.high_RL, found.expected_RL))
+        sign_RK, low_RK, high_RK, expected_RK = told
+        most_RK = each_RKS.max(-1)
+        weekday_R = ((timed.local_RL[:, -1] // DAY_S + 3) % 7).tolist()
         row = 0
         for member, size in zip(members, sizes.tolist(), strict=True):
-            mine, newest = slice(row, row + size), slice(width - member.count, None)
-            each_CKS = each_RKS[mine, newest]
-            loudest_K = each_CKS.max(-1).argmax(0)
-            k_K = np.arange(member.count)
-            # C channels have C times the chance
-            season_KS = np.maximum(each_CKS.max(0) - np.log10(size), 0.0)
-            picked = (value[mine, newest][loudest_K, k_K] for value in (sign_RK, low_RK, high_RK, expected_RK))
-            sign_K, low_K, high_K, expected_K = picked
-            out[member.index] = replace(
-                out[member.index], season_KS=season_KS, season_top=float(season_KS.max()), season_sign_K=sign_K,
-                season_channel_K=loudest_K.astype(np.int16), season_low_K=low_K, season_high_K=high_K,
-                season_expected_K=expected_K, season_word=_word(member.known.season, timed, row),
-            )  # fmt: skip
+            out, newest = scores[member.index], slice(width - member.count, None)
+            if size == 1:
+                season_KS = each_RKS[row, newest]
+                at: tuple[Any, Any] = (row, newest)
+                out.season_channel_K = _first(member.count)
+            else:
+                mine = slice(row, row + size)
+                loudest_K = most_RK[mine, newest].argmax(0)
+                # C channels have C times the chance
+                season_KS = np.maximum(each_RKS[mine, newest].max(0) - np.float32(np.log10(size)), np.float32(0.0))
+                at = (row + loudest_K, np.arange(width - member.count, width))
+                out.season_channel_K = loudest_K.astype(np.int16)
+            out.season_KS, out.season_top = season_KS, float(season_KS.max())
+            out.season_sign_K, out.season_low_K, out.season_high_K = sign_RK[at], low_RK[at], high_RK[at]
+            out.season_expected_K = expected_RK[at]
+            out.season_word = _word(member.known.season, weekday_R[row])
             row += size
 
     def _timed(
-        self, members: list[_Member], interval_s: float, block_s: int, width: int, segments: Sequence[Segment]
-    ) -> Timed:
+        self, members: list[_Member], owner_R: np.ndarray, interval_s: float, block_s: int, width: int,
+        segments: Sequence[Segment],
+    ) -> Timed:  # fmt: skip
         """Slots and blocks of the members, in local time, padded to one width."""
         length, wide = width + CONTEXT, blocks_needed(block_s) + -(-int(width * interval_s) // block_s) + 1
-        rows = sum(m.known.place.channels for m in members)
-        x_RL = np.full((rows, length), np.nan, np.float32)
-        block_RB = np.full((rows, wide), np.nan, np.float32)
-        local_RL, done_RL = np.zeros((rows, length), np.int64), np.full((rows, length), -1, np.int64)
-        block_local_RB = np.zeros((rows, wide), np.int64)
+        x_RL = np.full((len(owner_R), length), np.nan, np.float32)
+        block_RB = np.empty((len(owner_R), wide), np.float32)
+        clocks = [clock for m in members if (clock := segments[m.index].clock) is not None]
+        lasts = [last for m in members if (last := segments[m.index].last) is not None]
+        interval_ns, block_ns = clocks[0].interval_ns, clocks[0].block_ns
+        phase_ns = np.array([clock.phase_ns for clock in clocks], np.int64)[:, None]
+        slot_ns = (np.array(lasts, np.int64)[:, None] + np.arange(1 - length, 2)) * interval_ns + phase_ns
+        # a block is complete when the next slot lies in a later one
+        done = slot_ns[:, 1:] // block_ns - 1
+        first = done[:, -1:] - wide + 1
+        local, block_local = slot_ns[:, :-1] // NS, (first + np.arange(wide)) * block_s
+        for zone in {clock.zone for clock in clocks if clock.zone is not None}:
+            there = np.array([clock.zone == zone for clock in clocks])
+            local[there], block_local[there] = local_s(zone, local[there]), local_s(zone, block_local[there])
         row = 0
-        for member in members:
-            segment, size = segments[member.index], member.known.place.channels
-            clock = segment.clock
-            assert clock is not None
-            assert segment.last is not None
-            mine = slice(row, row + size)
-            newest_SC = segment.values_SC[-length:]
+        for i, (member, clock) in enumerate(zip(members, clocks, strict=True)):
+            mine = slice(row, row + member.known.place.channels)
+            newest_SC = segments[member.index].values_SC[-length:]
             x_RL[mine, length - len(newest_SC) :] = newest_SC.T
-            slot_L = segment.last - length + 1 + np.arange(length + 1)
-            ns_L = slot_L * clock.interval_ns + clock.phase_ns
-            local_RL[mine] = local_s(clock.zone, ns_L[:-1] // NS)
-            # a block is complete when the next slot lies in a later one
-            done_L = ns_L[1:] // clock.block_ns - 1
-            first = int(done_L[-1]) - wide + 1
-            done_RL[mine] = np.maximum(done_L - first, -1)
-            block_RB[mine] = clock.blocks(first, wide).T
-            block_local_RB[mine] = local_s(clock.zone, (first + np.arange(wide)) * block_s)
-            row += size
+            block_RB[mine] = clock.blocks(int(first[i, 0]), wide).T
+            row = mine.stop
+        done_RL = np.maximum(done - first, -1)[owner_R]
 
-        def there(array: np.ndarray) -> Tensor:
+        def to(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(self._device)
 
         return Timed(
-            there(x_RL), there(local_RL), there(block_RB), there(block_local_RB), there(done_RL), interval_s, block_s
+            to(x_RL), to(local[owner_R]), to(block_RB), to(block_local[owner_R]), to(done_RL), interval_s, block_s
         )
 
 
-def _word(season: str, timed: Timed, row: int) -> str:
-    """What the season is, for people, at the newest slot of a row."""
-    day = (int(timed.local_RL[row, -1]) // 86_400 + 3) % 7
-    return _WORDS[season].format(day=_DAYS[day], part="weekend day" if day >= 5 else "workday")
+@lru_cache(maxsize=1024)
+def _first(count: int) -> np.ndarray:
+    """The first channel, so many times."""
+    return np.zeros(count, np.int16)
+
+
+@lru_cache(maxsize=64)
+def _word(season: str, weekday: int) -> str:
+    """What the season is, for people, on a day of the week."""
+    return _WORDS[season].format(day=_DAYS[weekday], part="weekend day" if weekday >= 5 else "workday")

@@ -92,8 +92,8 @@ def _check_reason(published: list[AnomalyEvent], run: Ready, settings: CommonSet
     assert published[0].id == f"{opened.incident_id}:0"
     assert PAST + 100 <= run.slot(opened.slot) <= PAST + 103
     assert (opened.tenant, opened.labels, opened.model_version) == ("t", {"room": "lab"}, run.version)
-    assert opened.threshold == 4.0
-    assert opened.score >= 4.0
+    assert opened.threshold == 5.0
+    assert opened.score >= 5.0
     assert opened.source_partition == home_partition("a", settings.partitions)
     assert len(opened.source_offsets) == 2
     assert opened.channels[0].channel == "value"
@@ -160,9 +160,9 @@ async def test_a_stream_without_a_student_alerts_as_warming_and_survives_a_resta
     published = await events(settings, "cold")
     assert gapless(published)
     assert len({event.data.incident_id for event in published}) == 1
-    assert all(event.data.warming and event.data.model_version is None for event in published)
+    assert all(event.data.warming and event.data.model_version is None for event in published), published[0].data
     assert 192 <= published[0].data.slot - start // STEP_MS <= 194
-    assert "no student yet" in published[0].data.reason
+    assert "has no model of its own yet" in published[0].data.reason
 
 
 async def test_late_data_retract_an_incident(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:

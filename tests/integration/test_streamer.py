@@ -28,7 +28,7 @@ async def test_points_become_windows_and_notifications(
         await publish(
             producer, settings, wide, partition=(home_partition("b", 4) + 1) % 4, headers=[("mode", b"history")]
         )
-        await publish(producer, settings, {"stream": "a", "ts": NOW_MS - 10**9, "value": 1}, key=b"a")
+        await publish(producer, settings, {"stream": "a", "ts": NOW_MS - 6 * 10**9, "value": 1}, key=b"a")
         await producer.send_and_wait(settings.topic("metrics"), b"not json", key=b"junk")
         async with running(settings):
 
@@ -50,7 +50,7 @@ async def test_points_become_windows_and_notifications(
     assert not seen["a"][0].columns["flags"][seen["a"][1]] & (FLAG_HISTORY | FLAG_LATE)
     dead = await read_all(settings, "dead-letters")
     assert {header(r, "error"): r.value for r in dead} == {
-        "late": orjson.dumps({"stream": "a", "ts": NOW_MS - 10**9, "value": 1}),
+        "late": orjson.dumps({"stream": "a", "ts": NOW_MS - 6 * 10**9, "value": 1}),
         "json": b"not json",
     }
     assert {header(r, "topic") for r in dead} == {settings.topic("metrics")}

@@ -39,12 +39,12 @@ def register(app: typer.Typer) -> None:
         history: Annotated[
             str,
             typer.Option(
-                help="Slots to learn from: 'train' (all of the training part) or a number, as 8192, what live streams keep."
+                help="Slots to learn from at a time: 'ring' (8192, what live streams keep), 'train' (with --once: all) or a number."
             ),
-        ] = "train",
+        ] = "ring",
         live: Annotated[
-            bool, typer.Option("--live", help="Go on learning over the test part, as a live stream does from its ring.")
-        ] = False,
+            bool, typer.Option("--live/--once", help="Learn on as a live stream does, or one fit on the training part.")
+        ] = True,
         fit_share: Annotated[float, typer.Option(help="Learn from this last share of the training part only.")] = 1.0,
         latency: Annotated[
             Literal["0", "8"], typer.Option(help="Slots a value waits: 8 is the mean of the next 8 scores.")
@@ -72,9 +72,10 @@ def register(app: typer.Typer) -> None:
                 raise ConfigError(f"--{flag} must be at least {least}, got {value:g}")
         if plot is not None and find_spec("matplotlib") is None:  # before an hour's work, not after it
             raise ConfigError("--plot needs matplotlib: pip install 'anomalyllm[backtest]'")
-        if live and settings.profile == "paper":
-            raise ConfigError("--live: the paper profile is fitted once; leave one of the two out")
-        slots = _slots(history) or (RING if live else None)
+        live = live and settings.profile != "paper"  # the paper's student is fitted once
+        if live and history == "train":
+            raise ConfigError("--history train: a live stream keeps its ring; give --once, or a number of slots")
+        slots = _slots(history, live)
         configure_logs(settings.log_format, "warning", settings.worker_name)
 
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -106,9 +107,10 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
 
-def _slots(history: str) -> int | None:
-    if history == "train":
-        return None
+def _slots(history: str, live: bool) -> int | None:
+    """Slots that a fit may learn from; None: the whole training part."""
+    if history in ("ring", "train"):
+        return RING if live else None
     if not history.isdigit() or int(history) < 1:
-        raise ConfigError(f"--history: expected 'train' or a number of slots, got {history!r}")
+        raise ConfigError(f"--history: expected 'ring', 'train' or a number of slots, got {history!r}")
     return int(history)

@@ -152,7 +152,7 @@ def replay(
     else:
         bank, gate, size = profile.fit(_history(series, rows), settings, teacher, seed)
     fit_s = time.process_time() - begin
-    judge = Judge(bank, profile.rules(settings), {})
+    judge = Judge(bank, profile.rules(settings), {series.name: settings.of_stream()})
     entry = _entry(series, bank.context + SLACK, rows.start if live else 0, history if live else None)
     stream_state = StreamState(GRID_VERSION, entry.interval_ns, entry.phase_ns, entry.scored)
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from detector.live.settings import WorkerSettings
+from streamer.contracts import StreamSettings
 from streamer.settings import StreamerSettings
 from trainer.paper.settings import PaperSettings
 
@@ -17,7 +18,17 @@ LEFT_OUT = (
 class BacktestSettings(PaperSettings, WorkerSettings):
     """Everything that fits, scores and opens incidents."""
 
+    alerts_per_week: float | None = Field(
+        None, gt=0, description="expected false alerts a week of each series; default .1"
+    )
+
     teacher: str = Field(
         "none",
         description="frozen LLM: 'none', 'smollm2' (offline), a Hugging Face folder or id, or 'random'",
     )
+
+    def of_stream(self) -> StreamSettings:
+        """Settings of the stream that a series stands for."""
+        return (
+            StreamSettings() if self.alerts_per_week is None else StreamSettings(alerts_per_week=self.alerts_per_week)
+        )

@@ -212,6 +212,18 @@ class _Rows(NamedTuple):
         return table[self.row_R]
 
 
+def _newest_runs(x_RL: Tensor, count: int) -> Tensor:
+    """Run lengths of the newest slots. Most rows change from slot to slot: theirs are 1, and not looked for."""
+    now_RL, before_RL = x_RL[:, -count:], x_RL[:, -count - 1 : -1]
+    runs_RL = torch.isfinite(now_RL).long()
+    if before_RL.shape[1] < count:
+        return run_lengths(x_RL)[:, -count:]
+    [still_X] = ((now_RL == before_RL) | torch.isnan(before_RL)).any(-1).nonzero(as_tuple=True)
+    if len(still_X):
+        runs_RL[still_X] = run_lengths(x_RL[still_X])[:, -count:]
+    return runs_RL
+
+
 def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
     """Surprises of the newest `count` of L slots of some rows of a bank; those before them, CONTEXT at most, are context."""
     x_RL, local_RL, block_RB, block_local_RB, done_RL, interval_s, block_s = timed
@@ -275,7 +287,7 @@ def _loose_only(like: Tensor) -> Tensor:
 
 def _states(rows: _Rows, x_RL: Tensor, count: int) -> Tensor:
     """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
-    runs_RL, x_RL = run_lengths(x_RL)[:, -count:], x_RL[:, -count:]
+    runs_RL, x_RL = _newest_runs(x_RL, count), x_RL[:, -count:]
     few_R, values_RV, longest_RV = rows.whole("few") > 0, rows.whole("values"), rows.whole("longest")
     is_RLV = x_RL[..., None] == values_RV[:, None]
     longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])

@@ -52,7 +52,7 @@ def test_what_the_prior_judged_is_marked() -> None:
         Transition("open", episode(), 1020), model=None, warming=True, view="level", nearest=None, scale=144
     )
     assert (event.data.model_version, event.data.warming) == (None, True)
-    assert event.data.reason.endswith("(judged by a general rule: the stream has no model of its own yet)")
+    assert event.data.reason.endswith("(warming: judged by a general rule, for the stream has no model of its own yet)")
     assert "On its normal data" not in event.data.reason  # nothing is known of how rare it is
     over = published(Transition("resolved", episode(ended=1020), 1030), warming=True).data.reason
     assert "no longer unusual" in over
@@ -164,6 +164,22 @@ def test_the_season_tells_the_event(
     assert over.startswith(f"cpu.0 of host {sentence}, for 2.1 s; back to normal")  # as it was told at the opening
 
 
+@pytest.mark.parametrize(
+    ("column", "peak", "given", "words"),
+    [
+        (-1, 5.3, {}, "happens about once in 5.5 h"),  # of slots of a tenth of a second
+        (0, 4.0, {}, "happens about once in 2 months"),  # at the threshold: the dial's .1 a week
+        (0, 5.0, {}, "is rarer than once a year"), (0, 400.0, {}, "is rarer than once a year"),
+        (0, 4.0, {"alerts_per_week": 1.0}, "happens about once in 7 days"),
+        (0, 4.0, {"alert_budget": 1.0}, "happens about once in 16.7 min"),
+    ],
+)  # fmt: skip
+def test_no_more_is_claimed_than_is_known(column: int, peak: float, given: dict[str, Any], words: str) -> None:
+    context = Context("s", 3, StreamSettings.model_validate(given), 200 * 10**9)
+    told = anomaly_event("host", STATE, Transition("open", episode(column=column, peak=peak), 1020), context)
+    assert told.data.reason.endswith(f"On its normal data that {words}")
+
+
 def test_channels_are_counted_where_students_have_seen_them() -> None:
     other = {**EVIDENCE["channels"][0], "channel": "cpu.1", "share": 0.5}
     for students, counted in ((1.0, False), (5.0, True)):
@@ -191,7 +207,7 @@ def test_numbers_durations_rarities() -> None:
     assert [duration(s) for s in (0.05, 2.1, 119, 180, 5400, 90000 * 3)] == [
         "50 ms", "2.1 s", "119 s", "3 min", "90 min", "3.1 days",
     ]  # fmt: skip
-    assert [rarity(s, 60.0) for s in (2.0, 3.2, 4.0, 4.5, 5.5, 6.5, 12.0)] == [
+    assert [rarity(60.0 * 10**s) for s in (2.0, 3.2, 4.0, 4.5, 5.5, 6.5, 12.0)] == [
         "about once in 100 min", "about once a day", "about once in 7 days", "about once in 3 weeks",
         "about once in 7 months", "rarer than once a year", "rarer than once a year",
     ]  # fmt: skip

@@ -61,8 +61,10 @@ def test_a_dial_in_time_is_converted_by_the_interval() -> None:
     assert threshold_of(budget_of(weekly, 60 * second)) == pytest.approx(4.0034, abs=1e-4)  # 10 080
     assert threshold_of(budget_of(weekly, 86_400 * second)) == 1.5  # 7 a day: below the lowest threshold
     assert budget_of(StreamSettings(alert_budget=3.0), second) == 3.0
-    assert threshold_of(budget_of(StreamSettings(), 60 * second)) == pytest.approx(5.0034, abs=1e-4)  # .1 a week
-    assert threshold_of(budget_of(StreamSettings(), second)) == pytest.approx(5.5, abs=1e-3)  # what students can tell
+    assert threshold_of(budget_of(StreamSettings(), 60 * second)) == pytest.approx(5.0)  # .1 a week
+    assert threshold_of(budget_of(StreamSettings(), second)) == pytest.approx(5.0)  # what young students can tell
+    assert threshold_of(budget_of(StreamSettings(), second, warming=True)) == 4.0
+    assert budget_of(StreamSettings(alert_budget=0.5), second, warming=True) == 0.5
 
 
 def test_the_season_follows_the_same_dial_at_any_interval() -> None:

@@ -60,7 +60,7 @@ def test_a_failed_series_is_told_and_fails_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--history", "all"], "--history: expected 'train' or a number"), (["--fit-share", "0"], "--fit-share")],
+    [(["--history", "all"], "--history: expected 'ring', 'train' or a number"), (["--fit-share", "0"], "--fit-share")],
 )
 def test_wrong_flags_are_named(tmp_path: Path, arguments: list[str], said: str) -> None:
     done = _run(tmp_path, *arguments)

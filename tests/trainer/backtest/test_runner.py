@@ -73,6 +73,7 @@ def test_a_broken_series_costs_the_others_nothing(tmp_path: Path) -> None:
     assert rows[1]["found"] is True
 
 
+@pytest.mark.slow(5)
 def test_processes_give_the_same_rows(tmp_path: Path) -> None:
     items = _items(tmp_path, 3)
     alone = _run(items, Task(settings_of(tmp_path), "code"))

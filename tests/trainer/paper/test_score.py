@@ -33,7 +33,7 @@ def test_a_burst_in_a_wave_scores_higher_and_is_alerted_on(made: Replayed) -> No
     assert begin <= int(made.rank_K.argmax()) < stop + WINDOW + STRIDE
     assert made.rank_K[begin + 8 : stop].mean() > 2 * made.rank_K[:begin].mean()
     [alert] = [alert for alert in made.alerts if alert.spans(begin, stop)]
-    assert "-slot shape" in alert.reason
+    assert "back to normal" in alert.reason
     assert made.gate == "none: the paper has no gate"
     assert made.student_bytes > 1000
     assert made.fit_s > 0

@@ -19,7 +19,7 @@ LONG, NEARLY = 60, 0.8  # slots, and decades above the threshold at which so man
 # Without a season surprises end less than a decade above the threshold of the default dial: there the effect decides.
 ALONE_FAR, ALONE_SLOTS = 3.0, 5
 SAME_WIDTH, MAX_REACH = 0.01, 1e6
-NOTHING = 0.05  # of the least that is usual: the value has fallen to nothing, whatever the width of the band
+NOTHING = 0.05  # of what is expected: the value has fallen to nothing, whatever the width of the band
 
 
 def severity_of(over: float, slots: int, reach: float, seasonal: bool) -> Severity:
@@ -46,16 +46,16 @@ def severity_of(over: float, slots: int, reach: float, seasonal: bool) -> Severi
     return "warning" if over >= RARE or slots >= LONG else "info"
 
 
-def reach_of(value: float, low: float, high: float) -> float:
+def reach_of(value: float, low: float, high: float, expected: float) -> float:
     """How far a value lies outside of a band, in widths of it: 0 within, at least FAR where it has fallen to nothing.
 
     A stream that was always the same has a band without a width: there a hundredth of its level counts as one.
 
-    >>> reach_of(30.0, 3.0, 12.0), reach_of(5.0, 3.0, 12.0), reach_of(0.0, 20.0, 180.0)
+    >>> reach_of(30.0, 3.0, 12.0, 7.0), reach_of(5.0, 3.0, 12.0, 7.0), reach_of(3.0, 20.0, 180.0, 100.0)
     (2.0, 0.0, 1.0)
-    >>> reach_of(0.5, 1.0, 1.0), reach_of(7.0, 0.0, 0.0)
+    >>> reach_of(0.5, 1.0, 1.0, 1.0), reach_of(7.0, 0.0, 0.0, 0.0)
     (50.0, 1.0)
-    >>> reach_of(float("nan"), 0.0, 1.0)
+    >>> reach_of(float("nan"), 0.0, 1.0, 0.5)
     0.0
     """
     outside = max(low - value, value - high)
@@ -63,4 +63,4 @@ def reach_of(value: float, low: float, high: float) -> float:
         return 0.0
     width = high - low or SAME_WIDTH * abs(low)
     reach = min(outside / width, MAX_REACH) if width > 0 else FAR
-    return max(reach, FAR) if low > 0 and abs(value) <= NOTHING * low else reach
+    return max(reach, FAR) if value < low and abs(value) <= NOTHING * expected else reach

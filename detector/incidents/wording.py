@@ -52,15 +52,21 @@ def duration(seconds: float) -> str:
 
 
 def numbers(*values: float) -> list[str]:
-    """The same of several, with as many digits as it takes to tell different ones apart."""
+    """The same of several, with as many digits as it takes to tell different ones apart; no exponent up to 10^15."""
     for digits in (4, 6, 8, 10, 12):
-        texts = [f"{value:.{digits}g}" for value in values]
-        plain = [f"{float(text):.{max(0, digits - 1)}f}".rstrip("0").rstrip(".") for text in texts]
-        shown = [p if 1e-4 <= abs(v) < 1e15 or v == 0 else t for p, t, v in zip(plain, texts, values, strict=True)]
-        shown = [number(v) if digits == 4 and len(number(v)) < 9 else t for v, t in zip(values, shown, strict=True)]
-        if len(set(shown)) == len(set(values)):
-            return ["0" if text in ("-0", "") else text for text in shown]
+        texts = [_plain(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            return texts
     return [repr(value) for value in values]
+
+
+def _plain(value: float, digits: int) -> str:
+    if value != 0 and not 1e-4 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}"
+    if digits == 4 and abs(value) < 1e7:
+        return number(value)
+    text = f"{float(f'{value:.{digits}g}'):.{digits - 1}f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
 
 
 def once_in_s(episode: Episode, interval_s: float, settings: StreamSettings) -> float:

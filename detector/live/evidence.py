@@ -94,8 +94,8 @@ def season_of(score: SegmentScore, k: int) -> np.ndarray | None:
 
 def reach_at(score: SegmentScore, k: int, value_C: np.ndarray) -> float:
     """How far slot k lies outside of what is usual, in widths of the band."""
-    _, value, _, low, high = place_of(score, k, value_C)
-    return reach_of(value, low, high)
+    here = place_of(score, k, value_C)
+    return reach_of(here.value, here.low, here.high, here.expected)
 
 
 def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], val
         "expected": _number(expected),
         "low": _number(low),
         "high": _number(high),
-        "reach": round(reach_of(value, low, high), 3),
+        "reach": round(reach_of(value, low, high, expected), 3),
     }
 
 

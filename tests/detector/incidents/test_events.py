@@ -7,7 +7,7 @@ import pytest
 from detector.incidents.events import Context, anomaly_event, no_data_event
 from detector.incidents.machine import Episode, Transition
 from detector.incidents.record import NoData, StreamState
-from detector.incidents.wording import duration, number, rarity
+from detector.incidents.wording import duration, number, numbers, rarity
 from streamer.contracts import AnomalyEvent, StreamSettings
 
 EVIDENCE: dict[str, Any] = {
@@ -178,6 +178,13 @@ def test_no_more_is_claimed_than_is_known(column: int, peak: float, given: dict[
     context = Context("s", 3, StreamSettings.model_validate(given), 200 * 10**9)
     told = anomaly_event("host", STATE, Transition("open", episode(column=column, peak=peak), 1020), context)
     assert told.data.reason.endswith(f"On its normal data that {words}")
+
+
+def test_numbers_that_differ_look_different() -> None:
+    assert numbers(1.52e7, -141_716.4, 7_877_454.0) == ["15200000", "-141716", "7877454"]
+    assert numbers(97.312, 97.3124) == ["97.312", "97.3124"]
+    assert numbers(0.0, 3.0, 3.0) == ["0", "3", "3"]
+    assert numbers(1e-9, 2e20) == ["1e-09", "2e+20"]
 
 
 def test_channels_are_counted_where_students_have_seen_them() -> None:

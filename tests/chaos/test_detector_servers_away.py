@@ -33,7 +33,7 @@ async def test_redis_and_then_the_broker_are_killed_and_come_back(tmp_path: Path
             high[50:] += 30.0
             await run.live("a", PAST, high)
             await until(lambda: said("open"))
-            (opened,) = await events(settings, "a")
+            opened, *_ = await events(settings, "a")
 
             stack.kill_redis()
             await run.live("a", PAST + 60, normal(PAST + 60, 150))  # the widest look holds it for 64 slots

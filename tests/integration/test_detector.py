@@ -103,6 +103,9 @@ def _check_reason(published: list[AnomalyEvent], run: Ready, settings: CommonSet
     assert "a rose to" in opened.reason
     assert not opened.historic
     assert resolved.ended_at is not None
+    assert resolved.end_reason == "returned"
+    assert opened.extreme is not None
+    assert opened.extreme.reach > 0
     assert 13 <= resolved.slots <= 15 + 64 + 10  # as long as the widest look holds what happened
 
 
@@ -183,7 +186,7 @@ async def test_a_false_alarm_ends_its_incident(settings: CommonSettings, redis_c
     async with ready(settings, redis_client, ["a"]) as run:
         await run.live("a", PAST, risen(60, 50))
         await until(lambda: _last(settings, "a", "open"))
-        (opened,) = await events(settings, "a")
+        opened, *_ = await events(settings, "a")
         said = Feedback(incident_id=opened.data.incident_id, stream="a", verdict="true")
         topic = settings.topic("feedback")
         await run.producer.send_and_wait(topic, b"not json", key=b"a")
@@ -268,6 +271,8 @@ async def test_another_channel_set_ends_what_was_open(
         published = await events(settings, "a")
         assert {event.data.grid_version for event in published} == {1}
         assert gapless(published)
+        assert published[-1].data.end_reason == "grid"
+        assert "back to normal" not in published[-1].data.reason
 
 
 async def test_a_new_model_takes_over_between_batches(

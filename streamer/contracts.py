@@ -83,6 +83,12 @@ class StreamSettings(Contract):
     tenant: str | None = None
     labels: dict[str, str] = {}
     unit: Literal["s", "ms", "us", "ns"] | None = Field(None, description="unit of numeric time stamps; none: by size")
+    unit_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=16,
+        description="unit of the values, for sentences: 'ms', 'req/s', '%'",
+    )
     kind: Literal["gauge", "counter", "auto"] = "auto"
     interval_s: float | None = Field(
         None, gt=0, le=86_400 * 31, description="seconds per slot; none: inferred from 33 points"
@@ -100,13 +106,17 @@ class StreamSettings(Contract):
         0.0, ge=0, description="smaller deviations from the expected band never alert (unit of the data)"
     )
     floor_rel: float = Field(0.0, ge=0, description="the same, as a share of the expected value")
-    alert_budget: float = Field(1.0, gt=0, le=1000, description="expected false alerts in 10 000 slots of the stream")
+    alert_budget: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="expected false alerts in 10 000 slots, in place of alerts_per_week",
+    )
     alerts_per_week: float | None = Field(
         None,
         gt=0,
         le=1_000_000,
-        description="the same in time: expected false alerts of the stream per week, converted by its interval; "
-        "none: alert_budget counts",
+        description="expected false alerts of the stream per week; default 0.1",
     )
     capacity: int | None = Field(
         None, ge=64, le=1 << 20, description="slots of window and training history; default 8192"
@@ -117,7 +127,7 @@ class StreamSettings(Contract):
 
     @model_validator(mode="after")
     def _one_budget(self) -> "StreamSettings":
-        if self.alerts_per_week is not None and "alert_budget" in self.model_fields_set:
+        if self.alerts_per_week is not None and self.alert_budget is not None:
             raise ValueError(
                 "alert_budget and alerts_per_week set the same thing: drop alert_budget, or alerts_per_week"
             )
@@ -155,6 +165,22 @@ class ChannelShare(Contract):
     high: float | None = None
 
 
+class Departure(Contract):
+    """One slot of an incident: what it was and what is usual then; values in the data's unit.
+
+    >>> Departure(channel="value", at="2026-01-31T12:00:00Z", value=97.3, expected=7, low=3, high=12, reach=9.5).reach
+    9.5
+    """
+
+    channel: str
+    at: str = Field(description="RFC 3339")
+    value: float | None = None
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reach: float = Field(ge=0, description="widths of the band that the value lies outside of it; 0: within")
+
+
 class Incident(Contract):
     """`anomalies`, the CloudEvent's data: the incident and the whole reason for it."""
 
@@ -180,7 +206,19 @@ class Incident(Contract):
     channels: list[ChannelShare] = Field(
         description="channels by share of the score, largest first, with expected band"
     )
-    view: str = Field(description="the view with the largest surprise: prototype, shape, teacher, forecast, …")
+    onset: Departure | None = Field(None, description="the first slot that was outside")
+    extreme: Departure | None = Field(None, description="the slot that was farthest outside so far")
+    usual: str | None = Field(
+        None, description="what the band is: 'usual at this time of a Tuesday'; none: no season yet"
+    )
+    statistic: str | None = Field(
+        None, description="average of the season that was most surprised: slot, 5 min, …, unchanged, never seen"
+    )
+    unit_name: str | None = Field(None, description="unit of the values, from the stream's settings")
+    end_reason: Literal["returned", "baseline", "unseen", "paused", "verdict", "grid", "deleted"] | None = Field(
+        None, description="why it is over; none: it is not, or it has been no incident"
+    )
+    view: str = Field(description="the view with the largest surprise: season, prototype, shape, teacher, forecast, …")
     scale: int = Field(description="slots of the window that fired")
     depth: int = Field(description="0: the window itself; above: teacher depth")
     nearest_prototype: int | None = None

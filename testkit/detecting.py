@@ -198,8 +198,8 @@ async def in_force(detector: DetectorWorker, streams: Iterable[str], version: st
 
 
 async def states(settings: CommonSettings, stream: str) -> list[str]:
-    """States of a stream's events, in order."""
-    return [event.data.state for event in await events(settings, stream)]
+    """States of a stream's events, in order, without updates: a severity that rises is one."""
+    return [event.data.state for event in await events(settings, stream) if event.data.state != "update"]
 
 
 async def events(settings: CommonSettings, stream: str | None = None) -> list[AnomalyEvent]:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.incidents import wording
-from detector.incidents.machine import Transition, incident_id
+from detector.incidents.machine import NO_COLUMN, Transition, incident_id
 from detector.incidents.record import NoData, StreamState
-from streamer.contracts import AnomalyEvent, ChannelShare, Incident, IncidentState, StreamSettings
+from detector.persistence import STATISTICS, slots_of
+from streamer.contracts import AnomalyEvent, ChannelShare, Departure, Incident, IncidentState, StreamSettings
 from streamer.timestamps import NS, format_ns
 
 # An incident so much older than the moment of writing lies in the past: nobody is to be woken for it.
@@ -28,6 +29,7 @@ def anomaly_event(stream: str, stream_state: StreamState, transition: Transition
     episode, slot = transition.episode, transition.slot
     evidence: dict[str, Any] = episode.evidence
     interval_s = stream_state.interval_ns / NS
+    season, seasonal = evidence.get("season") or {}, episode.column != NO_COLUMN
     incident = _incident(
         stream, stream_state, context, episode.anchor, episode.revision, transition.state, slot,
         kind="anomaly",
@@ -39,17 +41,41 @@ def anomaly_event(stream: str, stream_state: StreamState, transition: Transition
         tail_probability=10.0**-episode.peak,
         threshold=round(episode.threshold + episode.stricter, 3),
         channels=[ChannelShare(**channel) for channel in evidence["channels"]],
-        view=evidence["view"],
-        scale=evidence["scale"],
-        depth=evidence["depth"],
-        nearest_prototype=evidence["nearest"],
+        onset=_departure(stream_state, evidence.get("onset")),
+        extreme=_departure(stream_state, evidence.get("extreme")),
+        usual=season.get("word"),
+        statistic=season.get("statistic") if seasonal else None,
+        unit_name=context.settings.unit_name,
+        end_reason=None if episode.ended is None or episode.retracted else wording.end_reason(episode, context.settings),
+        **_view(evidence, seasonal, interval_s),
         teacher_used=evidence["teacher"],
         model_version=evidence["model"],
         warming=evidence["warming"],
         source_offsets=evidence["offsets"],
-        reason=wording.anomaly(stream, transition, interval_s),
+        reason=wording.anomaly(stream, transition, interval_s, context.settings),
     )  # fmt: skip
     return _event(incident, context)
+
+
+def _view(evidence: dict[str, Any], seasonal: bool, interval_s: float) -> dict[str, Any]:
+    """What has found it: the season, or the students' view with the largest surprise."""
+    if not seasonal:
+        return {
+            "view": evidence["view"],
+            "scale": evidence["scale"],
+            "depth": evidence["depth"],
+            "nearest_prototype": evidence["nearest"],
+        }
+    seconds = {s.name: s.seconds for s in STATISTICS}.get(evidence.get("season", {}).get("statistic"), 0)
+    return {"view": "season", "scale": slots_of(seconds, interval_s), "depth": 0, "nearest_prototype": None}
+
+
+def _departure(stream_state: StreamState, noted: dict[str, Any] | None) -> Departure | None:
+    if noted is None:
+        return None
+    return Departure(
+        at=format_ns(stream_state.slot_ns(noted["slot"])), **{k: v for k, v in noted.items() if k != "slot"}
+    )
 
 
 def no_data_event(

@@ -17,26 +17,17 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from detector.incidents.dial import SEASON_OPENS, closing
 from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule
-from detector.incidents.severity import severity_of
-from streamer.contracts import IncidentState, Severity, StreamSettings
+from detector.incidents.severity import VERY_RARE, severity_of
+from streamer.contracts import IncidentState, Severity
 
 # Any fixed value would do: it makes ids of this project differ from other uuid5 ids of the same text.
 NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
-WEEK_NS = 7 * 86_400 * 10**9
-# Bounds of a threshold: below the lower one surprises are no tail any more (1 slot in 30), above the upper one they
-# hardly grow (their cap is 12), so that nothing would alert.
-LOWEST, HIGHEST = 1.5, 11.0
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
-HYSTERESIS = 1.0  # an incident holds until slots are ten times as likely as the threshold
 DECADE = 1.0
-PER_WEEK = 0.1  # false alerts a stream where nothing is set: a hundred a week of a thousand streams
-LEAST_BUDGET = 0.1  # a threshold of 5: what a history of 320 slots can back, as 2.5 decades more than it has slots
-WARMING_BUDGET = 1.0
-# Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
-SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
@@ -45,34 +36,6 @@ ECHO = 1024  # slots after an incident in which the students' windows may still 
 EXPECTED, PATIENCE = 2.0, 3.0
 REMEMBERED = 128  # openings at most: 1.4 decades
 SILENCED = 99.0  # a muted peak that no surprise exceeds: a person has called the incident a false alarm
-
-
-def budget_of(settings: StreamSettings, interval_ns: int, warming: bool = False) -> float:
-    """Expected false alerts in 10 000 slots of a stream with so many ns a slot, whichever setting gives them.
-
-    Where none does: `PER_WEEK`, but no rarer than students of young streams can tell (`LEAST_BUDGET`), and once in
-    10 000 slots while a stream warms: the generic prior calls a jump of 15 sigma after 190 slots 4.98.
-
-    >>> budget_of(StreamSettings(alerts_per_week=6.048), interval_ns=10**9)
-    0.1
-    """
-    if settings.alerts_per_week is not None:
-        return settings.alerts_per_week * 10_000 * interval_ns / WEEK_NS
-    if "alert_budget" in settings.model_fields_set:
-        return settings.alert_budget
-    return max(PER_WEEK * 10_000 * interval_ns / WEEK_NS, WARMING_BUDGET if warming else LEAST_BUDGET)
-
-
-def threshold_of(alert_budget: float) -> float:
-    """Surprise whose expected number of false alerts in 10 000 slots is `alert_budget`: 4.0 for 1.
-
-    It stays within LOWEST and HIGHEST: one alert a week at 1 000 Hz, or 100 a week of daily values, ask for more than
-    surprises can resolve.
-
-    >>> threshold_of(1.0), threshold_of(10.0)
-    (4.0, 3.0)
-    """
-    return min(max(-math.log10(alert_budget / 10_000), LOWEST), HIGHEST)
 
 
 def incident_id(stream: str, grid_version: int, anchor: int, kind: str = "anomaly") -> str:
@@ -98,7 +61,6 @@ class Rules:
     open_hits: int = 2
     open_window: int = 3
     quiet: int = 10
-    update_every: int = 64
     max_slots: int = BASELINE_SLOTS
     stride: int = 1
     fatigue: bool = True
@@ -110,19 +72,19 @@ class Rules:
         """Slots in which EXPECTED false alerts are expected."""
         return EXPECTED * math.pow(10.0, self.threshold)
 
+    def quiet_of(self, column: int) -> int:
+        """Slots in a row that end an incident of that column."""
+        return self.quiet if self.season is None or column == NO_COLUMN else self.season.quiet
 
-def season_opens_of(per_week: float) -> float:
-    """Surprise of the season that opens an incident, by the false alerts expected per week: a decade for a tenth of them.
-
-    >>> season_opens_of(0.1), season_opens_of(1.0)
-    (5.0, 4.0)
-    """
-    return max(SEASON_OPENS + math.log10(SEASON_PER_WEEK / per_week), LOWEST)
+    @property
+    def reopened(self) -> int:
+        """Slots after its end in which an incident may be found to go on."""
+        return max((self.open_window, *(() if self.season is None else self.season.rejoin))) * self.stride
 
 
-def closing(threshold: float) -> float:
-    """Slots below this are quiet. A low threshold (a large budget) is halved rather than taken below zero."""
-    return max(threshold - HYSTERESIS, threshold / 2)
+# Why an incident has ended: its slots are within expectation again; it is how things are now; nothing could be judged
+# any more; a person called it a false alarm; the stream's grid is another one; the stream is deleted.
+EndReason = Literal["returned", "baseline", "unseen", "verdict", "grid", "deleted"]
 
 
 @dataclass(slots=True)
@@ -138,10 +100,11 @@ class Episode:
     stricter: float = 0.0  # … and how many decades more it took
     revision: int = 0
     revised_peak: float = 0.0  # peak at the newest revision
-    length: int = 1  # scored slots since the opening
-    revise_at: int = 0  # length of the next periodic update
-    calm: int = 0  # scored slots in a row below the closing threshold
+    calm: int = 0  # scored slots in a row in which it did not go on …
+    unseen: int = 0  # … and those of them that could not be judged
     ended: int | None = None
+    end_reason: EndReason = "returned"
+    contained: int = -1  # newest slot after its end in which the students' windows still contained it
     retracted: bool = False
     verdict: str | None = None  # of a person
     column: int = NO_COLUMN  # average of the season that was most surprised at the opening
@@ -152,11 +115,16 @@ class Episode:
     @property
     def severity(self) -> Severity:
         """By how rare, how long and how far outside, see `detector.incidents.severity`."""
-        return severity_of(self.peak - self.threshold - self.stricter, self.last() - self.onset + 1, self.reach)
+        over, slots = self.peak - self.threshold - self.stricter, self.last() - self.onset + 1
+        return severity_of(over, slots, self.reach, self.column != NO_COLUMN)
 
     def last(self) -> int:
         """Its newest slot."""
         return self.hot if self.ended is None else self.ended
+
+    def around_it(self) -> tuple[int, int]:
+        """First and last slot of what teaches nothing because of it."""
+        return self.onset - self.around, self.last() + self.around
 
 
 @dataclass(slots=True)
@@ -175,14 +143,13 @@ class Tracker:
     calm: int = 0  # quiet slots in a row while muted
     openings: list[int] = field(default_factory=list)  # anchors of the newest incidents, within `Rules.memory`
     far: list[int] = field(default_factory=list)  # newest slots that are outside the season on their own
-    ended: int = LONG_AGO  # last slot of the incident before …
-    column: int = NO_COLUMN  # … and its column
+    ended: int = LONG_AGO  # last slot of the incident before
     echo: bool = False  # the students' windows still contain it: they are not listened to until they are quiet
 
     @property
     def idle(self) -> bool:
         """Nothing is going on: a slot below the threshold changes nothing."""
-        return self.incident is None and not self.hits and self.muted is None
+        return self.incident is None and not self.hits and self.muted is None and not self.echo
 
 
 def strictness(tracker: Tracker, rules: Rules, slot: int) -> float:
@@ -229,6 +196,7 @@ class _Slot(NamedTuple):
     season: Sequence[float] | None
     column: int  # NO_COLUMN: the season does not reach its threshold
     sure: bool  # no second slot is waited for
+    judged: bool  # by any of them
 
 
 def step(
@@ -241,15 +209,19 @@ def step(
     reach: float = 0.0,
 ) -> Transition | None:
     """One scored slot, see `Scored`."""
-    students = surprise if counts and surprise == surprise else 0.0
+    scored = surprise == surprise
+    students = surprise if counts and scored else 0.0
     if tracker.incident is not None:
-        return _during(tracker, tracker.incident, rules, _weighed(tracker, rules, slot, students, season, 0.0), reach)
+        now = _weighed(tracker, rules, slot, students, season, 0.0, scored)
+        return _during(tracker, tracker.incident, rules, now, reach)
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
     if tracker.echo:
         tracker.echo = students >= closing(threshold) and slot - tracker.ended < ECHO * rules.stride
-        students = 0.0 if tracker.echo else students
-    now = _weighed(tracker, rules, slot, students, season, stricter)
+        if tracker.echo:
+            students = 0.0
+            _contained(tracker, slot)
+    now = _weighed(tracker, rules, slot, students, season, stricter, scored)
     if tracker.muted is not None:
         tracker.calm = tracker.calm + 1 if now.value < closing(threshold) else 0
         if tracker.calm >= rules.quiet:
@@ -258,6 +230,8 @@ def step(
             threshold = max(threshold, tracker.muted + DECADE)
     tracker.hits = [hit for hit in tracker.hits if slot - hit < rules.open_window * rules.stride]
     if now.value < threshold:
+        if not tracker.hits:
+            tracker.far = []  # what was outside on its own before the first hit is not part of what may open now
         return None
     tracker.hits.append(slot)
     if len(tracker.hits) < rules.open_hits and not now.sure:
@@ -266,48 +240,63 @@ def step(
 
 
 def _weighed(
-    tracker: Tracker, rules: Rules, slot: int, students: float, season: Sequence[float] | None, stricter: float
-) -> _Slot:
+    tracker: Tracker, rules: Rules, slot: int, students: float, season: Sequence[float] | None, stricter: float,
+    scored: bool,
+) -> _Slot:  # fmt: skip
     sure = students >= rules.threshold + stricter + SURE
     if season is None or rules.season is None:
-        return _Slot(slot, students, students, None, NO_COLUMN, sure)
+        return _Slot(slot, students, students, None, NO_COLUMN, sure, scored)
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
     if season[0] >= OUTSIDE:
         tracker.far.append(slot)
     most, column = rules.season.audible(season, slot - tracker.ended)
-    # A decade more than it takes is a decade more, whoever says it.
+    # A decade more than it takes is a decade more, whichever family finds it.
     value = most - rules.season_opens + rules.threshold
     if value < rules.threshold:
         column = NO_COLUMN
     sure = sure or (column != NO_COLUMN and rules.season.hits < 2)
-    return _Slot(slot, max(students, value), students, season, column, sure)
+    return _Slot(slot, max(students, value), students, season, column, sure, True)
 
 
 def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float) -> Transition:
     """A new incident, or the one before again where it is the same."""
-    last = tracker.recent[-1] if tracker.recent else None
     rule = rules.season
-    if rule is not None and last is not None and _same_again(tracker, rule, last, now.at):
-        tracker.recent.pop()
-        last.ended, last.calm, last.hot = None, 0, now.at
-        _raise_peak(last, now)
-        tracker.incident, tracker.hits = last, []
-        return revise(last, "revised", now.at)
+    before = None if rule is None else _same_again(tracker, rule, now.at)
+    if before is not None:
+        tracker.recent.remove(before)
+        before.ended, before.calm, before.unseen, before.hot = None, 0, 0, now.at
+        before.reach = max(before.reach, reach)
+        _raise_peak(before, now)
+        tracker.incident, tracker.hits, tracker.calm = before, [], 0
+        return revise(before, "revised", now.at)
     around = 0 if rule is None or now.column == NO_COLUMN else rule.around + rule.windows[now.column]
     episode = Episode(
         anchor=now.at, onset=tracker.hits[0], threshold=rules.threshold, peak=now.value, peak_slot=now.at, hot=now.at,
-        stricter=stricter, revised_peak=now.value, revise_at=rules.update_every, column=now.column, around=around, reach=reach,
+        stricter=stricter, revised_peak=now.value, column=now.column, around=around, reach=reach,
     )  # fmt: skip
     tracker.openings = [*(at for at in tracker.openings if now.at - at < rules.memory), now.at][-REMEMBERED:]
     tracker.incident, tracker.hits, tracker.muted, tracker.calm = episode, [], None, 0
     return Transition("open", episode, now.at)
 
 
-def _same_again(tracker: Tracker, rule: SeasonRule, last: Episode, slot: int) -> bool:
-    """Whether what opens at a slot is the incident before again."""
-    if tracker.column == NO_COLUMN or last.ended != tracker.ended or last.retracted or last.verdict is not None:
-        return False
-    return slot - tracker.ended <= rule.rejoin[tracker.column]
+def newest_ended(tracker: Tracker, before: int | None = None) -> Episode | None:
+    """The last incident that stands and has ended (before a slot)."""
+    stands = (e for e in tracker.recent if not e.retracted and (before is None or e.last() < before))
+    return max(stands, key=lambda e: e.last(), default=None)
+
+
+def _same_again(tracker: Tracker, rule: SeasonRule, slot: int) -> Episode | None:
+    """The incident before, if what opens at a slot is that one again."""
+    last = newest_ended(tracker)
+    if last is None or last.column == NO_COLUMN or last.ended != tracker.ended or last.end_reason == "baseline":
+        return None
+    return last if last.verdict is None and slot - tracker.ended <= rule.rejoin[last.column] else None
+
+
+def _contained(tracker: Tracker, slot: int) -> None:
+    last = newest_ended(tracker)
+    if last is not None and last.ended == tracker.ended:
+        last.contained = slot
 
 
 def _raise_peak(episode: Episode, now: _Slot) -> None:
@@ -317,35 +306,34 @@ def _raise_peak(episode: Episode, now: _Slot) -> None:
 
 def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach: float) -> Transition | None:
     before = episode.severity
-    episode.length += 1
     _raise_peak(episode, now)
     rule = rules.season
-    timed = rule is not None and now.season is not None
-    if timed and episode.column == NO_COLUMN and now.column != NO_COLUMN and rule is not None:
+    if rule is not None and episode.column == NO_COLUMN and now.column != NO_COLUMN:
         episode.column, episode.around = now.column, rule.around + rule.windows[now.column]
-    if timed and episode.column != NO_COLUMN and rule is not None and now.season is not None:
+    loud = now.students >= closing(episode.threshold + episode.stricter)
+    if rule is not None and episode.column != NO_COLUMN:
         # Windows of the students that contain the incident do not hold it open.
-        held = rule.outside(episode.column, len(tracker.far), now.season, now.column != NO_COLUMN)
-        quiet, longest = rule.quiet, rule.day
+        held = now.season is not None and rule.outside(
+            episode.column, len(tracker.far), now.season, now.column != NO_COLUMN
+        )
+        longest = rule.day
     else:
-        held = now.students >= closing(episode.threshold + episode.stricter)
-        quiet, longest = rules.quiet, rules.max_slots
+        held, longest = loud, rules.max_slots
     if held:
-        episode.hot, episode.calm, episode.reach = now.at, 0, max(episode.reach, reach)
+        episode.hot, episode.calm, episode.unseen, episode.reach = now.at, 0, 0, max(episode.reach, reach)
     else:
         episode.calm += 1
-    if episode.calm >= quiet:
-        tracker.echo = now.students >= closing(episode.threshold + episode.stricter)
-        return end(tracker, now.at)
+        episode.unseen += not now.judged
+    if episode.calm >= rules.quiet_of(episode.column):
+        tracker.echo = loud
+        return end(tracker, now.at, "unseen" if 2 * episode.unseen > episode.calm else "returned")
     if now.at - episode.onset >= longest:
         tracker.muted = episode.peak
-        return end(tracker, now.at)._replace(baseline=True)
-    periodic = episode.length >= episode.revise_at
-    if periodic:
-        episode.revise_at *= 2
-    if not (periodic or episode.severity != before or episode.peak >= episode.revised_peak + DECADE):
-        return None
-    return revise(episode, "update", now.at)
+        return end(tracker, now.at, "baseline")
+    # Beyond that the words for how rare it is do not change any more.
+    telling = episode.threshold + episode.stricter + VERY_RARE
+    rarer = episode.peak >= episode.revised_peak + DECADE and episode.revised_peak < telling
+    return revise(episode, "update", now.at) if rarer or episode.severity != before else None
 
 
 def revise(episode: Episode, state: IncidentState, slot: int) -> Transition:
@@ -355,19 +343,35 @@ def revise(episode: Episode, state: IncidentState, slot: int) -> Transition:
     return Transition(state, episode, slot)
 
 
-def end(tracker: Tracker, slot: int) -> Transition:
+def end(tracker: Tracker, slot: int, reason: EndReason) -> Transition:
     """Resolve the open incident; it stays within reach of late data."""
     episode = tracker.incident
     assert episode is not None
-    episode.ended = episode.hot
+    episode.ended, episode.end_reason = episode.hot, reason
+    if tracker.echo:
+        episode.contained = slot
     tracker.recent.append(episode)
     tracker.incident, tracker.hits = None, []
-    tracker.ended, tracker.column = episode.hot, episode.column
-    return revise(episode, "resolved", slot)
+    tracker.ended = episode.hot
+    return revise(episode, "resolved", slot)._replace(baseline=reason == "baseline")
 
 
-def forget_before(tracker: Tracker, slot: int) -> list[Episode]:
-    """Drop ended incidents that no late point can reach any more, and return them."""
-    gone = [episode for episode in tracker.recent if episode.last() < slot]
-    tracker.recent = [episode for episode in tracker.recent if episode.last() >= slot]
+def belongs(tracker: Tracker, slot: int) -> Episode | None:
+    """The open incident, if the slot is its newest or its most surprising one."""
+    incident = tracker.incident
+    return incident if incident is not None and slot in (incident.hot, incident.peak_slot) else None
+
+
+def forget_before(tracker: Tracker, slot: int, newest: int | None = None) -> list[Episode]:
+    """Drop ended incidents that no late point can reach any more, and return them.
+
+    The newest one is dropped when it ended before `newest`: until then what comes may be more of it.
+    """
+    last = newest_ended(tracker)
+
+    def kept(episode: Episode) -> bool:
+        return episode.last() >= (slot if episode is not last or newest is None else min(slot, newest))
+
+    gone = [episode for episode in tracker.recent if not kept(episode)]
+    tracker.recent = [episode for episode in tracker.recent if kept(episode)]
     return gone

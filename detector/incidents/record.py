@@ -1,8 +1,8 @@
 """What the detector stores of a stream in Redis beside its window: incidents, exclusions, the training it asked for."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import orjson
 import redis.asyncio
@@ -16,6 +16,9 @@ from streamer.windows.keys import Keys
 MAX_EXCLUDED = 64
 # Ended incidents whose place is kept for verdicts that come the next morning: 2 KB of JSON in a stream that has so many.
 MAX_PAST = 64
+
+
+_Stored = TypeVar("_Stored", Episode, Tracker)
 
 
 @dataclass(slots=True)
@@ -38,6 +41,12 @@ class PendingRequest:
     announced: str | None  # `announced_at` of the model record then known: a newer one is the answer
     tries: int = 1
     full_slot: int = -1  # newest slot at the newest request for a full fit
+
+
+def _of(made: type[_Stored], body: dict[str, Any]) -> _Stored:
+    """As stored, without what an earlier version kept and this one does not know."""
+    known = {each.name for each in fields(made)}
+    return made(**{name: value for name, value in body.items() if name in known})
 
 
 @dataclass(slots=True)
@@ -64,7 +73,8 @@ class StreamState:
     exclude: list[tuple[int, int]] = field(default_factory=list)  # slots never to learn from, inclusive
     pending: PendingRequest | None = None
     warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
-    past: list[tuple[int, int, int]] = field(default_factory=list)  # anchor, first and last slot of settled incidents
+    # anchor of settled incidents, first and last slot of what is left out for them
+    past: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def judged(self) -> bool:
@@ -84,9 +94,9 @@ class StreamState:
         """A stored state."""
         body: dict[str, Any] = orjson.loads(raw)
         tracker = body["tracker"]
-        tracker["incident"] = Episode(**tracker["incident"]) if tracker["incident"] else None
-        tracker["recent"] = [Episode(**episode) for episode in tracker["recent"]]
-        body["tracker"] = Tracker(**tracker)
+        tracker["incident"] = _of(Episode, tracker["incident"]) if tracker["incident"] else None
+        tracker["recent"] = [_of(Episode, episode) for episode in tracker["recent"]]
+        body["tracker"] = _of(Tracker, tracker)
         body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
         body["pending"] = PendingRequest(**body["pending"]) if body["pending"] else None
         body["exclude"] = [(first, last) for first, last in body["exclude"]]
@@ -100,15 +110,20 @@ class StreamState:
         and a student that never saw it finds it more surprising each time (docs/decisions/015).
         """
         episode = transition.episode
-        if transition.state != "resolved" or transition.baseline or episode.verdict == "false_alarm":
+        if transition.state == "retracted" or transition.baseline:  # parts of it may have been left out before
+            self.allow_range(*episode.around_it())
+        if episode.ended is None or episode.retracted or transition.baseline or episode.verdict == "false_alarm":
             return
         rare = episode.peak - episode.threshold >= VERY_RARE
         if episode.around or rare or episode.severity == "critical" or episode.verdict is not None:
-            self.exclude_range(episode.onset - episode.around, episode.last() + episode.around)
+            self.exclude_range(*episode.around_it())
 
-    def forget_before(self, slot: int) -> None:
-        """Keep only the place of ended incidents that lie before `slot`: no late point reaches them any more."""
-        gone = [(episode.anchor, episode.onset, episode.last()) for episode in forget_before(self.tracker, slot)]
+    def forget_before(self, slot: int, newest: int | None = None) -> None:
+        """Keep only the place of ended incidents that lie before `slot`: no late point reaches them any more.
+
+        The newest one is kept until it has ended before `newest`: what comes may be more of it.
+        """
+        gone = [(episode.anchor, *episode.around_it()) for episode in forget_before(self.tracker, slot, newest)]
         self.past = [*self.past, *gone][-MAX_PAST:]
 
     def exclude_range(self, first: int, last: int) -> None:
@@ -137,10 +152,13 @@ class StreamState:
         return None
 
     def span(self, stream: str, wanted: str) -> tuple[int, int] | None:
-        """First and last slot of the incident with this id, as long as it is remembered."""
+        """First and last slot of what the incident with this id covers, as long as it is remembered.
+
+        With what is left out on both sides of it, where the season has seen it.
+        """
         episode = self.find(stream, wanted)
         if episode is not None:
-            return episode.onset, episode.last()
+            return episode.around_it()
         spans = {incident_id(stream, self.grid_version, anchor): (first, last) for anchor, first, last in self.past}
         return spans.get(wanted)
 

@@ -2,10 +2,24 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
-from detector.incidents.machine import DECADE, REMEMBERED, Episode, Rules, Scored, Tracker, Transition, revise, step
+from detector.incidents.machine import (
+    DECADE,
+    REMEMBERED,
+    Episode,
+    Rules,
+    Scored,
+    Tracker,
+    Transition,
+    belongs,
+    newest_ended,
+    revise,
+    step,
+)
 from streamer.contracts import IncidentState
+
+# Late points that move an incident's ends by less than this share of it change nothing that a person would want to know.
+MOVED = 0.1
 
 
 def rejudge_from(tracker: Tracker, rules: Rules, first: int, lowest: int) -> int | None:
@@ -20,24 +34,26 @@ def rejudge_from(tracker: Tracker, rules: Rules, first: int, lowest: int) -> int
     start = first - back
     known = sorted([*tracker.recent, *([tracker.incident] if tracker.incident else [])], key=lambda e: -e.last())
     for episode in known:
-        over = episode is tracker.incident or episode.last() >= start
-        if over:
+        # Until it is quiet it has not ended, and windows that still contain it are not listened to.
+        reaches = max(episode.last() + rules.quiet_of(episode.column) * rules.stride, episode.contained)
+        if episode is tracker.incident or reaches >= start:
             if episode.onset - back < lowest or episode.verdict is not None:
                 if episode is tracker.incident:
                     return None
-                return max(start, episode.last() + 1)
+                return max(start, lowest, episode.last() + 1)
             start = min(start, episode.onset - back)
     return max(start, lowest)
 
 
 def rejudge(
-    tracker: Tracker, rules: Rules, scored: Iterable[Scored], evidence: Callable[[int], dict[str, Any]]
+    tracker: Tracker, rules: Rules, scored: Iterable[Scored], note: Callable[[Episode, int], None]
 ) -> list[Transition]:
     """Judge slots again that were judged before (`rejudge_from` up to the last one), after late data.
 
-    Returns transitions to be published in this order, each with a copy of its episode; `evidence` gives the reason of
-    a slot. `tracker` is brought to what it would be had the data come in time, except that incidents keep their
-    identity: what changed is `revised`, what no longer holds `retracted`, what was missed opens now.
+    Returns transitions to be published in this order, each with a copy of its episode; `note` gives an episode the
+    reason of a slot that belongs to it. `tracker` is brought to what it would be had the data come in time, except
+    that incidents keep their identity: what changed is `revised`, what no longer holds `retracted`, what was missed
+    opens now.
     """
     rows = list(scored)
     if not rows:
@@ -47,20 +63,21 @@ def rejudge(
     if tracker.incident is not None:
         rules = replace(rules, threshold=tracker.incident.threshold)
     earlier = [at for at in tracker.openings if at < start]
-    trial = Tracker(openings=earlier)
-    if tracker.ended < start:
-        trial.ended, trial.column, trial.echo = tracker.ended, tracker.column, tracker.echo
+    trial, seed = _as_of(tracker, rules, start, earlier)
     for row in rows:
         step(trial, rules, *row)
+        mine = belongs(trial, row.slot)
+        if mine is not None:
+            note(mine, row.slot)
     found = [*trial.recent, *([trial.incident] if trial.incident else [])]
     published: list[Transition] = []
-    result: list[Episode] = [e for e in tracker.recent if e.onset < start]
-    for episode in known:
+    result: list[Episode] = [e for e in tracker.recent if e.onset < start and e is not seed]
+    for episode in [*([] if seed is None else [seed]), *known]:
         match = next((f for f in found if f.onset <= episode.last() and episode.onset <= f.last()), None)
         if match is not None:
             found.remove(match)
             change = _change(episode, match)
-            _adopt(episode, match, evidence)
+            _adopt(episode, match)
         else:
             change = None if episode.retracted or episode.verdict else "retracted"
             episode.retracted = True
@@ -70,18 +87,32 @@ def rejudge(
             published.append(_copied(revise(episode, change, slot)))
         result.append(episode)
     for episode in found:
-        episode.revision, episode.evidence = 0, evidence(episode.peak_slot)
+        episode.revision = 0
         published.append(Transition("open", replace(episode, ended=None), episode.anchor))
         if episode.ended is not None:
             published.append(_copied(revise(episode, "resolved", slot)))
         result.append(episode)
-    tracker.recent = [e for e in result if e.ended is not None]
+    tracker.recent = sorted((e for e in result if e.ended is not None), key=lambda e: (e.last(), e.anchor))
     tracker.incident = next((e for e in result if e.ended is None), None)
-    tracker.hits, tracker.far, tracker.echo = trial.hits, trial.far, trial.echo
-    tracker.ended, tracker.column = trial.ended, trial.column
+    tracker.hits, tracker.far, tracker.echo, tracker.ended = trial.hits, trial.far, trial.echo, trial.ended
+    tracker.muted, tracker.calm = trial.muted, trial.calm
     again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
     tracker.openings = [*earlier, *again][-REMEMBERED:]
     return published
+
+
+def _as_of(tracker: Tracker, rules: Rules, start: int, openings: list[int]) -> tuple[Tracker, Episode | None]:
+    """The machine as it was before a slot, and the incident that had ended last by then: it may go on."""
+    seed = newest_ended(tracker, start)
+    if seed is not None and seed.onset >= start:
+        seed = None
+    trial = Tracker(openings=openings)
+    if seed is not None:
+        trial.recent, trial.ended = [replace(seed)], seed.last()
+        trial.echo = seed.contained >= start - rules.stride
+    elif tracker.ended < start:
+        trial.ended = tracker.ended
+    return trial, seed
 
 
 def _change(old: Episode, new: Episode) -> IncidentState | None:
@@ -89,12 +120,13 @@ def _change(old: Episode, new: Episode) -> IncidentState | None:
         return None
     if old.ended is None and new.ended is not None:
         return "resolved"
+    far = max(1.0, MOVED * (old.last() - old.onset + 1))
     same = (
         not old.retracted
-        and old.ended == new.ended
-        and old.onset == new.onset
-        and old.peak_slot == new.peak_slot
-        and abs(old.peak - new.peak) < 0.5 * DECADE
+        and (old.ended is None) == (new.ended is None)
+        and abs(old.onset - new.onset) <= far
+        and (old.ended is None or abs(old.last() - new.last()) <= far)
+        and abs(old.peak - new.peak) < DECADE
         and old.severity == new.severity
     )
     return None if same else "revised"
@@ -104,13 +136,13 @@ def _copied(transition: Transition) -> Transition:
     return transition._replace(episode=replace(transition.episode))
 
 
-def _adopt(old: Episode, new: Episode, evidence: Callable[[int], dict[str, Any]]) -> None:
+def _adopt(old: Episode, new: Episode) -> None:
     """Let `old` have what the new judgement found; identity, revision and a person's verdict stay."""
     if old.verdict is not None:
         return
-    if old.peak_slot != new.peak_slot or old.peak != new.peak:
-        old.evidence = evidence(new.peak_slot)
+    if (old.onset, old.hot, old.peak_slot, old.peak) != (new.onset, new.hot, new.peak_slot, new.peak):
+        old.evidence = new.evidence
     old.onset, old.peak, old.peak_slot, old.hot = new.onset, new.peak, new.peak_slot, new.hot
-    old.length, old.revise_at, old.calm, old.ended = new.length, new.revise_at, new.calm, new.ended
+    old.calm, old.unseen, old.ended, old.end_reason = new.calm, new.unseen, new.ended, new.end_reason
     old.stricter, old.column, old.around, old.reach = new.stricter, new.column, new.around, new.reach
-    old.retracted = False
+    old.contained, old.retracted = new.contained, False

@@ -1,6 +1,6 @@
 """An incident in one sentence that a person understands at three in the morning.
 
->>> rarity(5.3, 60), duration(2.1), number(97.3)
+>>> rarity(1.2e7), duration(2.1), number(97.3)
 ('about once in 5 months', '2.1 s', '97.3')
 >>> numbers(1.77e9, 1.77e9 + 10)
 ['1770000000', '1770000010']
@@ -8,17 +8,31 @@
 'web.cpu has sent nothing for 3 s (30 intervals)'
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from detector.incidents.machine import Transition
+from detector.incidents.dial import WEEK_NS, closing, per_week_of
+from detector.incidents.machine import NO_COLUMN, Episode, Transition
+from streamer.contracts import StreamSettings
+from streamer.timestamps import NS
 
 # A bound so small beside the value is written as 0: it is that of a stream that was always zero.
-NEGLIGIBLE = 1e-4
+NEGLIGIBLE = 1e-6
 DAY_S = 86_400.0
-
-
-WARMING = "(warming: no student yet, judged by a generic prior)"
+MAX_DECADES = 30.0  # more is no number any more
+YEAR_S = 365 * DAY_S
+OTHERS = 0.1  # share of the surprise from which a further channel is counted
+WARMING = "(warming: judged by a general rule, for the stream has no model of its own yet)"
+# Why an incident is over, in words. Only the first says that all is well.
+_ENDS = {
+    "returned": "back to normal",
+    "unseen": "not judged any more, for no data came since: whether it is over is not known",
+    "paused": "closed, for the stream is paused: whether it is over is not known",
+    "verdict": "closed: a person called it a false alarm",
+    "grid": "closed, for its interval or channels have changed: whether it is over is not known",
+    "deleted": "closed, for the stream was deleted",
+}
 
 
 def number(value: float) -> str:
@@ -38,92 +52,140 @@ def duration(seconds: float) -> str:
 
 
 def numbers(*values: float) -> list[str]:
-    """The same of several, with as many digits as it takes to tell different ones apart."""
+    """The same of several, with as many digits as it takes to tell different ones apart; no exponent up to 10^15."""
     for digits in (4, 6, 8, 10, 12):
-        texts = [f"{value:.{digits}g}" for value in values]
-        plain = [f"{float(text):.{max(0, digits - 1)}f}".rstrip("0").rstrip(".") for text in texts]
-        shown = [p if 1e-4 <= abs(v) < 1e15 or v == 0 else t for p, t, v in zip(plain, texts, values, strict=True)]
-        shown = [number(v) if digits == 4 and len(number(v)) < 9 else t for v, t in zip(values, shown, strict=True)]
-        if len(set(shown)) == len(set(values)):
-            return ["0" if text in ("-0", "") else text for text in shown]
+        texts = [_plain(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            return texts
     return [repr(value) for value in values]
 
 
-def rarity(surprise: float, interval_s: float) -> str:
-    """How often the stream's normal data would do this, in words that a person can picture."""
-    seconds = interval_s * 10.0 ** min(surprise, 30.0)
-    for unit, size in (("years", 365 * DAY_S), ("months", 30 * DAY_S), ("weeks", 7 * DAY_S), ("days", DAY_S)):
+def _plain(value: float, digits: int) -> str:
+    if value != 0 and not 1e-4 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}"
+    if digits == 4 and abs(value) < 1e7:
+        return number(value)
+    text = f"{float(f'{value:.{digits}g}'):.{digits - 1}f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def once_in_s(episode: Episode, interval_s: float, settings: StreamSettings) -> float:
+    """Seconds in which the stream's normal data would do this once.
+
+    Of students by the tail probability of a slot. Of the season by the dial: at its threshold it is as rare as that
+    asks for, and each decade above it ten times rarer.
+    """
+    if episode.column == NO_COLUMN:
+        return interval_s * math.pow(10.0, min(episode.peak, MAX_DECADES))
+    week_s = WEEK_NS / NS / per_week_of(settings, round(interval_s * NS))
+    return week_s * math.pow(10.0, min(episode.peak - episode.threshold, MAX_DECADES))
+
+
+def rarity(seconds: float) -> str:
+    """What comes once in so many seconds, in words that a person can picture.
+
+    No history is long enough to say more than "rarer than once a year".
+    """
+    if seconds > YEAR_S:
+        return "rarer than once a year"
+    for unit, size in (("months", 30 * DAY_S), ("weeks", 7 * DAY_S), ("days", DAY_S)):
         if seconds >= 2 * size:
-            return (
-                "rarer than once in ten years"
-                if seconds >= 3650 * DAY_S
-                else f"about once in {seconds / size:.0f} {unit}"
-            )
+            return f"about once in {seconds / size:.0f} {unit}"
     return "about once a day" if seconds >= DAY_S / 2 else f"about once in {duration(seconds)}"
 
 
-def anomaly(stream: str, transition: Transition, interval_s: float) -> str:
+def end_reason(episode: Episode, settings: StreamSettings) -> str:
+    """Why an incident has ended, as in the event."""
+    if episode.end_reason in ("returned", "unseen"):
+        return "paused" if settings.paused else episode.end_reason
+    return episode.end_reason
+
+
+def anomaly(stream: str, transition: Transition, interval_s: float, settings: StreamSettings) -> str:
     """What happened, how far off, for how long, and how rare; and by what it was judged when by no student."""
-    sentence = _sentence(stream, transition, interval_s)
-    return f"{sentence} {WARMING}" if transition.episode.evidence.get("warming") else sentence
-
-
-def _sentence(stream: str, transition: Transition, interval_s: float) -> str:
     episode = transition.episode
-    evidence = episode.evidence
-    happened = _happened(stream, evidence)
+    happened = _happened(stream, episode, settings.unit_name)
     lasted = duration((episode.last() - episode.onset + 1) * interval_s)
-    why = f"On its normal data that happens {rarity(episode.peak, interval_s)}"
     if transition.state == "retracted":
-        return f"No incident after all: late data changed what {stream} did; {happened} no longer holds"
+        return f"No incident after all, as late data show. Said before: {happened}"
     if transition.baseline:
         return f"New baseline? {happened}, and stayed so for {lasted}: no further alerts, a new fit was asked for"
-    if transition.state == "resolved" and episode.verdict == "false_alarm":
-        return f"{happened}, for {lasted}; closed: a person called it a false alarm"
-    if transition.state == "resolved":
+    warming = bool(episode.evidence.get("warming"))
+    if episode.ended is None:
+        told = f"{happened}, for {lasted} so far"
+    else:
+        over = _ENDS.get(end_reason(episode, settings), _ENDS["returned"])
         # The prior soon takes for normal what lasts, so it cannot know whether that is over.
-        over = "no longer unusual" if evidence.get("warming") else "back to normal"
-        return f"{happened}, for {lasted}; {over}. {why}"
-    return f"{happened}, for {lasted} so far. {why}"
+        over = "no longer unusual" if warming and over == _ENDS["returned"] else over
+        told = f"{happened}, for {lasted}; {over}"
+    if warming:
+        return f"{told} {WARMING}"
+    often = rarity(once_in_s(episode, interval_s, settings))
+    return f"{told}. On its normal data that {'is' if often.startswith('rarer') else 'happens'} {often}"
 
 
-def _happened(stream: str, evidence: Mapping[str, Any]) -> str:
-    """The event itself: where it was farthest outside, and what is usual then."""
+def _happened(stream: str, episode: Episode, unit: str | None) -> str:
+    """The event itself: how it began, where it was farthest outside, and what is usual then."""
+    evidence = episode.evidence
     channels = evidence["channels"]
     first = evidence.get("extreme") or channels[0]
     name = stream if first["channel"] == "value" else f"{first['channel']} of {stream}"
-    others = sum(channel["channel"] != first["channel"] and channel["share"] >= 0.1 for channel in channels)
-    if others:
-        name += f" (and {others} more channel{'s' if others > 1 else ''})"
+    # The students say which channels share in it, unless the season alone has seen it.
+    students = evidence.get("students")
+    if students is None or students >= closing(episode.threshold + episode.stricter):
+        others = sum(channel["channel"] != first["channel"] and channel["share"] >= OTHERS for channel in channels)
+        if others:
+            name += f" (and {others} more channel{'s' if others > 1 else ''})"
     value, low, high = first["value"], first["low"], first["high"]
-    season = evidence.get("season") or {}
-    word = season.get("word") or "usual"
     if value is None:
         return f"{name} behaved unusually, with its newest value missing"
     if low is None or high is None:
-        return f"{name} behaved unusually at {number(value)}"
+        return f"{name} behaved unusually at {_with(number(value), unit)}"
+    season = (evidence.get("season") or {}) if episode.column != NO_COLUMN else {}
     nothing = NEGLIGIBLE * max(abs(value), abs(low), abs(high))
     bounds = [bound if abs(bound) > nothing else 0.0 for bound in (low, high)]
-    shown, lower, upper = numbers(value, *bounds)
-    usual = (
-        f"{lower if lower == upper else f'{lower}–{upper}'} {'is' if word.startswith('usual') else ''} {word}".replace(
-            "  ", " "
-        )
-    )
-    statistic, sign = season.get("statistic", ""), season.get("sign", 0)
-    if statistic == "unchanged":
-        return f"{name} has not changed from {shown} for longer than ever before"
-    if statistic == "never seen":
-        return f"{name} shows {shown}, which it never did before"
-    if value > high:
-        return f"{name} rose to {shown} ({usual})"
-    if value < low:
-        return f"{name} fell to {shown} ({usual})"
-    if sign and first is not channels[0]:
-        side = "above" if sign > 0 else "below"
-        expected = number(first["expected"]) if first["expected"] is not None else usual
-        return f"{name} stays {side} what is usual, at {shown} where {expected} is expected ({statistic})"
-    return f"{name} moved unusually around {shown} ({usual})"
+    before = _begun(evidence.get("onset"), first)
+    shown, lower, upper, *rest = numbers(value, *bounds, *([] if before is None else [before[1]]))
+    band = lower if lower == upper else f"{lower}–{upper}"
+    word = season.get("word") or "usual"
+    usual = f"({_with(band, unit)} {word if word.startswith('is') else f'is {word}'})"
+    value_text = _with(shown, unit)
+    if season.get("statistic") == "unchanged":
+        return f"{name} has not changed from {value_text} for longer than ever before"
+    if season.get("statistic") == "never seen":
+        return f"{name} shows {value_text}, which it never did before"
+    if value > high or value < low:
+        verb = "rose" if value > high else "fell"
+        if before is None:
+            return f"{name} {verb} to {value_text} {usual}"
+        way = f"then to {value_text}" if before[0] == verb else f"then {verb} to {value_text}"
+        return f"{name} {before[0]} to {_with(rest[0], unit)}, {way} {usual}"
+    return f"{name} {_slowly(season)} {value_text} {usual}"
+
+
+def _begun(onset: Mapping[str, Any] | None, extreme: Mapping[str, Any]) -> tuple[str, float] | None:
+    """How it began (rose or fell, and to what), where that was another thing than its extreme."""
+    if onset is None or onset["channel"] != extreme["channel"] or None in (onset["value"], onset["low"], onset["high"]):
+        return None
+    value, low, high = onset["value"], onset["low"], onset["high"]
+    if low <= value <= high or abs(value - extreme["value"]) <= high - low:
+        return None
+    return ("rose" if value > high else "fell"), float(value)
+
+
+def _slowly(season: Mapping[str, Any]) -> str:
+    """What an average shows that single values do not."""
+    statistic, sign = season.get("statistic", "slot"), season.get("sign", 0)
+    if not sign or statistic == "slot":
+        return "moved unusually around"
+    span = statistic.removesuffix(" sum").removesuffix(" spread")
+    if "spread" in statistic:
+        return f"{'varied more' if sign > 0 else 'varied less'} than usual over {span}, around"
+    return f"was {'above' if sign > 0 else 'below'} what is usual over {span} together, now at"
+
+
+def _with(text: str, unit: str | None) -> str:
+    return text if unit is None else f"{text}{unit}" if unit == "%" else f"{text} {unit}"
 
 
 def silence(stream: str, seconds: float, slots: int, back: bool) -> str:

@@ -3,7 +3,7 @@
 import time
 
 from detector.incidents.events import Context, anomaly_event, no_data_event
-from detector.incidents.machine import Transition, end
+from detector.incidents.machine import EndReason, Transition, end
 from detector.incidents.record import NoData, StreamState
 from detector.live.outbox import Message, Outbox
 from detector.live.settings import WorkerSettings
@@ -59,10 +59,12 @@ class Decisions:
         stream_state.settle(transition)
         self._event(stream, anomaly_event(stream, stream_state, transition, self._context(stream, settings)))
 
-    def close(self, stream: str, stream_state: StreamState, settings: StreamSettings) -> None:
+    def close(
+        self, stream: str, stream_state: StreamState, settings: StreamSettings, reason: EndReason = "grid"
+    ) -> None:
         """Resolve whatever is open: the grid is another one now, or the stream is deleted."""
         if stream_state.tracker.incident is not None:
-            self.announce(stream, stream_state, settings, end(stream_state.tracker, stream_state.scored))
+            self.announce(stream, stream_state, settings, end(stream_state.tracker, stream_state.scored, reason))
         if stream_state.no_data is not None:
             self.no_data(stream, stream_state, settings, "resolved", stream_state.no_data.anchor)
 

@@ -4,11 +4,12 @@ Shapes: K scored slots, C channels, S statistics of the season.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.incidents.machine import closing
+from detector.incidents.dial import closing
+from detector.incidents.severity import reach_of
 from detector.model.interface import SegmentScore
 from detector.persistence import NAMES
 from streamer.contracts import StreamSettings
@@ -16,6 +17,7 @@ from streamer.contracts import StreamSettings
 MAX_CHANNELS_NAMED = 8  # an event names those with the largest shares; the shares show whether that is most of it
 # A channel with less than half of the largest surprise did not make the slot surprising.
 LARGE_SHARE = 0.5
+BAND = 3.0  # surprise of the season from which a slot is told by it
 
 
 def counting(score: SegmentScore, threshold: float, settings: StreamSettings) -> np.ndarray:
@@ -55,39 +57,75 @@ def season_counting(score: SegmentScore, settings: StreamSettings, value_K: np.n
     return passes_K
 
 
-def reach_of(score: SegmentScore, value_K: np.ndarray) -> np.ndarray:
-    """How far values (K,) of the channel that the season means lie outside its band, in widths of it; 0 within."""
-    low_K, high_K = score.season_low_K, score.season_high_K
-    if low_K is None or high_K is None:
-        return np.zeros(len(value_K))
-    outside_K = np.maximum(np.maximum(low_K - value_K, value_K - high_K), 0.0)
-    reach_K: np.ndarray = np.nan_to_num(outside_K / np.maximum(high_K - low_K, 1e-12)).clip(0.0, 1e6)
-    return reach_K
+class Place(NamedTuple):
+    """What a slot is measured by: a channel, its value, the value expected, and the band around that (data's unit)."""
+
+    channel: int
+    value: float
+    expected: float
+    low: float
+    high: float
 
 
-def _seasonal(score: SegmentScore, k: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:
-    """What the season says of slot k."""
-    if score.season_KS is None or score.season_channel_K is None or score.season_sign_K is None:
-        return {}
-    assert score.season_low_K is not None
-    assert score.season_high_K is not None
-    assert score.season_expected_K is not None
-    c, column = int(score.season_channel_K[k]), int(score.season_KS[k].argmax())
-    here = {
+def place_of(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
+    """What slot k is measured by.
+
+    The season's channel and band where the season finds the slot unusual: they are those expected without the
+    incident. Else the most surprising channel's, of the students.
+    """
+    season = season_of(score, k)
+    if season is not None and season.max() >= BAND:
+        assert score.season_channel_K is not None
+        assert score.season_low_K is not None
+        assert score.season_high_K is not None
+        assert score.season_expected_K is not None
+        c = int(score.season_channel_K[k])
+        bounds = score.season_expected_K[k], score.season_low_K[k], score.season_high_K[k]
+    else:
+        c = int(np.nan_to_num(score.channel_KC[k], nan=0.0).argmax())
+        bounds = score.expected_KC[k, c], score.low_KC[k, c], score.high_KC[k, c]
+    return Place(c, float(value_C[c]), float(bounds[0]), float(bounds[1]), float(bounds[2]))
+
+
+def season_of(score: SegmentScore, k: int) -> np.ndarray | None:
+    """Surprises (S,) of the season at slot k."""
+    return None if score.season_KS is None or score.season_channel_K is None else score.season_KS[k]
+
+
+def reach_at(score: SegmentScore, k: int, value_C: np.ndarray) -> float:
+    """How far slot k lies outside of what is usual, in widths of the band."""
+    here = place_of(score, k, value_C)
+    return reach_of(here.value, here.low, here.high, here.expected)
+
+
+def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:
+    """The fields of a `Departure` of slot k, in JSON types."""
+    c, value, expected, low, high = place_of(score, k, value_C)
+    return {
         "channel": channels[c],
-        "value": _number(value_C[c]),
-        "expected": _number(score.season_expected_K[k]),
-        "low": _number(score.season_low_K[k]),
-        "high": _number(score.season_high_K[k]),
-        "reach": round(float(reach_of(score, np.full(len(score.surprise_K), value_C[c]))[k]), 3),
+        "slot": slot,
+        "value": _number(value),
+        "expected": _number(expected),
+        "low": _number(low),
+        "high": _number(high),
+        "reach": round(reach_of(value, low, high, expected), 3),
     }
-    season = {
-        "word": score.season_word,
-        "statistic": NAMES[column],
-        "surprise": round(float(score.season_KS[k, column]), 2),
-        "sign": int(score.season_sign_K[k]),
+
+
+def _seasonal(score: SegmentScore, k: int) -> dict[str, Any]:
+    """What the season says of slot k."""
+    season = season_of(score, k)
+    if season is None:
+        return {}
+    column = int(season.argmax())
+    return {
+        "season": {
+            "word": score.season_word,
+            "statistic": NAMES[column],
+            "surprise": round(float(season[column]), 2),
+            "sign": 0 if score.season_sign_K is None else int(score.season_sign_K[k]),
+        }
     }
-    return {"season": season, "here": here}
 
 
 def evidence_at(
@@ -114,6 +152,7 @@ def evidence_at(
             }
             for c in order
         ],
+        "students": _number(score.surprise_K[k]),
         "deviation": _number(score.deviation_KC[k, largest]),
         "view": view.name,
         "scale": int(score.scale_KC[k, largest]),
@@ -123,7 +162,7 @@ def evidence_at(
         "model": None if score.warming else model,
         "warming": score.warming,
         "offsets": [offset for offset in offsets if offset >= 0],
-        **_seasonal(score, k, channels, value_C),
+        **_seasonal(score, k),
     }
 
 

@@ -142,7 +142,7 @@ class Following:
     def _delete(self, decisions: Decisions, stream: str) -> None:
         stream_state = self._streams.states.get(stream)
         if stream_state is not None:
-            decisions.close(stream, stream_state, self._judge.settings_of(stream))
+            decisions.close(stream, stream_state, self._judge.settings_of(stream), "deleted")
         decisions.delete(stream)
         self._bank.remove(stream)
         self.models.forget(stream)
@@ -167,7 +167,7 @@ class Following:
                 entry = self._streams.entries.get(stream)
                 scored = stream_state.scored if entry is None else entry.scored
                 stream_state.tracker.muted = SILENCED
-                ended = end(stream_state.tracker, scored)
+                ended = end(stream_state.tracker, scored, "verdict")
                 decisions.announce(stream, stream_state, self._judge.settings_of(stream), ended)
         if feedback.verdict == "false_alarm":
             stream_state.allow_range(*span)

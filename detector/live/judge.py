@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import structlog
 
-from detector.incidents.machine import WEEK_NS, Rules, budget_of, season_opens_of, threshold_of
+from detector.incidents.dial import budget_of, per_week_of, season_opens_of, threshold_of
+from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
 from detector.incidents.season_rule import season_rule
@@ -61,7 +62,7 @@ class Judge:
         self._settings = settings
         self._of_stream = of_stream
         self._failing: set[str] = set()
-        self._rules: dict[tuple[float, int], Rules] = {}  # by threshold: most streams share one
+        self._rules: dict[tuple[float, float, int], Rules] = {}  # by threshold: most streams share one
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
 
@@ -71,8 +72,8 @@ class Judge:
 
     def rules_of(self, settings: StreamSettings, interval_ns: int, warming: bool = False) -> Rules:
         """Incident rules of a stream with so many ns a slot."""
-        budget = budget_of(settings, interval_ns, warming)
-        key = (budget, interval_ns)
+        budget, per_week = budget_of(settings, interval_ns, warming), per_week_of(settings, interval_ns)
+        key = (budget, per_week, interval_ns)
         rules = self._rules.get(key)
         if rules is None:
             own, block_ns = self._settings, block_ns_of(interval_ns)
@@ -86,7 +87,7 @@ class Judge:
                 stride=own.stride,
                 fatigue=own.fatigue,
                 season=None if block_ns is None else season_rule(interval_ns, block_ns),
-                season_opens=season_opens_of(budget / 10_000 * WEEK_NS / interval_ns),
+                season_opens=season_opens_of(per_week),
             )
         return rules
 
@@ -149,7 +150,8 @@ class Judge:
             if surprising or not state.idle or judgement.start <= entry.scored:
                 step_through(judgement, emit)
                 if state.recent:
-                    judgement.stream_state.forget_before(entry.hi - SLACK - self._bank.context)
+                    hi = entry.hi
+                    judgement.stream_state.forget_before(hi - SLACK - self._bank.context, hi - rules.reopened)
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
 
     def _segments(self, judgement: Judgement) -> list[tuple[Piece, Segment]]:

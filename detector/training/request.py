@@ -88,7 +88,7 @@ def _ask(
     exclude = [(first, last) for first, last in stream_state.exclude if last > oldest]
     incident = stream_state.tracker.incident
     if incident is not None:
-        exclude.append((incident.onset, history.hi))
+        exclude.append((incident.around_it()[0], history.hi))
     outlet.request(
         TrainingRequest(
             stream=history.stream,

@@ -103,6 +103,9 @@ def _check_reason(published: list[AnomalyEvent], run: Ready, settings: CommonSet
     assert "a rose to" in opened.reason
     assert not opened.historic
     assert resolved.ended_at is not None
+    assert resolved.end_reason == "returned"
+    assert opened.extreme is not None
+    assert opened.extreme.reach > 0
     assert 13 <= resolved.slots <= 15 + 64 + 10  # as long as the widest look holds what happened
 
 
@@ -167,7 +170,7 @@ async def test_a_stream_without_a_student_alerts_as_warming_and_survives_a_resta
     assert len({event.data.incident_id for event in published}) == 1
     assert all(event.data.warming and event.data.model_version is None for event in published), published[0].data
     assert 192 <= published[0].data.slot - start // STEP_MS <= 194
-    assert "no student yet" in published[0].data.reason
+    assert "has no model of its own yet" in published[0].data.reason
 
 
 async def test_late_data_retract_an_incident(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
@@ -273,6 +276,8 @@ async def test_another_channel_set_ends_what_was_open(
         published = await events(settings, "a")
         assert {event.data.grid_version for event in published} == {1}
         assert gapless(published)
+        assert published[-1].data.end_reason == "grid"
+        assert "back to normal" not in published[-1].data.reason
 
 
 async def test_a_new_model_takes_over_between_batches(

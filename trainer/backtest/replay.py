@@ -19,6 +19,7 @@ from detector.live.cache import SLACK, Entry, WindowChange
 from detector.live.judge import Judge
 from detector.live.judgement import Judgement
 from detector.model.teacher import Teacher
+from streamer.contracts import StreamSettings
 from streamer.timestamps import NS
 from streamer.windows.ring import StreamWindow
 from trainer.backtest.live import CHECK_EVERY, GRID_VERSION, LiveTrainer, bank_for, ring_of
@@ -79,6 +80,9 @@ class Replayed:
     bands: Bands | None = None
 
 
+_NO_SETTINGS = StreamSettings()
+
+
 @dataclass
 class _Recorder:
     """Collects scores and events while the judge works."""
@@ -101,7 +105,7 @@ class _Recorder:
             peak=round(episode.peak, 3),
             severity=episode.severity,
             baseline=transition.baseline,
-            reason=wording.anomaly(entry.stream, transition, stream_state.interval_ns / NS),
+            reason=wording.anomaly(entry.stream, transition, stream_state.interval_ns / NS, _NO_SETTINGS),
         )
 
 

@@ -6,7 +6,8 @@ Shapes: S streams, N slots, X incidents
 import torch
 from torch import Tensor
 
-from detector.incidents.machine import SURE, closing
+from detector.incidents.dial import closing
+from detector.incidents.machine import SURE
 from detector.live.settings import WorkerSettings
 from detector.model.fusion import CORRECTION_LEVEL
 

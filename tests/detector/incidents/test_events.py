@@ -7,7 +7,7 @@ import pytest
 from detector.incidents.events import Context, anomaly_event, no_data_event
 from detector.incidents.machine import Episode, Transition
 from detector.incidents.record import NoData, StreamState
-from detector.incidents.wording import duration, number, rarity
+from detector.incidents.wording import duration, number, numbers, rarity
 from streamer.contracts import AnomalyEvent, StreamSettings
 
 EVIDENCE: dict[str, Any] = {
@@ -52,7 +52,8 @@ def test_what_the_prior_judged_is_marked() -> None:
         Transition("open", episode(), 1020), model=None, warming=True, view="level", nearest=None, scale=144
     )
     assert (event.data.model_version, event.data.warming) == (None, True)
-    assert event.data.reason.endswith("(warming: no student yet, judged by a generic prior)")
+    assert event.data.reason.endswith("(warming: judged by a general rule, for the stream has no model of its own yet)")
+    assert "On its normal data" not in event.data.reason  # nothing is known of how rare it is
     over = published(Transition("resolved", episode(ended=1020), 1030), warming=True).data.reason
     assert "no longer unusual" in over
     assert not published(Transition("open", episode(), 1020)).data.warming
@@ -68,9 +69,6 @@ def test_sentences_of_the_other_ends() -> None:
     assert "back to normal" in published(Transition("resolved", ended, 1030)).data.reason
     assert published(Transition("resolved", ended, 1030)).data.ended_at == "1970-01-01T00:01:42.000Z"
     assert published(Transition("resolved", ended, 1030, baseline=True)).data.reason.startswith("New baseline?")
-    assert (
-        "false alarm" in published(Transition("resolved", episode(ended=1020, verdict="false_alarm"), 1030)).data.reason
-    )
     assert published(Transition("retracted", ended, 1030)).data.reason.startswith("No incident after all")
 
 
@@ -100,6 +98,105 @@ def test_more_channels_and_a_deeper_view() -> None:
     assert "64" not in reason  # what a view is stays in fields
 
 
+@pytest.mark.parametrize(
+    ("reason", "words", "settled"),
+    [
+        ("returned", "back to normal", True), ("verdict", "a person called it a false alarm", True),
+        ("deleted", "the stream was deleted", True), ("unseen", "no data came since", False),
+        ("grid", "interval or channels have changed", False),
+    ],
+)  # fmt: skip
+def test_only_what_was_seen_to_return_is_back_to_normal(reason: str, words: str, settled: bool) -> None:
+    data = published(Transition("resolved", episode(ended=1020, end_reason=reason), 1030)).data
+    assert words in data.reason
+    assert ("back to normal" in data.reason) == (reason == "returned")
+    assert ("is not known" in data.reason) == (not settled)
+    assert data.end_reason == reason
+
+
+def test_a_paused_stream_is_not_back_to_normal() -> None:
+    paused = Context("s", 0, StreamSettings(paused=True), 200 * 10**9)
+    data = anomaly_event("host", STATE, Transition("resolved", episode(ended=1020), 1030), paused).data
+    assert (data.end_reason, "back to normal" in data.reason) == ("paused", False)
+
+
+DAY = {"word": "usual at this time", "statistic": "slot", "surprise": 9.0, "sign": 1}
+
+
+def place(value: float, low: float = 3.0, high: float = 12.0, slot: int = 1000, reach: float = 5.0) -> dict[str, Any]:
+    return {"channel": "cpu.0", "slot": slot, "value": value, "expected": 7.0, "low": low, "high": high, "reach": reach}
+
+
+@pytest.mark.parametrize(
+    ("onset", "extreme", "season", "sentence"),
+    [
+        (place(97.3), place(97.3), DAY, "rose to 97.3 ms (3–12 ms is usual at this time)"),
+        (place(30.0), place(97.3), DAY, "rose to 30 ms, then to 97.3 ms (3–12 ms is usual at this time)"),
+        (place(0.0), place(97.3), DAY, "fell to 0 ms, then rose to 97.3 ms (3–12 ms is usual at this time)"),
+        (place(5.0), place(97.3), DAY, "rose to 97.3 ms (3–12 ms is usual at this time)"),
+        (place(1.77e9 + 40, 1.77e9, 1.77e9 + 20), place(1.77e9 + 40, 1.77e9, 1.77e9 + 20), DAY,
+         "rose to 1770000040 ms (1770000000–1770000020 ms is usual at this time)"),
+        (place(11.0), place(11.0), DAY | {"statistic": "1 h"},
+         "was above what is usual over 1 h together, now at 11 ms (3–12 ms is usual at this time)"),
+        (place(11.0), place(11.0), DAY | {"statistic": "4 h sum", "sign": -1},
+         "was below what is usual over 4 h together, now at 11 ms (3–12 ms is usual at this time)"),
+        (place(11.0), place(11.0), DAY | {"statistic": "1 h spread"},
+         "varied more than usual over 1 h, around 11 ms (3–12 ms is usual at this time)"),
+        (place(11.0), place(11.0), DAY | {"statistic": "unchanged"},
+         "has not changed from 11 ms for longer than ever before"),
+        (place(11.0), place(11.0), DAY | {"statistic": "never seen"}, "shows 11 ms, which it never did before"),
+    ],
+)  # fmt: skip
+def test_the_season_tells_the_event(
+    onset: dict[str, Any], extreme: dict[str, Any], season: dict[str, Any], sentence: str
+) -> None:
+    context = Context("s", 3, StreamSettings(unit_name="ms"), 200 * 10**9)
+    told = episode(column=0)
+    told.evidence |= {"onset": onset, "extreme": extreme, "season": season, "students": 1.0}
+    data = anomaly_event("host", STATE, Transition("open", told, 1020), context).data
+    assert data.reason.startswith(f"cpu.0 of host {sentence}, for 2.1 s so far. On its normal data")
+    assert (data.view, data.statistic, data.usual, data.unit_name) == ("season", season["statistic"], DAY["word"], "ms")
+    assert data.nearest_prototype is None
+    assert data.onset is not None
+    assert (data.onset.at, data.onset.value) == ("1970-01-01T00:01:40.000Z", onset["value"])
+    told.ended = told.hot
+    over = anomaly_event("host", STATE, Transition("resolved", told, 1030), context).data.reason
+    assert over.startswith(f"cpu.0 of host {sentence}, for 2.1 s; back to normal")  # as it was told at the opening
+
+
+@pytest.mark.parametrize(
+    ("column", "peak", "given", "words"),
+    [
+        (-1, 5.3, {}, "happens about once in 5.5 h"),  # of slots of a tenth of a second
+        (0, 4.0, {}, "happens about once in 2 months"),  # at the threshold: the dial's .1 a week
+        (0, 5.0, {}, "is rarer than once a year"), (0, 400.0, {}, "is rarer than once a year"),
+        (0, 4.0, {"alerts_per_week": 1.0}, "happens about once in 7 days"),
+        (0, 4.0, {"alert_budget": 1.0}, "happens about once in 16.7 min"),
+    ],
+)  # fmt: skip
+def test_no_more_is_claimed_than_is_known(column: int, peak: float, given: dict[str, Any], words: str) -> None:
+    context = Context("s", 3, StreamSettings.model_validate(given), 200 * 10**9)
+    told = anomaly_event("host", STATE, Transition("open", episode(column=column, peak=peak), 1020), context)
+    assert told.data.reason.endswith(f"On its normal data that {words}")
+
+
+def test_numbers_that_differ_look_different() -> None:
+    assert numbers(1.52e7, -141_716.4, 7_877_454.0) == ["15200000", "-141716", "7877454"]
+    assert numbers(97.312, 97.3124) == ["97.312", "97.3124"]
+    assert numbers(0.0, 3.0, 3.0) == ["0", "3", "3"]
+    assert numbers(1e-9, 2e20) == ["1e-09", "2e+20"]
+
+
+def test_channels_are_counted_where_students_have_seen_them() -> None:
+    other = {**EVIDENCE["channels"][0], "channel": "cpu.1", "share": 0.5}
+    for students, counted in ((1.0, False), (5.0, True)):
+        reason = published(
+            Transition("open", episode(column=0), 1020), channels=[EVIDENCE["channels"][0], other], season=DAY,
+            students=students,
+        ).data.reason  # fmt: skip
+        assert ("1 more channel" in reason) == counted
+
+
 def test_no_data() -> None:
     event = no_data_event("host", STATE, NoData(1000, 0), "open", 1029, CONTEXT)
     assert (event.data.kind, event.data.slots, event.data.channels) == ("no_data", 30, [])
@@ -117,7 +214,7 @@ def test_numbers_durations_rarities() -> None:
     assert [duration(s) for s in (0.05, 2.1, 119, 180, 5400, 90000 * 3)] == [
         "50 ms", "2.1 s", "119 s", "3 min", "90 min", "3.1 days",
     ]  # fmt: skip
-    assert [rarity(s, 60.0) for s in (2.0, 3.2, 4.0, 4.5, 5.5, 6.5, 12.0)] == [
+    assert [rarity(60.0 * 10**s) for s in (2.0, 3.2, 4.0, 4.5, 5.5, 6.5, 12.0)] == [
         "about once in 100 min", "about once a day", "about once in 7 days", "about once in 3 weeks",
-        "about once in 7 months", "about once in 6 years", "rarer than once in ten years",
+        "about once in 7 months", "rarer than once a year", "rarer than once a year",
     ]  # fmt: skip

@@ -90,9 +90,10 @@ def test_an_event_has_its_reason() -> None:
     assert [event[1] for event in published.events] == ["open", "resolved"]
     (channel,) = published.evidence[0].pop("channels")
     assert channel == {"channel": "value", "share": 1.0, "value": 20.0, "expected": 10.0, "low": 9.0, "high": 11.0}
+    here = {k: v for k, v in channel.items() if k != "share"} | {"slot": 1060, "reach": 4.5}
     assert published.evidence[0] == {
         "deviation": 10.0, "view": "prototype", "scale": 4, "depth": 0, "nearest": 7, "teacher": False,
-        "model": "v1", "warming": False, "offsets": [5, 6],
+        "model": "v1", "warming": False, "offsets": [5, 6], "students": 10.0, "onset": here, "extreme": here,
     }  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def test_too_little_to_learn_from_is_left_to_the_prior(tmp_path: Path) -> None:
     assert made.gate.startswith("not fitted, scored by the generic prior: 60 slots")
     assert np.isfinite(made.surprise_K).all()
     [alert] = [alert for alert in made.alerts if alert.spans(240, 250)]
-    assert alert.reason.endswith("(warming: no student yet, judged by a generic prior)")
+    assert alert.reason.endswith("(warming: judged by a general rule, for the stream has no model of its own yet)")
     assert made.bands is not None
     assert np.isfinite(made.bands.expected_KC[-20:]).all()
     silent = replay(short, settings_of(tmp_path, warming=False))

@@ -24,17 +24,20 @@ OTHERS: dict[str, tuple[str, str]] = {
     "zstd": ("zstd", "send it uncompressed; Kafka compresses by itself (compression.type)"),
     "snappy-framed": ("snappy in its framed format", "send the block format, as remote write does, or uncompressed"),
     "protobuf": ("protobuf of an unknown schema", "publish JSON points, or OTLP or remote write with --source"),
-    "msgpack": ("MessagePack", "publish JSON points"),
+    "otlp-other": ("OTLP traces, logs or profiles", "export the metrics signal to this topic, the others elsewhere"),
     "csv": ("CSV", "read files of it with `anomalyllm publish`"),
     "xml": ("XML", "publish JSON points"),
 }  # fmt: skip
 
 _FIELD = r'(?:\\.|[^\s,=\\])+=(?:"(?:\\.|[^"\\])*"|[-+.\w]+)'
 _INFLUX = re.compile(rf"(?:\\.|[^\s\\])+ +{_FIELD}(?:,{_FIELD})*(?: +-?\d+)?\s*$")
-_GRAPHITE = re.compile(r"[^\s{}\[\]\"]+[ \t]+[-+]?(?:\d[\d.]*(?:[eE][-+]?\d+)?|nan|NaN)(?:[ \t]+(?:-?\d+(?:\.\d+)?|N))?\s*$")
+_GRAPHITE = re.compile(
+    r"[^\s{}\[\]\"]+[ \t]+[-+]?(?:\d[\d.]*(?:[eE][-+]?\d+)?|nan|NaN)(?:[ \t]+(?:-?\d+(?:\.\d+)?|N))?\s*$"
+)
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # no text holds these
 _MAX_LINE = 4096
 _MAX_FIELDS = 64
+_METRIC_DATA = (5, 7, 9, 10, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ def _json(raw: bytes) -> str | None:
 def _object(body: dict[str, Any]) -> str | None:
     if isinstance(body.get("resourceMetrics"), list):
         return "otlp-json"
+    if any(isinstance(body.get(key), list) for key in ("resourceSpans", "resourceLogs", "resourceProfiles")):
+        return "otlp-other"
     metrics = body.get("metrics")
     first = metrics[0] if isinstance(metrics, list) and metrics else body
     if isinstance(first, dict) and isinstance(first.get("fields"), dict) and isinstance(first.get("name"), str):
@@ -150,34 +155,36 @@ def _protobuf(raw: bytes) -> str | None:
     inner = [value for number, value in top if number == 1 and isinstance(value, bytes)]
     if inner and all(number == 1 for number, _ in top if number < 3):
         shapes = {_shape(value) for value in inner[:4]}
-        if shapes == {"otlp"}:
-            return "otlp-proto"
-        if shapes == {"series"}:
-            return "remote-write"
+        if len(shapes) == 1 and (shape := shapes.pop()) is not None:
+            return shape
     if {number for number, _ in top} == {4, 5}:
         return "remote-write"
     return "protobuf"
 
 
 def _shape(raw: bytes) -> str | None:
-    fields = _fields(raw)
-    if not fields:
-        return None
-    for number, value in fields:
+    """What an entry of a message's field 1 is: a series of remote write, or a resource's part of an OTLP request."""
+    records = []
+    for number, value in _fields(raw):
         if not isinstance(value, bytes):
             return None
         inner = _fields(value)
-        if number == 1:
-            # label: name and value are text; resource: attributes are messages
-            if inner and [n for n, _ in inner] == [1, 2] and all(_is_text(v) for _, v in inner):
-                return "series"
-            if inner and all(n == 1 and isinstance(v, bytes) and _fields(v) for n, v in inner):
-                return "otlp"
-            if value:
-                return None
-        elif number == 2:
-            return "otlp" if inner and any(n == 2 and isinstance(v, bytes) for n, v in inner) else None
-    return None
+        # a label's name and value are text; a resource's attributes are messages
+        if number == 1 and [n for n, _ in inner] == [1, 2] and all(_is_text(v) for _, v in inner):
+            return "remote-write"
+        if number == 1 and value and not (inner and isinstance(inner[0][1], bytes) and _fields(inner[0][1])):
+            return None
+        if number == 2:
+            records += [v for n, v in inner if n == 2 and isinstance(v, bytes)]
+    if not records:
+        return None
+    # a metric has a name (1) and its data in a message; a span's field 1 is no text, a log record's no bytes
+    metric = dict(_fields(records[0]))
+    return (
+        "otlp-proto"
+        if _is_text(metric.get(1, 0)) and any(isinstance(metric.get(n), bytes) for n in _METRIC_DATA)
+        else "otlp-other"
+    )
 
 
 def _is_text(value: bytes | int) -> bool:

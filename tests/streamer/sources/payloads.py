@@ -63,9 +63,7 @@ def _schema(messages: dict[str, list[tuple[str, int, str, str]]], package: str) 
                 field.type = getattr(fields, f"TYPE_{kind}")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages
-    }
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages}
 
 
 ONE, MANY = "OPTIONAL", "REPEATED"

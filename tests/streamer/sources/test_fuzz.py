@@ -105,7 +105,9 @@ def test_good_payloads_with_bytes_changed(form: str, data: st.DataObject) -> Non
             case "cut" if len(raw) > 2:
                 del raw[at : at + data.draw(st.integers(1, len(raw) // 2))]
             case "insert":
-                raw[at:at] = data.draw(st.binary(max_size=6) | st.sampled_from([b"\n", b'"', b"\\", b"=", b",", b" ", b"{"]))
+                raw[at:at] = data.draw(
+                    st.binary(max_size=6) | st.sampled_from([b"\n", b'"', b"\\", b"=", b",", b" ", b"{"])
+                )
             case _:
                 raw[at:at] = raw[at : at + 40]
         if not raw:
@@ -147,7 +149,9 @@ def test_json_with_parts_of_another_type(form: str, data: st.DataObject) -> None
 def test_a_bad_line_costs_no_good_one(form: str, data: st.DataObject) -> None:
     good = GOOD[form][-1].strip()
     alone = DECODERS[form](good, NOW).cells()
-    garbage = data.draw(st.text(st.characters(exclude_characters="\n\ufeff", exclude_categories=["Cs"]), min_size=1, max_size=20))
+    garbage = data.draw(
+        st.text(st.characters(exclude_characters="\n\ufeff", exclude_categories=["Cs"]), min_size=1, max_size=20)
+    )
     out = DECODERS[form](good + b"\n" + garbage.encode() + b"\n" + good, NOW).cells()
     rest = list(out)
     for cell in (*alone, *alone):
@@ -162,7 +166,9 @@ finite = st.floats(-1e30, 1e30).map(float)
     labels=st.dictionaries(names.filter(lambda key: key != "__name__"), names, max_size=3), name=names, value=finite,
     at=st.integers(10**12, 4 * 10**12),
 )  # fmt: skip
-def test_one_point_is_the_same_in_every_binary_and_json_format(labels: dict[str, str], name: str, value: float, at: int) -> None:
+def test_one_point_is_the_same_in_every_binary_and_json_format(
+    labels: dict[str, str], name: str, value: float, at: int
+) -> None:
     point = m.NumberDataPoint(time_unix_nano=at * 10**6, as_double=value)
     for key, text in labels.items():
         point.attributes.add(key=key).value.string_value = text
@@ -171,7 +177,9 @@ def test_one_point_is_the_same_in_every_binary_and_json_format(labels: dict[str,
     of = {"__name__": name, **labels}
     seen = {
         "otlp-proto": DECODERS["otlp-proto"](request.SerializeToString(), NOW).cells(),
-        "remote-write": DECODERS["remote-write"](snappy(V1["WriteRequest"](timeseries=[series(of, (at, value))])), NOW).cells(),
+        "remote-write": DECODERS["remote-write"](
+            snappy(V1["WriteRequest"](timeseries=[series(of, (at, value))])), NOW
+        ).cells(),
         "telegraf": DECODERS["telegraf"](orjson.dumps(telegraf), NOW).cells(),
     }
     if not any(key.startswith(("telemetry.", "os.")) for key in labels):

@@ -234,7 +234,13 @@ def test_remote_write_bad_series_are_told_and_the_others_kept() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"hello, world", b"\xff\x06\x00\x00sNaPpY...", b"\xff\xff\xff\xff\x0f" + b"\x00" * 20, snappy(V1["Label"](name="x"))],
+    [
+        b"",
+        b"hello, world",
+        b"\xff\x06\x00\x00sNaPpY...",
+        b"\xff\xff\xff\xff\x0f" + b"\x00" * 20,
+        snappy(V1["Label"](name="x")),
+    ],
 )
 def test_what_is_no_write_request_is_refused(raw: bytes) -> None:
     with pytest.raises(ContractError):
@@ -245,5 +251,3 @@ def test_a_snappy_block_that_claims_too_much_is_not_unpacked() -> None:
     claim = b"\x80\x80\x80\x80\x01"  # 256 MiB
     with pytest.raises(ContractError):
         decode("remote-write", claim + b"\x00" * 100)
-
-

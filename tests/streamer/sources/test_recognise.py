@@ -7,12 +7,15 @@ import cramjam
 import orjson
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
 from streamer.sources.formats import FORMATS
 from streamer.sources.recognise import OTHERS, advise, recognise
 from tests.streamer.sources.payloads import NOW_S
 
 DEBEZIUM = {"before": None, "after": {"id": 1}, "source": {"db": "shop"}, "op": "c", "ts_ms": 1}
+SPAN = Span(trace_id=bytes(range(200, 216)), span_id=b"\x01" * 8, name="GET /")
+SPANS = TracesData(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[SPAN])])])
 LOGS = LogsData(resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=[LogRecord(severity_text="WARN")])])])
 
 
@@ -30,7 +33,9 @@ LOGS = LogsData(resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=[L
         (b"2026-01-31T12:00:00Z,1.5\n", "csv"),
         (b"ts,value\n1,2\n", "csv"),
         (b"\x08\x96\x01\x12\x07testing", "protobuf"),
-        (LOGS.SerializeToString(), "protobuf"),
+        (LOGS.SerializeToString(), "otlp-other"),
+        (SPANS.SerializeToString(), "otlp-other"),
+        (b'{"resourceSpans": []}', "otlp-other"),
         (f"cpu,host=a usage=1 {NOW_S}".encode(), "influx"),
         (b"# comment\n\nmy\\ m,a=b\\ c f=\"x, y\",g=1i\r\n", "influx"),
         (f"a.b-c.d 1e-5 {NOW_S}".encode(), "graphite"),

@@ -60,7 +60,9 @@ def test_line_protocol_of_the_reference() -> None:
 
 
 def test_line_protocol_tells_each_bad_part_and_keeps_the_others() -> None:
-    raw = b"m a=1,b=oops,c=3 1790000000\nm a=1 noon\nm\nm,x a=1\nm a=1,b 1790000000\nm a=1i5 1790000000\nn a=9 1790000000"
+    raw = (
+        b"m a=1,b=oops,c=3 1790000000\nm a=1 noon\nm\nm,x a=1\nm a=1,b 1790000000\nm a=1i5 1790000000\nn a=9 1790000000"
+    )
     out = decode("influx", raw)
     assert [(stream, channel, value) for stream, channel, _, value in out.cells()] == [
         ("m", "a", 1.0), ("m", "c", 3.0), ("m", "a", 1.0), ("n", "a", 9.0),
@@ -87,7 +89,12 @@ TELEGRAF = {
 
 def test_telegraf_standard_batch_and_lines() -> None:
     raw = orjson.dumps(TELEGRAF)
-    for payload in (raw, b"\xef\xbb\xbf" + raw, orjson.dumps({"metrics": [TELEGRAF]}), raw + b"\n" + raw[:9] + b"\n" + raw):
+    for payload in (
+        raw,
+        b"\xef\xbb\xbf" + raw,
+        orjson.dumps({"metrics": [TELEGRAF]}),
+        raw + b"\n" + raw[:9] + b"\n" + raw,
+    ):
         out = decode("telegraf", payload)
         assert out.cells()[:3] == [
             ("docker{host=raynor}", "field_1", NOW, 30.0),
@@ -102,7 +109,9 @@ def test_telegraf_standard_batch_and_lines() -> None:
 
 def test_telegraf_tells_each_bad_metric_and_keeps_the_others() -> None:
     bad = [5, {}, {**TELEGRAF, "fields": {}}, {**TELEGRAF, "name": ""}, {**TELEGRAF, "timestamp": "noon"}]
-    out = decode("telegraf", orjson.dumps({"metrics": [*bad, {**TELEGRAF, "fields": {"x": 1}, "timestamp": NOW_S * 1000}]}))
+    out = decode(
+        "telegraf", orjson.dumps({"metrics": [*bad, {**TELEGRAF, "fields": {"x": 1}, "timestamp": NOW_S * 1000}]})
+    )
     assert out.cells() == [("docker{host=raynor}", "x", NOW, 1.0)]
     assert [bad.where for bad in out.bad] == [f"metrics[{at}]" for at in range(5)]
 

@@ -23,7 +23,7 @@ from tests.streamer.sources.payloads import (
     write_v2,
 )
 
-DELTA, CUMULATIVE = 1, 2
+DELTA, CUMULATIVE = m.AGGREGATION_TEMPORALITY_DELTA, m.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
 def both(request: Any) -> list[tuple[str, bytes]]:
@@ -66,7 +66,7 @@ def test_otlp_numbers_in_both_encodings() -> None:
 
 
 def test_otlp_histograms_and_summaries_in_both_encodings() -> None:
-    def histogram(temporality: int) -> m.Histogram:
+    def histogram(temporality: "m.AggregationTemporality.ValueType") -> m.Histogram:
         point = m.HistogramDataPoint(
             time_unix_nano=NOW, count=4, sum=10.0, min=1.0, max=5.0, bucket_counts=[1, 3], explicit_bounds=[2.0]
         )

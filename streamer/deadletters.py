@@ -22,7 +22,8 @@ async def dead_letter(
     )
     future: asyncio.Future[object] = await producer.send(
         settings.topic("dead-letters"),
-        value=record.value,
+        # aiokafka sends no record that has neither key nor value; other clients do
+        value=b"" if record.value is None and record.key is None else record.value,
         key=record.key,
         headers=[(name, text.encode()) for name, text in headers.model_dump().items()],
     )

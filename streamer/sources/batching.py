@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
@@ -16,15 +17,35 @@ _SMALLEST_NS = 10**17  # smaller numbers would be taken for µs
 
 
 @dataclass(slots=True)
+class Table:
+    """Points of one stream and one channel set: `rows` are [ts in ns, value …]."""
+
+    stream: str
+    channels: list[str]
+    rows: list[list[float]]
+    history: bool
+    stamp_ms: int  # newest time stamp of the records it was made from
+
+    def newest_ns(self) -> int:
+        """Of the points."""
+        return int(max(row[0] for row in self.rows))
+
+    def points(self, as_text: bool = False) -> list[list[Any]]:
+        """Rows as `metrics` takes them: time stamps as text where a number could be misread."""
+        if not as_text and min(row[0] for row in self.rows) >= _SMALLEST_NS:
+            return self.rows
+        return [[rfc3339(row[0]), *row[1:]] for row in self.rows]
+
+
+@dataclass(slots=True)
 class Message:
-    """A record for `metrics`. `points` counts its cells."""
+    """A record for `metrics`. `cells` counts its numbers."""
 
     stream: str
     value: bytes
     history: bool
-    stamp_ms: int  # newest time stamp of the records it was made from
-    newest_ns: int
-    points: int
+    stamp_ms: int
+    cells: int
 
 
 @dataclass(slots=True)
@@ -62,21 +83,22 @@ class Batch:
         group.stamp_ms = max(group.stamp_ms, stamp_ms)
         return group, group.channels.setdefault(channel, len(group.channels))
 
-    def messages(self, as_text: frozenset[str] = frozenset()) -> Iterator[Message]:
-        """All messages; empties the batch. Streams in `as_text` get time stamps as text: their settings give a unit."""
+    def tables(self, size: int = POINTS_A_MESSAGE) -> Iterator[Table]:
+        """All tables, of at most `size` rows; empties the batch."""
         groups, self._groups = self._groups, {}
         for (stream, history), group in groups.items():
             for channels, rows in _tables(group):
-                size = max(1, min(POINTS_A_MESSAGE, CELLS_A_MESSAGE // len(channels)))
-                for at in range(0, len(rows), size):
-                    part = rows[at : at + size]
-                    newest = int(max(row[0] for row in part))
-                    textual = stream in as_text or min(row[0] for row in part) < _SMALLEST_NS
-                    shown = [[_rfc3339(row[0]), *row[1:]] for row in part] if textual else part
-                    body = {"stream": stream, "channels": channels, "points": shown}
-                    yield Message(
-                        stream, orjson.dumps(body), history, group.stamp_ms, newest, len(part) * len(channels)
-                    )  # fmt: skip
+                most = max(1, min(size, CELLS_A_MESSAGE // len(channels)))
+                for at in range(0, len(rows), most):
+                    yield Table(stream, channels, rows[at : at + most], history, group.stamp_ms)
+
+    def messages(self, as_text: frozenset[str] = frozenset()) -> Iterator[Message]:
+        """All messages; empties the batch. Streams in `as_text` get time stamps as text: their settings give a unit."""
+        for table in self.tables():
+            points = table.points(table.stream in as_text)
+            body = {"stream": table.stream, "channels": table.channels, "points": points}
+            cells = len(points) * len(table.channels)
+            yield Message(table.stream, orjson.dumps(body), table.history, table.stamp_ms, cells)
 
 
 def _tables(group: _Group) -> Iterator[tuple[list[str], list[list[float]]]]:
@@ -96,6 +118,7 @@ def _tables(group: _Group) -> Iterator[tuple[list[str], list[list[float]]]]:
         yield [names[channel] for channel in chosen], rows
 
 
-def _rfc3339(ns: float) -> str:
+def rfc3339(ns: float) -> str:
+    """ns since 1970 → RFC 3339 with all nine digits."""
     seconds, rest = divmod(int(ns), NS)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:09d}Z"

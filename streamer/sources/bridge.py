@@ -199,7 +199,7 @@ class Bridge:
                     headers=[(HEADER_MODE, b"history")] if message.history else [],
                 )
             )  # fmt: skip
-            self._counts["source_points"] += message.points
+            self._counts["source_points"] += message.cells
         self._counts["source_records"] += len(records)
         await asyncio.gather(*flying)
 

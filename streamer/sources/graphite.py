@@ -31,10 +31,7 @@ def decode_graphite(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
         for number, row in enumerate(rows, 1):
             if row:
                 _row(number, row, cells, naming, known)
-    out = cells.finish()
-    if not len(out.ts_M) and out.bad:
-        raise ContractError(out.bad[0].reason, f"not Graphite plaintext: {out.bad[0]}")
-    return out
+    return cells.finish("not Graphite plaintext")
 
 
 def _whole(rows: list[list[str]], cells: Cells, naming: Naming, known: Known) -> bool:

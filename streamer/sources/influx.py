@@ -59,10 +59,7 @@ def decode_influx(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
             continue
         for name, value in _fields(parts[1], plain):
             _field(cells, number, series, name, value, stamp)
-    out = cells.finish()
-    if not len(out.ts_M) and out.bad and not any(bad.standing for bad in out.bad):
-        raise ContractError(out.bad[0].reason, f"not line protocol: {out.bad[0]}")
-    return out
+    return cells.finish("not line protocol")
 
 
 def _field(cells: Cells, number: int, series: Series, name: str, value: str, stamp: int | None) -> None:

@@ -38,10 +38,7 @@ def decode_otlp_json(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
     reader = _Reader(cells, naming)
     for where, document in json_documents(raw, cells):
         reader.request(where, document)
-    out = cells.finish()
-    if not len(out.ts_M) and out.bad:
-        raise ContractError(out.bad[0].reason, f"nothing of the export request can be read: {out.bad[0]}")
-    return out
+    return cells.finish("nothing of the export request can be read")
 
 
 class _Reader:

@@ -45,10 +45,7 @@ def decode_otlp_proto(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
         for j, scope_metrics in enumerate(resource_metrics.scope_metrics):
             for k, metric in enumerate(scope_metrics.metrics):
                 reader.metric(f"resourceMetrics[{i}].scopeMetrics[{j}].metrics[{k}]", resource, metric)
-    out = cells.finish()
-    if not len(out.ts_M) and out.bad:
-        raise ContractError(out.bad[0].reason, f"nothing of the export request can be read: {out.bad[0]}")
-    return out
+    return cells.finish("nothing of the export request can be read")
 
 
 class _Reader:

@@ -5,6 +5,7 @@ flat arrays. The rules of the contract (names, ranges, time stamps) are applied 
 a decoder only has to understand its format.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -29,7 +30,7 @@ Unit = Literal["s", "ms", "us", "ns"]
 class Bad:
     """A part of a payload that was not processed.
 
-    `standing` is not empty for what comes with every payload of a series by design, such as a text field; it names the
+    `standing` is not empty for what comes with every payload of a series by design, such as a text field or an infinite limit; it names the
     part, so that a reader can say it once and count it afterwards.
     """
 
@@ -124,12 +125,14 @@ class Cells:
         """Column id of a channel.
 
         Raises:
-            ContractError: the stream has too many channels.
+            ContractError: the channel has no name, or the stream too many channels.
         """
         at = self.series(series)
         found = self._columns.get((at, channel))
         if found is not None:
             return found
+        if not channel:
+            raise ContractError("contract", f"a value of {series.stream!r} has no name")
         if self._width[at] >= MAX_CHANNELS:
             raise ContractError(
                 "contract", f"{series.stream!r} has more than {MAX_CHANNELS} channels: split it into several series"
@@ -158,11 +161,21 @@ class Cells:
         """Set a part aside."""
         self.out.bad.append(Bad(where, reason, message, cure, standing))
 
-    def finish(self) -> Decoded:
-        """All cells that keep the contract, in order of arrival; the others are in `bad`."""
+    def finish(self, nothing: str = "nothing can be read") -> Decoded:
+        """All cells that keep the contract, in order of arrival; the others are in `bad`.
+
+        Raises:
+            ContractError: nothing was read, and not for a standing reason; its message begins with `nothing`.
+        """
         out = self.out
-        if not self.columns:
-            return out
+        if self.columns:
+            self._check()
+        if not len(out.ts_M) and not out.families and out.bad and not any(bad.standing for bad in out.bad):
+            raise ContractError(out.bad[0].reason, f"{nothing}: {out.bad[0]}")
+        return out
+
+    def _check(self) -> None:
+        out = self.out
         column_M = np.array(self.columns, np.int64)
         value_M = np.array(self.values, np.float64)
         ts_M, wrong = _times(self.stamps, self._unit)
@@ -182,11 +195,11 @@ class Cells:
                     self.bad(
                         f"{where} at {format_ns(int(ts_M[at]))}", "value", f"{value_M[at]} does not fit into float32",
                         "Leave it out at the sender; a gap is no point or NaN",
+                        "" if math.isfinite(value_M[at]) else f"{where}\0infinite",
                     )  # fmt: skip
             keep = ~refused
             column_M, ts_M, value_M = column_M[keep], ts_M[keep], value_M[keep]
         out.column_M, out.ts_M, out.value_M = column_M, ts_M, value_M
-        return out
 
 
 _EXPECTED = {

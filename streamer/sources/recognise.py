@@ -50,8 +50,8 @@ class Advice:
     readable: bool
 
 
-def advise(raw: bytes, topic: str) -> Advice | None:
-    """What a record of `topic` looks like and what to do about it; None when it looks like nothing known."""
+def advise(raw: bytes) -> Advice | None:
+    """What a record looks like and what to do about it; None when it looks like nothing known."""
     form = recognise(raw)
     if form is None:
         return None
@@ -91,7 +91,10 @@ def _json(raw: bytes) -> str | None:
         try:
             body = orjson.loads(raw.split(b"\n", 1)[0])
         except orjson.JSONDecodeError:
-            return None
+            # the beginning of a long document, or a broken one: its keys tell
+            if b'"resourceMetrics"' in raw:
+                return "otlp-json"
+            return "telegraf" if b'"metrics"' in raw and b'"fields"' in raw else None
     if isinstance(body, list):
         body = body[0] if body else None
     return _object(body) if isinstance(body, dict) else None

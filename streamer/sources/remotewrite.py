@@ -56,10 +56,7 @@ def decode_remote_write(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
             cells.bad(where, "remote-write", f"refers to none of the {len(symbols)} symbols", _CURE_LABELS)
             continue
         _take(f"timeseries[{at}]", tuple(refs), message.metadata.type, message, cells, naming, known, _interned)
-    out = cells.finish()
-    if not len(out.ts_M) and out.bad:
-        raise ContractError(out.bad[0].reason, f"nothing of the write request can be read: {out.bad[0]}")
-    return out
+    return cells.finish("nothing of the write request can be read")
 
 
 def _take(

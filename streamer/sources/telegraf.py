@@ -42,10 +42,7 @@ def decode_telegraf(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
                 _metric(f"{where}[{at}]", metric, cells, naming, known)
         else:
             _metric(where or "the payload", document, cells, naming, known)
-    out = cells.finish()
-    if not len(out.ts_M) and out.bad and not any(bad.standing for bad in out.bad):
-        raise ContractError(out.bad[0].reason, f"not Telegraf JSON: {out.bad[0]}")
-    return out
+    return cells.finish("not Telegraf JSON")
 
 
 def _metric(where: str, metric: Any, cells: Cells, naming: Naming, known: Known) -> None:

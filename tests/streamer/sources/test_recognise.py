@@ -6,9 +6,11 @@ import json
 import cramjam
 import orjson
 import pytest
+from aiokafka import ConsumerRecord
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
+from streamer.decode import Decoder
 from streamer.sources.formats import FORMATS
 from streamer.sources.recognise import OTHERS, advise, recognise
 from tests.streamer.sources.payloads import NOW_S
@@ -47,7 +49,7 @@ LOGS = LogsData(resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=[L
 )  # fmt: skip
 def test_recognised(raw: bytes, form: str) -> None:
     assert recognise(raw) == form
-    advice = advise(raw, "metrics")
+    advice = advise(raw)
     assert advice is not None
     assert advice.readable == (form in FORMATS)
     assert ("--source TOPIC=" in advice.cure) == advice.readable
@@ -63,7 +65,7 @@ def test_recognised(raw: bytes, form: str) -> None:
 )  # fmt: skip
 def test_not_recognised(raw: bytes) -> None:
     assert recognise(raw) is None
-    assert advise(raw, "metrics") is None
+    assert advise(raw) is None
 
 
 @pytest.mark.parametrize("unit", [b"a=1,", b"a=b=", b"\\ ", b'a="', b"\n\x01", b"\x0a\x02\x0a\x00", b"1 ", b"[", b"{"])
@@ -71,3 +73,14 @@ def test_long_input_is_looked_at_briefly(unit: bytes) -> None:
     """A pattern that tries every way to split this would not come back before the test's time limit."""
     recognise(b"x " + unit * 100_000)
     recognise(unit * 100_000 + b"\x00")
+
+
+def test_a_wrong_record_on_metrics_is_dead_lettered_with_what_to_do() -> None:
+    raws = [f"cpu,host=a usage=1 {NOW_S}".encode(), orjson.dumps(DEBEZIUM), b"hello", b'{"stream":"a","value":"x"}']
+    records = [ConsumerRecord("metrics", 0, at, 0, 0, None, raw, None, 0, 0, ()) for at, raw in enumerate(raws)]
+    out = Decoder({}, 1, "murmur2", 300.0).decode(records)
+    messages = [message for _, _, message in out.dead]
+    assert "It looks like InfluxDB line protocol: publish it to a topic of its own" in messages[0]
+    assert "--source TOPIC=influx" in messages[0]
+    assert "It looks like a change event of Debezium: publish the changed row" in messages[1]
+    assert not any("looks like" in message for message in messages[2:])

@@ -16,6 +16,7 @@ from streamer.contracts import HEADER_MODE, HEADER_REHOMED, MAX_CHANNELS, MAX_ST
 from streamer.errors import ContractError
 from streamer.kafka import header
 from streamer.partitioning import Partitioner, home_partition
+from streamer.sources.recognise import advise
 from streamer.timestamps import format_ns, numeric_timestamps, parse_timestamp
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -57,7 +58,7 @@ class Decoder:
             try:
                 self._record(batch, index, record)
             except ContractError as error:
-                batch.out.dead.append((record, error.reason, f"{error}"))
+                batch.out.dead.append((record, error.reason, _advised(error, record)))
         return batch.finish()
 
     def _record(self, batch: "_Batch", index: int, record: ConsumerRecord) -> None:
@@ -178,6 +179,12 @@ class _Batch:
                 column_M[order], ts_M[order], value_M[order], record_M[order]
             )  # fmt: skip
         return self.out
+
+
+def _advised(error: ContractError, record: ConsumerRecord) -> str:
+    """The error, and what to do where the record looks like another tool's."""
+    advice = advise(record.value or b"") if error.reason in ("json", "contract") else None
+    return f"{error}" if advice is None else f"{error}. It looks like {advice.what}: {advice.cure}"
 
 
 def _parse(value: bytes | None) -> dict[str, Any]:

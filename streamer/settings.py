@@ -70,3 +70,13 @@ class StreamerSettings(CommonSettings):
     batch_ms: int = Field(25, ge=1, description="how long a fetch may wait for more")
     dead_letter_bytes: int = Field(500_000, ge=0, description="a dead letter too large for the broker is cut to this")
     max_ahead_s: float = Field(300.0, gt=0, description="points further ahead of their record's time are dead-lettered")
+    source: str = Field(
+        "",
+        description="topics of other tools to read too: TOPIC=FORMAT,TOPIC=FORMAT; formats: telegraf, influx, otlp-json, "
+        "otlp-proto, remote-write, prometheus-adapter, graphite",
+    )
+    source_name: str = Field(
+        "",
+        description="how streams of such a topic are named: TOPIC=TEMPLATE; parts: {name}, {labels}, {labels.KEY}, "
+        "{labels only KEY,KEY}, {labels without KEY,KEY}; default {name}{labels}",
+    )

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import redis.asyncio
 import structlog
@@ -23,6 +24,8 @@ from streamer.partitions import Ownership
 from streamer.registry import Registry
 from streamer.rings import read_headers
 from streamer.settings import StreamerSettings
+from streamer.sources.bridge import Bridge
+from streamer.sources.chosen import parse_sources, refuse_own_topics
 from streamer.stats import Stats
 
 log = structlog.get_logger(__name__)
@@ -37,7 +40,10 @@ class StreamerWorker:
     def __init__(self, settings: StreamerSettings) -> None:
         self.settings = settings
         self.keys = Keys(settings.namespace)
+        self.sources = parse_sources(settings.source, settings.source_name)
+        refuse_own_topics(self.sources, settings.topic_prefix)
         self._stopping = asyncio.Event()
+        self.bridge: Bridge | None = None
         self._deleted: list[str] = []
         self._bad_settings: list[tuple[ConsumerRecord, ContractError]] = []
         self._next_sweep = time.monotonic() + TTL_SWEEP_S
@@ -80,10 +86,30 @@ class StreamerWorker:
             await self.registry.start()
             log.info("streamer ready", bootstrap=settings.bootstrap, partitions=settings.partitions)
             try:
-                while not self._stopping.is_set():
-                    await self._turn()
+                async with self._reading_sources() as check:
+                    while not self._stopping.is_set():
+                        await self._turn()
+                        check()
             finally:
                 await self.registry.stop()
+
+    @asynccontextmanager
+    async def _reading_sources(self) -> AsyncIterator[Callable[[], None]]:
+        """Runs the bridge beside the worker; the check raises what has ended it."""
+        if not self.sources:
+            yield lambda: None
+            return
+        self.bridge = Bridge(
+            self.settings, self.sources, self.producer, self.registry.of, self._dead_letter, self.stats.counts
+        )
+        task = asyncio.create_task(self.bridge.run(self._stopping))
+        try:
+            yield lambda: task.result() if task.done() else None
+        finally:
+            if not self._stopping.is_set():
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def _turn(self) -> None:
         cluster = self.owner.ledger.cluster
@@ -91,6 +117,8 @@ class StreamerWorker:
         if self.owner.ledger.cluster != cluster:
             self.ingest.live.clear()
             await self.registry.rewind()
+            if self.bridge is not None:
+                self.bridge.rewind()
         await self.registry.poll()
         await self._delete()
         if batches:

@@ -8,7 +8,7 @@ from typing import Literal
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streamer.contracts import HEADER_MODE
+from streamer.contracts import HEADER_MODE, StreamSettings
 from streamer.errors import UnavailableError
 from streamer.partitioning import home_partition
 from streamer.reading import Batch
@@ -29,11 +29,13 @@ async def publish(
     batches: Iterable[Batch],
     history: History = "auto",
     progress: Callable[[Batch], None] | None = None,
+    told: Callable[[Batch], StreamSettings | None] | None = None,
 ) -> int:
     """Send all batches and wait until each is acknowledged; returns the number of points.
 
     `auto` marks a batch as history (learnt from, never alerted on) when its newest point is older than an hour.
-    Raises UnavailableError when the broker does not take them.
+    `told` gives settings that are to be written to `streams` before a stream's points. Raises UnavailableError when the
+    broker does not take them.
     """
     topic = settings.topic("metrics")
     try:
@@ -42,6 +44,10 @@ async def publish(
         points = 0
         for batch in batches:
             aged = time.time() - batch.newest_ns / NS > HISTORY_AGE_S
+            made = told(batch) if told is not None else None
+            if made is not None:
+                value = made.model_dump_json(exclude_unset=True).encode()
+                flying.add(await producer.send(settings.topic("streams"), value, key=batch.stream.encode()))
             old = aged if history == "auto" else history == "yes"
             flying.add(
                 await producer.send(

@@ -31,8 +31,9 @@ from streamer.sources.recognise import recognise
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-# Records a turn: decoding does not give way to the worker's other work, and a payload may hold thousands of points.
+# Of a turn: decoding does not give way to the worker's other work, and a point takes 15 bytes and more (remote write).
 RECORDS_A_TURN = 200
+BYTES_A_TURN = 1 << 20
 POLL_MS = 100
 AGAIN_AFTER_S = 1.0
 # A partition that should have more and gives nothing (its leader is away) is waited for this long.
@@ -97,7 +98,7 @@ class Bridge:
                 lagging = await self._fetch(consumer, merge)
                 if time.monotonic() - waiting_since > WAIT_FOR_OLDER_S:
                     lagging = set()
-                records = merge.take(lagging, RECORDS_A_TURN)
+                records = merge.take(lagging, RECORDS_A_TURN, BYTES_A_TURN)
                 if records or not lagging:
                     waiting_since = time.monotonic()
                 if records:

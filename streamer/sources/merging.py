@@ -11,8 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-# Records held of one partition while others are waited for; a fetch may bring more at once.
-FULL = 2_000
+# Held of one partition while others are waited for; a fetch may bring more at once.
+FULL_RECORDS = 2_000
+FULL_BYTES = 16 << 20
 
 
 class Merge:
@@ -21,28 +22,40 @@ class Merge:
     def __init__(self) -> None:
         self._held: dict[TopicPartition, deque[tuple[int, ConsumerRecord]]] = {}
         self._newest: dict[TopicPartition, int] = {}
+        self._bytes: dict[TopicPartition, int] = {}
 
     def put(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         """Fetched records, in offset order. A time stamp that goes back or is missing counts as the one before it."""
         for partition, records in batches.items():
             held = self._held.setdefault(partition, deque())
+            self._bytes.setdefault(partition, 0)
             stamp = self._newest.get(partition, 0)
             for record in records:
                 stamp = max(stamp, record.timestamp)
                 held.append((stamp, record))
+                self._bytes[partition] += _size(record)
             self._newest[partition] = stamp
 
-    def take(self, lagging: Collection[TopicPartition], most: int) -> list[ConsumerRecord]:
-        """Up to `most` records, oldest first, until a partition of `lagging` (has more than is held) is empty."""
+    def take(
+        self, lagging: Collection[TopicPartition], most: int, most_bytes: int = FULL_BYTES
+    ) -> list[ConsumerRecord]:  # fmt: skip
+        """Oldest first, until a partition of `lagging` (has more than is held) is empty.
+
+        At most `most` records, and none after those that fill `most_bytes`.
+        """
         taken: list[ConsumerRecord] = []
         if any(not self._held.get(partition) for partition in lagging):
             return taken
         heap = [(held[0][0], partition) for partition, held in self._held.items() if held]
         heapq.heapify(heap)
-        while heap and len(taken) < most:
+        size = 0
+        while heap and len(taken) < most and size < most_bytes:
             _, partition = heap[0]
             held = self._held[partition]
-            taken.append(held.popleft()[1])
+            record = held.popleft()[1]
+            taken.append(record)
+            size += _size(record)
+            self._bytes[partition] -= _size(record)
             if held:
                 heapq.heapreplace(heap, (held[0][0], partition))
             elif partition in lagging:
@@ -53,13 +66,18 @@ class Merge:
 
     def full(self) -> set[TopicPartition]:
         """Partitions to fetch nothing more of for now."""
-        return {partition for partition, held in self._held.items() if len(held) >= FULL}
+        return {
+            partition
+            for partition, held in self._held.items()
+            if len(held) >= FULL_RECORDS or self._bytes[partition] >= FULL_BYTES
+        }
 
     def drop(self, partitions: Collection[TopicPartition]) -> None:
         """Forget what is held of partitions that are read again, or by somebody else."""
         for partition in partitions:
             self._held.pop(partition, None)
             self._newest.pop(partition, None)
+            self._bytes.pop(partition, None)
 
     def holds(self) -> bool:
         """Whether anything is held."""
@@ -68,3 +86,7 @@ class Merge:
     def partitions(self) -> set[TopicPartition]:
         """Those of which something was put."""
         return set(self._held)
+
+
+def _size(record: ConsumerRecord) -> int:
+    return len(record.value or b"")

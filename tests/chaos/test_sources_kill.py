@@ -22,7 +22,7 @@ from tests.integration.test_streamer import producing, running, until
 from tests.streamer.sources.payloads import NOW_MS, series, write_v1
 
 pytestmark = pytest.mark.kafka
-PODS, STEPS = 10, 400
+PODS, STEPS = 10, 1200
 NAMES = [f"x_total{{pod=p{pod}}}" for pod in range(PODS)]
 
 
@@ -63,7 +63,7 @@ async def test_kill_9_in_mid_load_loses_and_doubles_nothing(
         )  # fmt: skip
 
     worker = await start()
-    for _ in range(2):
+    for _ in range(3):
         before = await read_up_to(settings, topic)
 
         async def moved(before: int = before) -> bool:
@@ -80,7 +80,7 @@ async def test_kill_9_in_mid_load_loses_and_doubles_nothing(
 
     await until(all_in, 90)
     worker.send_signal(signal.SIGTERM)
-    assert await worker.wait() == 0
+    assert await worker.wait() in (0, -signal.SIGTERM)  # it may still have been starting, with nothing left to do
     windows = await read_windows(redis_client, Keys(settings.namespace), NAMES)
     for pod, stream in enumerate(NAMES):
         expected = np.array([np.nan, *steps[pod, 1:]], np.float32)

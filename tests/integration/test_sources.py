@@ -138,6 +138,21 @@ async def test_what_was_read_is_not_read_again_after_a_restart(settings: CommonS
     ]
 
 
+async def test_partitions_are_shared_out_by_the_group(settings: CommonSettings, topic: str) -> None:
+    async with (
+        running(settings, assignment="group", source=f"{topic}=graphite") as worker,
+        producing(settings) as producer,
+    ):
+        for partition in range(3):
+            line = f"load{partition} 1.5 {NOW_S}".encode()
+            await producer.send_and_wait(topic, line, partition=partition, timestamp_ms=NOW_MS)
+
+        async def applied() -> bool:
+            return hasattr(worker, "stats") and worker.stats.counts["points_in"] == 3
+
+        await until(applied, 60)
+
+
 async def test_a_worker_whose_source_does_not_exist_works_and_stops(settings: CommonSettings) -> None:
     async with running(settings, source="not-there=influx") as worker, producing(settings) as producer:
         await producer.send_and_wait(settings.topic("metrics"), b'{"stream":"a","value":1}')

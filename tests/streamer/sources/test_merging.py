@@ -1,10 +1,12 @@
 """Records of several partitions come out in the order of their time stamps, and none is held for ever."""
 
+from dataclasses import replace
+
 from aiokafka import ConsumerRecord, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.sources.merging import FULL, Merge
+from streamer.sources.merging import FULL_RECORDS, Merge
 
 A, B, C = (TopicPartition("t", partition) for partition in range(3))
 
@@ -38,11 +40,19 @@ def test_partitions_that_are_at_their_end_hold_nothing_up() -> None:
 
 def test_what_is_dropped_is_gone_and_what_is_full_is_said() -> None:
     merge = Merge()
-    merge.put({A: records(A, *range(FULL)), B: records(B, 1)})
+    merge.put({A: records(A, *range(FULL_RECORDS)), B: records(B, 1)})
     assert merge.full() == {A}
     merge.drop([A])
     assert merge.partitions() == {B}
     assert stamps(merge.take(set(), 10)) == [1]
+
+
+def test_a_turn_ends_with_the_record_that_fills_it() -> None:
+    merge = Merge()
+    merge.put({A: [replace(record, value=b"x" * 40) for record in records(A, 1, 2, 3, 4, 5)]})
+    assert stamps(merge.take(set(), 10, 100)) == [1, 2, 3]
+    assert stamps(merge.take(set(), 10, 1)) == [4]
+    assert stamps(merge.take(set(), 10)) == [5]
 
 
 @given(st.lists(st.lists(st.integers(-1, 30), max_size=12), min_size=1, max_size=4), st.integers(1, 7), st.randoms())

@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint test-kafka bench-quality bench-teacher
+.PHONY: setup demo test test-fast lint test-kafka bench-quality bench-teacher
 
 BIN := .venv/bin
 ARGS ?=
@@ -17,12 +17,18 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Everything, on as many workers as the machine has room for (ARGS="-n 0": in this process).
 test: lint
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --cov --cov-report= $(ARGS)
+	@echo "coverage: $$($(BIN)/coverage report --format=total) % of lines (by file: $(BIN)/coverage report)"
+
+# The inner loop: lint, types, and what needs neither servers nor patience.
+test-fast: lint
+	$(BIN)/pytest -n auto --ignore=tests/integration --ignore=tests/chaos -m "not slow" $(ARGS)
 
 test-kafka: setup
 	@deploy/kafka/fetch.sh
-	@if [ -d .state/kafka/libs ]; then ANOMALYLLM_TEST_KAFKA=1 $(BIN)/pytest -m kafka $(ARGS); fi
+	@if [ -d .state/kafka/libs ]; then ANOMALYLLM_TEST_KAFKA=1 $(BIN)/pytest -n auto -m kafka $(ARGS); fi
 
 # About 70 minutes on two cores; cut off, it goes on where it stopped. Data: ANOMALYLLM_DATA.
 bench-quality: setup

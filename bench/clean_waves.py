@@ -1,6 +1,8 @@
 """Students of clean waves: how many pass the trainer's gate, and what they alert on in fresh slots (decision 016).
 
 PYTHONPATH=. OMP_NUM_THREADS=1 python bench/clean_waves.py
+
+Shapes: K scored slots
 """
 
 from pathlib import Path

@@ -4,6 +4,8 @@
 
 The worker's own incident machine with its default settings (threshold 4: one false alert expected in 10 000 slots)
 judges every stream from its first slot on, so that the least known part of it counts most.
+
+Shapes: K scored slots, S slots of a stream, C channels
 """
 
 import argparse
@@ -76,7 +78,7 @@ def series(kind: str, seed: int, count: int) -> Array:
 
 
 def surprises(values: Array) -> Array:
-    """What the prior says of every slot of a stream."""
+    """The prior's surprise at every slot of a stream."""
     [found] = prior.score([Segment("s", values[:, None].astype(np.float32), len(values))], torch.device("cpu"))
     return found.surprise_K.astype(np.float64)
 

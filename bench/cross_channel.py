@@ -6,7 +6,8 @@ Every channel is standardised by its training part. Three views of a slot's valu
 default): residuals of the principal components that hold 80 % of the variance, residuals of each channel given all others
 (ridge of a tenth), and the Mahalanobis distance. Each is calibrated on the other half of the training part, as the
 default's views are, and joined with the default's rank in three ways. VUS-PR, 8 late, means over series.
-Shapes: N slots, C channels.
+
+Shapes: N slots, C channels, K slots of the test part, S slots of the series
 """
 
 import argparse
@@ -28,6 +29,7 @@ from trainer.backtest.replay import replay
 from trainer.backtest.settings import BacktestSettings
 from trainer.backtest.sources import Item, items_of
 from trainer.backtest.tables import Reading
+from trainer.fit.scaling import robust
 
 LEAST, CLIP, SHARE, RIDGE, FLOOR, MOST = 3, 8.0, 0.8, 0.1, 0.05, 16_000
 Array = np.ndarray
@@ -75,14 +77,11 @@ VIEWS: dict[str, ViewName] = {"components": _components, "given the others": _gi
 
 
 def standardised(values_NC: Array, start: int) -> Array:
-    """Channels that vary in training, by median and quantiles of it; gaps are 0."""
-    train_NC = values_NC[:start]
-    low, first, third, high = np.nanpercentile(train_NC, [5, 25, 75, 95], axis=0)
-    spread_C = np.maximum((third - first) / 1.349, (high - low) / 3.29)
-    spread_C = np.where(spread_C > 0, spread_C, np.nanstd(train_NC, axis=0))
-    varies_C = spread_C > 1e-9
-    x_NC = (values_NC - np.nanmedian(train_NC, axis=0))[:, varies_C] / spread_C[varies_C]
-    return np.asarray(np.nan_to_num(x_NC).clip(-CLIP, CLIP))
+    """Channels that vary in training, in the unit that the trainer gives them; gaps are 0."""
+    scaling = robust(torch.from_numpy(np.ascontiguousarray(values_NC[:start].T)))
+    varies_C = np.nanstd(values_NC[:start], axis=0) > 1e-9
+    centre_C, scale_C = (value.double().numpy()[varies_C] for value in scaling[:2])
+    return np.asarray(np.nan_to_num((values_NC[:, varies_C] - centre_C) / scale_C).clip(-CLIP, CLIP))
 
 
 def surprises(x_NC: Array, start: int, view: ViewName) -> Array:

@@ -20,6 +20,8 @@ The object (numbers unless said otherwise):
            the same view first
   fit      streams fitted, history (slots); fits_per_s, cpu_fits_per_s; parity: as of the bank, and gates_agree
   wall_s   of the whole script
+
+Shapes: N windows, T points of a window, K scored slots, S slots of a stream, C channels
 """
 
 import argparse
@@ -165,8 +167,8 @@ def _teacher_figures(here: Teacher, there: Teacher, fast: Teacher, size: Size) -
     _note("teacher: parity and speed")
     window_NT = torch.randn(size.teacher_windows, POINTS, generator=torch.Generator().manual_seed(1))
     compared_NT = window_NT[: size.compared_windows]
-    wanted_NDO = here.tokens(compared_NT)
-    off_NDO, fast_off_NDO = (teacher.tokens(compared_NT).cpu() - wanted_NDO for teacher in (there, fast))
+    wanted = here.tokens(compared_NT)
+    off, fast_off = (teacher.tokens(compared_NT).cpu() - wanted for teacher in (there, fast))
     moved_NT = window_NT.to(fast.device)
 
     def once() -> int:
@@ -180,9 +182,9 @@ def _teacher_figures(here: Teacher, there: Teacher, fast: Teacher, size: Size) -
         "windows_per_s": _per_second(once, size.seconds),
         "parity": {
             "windows": len(compared_NT),
-            "max_abs": _short(float(off_NDO.abs().max())),
-            "rms": _short(float(off_NDO.square().mean().sqrt())),
-            "dtype_rms": _short(float(fast_off_NDO.square().mean().sqrt())),
+            "max_abs": _short(float(off.abs().max())),
+            "rms": _short(float(off.square().mean().sqrt())),
+            "dtype_rms": _short(float(fast_off.square().mean().sqrt())),
         },
     }
 

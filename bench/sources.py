@@ -6,6 +6,8 @@ Every format carries the same points: 500 series of one metric with six labels, 
 or a collector's batch looks like); the streamer's own JSON once as one point a record and once as 100 points of a stream a
 record. Points a CPU second; one JSON line a format. Decoders know the series already, as they do after the first minute; `first_points_per_s`
 is the first payload, where every series is read and named.
+
+Shapes: M cells of a payload
 """
 
 import argparse

@@ -23,7 +23,7 @@ class Step:
 
 
 def carry_out(steps: Sequence[Step], jobs: int) -> list[tuple[Step, list[Row]]]:
-    """One pool of processes for all steps; says of each when it is done."""
+    """One pool of processes for all steps; prints each when it is done."""
     console = Console(stderr=True)
     pairs = [(at, item) for at, step in enumerate(steps) for item in longest_first(step.items)]
     left = Counter(at for at, _ in pairs)
@@ -31,7 +31,7 @@ def carry_out(steps: Sequence[Step], jobs: int) -> list[tuple[Step, list[Row]]]:
     with Progress(*columns, console=console, transient=True) as bar:
         todo = bar.add_task("series", total=len(pairs))
 
-        def tell(index: int, row: Row) -> None:
+        def on_done(index: int, row: Row) -> None:
             at, _ = pairs[index]
             step = steps[at]
             left[at] -= 1
@@ -42,6 +42,6 @@ def carry_out(steps: Sequence[Step], jobs: int) -> list[tuple[Step, list[Row]]]:
             if not left[at]:
                 bar.console.print(f"{title}: {len(step.items)} series", highlight=False)
 
-        rows = run([(item, steps[at].work) for at, item in pairs], jobs, tell)
+        rows = run([(item, steps[at].work) for at, item in pairs], jobs, on_done)
     done = {(at, item.name): row for (at, item), row in zip(pairs, rows, strict=True)}
     return [(step, [done[at, item.name] for item in step.items]) for at, step in enumerate(steps)]

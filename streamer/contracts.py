@@ -88,6 +88,10 @@ class StreamSettings(Contract):
         None, gt=0, le=86_400 * 31, description="seconds per slot; none: inferred from 33 points"
     )
     same_slot: Literal["last", "mean"] = Field("last", description="two points in one slot: newest wins, or their mean")
+    timezone: str | None = Field(
+        None,
+        description="where its people live, e.g. 'Europe/Berlin'; default UTC",
+    )
     channels: list[ChannelName] | None = Field(
         None, min_length=1, max_length=MAX_CHANNELS, description="fixes the order"
     )
@@ -223,6 +227,11 @@ class TrainingRequest(Contract):
         default=[], description="slot ranges never to learn from (incidents, maintenance)"
     )
     requested_at: str
+
+
+# Slots with data from which a student counts as fitted on enough: "ready", before it "warming". With fewer, the tails
+# of its calibration lean on their priors and its held-back halves are short.
+READY_SLOTS = 1024
 
 
 class ModelRef(Contract):

@@ -193,7 +193,9 @@ class StreamerWorker:
             shard = shard_of(stream, self.settings.partitioner)
             if home_partition(stream, self.settings.partitions, self.settings.partitioner) not in self.owner.owned:
                 continue
-            names = [getattr(self.keys, kind)(shard, stream) for kind in ("header", "ring", "recent", "waiting")]
+            names = [
+                getattr(self.keys, kind)(shard, stream) for kind in ("header", "ring", "coarse", "recent", "waiting")
+            ]
 
             remove = partial(self._remove, names, shard, stream)
             await patiently(redis_name(self.settings), remove, REDIS_ERRORS)

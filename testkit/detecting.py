@@ -1,9 +1,12 @@
-"""Helpers of the detector's tests between real servers: data, students, events."""
+"""Helpers of the detector's tests between real servers: data, students, events.
+
+Shapes: S slots of a window, C channels
+"""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,16 +20,18 @@ from detector.live.settings import WorkerSettings
 from detector.live.worker import DetectorWorker
 from detector.model.artefact import ArtefactStore, Header, Member, dump, new_version
 from detector.model.banks import StudentBank
-from streamer.contracts import AnomalyEvent, ModelRecord, ModelRef, TrainingRequest
+from detector.model.seasons import Seasons
+from streamer.contracts import AnomalyEvent, ModelRecord, TrainingRequest
 from streamer.kafka.publishing import HISTORY_HEADERS
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers, read_windows
-from tests.integration.test_streamer import producing, read_all, running, until
+from testkit.serving import producing, read_all, running, until
 from trainer.fit.agreed import budget_of, layout_of, load_teacher
 from trainer.fit.distil import Distillation
 from trainer.fit.full import fit_stack
 from trainer.fit.histories import History, stacks
+from trainer.fit.run import ref_of
 from trainer.settings import TrainerSettings
 
 STEP_MS = 100
@@ -112,18 +117,11 @@ async def announce(
                 Member(history.stream, start, list(history.channels), history.grid_version, span, history.points)
             )
             start += len(history.channels)
-        raw = dump(Header(version, layout, members), fitted.rows, fitted.streams, fitted.memories)
+        header = Header(version, layout, members)
+        raw = dump(header, fitted.rows, fitted.streams, fitted.memories, Seasons())
         uri, sha256 = store.write(f"{version}-{number}.safetensors", raw)
         for row, member in enumerate(members):
-            ref = ModelRef(
-                version=version,
-                uri=uri,
-                row=row,
-                sha256=sha256,
-                grid_version=member.grid_version,
-                trained_slots=member.trained_slots,
-                points=member.points,
-            )
+            ref = ref_of(header, row, uri, sha256)
             record = ModelRecord(stream=member.stream, promoted=ref, announced_at=datetime.now(UTC).isoformat())
             await producer.send_and_wait(
                 settings.topic("models"), record.model_dump_json().encode(), key=member.stream.encode()
@@ -142,6 +140,7 @@ class Ready:
     streams: list[str]
     start_ms: int
     version: str
+    stop_detector: Callable[[], Awaitable[None]]  # returns when it has ended
 
     async def live(self, stream: str, first: int, values: Sequence[float] | np.ndarray, piece: int = 10) -> None:
         """Live points from slot `first` on, a few at a time."""
@@ -169,7 +168,8 @@ async def ready(
     """Streamer and detector running, students in force, nothing live yet."""
     made = detector_settings(settings, **own)
     start = start_of(PAST)
-    async with producing(settings) as producer, running(settings), detecting(made) as detector:
+    async with producing(settings) as producer, running(settings), AsyncExitStack() as stack:
+        detector = await stack.enter_async_context(detecting(made))
         for stream in streams:
             body = orjson.dumps(given or {"interval_s": STEP_MS / 1000})
             await producer.send_and_wait(settings.topic("streams"), body, key=stream.encode())
@@ -185,7 +185,7 @@ async def ready(
         await until(lambda: asked_for(settings, set(streams)))
         version = await announce(producer, made, client, list(streams), fit)
         await until(lambda: in_force(detector, streams, version))
-        yield Ready(made, producer, client, detector, list(streams), start, version)
+        yield Ready(made, producer, client, detector, list(streams), start, version, stack.aclose)
 
 
 async def asked_for(settings: CommonSettings, streams: set[str]) -> bool:

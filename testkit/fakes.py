@@ -1,4 +1,7 @@
-"""A bank whose surprise is a simple function of the values: what is tested is what is made of it."""
+"""A bank whose surprise is a simple function of the values: what is tested is what is made of it.
+
+Shapes: K scored slots, S slots of a window, N slots of a change, C channels
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

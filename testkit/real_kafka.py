@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 from streamer.errors import ConfigError
-from streamer.host.embedded import LOOPBACK, free_port, wait_for_kafka, wait_for_port
+from streamer.host.embedded import LOOPBACK, wait_for_kafka, wait_for_port
 from streamer.host.processes import Child
+from testkit.ports import lasting_port
 
 LIBS = Path(__file__).resolve().parent.parent / ".state" / "kafka" / "libs"
 # A JVM on two busy cores; it takes about 6 s on idle ones.
@@ -45,7 +46,7 @@ class RealKafka:
         """`more` are properties that are added to the usual ones, or replace them."""
         self._folder = folder
         self._more = more
-        self._port = port or free_port()
+        self._port = port or lasting_port()
         self.bootstrap = f"{LOOPBACK}:{self._port}"
         java = shutil.which("java")
         if java is None or not LIBS.is_dir():
@@ -82,7 +83,9 @@ class RealKafka:
         self._folder.mkdir(parents=True, exist_ok=True)
         properties = self._folder / "server.properties"
         text = (
-            PROPERTIES.format(host=LOOPBACK, port=self._port, controller_port=free_port(), data=self._folder / "data")
+            PROPERTIES.format(
+                host=LOOPBACK, port=self._port, controller_port=lasting_port(), data=self._folder / "data"
+            )
             + self._more
         )
         storage = [*self._java, "kafka.tools.StorageTool"]

@@ -1,4 +1,7 @@
-"""Simulated metrics for tests: seeded, of the sorts that hosts and sensors send."""
+"""Simulated metrics for tests: seeded, of the sorts that hosts and sensors send.
+
+Shapes: K scored slots, S slots of a stream, C channels
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +15,10 @@ from detector.model.artefact import Student
 from detector.model.banks import StudentBank
 from detector.model.teacher import Teacher
 from detector.model.teachers import Teachers
+from testkit.fits import trained_on
 from trainer.fit.agreed import load_teacher
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, train
+from trainer.fit.run import Trained
 from trainer.settings import TrainerSettings
 
 Array = npt.NDArray[np.float64]
@@ -87,7 +91,7 @@ def history(stream: str, values_SC: npt.NDArray[np.float32], lo: int = 0) -> His
 
 
 def quick_settings(folder: Path, **window_changes: object) -> TrainerSettings:
-    """Settings of a test: no teacher unless asked for (it is then heard), few medoids to be quick, all under `folder`."""
+    """Settings of a test: no teacher unless asked for (its views then count in all streams), few medoids to be quick, all under `folder`."""
     return TrainerSettings.model_validate(
         {"teacher": "none", "teacher_evidence": False, "medoids": 64, "state_dir": folder, **window_changes}
     )
@@ -116,8 +120,8 @@ def bank_of(trained: Trained, settings: TrainerSettings, teacher: Teacher | None
 def fitted_bank(
     histories: list[History], settings: TrainerSettings, with_teacher: bool = False
 ) -> tuple[Trained, StudentBank]:
-    """Fit and load in one go."""
+    """Fit and load in one go; the same fit is made once a process, the bank is the caller's own."""
     torch.set_num_threads(1)
     teacher = load_teacher(settings) if with_teacher else None
-    trained = train(histories, teacher, settings)
+    trained = trained_on(histories, teacher, settings)
     return trained, bank_of(trained, settings, teacher)

@@ -1,4 +1,7 @@
-"""Small data for the tests of the backtest."""
+"""Small data for the tests of the backtest.
+
+Shapes: S slots of a series, C channels
+"""
 
 import json
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Fixtures for tests that need servers: one embedded stack a session, topics and keys of its own a test.
 
-With ANOMALYLLM_TEST_KAFKA=1 the broker is a real Apache Kafka (`make test-kafka`).
+With ANOMALYLLM_TEST_KAFKA=1 the broker is a real Apache Kafka (`make test-kafka`). With `-n` every worker of pytest is
+a session with servers of its own.
 """
 
 import asyncio
@@ -12,14 +13,48 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient
+from xdist.remote import Producer
 
 from streamer.contracts import TOPICS
 from streamer.host.embedded import EmbeddedStack
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
+from testkit.ports import lasting_port
 from testkit.real_kafka import RealKafka
+from testkit.scheduling import ByModule
 
 REAL_KAFKA = os.environ.get("ANOMALYLLM_TEST_KAFKA") == "1"
+# Folders whose tests run between servers: each test has topics and keys of its own, so any worker may run it.
+BETWEEN_SERVERS = ("tests/integration/", "tests/chaos/")
+# A worker holds about 1 GB (torch, a teacher, two servers).
+MOST_WORKERS = 8
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `-n auto` means: one more than there are cores, since tests between servers wait more than they compute."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + 1, MOST_WORKERS)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModule:
+    """Tests between servers go wherever there is room, all others module by module."""
+    made = ByModule(config, log)
+    made.free = _between_servers
+    return made
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+
+    def order(item: pytest.Item) -> tuple[float, bool]:
+        slow = item.get_closest_marker("slow")
+        return (-float(slow.args[0]) if slow else 0.0, not _between_servers(item.nodeid))
+
+    items.sort(key=order)
+
+
+def _between_servers(nodeid: str) -> bool:
+    return nodeid.startswith(BETWEEN_SERVERS)
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +62,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("ANOMALYLLM_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lasting_ports() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streamer.host.embedded.free_port", lasting_port)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Requests become jobs: one a stream, with what it may learn from."""
+"""Requests become jobs: one a stream, with what it may learn from.
+
+Shapes: S slots of a window, C channels
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,9 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from detector.model.seasons import Seasons
 from streamer.contracts import TrainingRequest
+from streamer.windows.coarse import CoarseWindow
 from streamer.windows.ring import StreamWindow
 from trainer.fit.histories import History
+from trainer.fit.season_past import Past
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,14 @@ def merge(requests: Iterable[TrainingRequest]) -> dict[str, TrainingJob]:
     return jobs
 
 
-def history_of(job: TrainingJob, window: StreamWindow, min_slots: int) -> History | str:
-    """What the job's stream is fitted from, or why it cannot be.
+def history_of(
+    job: TrainingJob, window: StreamWindow, min_slots: int, zone: str | None = None, previous: Seasons | None = None
+) -> History | str:
+    """What the job's stream is fitted from, or why it cannot be; `previous`: the seasons of the student before.
 
     Slots of `exclude` are gaps. A `span` without enough data counts as a hint only: everything is used.
     """
-    header, values_SC = window
+    header, values_SC, blocks = window
     if header.state != "grid":
         return f"the stream is {header.state}: it has no grid to learn on"
     if job.grid_version is not None and job.grid_version != header.grid_version:
@@ -62,10 +70,22 @@ def history_of(job: TrainingJob, window: StreamWindow, min_slots: int) -> Histor
         allowed_SC[lo - header.lo : hi - header.lo + 1],
         lo,
         header.grid_version,
+        past=None if blocks is None else _past(job, window, blocks, zone, previous),
     )
     if history.points < min_slots:
         return f"{history.points} slots with data, {min_slots} are needed"
     return history
+
+
+def _past(
+    job: TrainingJob, window: StreamWindow, blocks: CoarseWindow, zone: str | None, previous: Seasons | None
+) -> Past:
+    """Both rings, whatever the span of the job: it says only where a new level begins."""
+    header = window.header
+    since = job.span[0] if job.reason == "drift" and job.span is not None else None
+    return Past(
+        window.values_SC, header.lo, header.interval_ns, header.phase_ns, blocks, job.exclude, zone, since, previous
+    )
 
 
 def without(values_SC: np.ndarray, lo: int, exclude: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -18,8 +18,8 @@ from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
 from trainer.announce import record_of
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, train
-from trainer.fit.update import LayoutChangedError, check, fresh_history, update
+from trainer.fit.plan import FitPlan
+from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of
 from trainer.settings import TrainerSettings
 
@@ -45,35 +45,23 @@ class TrainingRun:
     keys: Keys
     store: ArtefactStore
     teacher: Teacher | None
+    zone_of: Callable[[str], str | None] = lambda _: None  # time zone of a stream's people
 
     async def work(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord]) -> Outcome:
         """Do all jobs: one run for the full fits, one for the updates. Waits while Redis or the store are away."""
         outcome = Outcome()
-        histories = await self._histories(jobs, outcome)
-        full = [h for h in histories if jobs[h.stream].job == "full"]
-        students: dict[str, Student] = {}
-        fresh: list[History] = []
+        before = {stream: await self._before(known.get(stream)) for stream in sorted(jobs)}
+        histories = await self._histories(jobs, before, outcome)
+        plan = FitPlan(self.teacher, self.settings)
         for history in histories:
-            if jobs[history.stream].job != "prototypes":
-                continue
-            student = await self._current(history, known.get(history.stream))
-            if student is None:
-                full.append(history)
-            else:
-                students[history.stream] = student
-                fresh.append(fresh_history(student, history))
-
-        def fit(part: Sequence[History]) -> Trained:
-            return train(part, self.teacher, self.settings)
-
-        def renew(part: Sequence[History]) -> Trained:
-            return update({h.stream: students[h.stream] for h in part}, part, self.teacher, self.settings)
-
-        outcome.trained = await self._run(fit, full, known, outcome)
-        outcome.updated = await self._run(renew, fresh, known, outcome)
+            plan.add(history, jobs[history.stream].job, before[history.stream])
+        outcome.trained = await self._run(plan.fit, plan.full, known, outcome)
+        outcome.updated = await self._run(plan.update, plan.fresh, known, outcome)
         return outcome
 
-    async def _histories(self, jobs: Mapping[str, TrainingJob], outcome: Outcome) -> list[History]:
+    async def _histories(
+        self, jobs: Mapping[str, TrainingJob], before: Mapping[str, Student | None], outcome: Outcome
+    ) -> list[History]:
         names = sorted(jobs)
         windows = await patiently(
             redis_name(self.settings),
@@ -85,15 +73,19 @@ class TrainingRun:
             if stream not in windows:
                 outcome.dropped[stream] = "the stream has no window (yet)"
                 continue
-            history = history_of(jobs[stream], windows[stream], self.settings.min_slots)
+            student = before[stream]
+            history = history_of(
+                jobs[stream], windows[stream], self.settings.min_slots, self.zone_of(stream),
+                None if student is None else student.seasons,
+            )  # fmt: skip
             if isinstance(history, str):
                 outcome.dropped[stream] = history
             else:
                 histories.append(history)
         return histories
 
-    async def _current(self, history: History, record: ModelRecord | None) -> Student | None:
-        """The student to update; None when only a full fit can help."""
+    async def _before(self, record: ModelRecord | None) -> Student | None:
+        """The student in force; None where there is none that can be read."""
         ref = record.promoted if record is not None else None
         if ref is None:
             return None
@@ -103,9 +95,8 @@ class TrainingRun:
                 lambda: asyncio.to_thread(self.store.read, ref.uri, ref.sha256, [ref.row]),
                 (StoreError,),
             )
-            check(student, self.teacher, self.settings, history)
-        except (ArtefactError, LayoutChangedError) as error:
-            log.info("prototype update becomes a full fit", stream=history.stream, reason=str(error))
+        except ArtefactError as error:
+            log.info("the student in force cannot be read: its stream is fitted anew", reason=str(error))
             return None
         return student
 

@@ -59,6 +59,10 @@ class TrainerWorker:
         """Work until stopped; waits and retries when Kafka, Redis or the store is away. Raises RefusedError."""
         await run_worker(self.settings, "trainer", self.stopping, self._boot, self._turn)
 
+    def _zone_of(self, stream: str) -> str | None:
+        own = self.stream_settings.of.get(stream)
+        return own.timezone if own is not None else None
+
     async def _boot(self, servers: Servers) -> None:
         settings = self.settings
         self.stats, self.producer = servers.stats, servers.producer
@@ -66,7 +70,7 @@ class TrainerWorker:
             self.stats.counts[count] = 0
         store = await open_store(settings)
         teacher = await asyncio.to_thread(load_teacher, settings)
-        self.training_run = TrainingRun(settings, servers.redis, servers.keys, store, teacher)
+        self.training_run = TrainingRun(settings, servers.redis, servers.keys, store, teacher, self._zone_of)
         self.cluster = ClusterCheck(settings)
         self.models = FollowedModels(settings, lambda stream: True)
         self.stream_settings = StreamSettingsTable(settings, self._deleted.append)

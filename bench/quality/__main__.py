@@ -5,13 +5,12 @@
 Every series of every step has a result of its own under --state; a run that was cut off goes on where it stopped.
 """
 
-import argparse
 import os
 import time
-from pathlib import Path
 
+from bench.arguments import chosen_sets, parser
 from bench.quality.page import Rows, write
-from bench.quality.plan import data_sets, plan
+from bench.quality.plan import plan
 from bench.steps import carry_out
 from streamer.host.logs import configure_logs
 
@@ -20,20 +19,10 @@ TABLES = ("main", "baseline", "live", "paper", "cold", "ablation")
 
 def main() -> None:
     """All steps, then the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANOMALYLLM_DATA", "../shared/data")))
-    parser.add_argument("--state", type=Path, default=Path(".state/quality"))
-    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--tables", default=",".join(TABLES))
-    parser.add_argument("--only", default="", help="data sets, by comma; default: all")
-    arguments = parser.parse_args()
-    sets = data_sets(arguments.data)
-    chosen = arguments.only.split(",") if arguments.only else list(sets)
-    sets = {name: items for name, items in sets.items() if name in chosen}
-    if not sets:
-        parser.error(f"no data set with an index.json under {arguments.data}: set ANOMALYLLM_DATA or --data")
-    steps = plan(sets, arguments.state, arguments.tables.split(","))
+    options = parser(__doc__, "quality", "docs/benchmarks.md", 2)
+    arguments = options.parse_args()
+    sets = chosen_sets(options, arguments)
+    steps = plan(sets, arguments.state, arguments.tables.split(",") if arguments.tables else TABLES)
     # stumpy's kernels would take all cores in every process
     os.environ["NUMBA_NUM_THREADS"] = "1"
     configure_logs(level="warning")

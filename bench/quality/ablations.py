@@ -12,7 +12,7 @@ class Ablation(NamedTuple):
 
 ABLATIONS: tuple[Ablation, ...] = (
     Ablation("default", {}),
-    Ablation("looks alone, no shapes", {"shape_share": 0.0}),
+    Ablation("plain views and prototypes alone, no shapes", {"shape_share": 0.0}),
     Ablation("shapes alone where there is evidence", {"shape_rest": 0.0}),
     Ablation("evidence weights off", {"shape_sharpness": 0, "shapes": 36}),
     Ablation("all 36 shape views", {"shapes": 36}),

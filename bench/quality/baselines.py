@@ -2,8 +2,9 @@
 
 A baseline takes one channel's training part and test part, both standardised, and gives a score a test slot, which
 looks at slots up to its own only, and the lag from that slot to the centre of what it looked at. All but the
-auto-encoder (which fits all channels in one go) see one channel at a time. Shapes: N training slots, K test slots, C
-channels, W windows, T points of a window, H hidden units.
+auto-encoder (which fits all channels in one go) see one channel at a time.
+
+Shapes: N training slots, K test slots, S slots of both together, C channels, W windows, T points of a window
 """
 
 import warnings

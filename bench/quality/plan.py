@@ -1,6 +1,6 @@
 """Which work is done on which series."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.quality.ablations import ABLATIONS, COLD_STARTS
@@ -8,8 +8,7 @@ from bench.quality.baselines import BASELINES
 from bench.quality.work import CODE, BaselineWork
 from bench.steps import Step
 from trainer.backtest.settings import RING, BacktestSettings
-from trainer.backtest.sources import Item, items_of
-from trainer.backtest.tables import Reading
+from trainer.backtest.sources import Item
 from trainer.backtest.task import ROOMS, ROOT, Task, code_digest
 
 LIVE = f"live, {RING} slots"
@@ -29,13 +28,7 @@ PAPER: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 
-def data_sets(root: Path) -> dict[str, list[Item]]:
-    """Every folder that has an index."""
-    found = {p.parent.name: items_of(p.parent, Reading()) for p in sorted(root.glob("*/index.json"))}
-    return dict(sorted(found.items(), key=lambda pair: (pair[0] != "ucr", pair[0])))
-
-
-def plan(sets: dict[str, list[Item]], state_dir: Path, tables: Sequence[str]) -> list[Step]:
+def plan(sets: Mapping[str, Sequence[Item]], state_dir: Path, tables: Sequence[str]) -> list[Step]:
     """All steps of the wanted tables, what matters most first."""
     code = code_digest(ROOT / room for room in ROOMS)
     own = code_digest(Path(file) for file in CODE)

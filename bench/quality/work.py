@@ -1,4 +1,7 @@
-"""What the benchmark's processes do for a baseline: score, and take the figures that the backtest takes."""
+"""What the benchmark's processes do for a baseline: score, and take the figures that the backtest takes.
+
+Shapes: N training slots, K test slots, S slots of both together, C channels
+"""
 
 import hashlib
 import time
@@ -31,8 +34,8 @@ class BaselineWork:
 
     def key(self, series: Series) -> str:
         """Names the result."""
-        said = orjson.dumps([self.name, self.seed, series.digest(), self.code])
-        return hashlib.sha256(said).hexdigest()[:32]
+        named = orjson.dumps([self.name, self.seed, series.digest(), self.code])
+        return hashlib.sha256(named).hexdigest()[:32]
 
     def complete(self, name: str) -> bool:
         """Nothing is made beside the result."""

@@ -5,14 +5,12 @@
 Every series of every step has a result of its own under --state; a run that was cut off goes on where it stopped.
 """
 
-import argparse
-import os
 import time
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.quality.plan import data_sets
+from bench.arguments import chosen_sets, parser
 from bench.steps import carry_out
 from bench.teacher import work
 from bench.teacher.adapter import Trained, adapted, left_over
@@ -24,19 +22,9 @@ from trainer.backtest.task import ROOMS, ROOT, code_digest
 
 def main() -> None:
     """All steps, then the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANOMALYLLM_DATA", "../shared/data")))
-    parser.add_argument("--state", type=Path, default=Path(".state/teacher"))
-    parser.add_argument("--page", type=Path, default=Path("docs/teacher.md"))
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--tables", default="", help="first words of tables, by comma; default: all")
-    parser.add_argument("--only", default="", help="data sets, by comma; default: all")
-    arguments = parser.parse_args()
-    sets = data_sets(arguments.data)
-    if arguments.only:
-        sets = {name: items for name, items in sets.items() if name in arguments.only.split(",")}
-    if not sets:
-        parser.error(f"no data set with an index.json under {arguments.data}: set ANOMALYLLM_DATA or --data")
+    options = parser(__doc__, "teacher", "docs/teacher.md", 1)
+    arguments = options.parse_args()
+    sets = chosen_sets(options, arguments)
     code = code_digest([*(ROOT / room for room in ROOMS), Path(work.__file__)])
     steps = plan(sets, arguments.state, code)
     if arguments.tables:

@@ -12,28 +12,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from detector.model.pooling import POINTS, fill, pool, standardise
-from detector.model.student_map import INPUT_CLIP
+from bench.teacher.windows import windows_of
+from detector.model.pooling import POINTS
 from detector.model.teacher_controls import control_of
 from detector.model.teacher_weights import ADAPTER, ADAPTER_FILE, load_blocks, packaged
 from detector.settings import PACKAGED_TEACHER
 from trainer.backtest.sources import Item
-from trainer.fit.scaling import robust
 
 STEPS, BATCH = 2000, 16  # 6 minutes of one core
 DEPTH = 2
 PATCH = 2
 HIDDEN_PATCHES = 2  # of 8
-SCALE = 64  # slots of a window
-EACH = 300  # windows a series
 HELD_BACK = 1024
 _RATE, _WARM = 1e-3, 100
-_SLOTS = 20_000  # newest of a training part
 FIGURES = "figures.json"
 
 
@@ -56,25 +51,6 @@ def adapted(name: str, folder: Path, items: Sequence[Item], cache: Path) -> Trai
         trained = _train(name, folder, windows_of(items), cache)
         figures.write_text(json.dumps(asdict(trained)))
     return Trained(**json.loads(figures.read_text()))
-
-
-def windows_of(items: Sequence[Item]) -> Tensor:
-    """Pooled windows (N, T) of training parts, standardised as the detector does."""
-    found = []
-    for item in items:
-        series = item.load()
-        values_RL = torch.from_numpy(np.ascontiguousarray(series.values_SC[: series.train_end][-_SLOTS:].T))
-        scaling = robust(values_RL)
-        x_RL = fill(standardise(values_RL, scaling.centre_R, scaling.scale_R))
-        count = x_RL.shape[1] - SCALE + 1
-        if count < 1:
-            continue
-        value_RKT, there_RKT, valid_RK = pool(x_RL, SCALE, count)
-        if there_RKT is not None:
-            valid_RK = valid_RK & there_RKT.all(-1)
-        window_NT = value_RKT[valid_RK]
-        found.append(window_NT[torch.linspace(0, len(window_NT) - 1, min(EACH, len(window_NT))).long()])
-    return torch.cat(found).float().clamp(-INPUT_CLIP, INPUT_CLIP)
 
 
 class _Frame(nn.Module):

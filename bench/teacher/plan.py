@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.steps import Step
-from bench.teacher import adapter
+from bench.teacher import adapter, windows
 from bench.teacher.work import Figures, Kinds
 from trainer.backtest.settings import BacktestSettings
 from trainer.backtest.sources import Item
@@ -65,8 +65,8 @@ def plan(sets: Mapping[str, Sequence[Item]], state_dir: Path, code: str) -> list
             window_changes = {"teacher": TEACHERS[title], **ALWAYS, "teacher_budget": budget}
             add(f"budget {budget:.0%}", title, FEWER, window_changes)
     for title in ("none", "pretrained", "shuffled"):
-        said = NO_TEACHER if title == "none" else {"teacher": TEACHERS[title], **ALWAYS}
-        add("long", title, FEWER, {**said, **LONG_SCALES})
+        changes = NO_TEACHER if title == "none" else {"teacher": TEACHERS[title], **ALWAYS}
+        add("long", title, FEWER, {**changes, **LONG_SCALES})
     add("depths", "none", FEWER, NO_TEACHER)
     add("depths", "none, 1024 medoids", FEWER, {**NO_TEACHER, "medoids": 1024})
     add("depths", "depths 1, 2", FEWER, {"teacher": NAME, **ALWAYS})
@@ -92,7 +92,7 @@ def plan(sets: Mapping[str, Sequence[Item]], state_dir: Path, code: str) -> list
 
 def adapter_folder(state_dir: Path, title: str) -> Path:
     """Where a teacher with a trained adapter is; another one when what trains it has changed."""
-    return state_dir / f"{title.replace(' ', '-')}-{code_digest([Path(adapter.__file__)])[:8]}"
+    return state_dir / f"{title.replace(' ', '-')}-{code_digest([Path(adapter.__file__), Path(windows.__file__)])[:8]}"
 
 
 def some(items: Sequence[Item], every: int, longest: int) -> list[Item]:

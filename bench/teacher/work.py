@@ -1,16 +1,12 @@
 """What is asked of every series: the backtest's figures, and what alerts would cost at any threshold.
 
-Shapes: K slots of the test part.
+Shapes: K slots of the test part, S slots of a history, C channels, R rows (stream, channel), M mixtures, A anomalies
 """
 
-import hashlib
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import torch
 
 from detector.model.teacher import TeacherError
@@ -18,8 +14,7 @@ from trainer.backtest.live import GRID_VERSION
 from trainer.backtest.metrics import areas, buffer_of, rounded
 from trainer.backtest.replay import Replayed, learnt, replay
 from trainer.backtest.series import Series
-from trainer.backtest.settings import BacktestSettings
-from trainer.backtest.task import said, teacher_of
+from trainer.backtest.task import ReplayWork, teacher_of
 from trainer.backtest.vus import ranges
 from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
@@ -33,32 +28,15 @@ _PEAKS = 300  # largest peaks outside of the labelled ranges that are kept: more
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(ReplayWork):
     """One replay of a series."""
 
-    settings: BacktestSettings
-    code: str
     share: float = 1.0
     latency: int = 8
 
-    @property
-    def state_dir(self) -> Path:
-        """Folder of the results."""
-        return self.settings.state_dir
-
-    @cached_property
-    def _said(self) -> str:
-        return said(self.settings)
-
-    def key(self, series: Series) -> str:
-        """Names the result."""
-        begin = learnt(series, None, self.share).start
-        named = orjson.dumps([type(self).__name__, self._said, begin, series.digest(), self.code])
-        return hashlib.sha256(named).hexdigest()[:32]
-
-    def complete(self, name: str) -> bool:
-        """Nothing is made beside the result."""
-        return True
+    def asked(self, series: Series) -> list[Any]:
+        """Where the history begins."""
+        return [learnt(series, None, self.share).start]
 
     def make(self, series: Series) -> dict[str, Any]:
         """Replay and figures."""
@@ -90,17 +68,17 @@ class Kinds(Figures):
         settings, teacher = self.settings, teacher_of(self.settings)
         if teacher is None:
             raise TeacherError("the evidence of no teacher was asked for: give --teacher")
-        heard: list[Evidence] = []
+        found: list[Evidence] = []
         budget = budget_of(settings, teacher)
-        how = Distillation(budget, True, heard.append)
+        how = Distillation(budget, True, found.append)
         rows = learnt(series, None, self.share)
         history = History(series.name, series.channels, series.values_SC[rows], 0, GRID_VERSION)
         with torch.inference_mode():
             for stack in stacks([history], teacher.device):
                 fit_stack(stack, layout_of(settings, teacher), settings, teacher, how)
         kinds = list(DRAWN)
-        alone = [e.alone_RA.int().reshape(-1, len(kinds), e.alone_RA.shape[1] // len(kinds)).tolist() for e in heard]
-        mixed = [e.mixed_RMA.int().reshape(*e.mixed_RMA.shape[:2], len(kinds), -1).tolist() for e in heard]
+        alone = [e.alone_RA.int().reshape(-1, len(kinds), e.alone_RA.shape[1] // len(kinds)).tolist() for e in found]
+        mixed = [e.mixed_RMA.int().reshape(*e.mixed_RMA.shape[:2], len(kinds), -1).tolist() for e in found]
         # rows of all stacks one after another
         return {
             "kinds": kinds,

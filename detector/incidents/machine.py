@@ -15,10 +15,12 @@ never stepped (see `Tracker.idle`).
 
 import math
 import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule
+from detector.incidents.severity import severity_of
 from streamer.contracts import IncidentState, Severity, StreamSettings
 
 # Any fixed value would do: it makes ids of this project differ from other uuid5 ids of the same text.
@@ -30,24 +32,34 @@ LOWEST, HIGHEST = 1.5, 11.0
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 HYSTERESIS = 1.0  # an incident holds until slots are ten times as likely as the threshold
 DECADE = 1.0
+PER_WEEK = 0.1  # false alerts a stream where nothing is set: a hundred a week of a thousand streams
+LEAST_BUDGET = 0.0316  # a threshold of 5.5: surprises end at about 6.4
+# Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
+SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1
+NO_COLUMN = -1  # of an incident that the season has not seen
+LONG_AGO = -(1 << 60)
+ECHO = 1024  # slots after an incident in which the students' windows may still contain it
 # A stream that alerts far more often than its alert budget allows is judged more strictly until it is calmer: openings
 # are remembered for as long as EXPECTED false ones are expected, and more than that raise what opens the next one.
 EXPECTED, PATIENCE = 2.0, 3.0
 REMEMBERED = 128  # openings at most: 1.4 decades
 SILENCED = 99.0  # a muted peak that no surprise exceeds: a person has called the incident a false alarm
-# Tail probability a slot on normal data: 1e-8 is one false alert in 4 months at 10 Hz, 1e-6 one in 28 hours.
-SEVERITIES: tuple[tuple[float, Severity], ...] = ((8.0, "critical"), (6.0, "warning"))
 
 
 def budget_of(settings: StreamSettings, interval_ns: int) -> float:
     """Expected false alerts in 10 000 slots of a stream with so many ns a slot, whichever setting gives them.
 
+    Where none does: `PER_WEEK`, but no rarer than students can tell (`LEAST_BUDGET`), whose surprises are backed by the
+    8 192 slots of their history.
+
     >>> budget_of(StreamSettings(alerts_per_week=6.048), interval_ns=10**9)
     0.1
     """
-    if settings.alerts_per_week is None:
+    if settings.alerts_per_week is not None:
+        return settings.alerts_per_week * 10_000 * interval_ns / WEEK_NS
+    if "alert_budget" in settings.model_fields_set:
         return settings.alert_budget
-    return settings.alerts_per_week * 10_000 * interval_ns / WEEK_NS
+    return max(PER_WEEK * 10_000 * interval_ns / WEEK_NS, LEAST_BUDGET)
 
 
 def threshold_of(alert_budget: float) -> float:
@@ -62,19 +74,15 @@ def threshold_of(alert_budget: float) -> float:
     return min(max(-math.log10(alert_budget / 10_000), LOWEST), HIGHEST)
 
 
-def severity_of(surprise: float) -> Severity:
-    """By decades of the tail probability.
-
-    >>> severity_of(5.0), severity_of(6.5), severity_of(9.0)
-    ('info', 'warning', 'critical')
-    """
-    return next((name for least, name in SEVERITIES if surprise >= least), "info")
-
-
 def incident_id(stream: str, grid_version: int, anchor: int, kind: str = "anomaly") -> str:
     """Identity of an incident; the model has no part in it."""
     suffix = "" if kind == "anomaly" else f"\n{kind}"
     return str(uuid.uuid5(NAMESPACE, f"{stream}\n{grid_version}\n{anchor}{suffix}"))
+
+
+# An incident that lasts longer is the stream's new normal: by then a refit on it has as many slots as a first fit on
+# enough of them.
+BASELINE_SLOTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +98,25 @@ class Rules:
     open_window: int = 3
     quiet: int = 10
     update_every: int = 64
-    max_slots: int = 1024
+    max_slots: int = BASELINE_SLOTS
     stride: int = 1
     fatigue: bool = True
+    season: SeasonRule | None = None  # of streams whose slots have blocks
+    season_opens: float = SEASON_OPENS  # surprise of the season that opens an incident
 
     @property
     def memory(self) -> float:
         """Slots in which EXPECTED false alerts are expected."""
         return EXPECTED * math.pow(10.0, self.threshold)
+
+
+def season_opens_of(per_week: float) -> float:
+    """Surprise of the season that opens an incident, by the false alerts expected per week: a decade for a tenth of them.
+
+    >>> season_opens_of(0.1), season_opens_of(1.0)
+    (5.0, 4.0)
+    """
+    return max(SEASON_OPENS + math.log10(SEASON_PER_WEEK / per_week), LOWEST)
 
 
 def closing(threshold: float) -> float:
@@ -124,12 +143,15 @@ class Episode:
     ended: int | None = None
     retracted: bool = False
     verdict: str | None = None  # of a person
+    column: int = NO_COLUMN  # average of the season that was most surprised at the opening
+    reach: float = 0.0  # farthest that a value lay outside what was usual, in widths of the band; 0: never, or unknown
+    around: int = 0  # slots on both sides of it that teach nothing, where the season has seen it
     evidence: dict[str, Any] = field(default_factory=dict)  # of the peak slot, see detector/live/evidence.py
 
     @property
     def severity(self) -> Severity:
-        """Follows the peak."""
-        return severity_of(self.peak)
+        """By how rare, how long and how far outside, see `detector.incidents.severity`."""
+        return severity_of(self.peak - self.threshold - self.stricter, self.last() - self.onset + 1, self.reach)
 
     def last(self) -> int:
         """Its newest slot."""
@@ -151,6 +173,10 @@ class Tracker:
     muted: float | None = None
     calm: int = 0  # quiet slots in a row while muted
     openings: list[int] = field(default_factory=list)  # anchors of the newest incidents, within `Rules.memory`
+    far: list[int] = field(default_factory=list)  # newest slots that are outside the season on their own
+    ended: int = LONG_AGO  # last slot of the incident before …
+    column: int = NO_COLUMN  # … and its column
+    echo: bool = False  # the students' windows still contain it: they are not listened to until they are quiet
 
     @property
     def idle(self) -> bool:
@@ -178,59 +204,147 @@ class Transition(NamedTuple):
     baseline: bool = False
 
 
-def step(tracker: Tracker, rules: Rules, slot: int, surprise: float, counts: bool) -> Transition | None:
+class Scored(NamedTuple):
     """One scored slot.
 
-    Args:
-        surprise: NaN when the slot could not be scored; that is no evidence, hence quiet.
-        counts: direction, floors and pauses let the slot count.
+    `surprise` of the students, NaN when the slot could not be scored: that is no evidence, hence quiet. `counts`:
+    direction, floors and pauses let the slot count. `season`: surprise by column (detector/persistence.py), None where
+    there is no season or its slot does not count. `reach`: widths of the season's band that the value lies outside it.
     """
-    value = surprise if counts and surprise == surprise else 0.0
+
+    slot: int
+    surprise: float
+    counts: bool
+    season: Sequence[float] | None = None
+    reach: float = 0.0
+
+
+class _Slot(NamedTuple):
+    """What a slot amounts to."""
+
+    at: int
+    value: float  # the larger of what students and season say, on the students' scale
+    students: float
+    season: Sequence[float] | None
+    column: int  # NO_COLUMN: the season does not reach its threshold
+    sure: bool  # no second slot is waited for
+
+
+def step(
+    tracker: Tracker,
+    rules: Rules,
+    slot: int,
+    surprise: float,
+    counts: bool,
+    season: Sequence[float] | None = None,
+    reach: float = 0.0,
+) -> Transition | None:
+    """One scored slot, see `Scored`."""
+    students = surprise if counts and surprise == surprise else 0.0
     if tracker.incident is not None:
-        return _during(tracker, tracker.incident, rules, slot, value)
+        return _during(tracker, tracker.incident, rules, _weighed(tracker, rules, slot, students, season, 0.0), reach)
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
+    if tracker.echo:
+        tracker.echo = students >= closing(threshold) and slot - tracker.ended < ECHO * rules.stride
+        students = 0.0 if tracker.echo else students
+    now = _weighed(tracker, rules, slot, students, season, stricter)
     if tracker.muted is not None:
-        tracker.calm = tracker.calm + 1 if value < closing(threshold) else 0
+        tracker.calm = tracker.calm + 1 if now.value < closing(threshold) else 0
         if tracker.calm >= rules.quiet:
             tracker.muted, tracker.calm = None, 0
         else:
             threshold = max(threshold, tracker.muted + DECADE)
     tracker.hits = [hit for hit in tracker.hits if slot - hit < rules.open_window * rules.stride]
-    if value < threshold:
+    if now.value < threshold:
         return None
     tracker.hits.append(slot)
-    if len(tracker.hits) < rules.open_hits and value < threshold + SURE:
+    if len(tracker.hits) < rules.open_hits and not now.sure:
         return None
+    return _open(tracker, rules, now, stricter, reach)
+
+
+def _weighed(
+    tracker: Tracker, rules: Rules, slot: int, students: float, season: Sequence[float] | None, stricter: float
+) -> _Slot:
+    sure = students >= rules.threshold + stricter + SURE
+    if season is None or rules.season is None:
+        return _Slot(slot, students, students, None, NO_COLUMN, sure)
+    tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
+    if season[0] >= OUTSIDE:
+        tracker.far.append(slot)
+    most, column = rules.season.audible(season, slot - tracker.ended)
+    # A decade more than it takes is a decade more, whoever says it.
+    value = most - rules.season_opens + rules.threshold
+    if value < rules.threshold:
+        column = NO_COLUMN
+    sure = sure or (column != NO_COLUMN and rules.season.hits < 2)
+    return _Slot(slot, max(students, value), students, season, column, sure)
+
+
+def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float) -> Transition:
+    """A new incident, or the one before again where it is the same."""
+    last = tracker.recent[-1] if tracker.recent else None
+    rule = rules.season
+    if rule is not None and last is not None and _same_again(tracker, rule, last, now.at):
+        tracker.recent.pop()
+        last.ended, last.calm, last.hot = None, 0, now.at
+        _raise_peak(last, now)
+        tracker.incident, tracker.hits = last, []
+        return revise(last, "revised", now.at)
+    around = 0 if rule is None or now.column == NO_COLUMN else rule.around + rule.windows[now.column]
     episode = Episode(
-        anchor=slot, onset=tracker.hits[0], threshold=rules.threshold, peak=value, peak_slot=slot, hot=slot,
-        stricter=stricter, revised_peak=value, revise_at=rules.update_every,
+        anchor=now.at, onset=tracker.hits[0], threshold=rules.threshold, peak=now.value, peak_slot=now.at, hot=now.at,
+        stricter=stricter, revised_peak=now.value, revise_at=rules.update_every, column=now.column, around=around, reach=reach,
     )  # fmt: skip
-    tracker.openings = [*(at for at in tracker.openings if slot - at < rules.memory), slot][-REMEMBERED:]
+    tracker.openings = [*(at for at in tracker.openings if now.at - at < rules.memory), now.at][-REMEMBERED:]
     tracker.incident, tracker.hits, tracker.muted, tracker.calm = episode, [], None, 0
-    return Transition("open", episode, slot)
+    return Transition("open", episode, now.at)
 
 
-def _during(tracker: Tracker, episode: Episode, rules: Rules, slot: int, value: float) -> Transition | None:
+def _same_again(tracker: Tracker, rule: SeasonRule, last: Episode, slot: int) -> bool:
+    """Whether what opens at a slot is the incident before again."""
+    if tracker.column == NO_COLUMN or last.ended != tracker.ended or last.retracted or last.verdict is not None:
+        return False
+    return slot - tracker.ended <= rule.rejoin[tracker.column]
+
+
+def _raise_peak(episode: Episode, now: _Slot) -> None:
+    if now.value > episode.peak:
+        episode.peak, episode.peak_slot = now.value, now.at
+
+
+def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach: float) -> Transition | None:
     before = episode.severity
     episode.length += 1
-    if value > episode.peak:
-        episode.peak, episode.peak_slot = value, slot
-    if value >= closing(episode.threshold + episode.stricter):
-        episode.hot, episode.calm = slot, 0
+    _raise_peak(episode, now)
+    rule = rules.season
+    timed = rule is not None and now.season is not None
+    if timed and episode.column == NO_COLUMN and now.column != NO_COLUMN and rule is not None:
+        episode.column, episode.around = now.column, rule.around + rule.windows[now.column]
+    if timed and episode.column != NO_COLUMN and rule is not None and now.season is not None:
+        # Windows of the students that contain the incident do not hold it open.
+        held = rule.outside(episode.column, len(tracker.far), now.season, now.column != NO_COLUMN)
+        quiet, longest = rule.quiet, rule.day
+    else:
+        held = now.students >= closing(episode.threshold + episode.stricter)
+        quiet, longest = rules.quiet, rules.max_slots
+    if held:
+        episode.hot, episode.calm, episode.reach = now.at, 0, max(episode.reach, reach)
     else:
         episode.calm += 1
-    if episode.calm >= rules.quiet:
-        return end(tracker, slot)
-    if slot - episode.onset >= rules.max_slots:
+    if episode.calm >= quiet:
+        tracker.echo = now.students >= closing(episode.threshold + episode.stricter)
+        return end(tracker, now.at)
+    if now.at - episode.onset >= longest:
         tracker.muted = episode.peak
-        return end(tracker, slot)._replace(baseline=True)
+        return end(tracker, now.at)._replace(baseline=True)
     periodic = episode.length >= episode.revise_at
     if periodic:
         episode.revise_at *= 2
     if not (periodic or episode.severity != before or episode.peak >= episode.revised_peak + DECADE):
         return None
-    return revise(episode, "update", slot)
+    return revise(episode, "update", now.at)
 
 
 def revise(episode: Episode, state: IncidentState, slot: int) -> Transition:
@@ -247,6 +361,7 @@ def end(tracker: Tracker, slot: int) -> Transition:
     episode.ended = episode.hot
     tracker.recent.append(episode)
     tracker.incident, tracker.hits = None, []
+    tracker.ended, tracker.column = episode.hot, episode.column
     return revise(episode, "resolved", slot)
 
 
@@ -255,116 +370,3 @@ def forget_before(tracker: Tracker, slot: int) -> list[Episode]:
     gone = [episode for episode in tracker.recent if episode.last() < slot]
     tracker.recent = [episode for episode in tracker.recent if episode.last() >= slot]
     return gone
-
-
-class Scored(NamedTuple):
-    """One slot for `rejudge`."""
-
-    slot: int
-    surprise: float
-    counts: bool
-
-
-def rejudge_from(tracker: Tracker, rules: Rules, first: int, lowest: int) -> int | None:
-    """First slot to score again when `first` was overwritten, None when nothing can be judged again.
-
-    It reaches back over every incident that the change may touch. `lowest` is the earliest slot whose windows are
-    still at hand; an incident that began before it stands, and only what follows it is judged again.
-    """
-    if tracker.muted is not None:
-        return None
-    back = (rules.open_window - 1) * rules.stride
-    start = first - back
-    known = sorted([*tracker.recent, *([tracker.incident] if tracker.incident else [])], key=lambda e: -e.last())
-    for episode in known:
-        over = episode is tracker.incident or episode.last() >= start
-        if over:
-            if episode.onset - back < lowest or episode.verdict is not None:
-                if episode is tracker.incident:
-                    return None
-                return max(start, episode.last() + 1)
-            start = min(start, episode.onset - back)
-    return max(start, lowest)
-
-
-def rejudge(
-    tracker: Tracker, rules: Rules, scored: Iterable[Scored], evidence: Callable[[int], dict[str, Any]]
-) -> list[Transition]:
-    """Judge slots again that were judged before (`rejudge_from` up to the last one), after late data.
-
-    Returns transitions to be published in this order, each with a copy of its episode; `evidence` gives the reason of
-    a slot. `tracker` is brought to what it would be had the data come in time, except that incidents keep their
-    identity: what changed is `revised`, what no longer holds `retracted`, what was missed opens now.
-    """
-    rows = list(scored)
-    if not rows:
-        return []
-    start, slot = rows[0].slot, rows[-1].slot
-    known = [e for e in [*tracker.recent, *([tracker.incident] if tracker.incident else [])] if e.onset >= start]
-    if tracker.incident is not None:
-        rules = replace(rules, threshold=tracker.incident.threshold)
-    earlier = [at for at in tracker.openings if at < start]
-    trial = Tracker(openings=earlier)
-    for row in rows:
-        step(trial, rules, *row)
-    found = [*trial.recent, *([trial.incident] if trial.incident else [])]
-    published: list[Transition] = []
-    result: list[Episode] = [e for e in tracker.recent if e.onset < start]
-    for episode in known:
-        match = next((f for f in found if f.onset <= episode.last() and episode.onset <= f.last()), None)
-        if match is not None:
-            found.remove(match)
-            change = _change(episode, match)
-            _adopt(episode, match, evidence)
-        else:
-            change = None if episode.retracted or episode.verdict else "retracted"
-            episode.retracted = True
-            if episode.ended is None:
-                episode.ended = episode.hot
-        if change:
-            published.append(_copied(revise(episode, change, slot)))
-        result.append(episode)
-    for episode in found:
-        episode.revision, episode.evidence = 0, evidence(episode.peak_slot)
-        published.append(Transition("open", replace(episode, ended=None), episode.anchor))
-        if episode.ended is not None:
-            published.append(_copied(revise(episode, "resolved", slot)))
-        result.append(episode)
-    tracker.recent = [e for e in result if e.ended is not None]
-    tracker.incident = next((e for e in result if e.ended is None), None)
-    tracker.hits = trial.hits
-    again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
-    tracker.openings = [*earlier, *again][-REMEMBERED:]
-    return published
-
-
-def _change(old: Episode, new: Episode) -> IncidentState | None:
-    if old.verdict is not None:
-        return None
-    if old.ended is None and new.ended is not None:
-        return "resolved"
-    same = (
-        not old.retracted
-        and old.ended == new.ended
-        and old.onset == new.onset
-        and old.peak_slot == new.peak_slot
-        and abs(old.peak - new.peak) < 0.5 * DECADE
-        and old.severity == new.severity
-    )
-    return None if same else "revised"
-
-
-def _copied(transition: Transition) -> Transition:
-    return transition._replace(episode=replace(transition.episode))
-
-
-def _adopt(old: Episode, new: Episode, evidence: Callable[[int], dict[str, Any]]) -> None:
-    """Let `old` have what the new judgement found; identity, revision and a person's verdict stay."""
-    if old.verdict is not None:
-        return
-    if old.peak_slot != new.peak_slot or old.peak != new.peak:
-        old.evidence = evidence(new.peak_slot)
-    old.onset, old.peak, old.peak_slot, old.hot = new.onset, new.peak, new.peak_slot, new.hot
-    old.length, old.revise_at, old.calm, old.ended = new.length, new.revise_at, new.calm, new.ended
-    old.stricter = new.stricter
-    old.retracted = False

@@ -8,6 +8,7 @@ import orjson
 import redis.asyncio
 
 from detector.incidents.machine import Episode, Tracker, Transition, forget_before, incident_id
+from detector.incidents.severity import VERY_RARE
 from streamer.contracts import TrainingReason
 from streamer.windows.keys import Keys
 
@@ -101,8 +102,9 @@ class StreamState:
         episode = transition.episode
         if transition.state != "resolved" or transition.baseline or episode.verdict == "false_alarm":
             return
-        if episode.severity == "critical" or episode.verdict is not None:
-            self.exclude_range(episode.onset, episode.last())
+        rare = episode.peak - episode.threshold >= VERY_RARE
+        if episode.around or rare or episode.severity == "critical" or episode.verdict is not None:
+            self.exclude_range(episode.onset - episode.around, episode.last() + episode.around)
 
     def forget_before(self, slot: int) -> None:
         """Keep only the place of ended incidents that lie before `slot`: no late point reaches them any more."""

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detector.live.blocks import Blocks
+from detector.model.interface import Clock
 from streamer.windows.header import GridState
 from streamer.windows.ring import StreamWindow
 from streamer.windows.wire import FLAG_HISTORY, WindowBatch
@@ -44,7 +46,7 @@ class Entry:
     """Window of one stream; slots `base..hi` are in the buffer, NaN where nothing arrived."""
 
     __slots__ = (
-        "base", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hi", "history",
+        "base", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hi", "history",
         "history_hi", "interval_ns", "keep", "late_from", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state", "stream",
     )  # fmt: skip
 
@@ -65,7 +67,7 @@ class Entry:
 
     def reload(self, window: StreamWindow) -> None:
         """Replace the buffer by what Redis has; nothing at or below the header's `history_hi` is ever judged."""
-        header, values_SC = window
+        header, values_SC, coarse = window
         known = 0
         if self.filled and header.grid_version == self.grid_version:
             self._compare(header.lo, values_SC)
@@ -75,6 +77,7 @@ class Entry:
         self.channels, self.capacity = list(header.channels), header.capacity
         self.state: GridState = header.state
         self.seq, self.hi, self.base = header.seq, header.hi, header.lo
+        self.blocks = None if coarse is None else Blocks(coarse, header.interval_ns)
         self.seen_ms = max(self.seen_ms, header.last_seen_ms)
         self.history_hi = max(self.history_hi, header.history_hi)
         self.scored = max(self.scored, header.history_hi)
@@ -109,6 +112,8 @@ class Entry:
         first, last, values_NC = change.first, change.last, change.values_NC
         if first <= self.hi:
             first, values_NC = self._overwrite(first, values_NC)
+        if self.blocks is not None and last > self.hi:
+            self.blocks.add((first + np.arange(len(values_NC))) * self.interval_ns + self.phase_ns, values_NC)
         if last > self.hi:
             self._append(first, values_NC)
             # Changes of counters repeat the slots before them: only new slots count.
@@ -191,6 +196,12 @@ class Entry:
     def present(self, first: int, last: int) -> np.ndarray:
         """Which slots first..last (in the buffer) have any data, bool (S,)."""
         return _present(self.buffer_SC[first - self.base : last - self.base + 1])
+
+    def clock(self, zone: str | None) -> Clock | None:
+        """When its slots are, and its blocks; None where there are none."""
+        if self.blocks is None:
+            return None
+        return Clock(self.interval_ns, self.phase_ns, zone, self.blocks.block_ns, self.blocks.means)
 
     def slot_ns(self, slot: int) -> int:
         """The slot's centre in ns since 1970."""

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import structlog
 
-from detector.incidents.machine import Rules, budget_of, rejudge_from, threshold_of
+from detector.incidents.machine import WEEK_NS, Rules, budget_of, season_opens_of, threshold_of
 from detector.incidents.record import StreamState
+from detector.incidents.rejudging import rejudge_from
+from detector.incidents.season_rule import season_rule
 from detector.live.cache import SLACK, Entry
 from detector.live.judgement import Judgement, Piece
 from detector.live.settings import WorkerSettings
 from detector.live.stepping import Emit, step_through
 from detector.model.interface import Bank, Segment, SegmentScore
 from streamer.contracts import StreamSettings
+from streamer.windows.coarse import block_ns_of
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +48,7 @@ class Judge:
     >>> values_SC = np.array([[0.1], [0.2], [5.5], [6.5]], np.float32)
     >>> entry = Entry("web.cpu", StreamWindow(header, values_SC), keep=16, scored=1)
     >>> state = StreamState(grid_version=1, interval_ns=10**9, phase_ns=0, scored=1)
-    >>> judge = Judge(Values(), WorkerSettings(), {})
+    >>> judge = Judge(Values(), WorkerSettings(), {"web.cpu": StreamSettings(alert_budget=1.0)})
     >>> judgement = judge.judgement(entry, state)
     >>> judgement.start, judgement.rules.threshold
     (2, 4.0)
@@ -58,7 +61,7 @@ class Judge:
         self._settings = settings
         self._of_stream = of_stream
         self._failing: set[str] = set()
-        self._rules: dict[float, Rules] = {}  # by threshold: most streams share one
+        self._rules: dict[tuple[float, int], Rules] = {}  # by threshold: most streams share one
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
 
@@ -68,18 +71,22 @@ class Judge:
 
     def rules_of(self, settings: StreamSettings, interval_ns: int) -> Rules:
         """Incident rules of a stream with so many ns a slot."""
-        threshold = threshold_of(budget_of(settings, interval_ns))
-        rules = self._rules.get(threshold)
+        budget = budget_of(settings, interval_ns)
+        key = (budget, interval_ns)
+        rules = self._rules.get(key)
         if rules is None:
-            own = self._settings
-            rules = self._rules[threshold] = Rules(
-                threshold=threshold,
+            own, block_ns = self._settings, block_ns_of(interval_ns)
+            quiet = min(own.quiet, max(5, round(300 * 10**9 / interval_ns)))
+            rules = self._rules[key] = Rules(
+                threshold=threshold_of(budget),
                 open_hits=own.open_hits,
                 open_window=own.open_window,
-                quiet=own.quiet,
+                quiet=quiet,
                 max_slots=own.max_slots,
                 stride=own.stride,
                 fatigue=own.fatigue,
+                season=None if block_ns is None else season_rule(interval_ns, block_ns),
+                season_opens=season_opens_of(budget / 10_000 * WEEK_NS / interval_ns),
             )
         return rules
 
@@ -137,7 +144,9 @@ class Judge:
         self._score(segments, pieces)
         for judgement, top in zip(judgements, _tops(judgements), strict=True):
             entry, state = judgement.entry, judgement.stream_state.tracker
-            if top >= judgement.rules.threshold or not state.idle or judgement.start <= entry.scored:
+            rules, timed = judgement.rules, max((p.score.season_top for p in judgement.pieces if p.score), default=0.0)
+            surprising = top >= rules.threshold or timed >= rules.season_opens
+            if surprising or not state.idle or judgement.start <= entry.scored:
                 step_through(judgement, emit)
                 if state.recent:
                     judgement.stream_state.forget_before(entry.hi - SLACK - self._bank.context)
@@ -152,8 +161,9 @@ class Judge:
             judgement.stream_state.warming,
         )
         first, last = judgement.start, entry.hi
+        clock = entry.clock(judgement.settings.timezone)
         if first == last and stride == 1:  # by far the most frequent case
-            segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold)
+            segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold, clock)
             return [(Piece(range(first, last + 1)), segment)]
         if last - first >= PIECE:
             present = np.flatnonzero(entry.present(first, last))
@@ -168,7 +178,7 @@ class Judge:
             runs = [range(at, min(at + PIECE, last + 1)) for at in range(first, last + 1, PIECE)]
         for run in runs:
             rows_SC = entry.segment(run[0], run[-1], context)
-            made.append((Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold)))
+            made.append((Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold, clock)))
         return made
 
     def _score(self, segments: list[Segment], pieces: list[Piece]) -> None:

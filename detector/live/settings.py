@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from detector.incidents.machine import BASELINE_SLOTS
 from detector.settings import ComputeSettings
 
 
@@ -13,7 +14,7 @@ class WorkerSettings(ComputeSettings):
     open_hits: int = Field(2, ge=1, description="an incident opens on so many surprising slots …")
     open_window: int = Field(3, ge=1, description="… among so many scored ones")
     quiet: int = Field(10, ge=1, description="scored slots below the closing threshold that end an incident")
-    max_slots: int = Field(1024, ge=16, description="an incident that lasts longer is a new baseline")
+    max_slots: int = Field(BASELINE_SLOTS, ge=16, description="an incident that lasts longer is a new baseline")
     warming: bool = Field(True, description="streams without a student alert, too: a generic prior judges them")
     fatigue: bool = Field(True, description="streams that alert far more often than asked for are judged more strictly")
     no_data_min_s: float = Field(5.0, ge=0.1, description="a shorter silence is never an incident")

@@ -1,19 +1,22 @@
 """A judged stream's slots, one by one through the incident machine.
 
-Shapes: K slots of one piece.
+Shapes: K slots of one piece, S statistics of the season.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from detector.incidents.machine import Scored, Transition, rejudge, step
+from detector.incidents.machine import Episode, Scored, Transition, step
 from detector.incidents.record import StreamState
+from detector.incidents.rejudging import rejudge
 from detector.live.cache import Entry
-from detector.live.evidence import counting, evidence_at
+from detector.live.evidence import counting, evidence_at, reach_of, season_counting
 from detector.live.judgement import Judgement
 
 Emit = Callable[[Entry, StreamState, Transition], None]
+_NOTHING: tuple[float, bool, list[float] | None, float] = (float("nan"), False, None, 0.0)
 
 
 def step_through(judgement: Judgement, emit: Emit) -> None:
@@ -29,8 +32,7 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
         return evidence_at(score, k, entry.channels, entry.row(slot), stream_state.model, entry.offsets)
 
     def row(slot: int) -> Scored:
-        surprise, counts = surprise_of.get(slot, (float("nan"), False))
-        return Scored(slot, surprise, counts)
+        return Scored(slot, *surprise_of.get(slot, _NOTHING))
 
     stride = rules.stride
     if judgement.start <= entry.scored:
@@ -47,23 +49,46 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
             continue
         transition = step(stream_state.tracker, rules, *row(slot))
         incident = stream_state.tracker.incident
-        if incident is not None and incident.peak_slot == slot:
-            incident.evidence = evidence(slot)
+        if incident is not None and (incident.peak_slot == slot or incident.hot == slot):
+            _note(incident, slot, evidence(slot))
         if transition is not None:
             emit(entry, stream_state, transition)
 
 
-def _surprises(judgement: Judgement) -> dict[int, tuple[float, bool]]:
-    """Slot → (surprise, counts) of all slots that were scored and have data."""
-    found: dict[int, tuple[float, bool]] = {}
+def _note(incident: Episode, slot: int, found: dict[str, Any]) -> None:
+    """The reason is that of the most surprising slot; what it was at the onset and at its farthest stays beside it."""
+    kept: dict[str, Any] = {name: incident.evidence[name] for name in ("onset", "extreme") if name in incident.evidence}
+    here = found.pop("here", None)
+    if here is not None:
+        kept.setdefault("onset", here)
+        if "extreme" not in kept or here["reach"] > kept["extreme"]["reach"]:
+            kept["extreme"] = here
+    now = found if incident.peak_slot == slot or not incident.evidence else incident.evidence
+    incident.evidence = {**now, **kept}
+
+
+def _surprises(judgement: Judgement) -> dict[int, tuple[float, bool, list[float] | None, float]]:
+    """Slot → (surprise, counts, season, reach) of all slots that were scored and have data."""
+    found: dict[int, tuple[float, bool, list[float] | None, float]] = {}
     incident = judgement.stream_state.tracker.incident
     threshold = judgement.rules.threshold if incident is None else min(incident.threshold, judgement.rules.threshold)
     for piece in judgement.pieces:
-        if piece.score is None:
+        score = piece.score
+        if score is None:
             continue
-        surprise_K = piece.score.surprise_K.astype(float)
-        counts_K = counting(piece.score, threshold, judgement.settings)
+        surprise_K = score.surprise_K.astype(float)
+        counts_K = counting(score, threshold, judgement.settings)
         present_K = judgement.entry.present(piece.slots[0], piece.slots[-1])
         surprise_K[~present_K] = np.nan
-        found |= zip(piece.slots, zip(surprise_K.tolist(), counts_K.tolist(), strict=True), strict=True)
+        season: list[list[float]] | list[None] = [None] * len(surprise_K)
+        reach = [0.0] * len(surprise_K)
+        if score.season_KS is not None and score.season_channel_K is not None:
+            value_K = np.array(
+                [judgement.entry.row(at)[c] for at, c in zip(piece.slots, score.season_channel_K.tolist(), strict=True)]
+            )
+            counts_too_K = present_K & season_counting(score, judgement.settings, value_K)
+            season = np.where(counts_too_K[:, None], score.season_KS, 0.0).tolist()
+            reach = np.round(reach_of(score, value_K), 3).tolist()
+        rows = zip(surprise_K.tolist(), counts_K.tolist(), season, reach, strict=True)
+        found |= zip(piece.slots, rows, strict=True)
     return found

@@ -7,6 +7,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from detector.incidents.record import StreamState, read_states
+from detector.live.blocks import KEPT
 from detector.live.cache import SLACK, Entry, WindowChange, window_changes
 from detector.live.settings import WorkerSettings
 from streamer.errors import ContractError
@@ -134,17 +135,17 @@ class OwnedStreams:
     async def _windows(self, streams: Sequence[str]) -> dict[str, StreamWindow]:
         """Newest slots of the streams; all slots of those whose unjudged ones reach further back."""
         settings, keep = self._settings, self._keep
-        windows = await read_windows(self._client, self._keys, streams, settings.partitioner, last=keep)
+        windows = await read_windows(self._client, self._keys, streams, settings.partitioner, keep, KEPT)
         await self.load_states(streams)
         behind = []
-        for stream, (header, _) in windows.items():
+        for stream, (header, *_) in windows.items():
             stream_state, entry = self.states.get(stream), self.entries.get(stream)
             scored = (
                 entry.scored if entry else stream_state.scored if stream_state and stream_state.judged else header.hi
             )
             if scored < header.hi - SLACK and header.hi - header.lo + 1 >= keep:
                 behind.append(stream)
-        windows |= await read_windows(self._client, self._keys, behind, settings.partitioner)
+        windows |= await read_windows(self._client, self._keys, behind, settings.partitioner, last_blocks=KEPT)
         return windows
 
     async def load_states(self, streams: Sequence[str]) -> None:
@@ -157,7 +158,7 @@ class OwnedStreams:
         """Have entries and states of streams in memory without judging anything; returns those that exist."""
         missing = [stream for stream in streams if stream not in self.entries]
         await self.load_states(streams)
-        windows = await read_windows(self._client, self._keys, missing, self._settings.partitioner, last=self._keep)
+        windows = await read_windows(self._client, self._keys, missing, self._settings.partitioner, self._keep, KEPT)
         for stream, window in windows.items():
             header = window.header
             stream_state = self.states.get(stream)

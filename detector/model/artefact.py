@@ -25,14 +25,15 @@ from torch import Tensor
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
+from detector.model.seasons import Seasons
 from streamer.errors import AnomalyLLMError, ConfigError
 from streamer.masking import masked
 
 log = structlog.get_logger(__name__)
-FORMAT = 4
+FORMAT = 5
 SUFFIX = ".safetensors"
 _HEADER = "anomalyllm"
-# Most of a student's numbers; half precision costs them less than the calibration can tell.
+# Most of a student's numbers; rounding them to half precision moves a score by less than the calibration's own error.
 _HALF = ("tokens.", "ridge.", "proto.", "mahalanobis", "shape.own")
 
 
@@ -48,7 +49,7 @@ class ArtefactError(AnomalyLLMError):
 
 @dataclass(frozen=True)
 class Member:
-    """One stream of an artefact: `rows` rows from `start`, one a channel, in this order."""
+    """One stream of an artefact: its rows begin at `start`, one for each channel in this order."""
 
     stream: str
     start: int
@@ -61,7 +62,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Header:
-    """What an artefact says of itself."""
+    """The header of an artefact: what it holds and what it was made of."""
 
     version: str
     layout: Layout
@@ -100,6 +101,7 @@ class Student:
     rows: Rows  # (channels, …)
     stream: dict[str, Tensor]  # (…)
     memories: Memories  # of its channels that have one
+    seasons: Seasons = field(default_factory=Seasons)  # of all its channels, or of none
 
 
 def new_version() -> str:
@@ -107,11 +109,12 @@ def new_version() -> str:
     return f"{time.time_ns() // 1_000_000:012x}-{uuid.uuid4().hex[:8]}"
 
 
-def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories) -> bytes:
+def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories, seasons: Seasons) -> bytes:
     """The file. `rows` (R, …) and `streams` (S, …) follow the order of the header's members."""
     tensors = {f"row.{name}": _stored(name, value) for name, value in rows.items()}
     tensors |= {f"stream.{name}": value.float().contiguous().cpu() for name, value in streams.items()}
     tensors |= {f"memory.{name}": _stored(name, value) for name, value in memories.flat().items()}
+    tensors |= {f"season.{name}": value.contiguous().cpu() for name, value in seasons.flat().items()}
     return save(tensors, metadata={_HEADER: header.dumps()})
 
 
@@ -122,7 +125,20 @@ def _stored(name: str, value: Tensor) -> Tensor:
 
 
 class ArtefactStore:
-    """Artefacts under an fsspec URI (a folder by default); remote ones are copied to a local cache once."""
+    """Artefacts under an fsspec URI (a folder by default); remote ones are copied to a local cache once.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> folder = TemporaryDirectory()
+    >>> store = ArtefactStore(folder.name, Path(folder.name) / "cache")
+    >>> header = Header("v1", Layout(scales=(8, 16, 64), prototypes=32, shapes=12, medoids=256), members=[])
+    >>> name, sha256 = store.write("v1.safetensors", dump(header, {}, {}, Memories()))
+    >>> store.header(name, sha256).version
+    'v1'
+    >>> store.header(name, "0" * 64)
+    Traceback (most recent call last):
+    detector.model.artefact.ArtefactError: artefact v1.safetensors has sha256 ...
+    >>> folder.cleanup()
+    """
 
     def __init__(self, uri: str, cache_dir: Path) -> None:
         """Connects to a remote store. Raises ConfigError for an address that cannot be one, StoreError."""
@@ -159,7 +175,8 @@ class ArtefactStore:
             with safe_open(path, framework="pt") as file:
                 header = Header.loads((file.metadata() or {}).get(_HEADER, "{}"))
                 at = file.get_tensor(f"memory.{Memories.ROW}").tolist()
-                return [_student(file, header, index, name, at) for index in members]
+                timed = file.get_tensor(f"season.{Seasons.ROW}").tolist()
+                return [_student(file, header, index, name, at, timed) for index in members]
         except (SafetensorError, OSError) as error:
             raise ArtefactError(f"artefact {name} cannot be read: {error}. Fit its streams again") from error
 
@@ -210,8 +227,8 @@ class ArtefactStore:
         return data
 
 
-def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]) -> Student:
-    """Member `index`; `at` are the rows that have a memory, ascending."""
+def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int], timed: Sequence[int]) -> Student:
+    """Member `index`; `at` are the rows that have a memory, `timed` those that have a season, ascending."""
     if not 0 <= index < len(header.members):
         raise ArtefactError(f"artefact {name} has {len(header.members)} streams, row {index} was asked for")
     member = header.members[index]
@@ -237,7 +254,14 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
         return found
 
     memories = Memories.read(memory, low, high, member.start, header.layout.shape_fields())
-    return Student(header.version, member, header.layout, rows, stream, memories)
+
+    def season(key: str, first: int, last: int) -> Tensor:
+        found: Tensor = file.get_slice(f"season.{key}")[first:last]
+        return found
+
+    low, high = bisect_left(timed, member.start), bisect_left(timed, end)
+    seasons = Seasons.read(season, low, high, member.start)
+    return Student(header.version, member, header.layout, rows, stream, memories, seasons)
 
 
 def _replace(path: Path, data: bytes) -> None:

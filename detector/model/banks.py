@@ -15,6 +15,7 @@ from detector.model.artefact import ArtefactError, ArtefactStore, Student
 from detector.model.bank import LayoutBank
 from detector.model.interface import Segment, SegmentScore
 from detector.model.layout import CONTEXT, Layout
+from detector.model.season_bank import SeasonBank
 from detector.model.teacher import Teacher
 from detector.model.teachers import Teachers
 from streamer.contracts import ModelRecord, ModelRef
@@ -28,7 +29,15 @@ class StudentBank:
     """Scores windows of any number of streams against their students, whatever layout these were fitted in.
 
     `install`, `put` and `remove` may be called from another thread than `score`: each call sees all of a swap or
-    nothing.
+    nothing. A stream without a student is judged by the generic prior:
+
+    >>> import numpy as np
+    >>> values_SC = np.random.default_rng(0).normal(size=(300, 1)).astype(np.float32)
+    >>> values_SC[-1] = 50.0
+    >>> bank = StudentBank()
+    >>> [score] = bank.score([Segment("web.cpu", values_SC, count=3)])
+    >>> (score.surprise_K >= 4.0).tolist(), score.warming
+    ([False, False, True], True)
     """
 
     context = CONTEXT  # slots that a score depends on, of any stream, at most
@@ -38,6 +47,7 @@ class StudentBank:
         self.device = device or torch.device("cpu")
         self._teachers = teachers
         self._banks: list[LayoutBank] = []
+        self._seasons = SeasonBank(self.device)
         self._of: dict[str, LayoutBank] = {}  # by stream
         self._lock = threading.Lock()
 
@@ -56,7 +66,7 @@ class StudentBank:
     def context_of(self, stream: str, cold: bool = False) -> int:
         """Slots, up to and including the scored one, that the stream's scores depend on; `cold`: those of the prior."""
         bank = None if cold else self._of.get(stream)
-        return prior.REACH if bank is None else bank.context_of(stream)
+        return prior.REACH if bank is None else max(bank.context_of(stream), self._seasons.context_of(stream))
 
     def model_of(self, stream: str) -> ModelRef | None:
         """The student in force."""
@@ -109,6 +119,7 @@ class StudentBank:
                 if before is not None and before is not bank:
                     before.remove(stream)
                 self._of[stream] = bank
+                self._seasons.put(stream, student.seasons, len(student.member.channels))
                 at.setdefault(self._banks.index(bank), []).append((ref, student))
             for index, mine in at.items():
                 self._banks[index].put(mine)
@@ -118,25 +129,29 @@ class StudentBank:
         """Forget a stream's student."""
         with self._lock:
             bank = self._of.pop(stream, None)
+            self._seasons.remove(stream)
             if bank is not None:
                 bank.remove(stream)
                 self._tidy()
 
     def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:
         """Scores of all segments, in order: by the generic prior where there is no student, NaN where it knows other channels."""
-        with self._lock:
-            if len(self._banks) == 1:
-                return self._banks[0].score(segments)
-            if not self._banks:
-                with torch.inference_mode():
-                    return prior.score(segments, self.device)
-            parts: dict[int, list[int]] = {}
-            for i, segment in enumerate(segments):
-                bank = self._of.get(segment.stream, self._banks[0])
-                parts.setdefault(self._banks.index(bank), []).append(i)
-            scores: dict[int, SegmentScore] = {}
-            for index, mine in parts.items():
-                scores |= zip(mine, self._banks[index].score([segments[i] for i in mine]), strict=True)
+        with self._lock, torch.inference_mode():
+            return self._seasons.add_to(segments, self._by_layout(segments))
+
+    def _by_layout(self, segments: Sequence[Segment]) -> list[SegmentScore]:
+        if len(self._banks) == 1:
+            return self._banks[0].score(segments)
+        if not self._banks:
+            with torch.inference_mode():
+                return prior.score(segments, self.device)
+        parts: dict[int, list[int]] = {}
+        for i, segment in enumerate(segments):
+            bank = self._of.get(segment.stream, self._banks[0])
+            parts.setdefault(self._banks.index(bank), []).append(i)
+        scores: dict[int, SegmentScore] = {}
+        for index, mine in parts.items():
+            scores |= zip(mine, self._banks[index].score([segments[i] for i in mine]), strict=True)
         return [scores[i] for i in range(len(segments))]
 
     def _teacher_of(self, student: Student) -> Teacher | None:

@@ -3,6 +3,13 @@
 Empirical up to the 95 % quantile, a generalised Pareto tail beyond it. With few samples the tail is drawn towards
 a wide prior, so that a short history makes a cautious model and not a nervous one.
 
+>>> normal = torch.randn(1, 10_000, generator=torch.Generator().manual_seed(0))
+>>> calibrator = fit(normal, torch.isfinite(normal), floor_B=0.05)
+>>> one_in_ten, one_in_a_hundred = 1.2816, 2.3263  # quantiles of the normal distribution
+>>> found = surprise(torch.tensor([[one_in_ten, one_in_a_hundred]]), calibrator[:, None])
+>>> [round(value, 1) for value in found[0].tolist()]  # the tail is a little wider than the normal distribution's
+[1.0, 1.9]
+
 A calibrator is one float32 vector of length WIDTH, so that calibrators of any number of rows and views are one tensor.
 
 Shapes: B any batch shape, N samples, G grid points, W numbers of a calibrator, V views, M loudest of them
@@ -13,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-CAP = 12.0  # 10^-12: beyond it a number says nothing more
+CAP = 12.0  # decades: what is rarer than 10^-12 cannot be distinguished
 BODY = -math.log10(0.05)  # 1.301: the surprise at which the tail model takes over
 GRID = 17  # quantiles kept of the body: steps of 0.08 in log10 p
 WIDTH = GRID + 3  # grid, tail scale, tail shape, cap
@@ -38,7 +45,8 @@ def fit(
     """Calibrators (B, WIDTH) of scores on normal data; NaN where fewer than 24 are valid.
 
     `floor_B` is the smallest tail scale (a constant score has none of its own), in units of the score.
-    `shape` is the prior of the tail's shape. `memory` is how many neighbouring samples say the same (overlapping windows): the tail trusts n / memory.
+    `shape` is the prior of the tail's shape. `memory` is how many neighbouring samples are alike because their windows
+    overlap: the tail trusts n / memory of them.
     """
     score_BN = score_BN.float()
     count_B = valid_BN.sum(-1)
@@ -62,7 +70,7 @@ def fit(
     mean_B = (trusted_B * total_B / ended_B + _SCALE_WEIGHT * prior_B) / (trusted_B + _SCALE_WEIGHT)
     # A sample whose few excesses happen to be small does not make the tail thin.
     mean_B = torch.maximum(mean_B, 0.5 * prior_B)
-    # A short history may be that of a heavy-tailed stream that has not shown it yet; a long one has told its scale.
+    # A short history may be that of a heavy-tailed stream that has not shown it yet; a long one shows its scale.
     shape_B = shape * _SHAPE_WEIGHT / (_SHAPE_WEIGHT + trusted_B)
     floor_B = torch.as_tensor(floor_B, device=score_BN.device, dtype=torch.float32).expand_as(mean_B)
     scale_B = torch.maximum(mean_B * (1.0 - shape_B), floor_B)
@@ -135,7 +143,7 @@ def cap(cal_BW: Tensor, cap_B: Tensor) -> Tensor:
 def loudest(surprise_BV: Tensor, most: int) -> Tensor:
     """Mean over the `most` largest of the views that are there (NaN = absent); NaN where none is.
 
-    No view says more than CAP here: several that agree weigh more than one that is beside itself.
+    No view counts for more than CAP: several that agree weigh more than one extreme one.
     """
     there_BV = torch.isfinite(surprise_BV)
     many_B = there_BV.sum(-1)

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from detector.model import calibration
 
-CORRECTION_LEVEL = 2.5  # surprise up to where a lean is taken in proportion: the level at which alerts are counted
+CORRECTION_LEVEL = (
+    2.5  # surprise from which the correction holds in full; below it, in proportion. Alerts are counted at it
+)
 
 
 def fuse_channels(row_SCK: Tensor) -> Tensor:
@@ -25,20 +27,20 @@ def fuse_channels(row_SCK: Tensor) -> Tensor:
 def ranked(row_SCK: Tensor, few_SC: Tensor) -> Tensor:
     """What slots of a stream are ranked by (S, K): its loudest channels (S, C, K) together, not calibrated.
 
-    Channels with few values (`few_SC`) have their say apart: an unseen value adds its own surprise once.
+    Channels with few values (`few_SC`) count apart: an unseen value adds its own surprise once.
     """
     return _with_novelty(fuse_channels(torch.where(few_SC[..., None], torch.nan, row_SCK)), row_SCK, few_SC)
 
 
 def _with_novelty(fused_SK: Tensor, row_SCK: Tensor, few_SC: Tensor) -> Tensor:
-    """What the other channels say together, and on top what those with few values do; NaN where no channel is there."""
+    """Surprise of the other channels plus that of those with few values; NaN where no channel is there."""
     there_SCK = torch.isfinite(row_SCK)
     novel_SK = torch.where(there_SCK & few_SC[..., None], row_SCK, 0.0).amax(1)
     return torch.where(there_SCK.any(1), torch.nan_to_num(fused_SK, nan=0.0) + novel_SK, torch.nan)
 
 
 def corrected(surprise_SK: Tensor, correction_S: Tensor) -> Tensor:
-    """Surprises corrected by what alerts the stream's held-back history gave, in full from LEAN_LEVEL on."""
+    """Surprises corrected by what alerts the stream's held-back history gave, in full from CORRECTION_LEVEL on."""
     part_SK = (surprise_SK / CORRECTION_LEVEL).clamp(0.0, 1.0)
     return (surprise_SK - correction_S[:, None] * part_SK).clamp_min(0.0)
 
@@ -46,8 +48,8 @@ def corrected(surprise_SK: Tensor, correction_S: Tensor) -> Tensor:
 def finish(row_SCK: Tensor, few_SC: Tensor, stream_cal_SC: Tensor) -> Tensor:
     """The stream's surprise (S, K) from its channels' (S, C, K).
 
-    Channels with few values (`few_SC`) have their say apart: an unseen value adds its own surprise once.
-    The fusion of several channels is calibrated once more. It never says less than the loudest channel does among
+    Channels with few values (`few_SC`) count apart: an unseen value adds its own surprise once.
+    The fusion of several channels is calibrated once more. It is never below that of the loudest channel among
     as many (Bonferroni: C channels have C times the chance), which holds however the channels hang together.
     """
     rich_SCK = torch.where(few_SC[..., None], torch.nan, row_SCK)

@@ -1,6 +1,6 @@
 """The students that a bank holds, as rows of stacked tensors: how they come, are swapped and go.
 
-Shapes: R rows (stream, channel), L slots, C channels.
+Shapes: L slots of a history, C channels
 """
 
 import threading

@@ -4,7 +4,7 @@
 `open_store` do, when they are called. Shapes: K scored slots, S slots of a segment, C channels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -30,6 +30,16 @@ class ViewName(NamedTuple):
     scale: int  # slots; of shapes 0, for each row has widths of its own: see `SegmentScore.scale_KC`
 
 
+class Clock(NamedTuple):
+    """When the slots of a stream are, and its blocks of minutes (streamer/windows/coarse.py)."""
+
+    interval_ns: int
+    phase_ns: int
+    zone: str | None  # time zone of its people; None: UTC
+    block_ns: int
+    blocks: Callable[[int, int], npt.NDArray[np.float64]]  # (first, count) → their means (count, channels), NaN unknown
+
+
 @dataclass(frozen=True)
 class Segment:
     """Slots of one stream to be scored.
@@ -48,6 +58,7 @@ class Segment:
     count: int | None = None
     last: int | None = None  # number of the newest slot: calls that follow each other need not begin anew
     cold: bool = False  # judge by the generic prior even if there is a student: it is that of another grid
+    clock: Clock | None = None  # None: no season is looked at
 
     @property
     def channels(self) -> int:
@@ -87,6 +98,17 @@ class SegmentScore:
     teacher_K: npt.NDArray[np.bool_]  # the LLM was asked
     lag_K: npt.NDArray[np.int16]  # slots from the middle of the windows that fired to the slot
     warming: bool = False  # the stream has no student: these are the generic prior's
+    # Surprise (uncapped) of each statistic of the season (detector.model.views.season), and at last of a value that has
+    # not changed for longer than ever and of one never seen; the loudest channel's, less log10 of the channels. None:
+    # the stream has no season yet.
+    season_KS: Float | None = None
+    season_sign_K: Float | None = None  # +1 above, −1 below what was expected, 0 neither
+    season_channel_K: npt.NDArray[np.int16] | None = None
+    season_low_K: Float | None = None  # band of that channel expected without the incident, data's unit
+    season_high_K: Float | None = None
+    season_expected_K: Float | None = None
+    season_top: float = 0.0  # the largest of `season_KS`
+    season_word: str = ""  # what the season is, for people: "usual at this time of a Tuesday"
 
 
 def unscored(stream: str, count: int, channels: int, version: str | None = None) -> SegmentScore:

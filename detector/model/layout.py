@@ -23,7 +23,7 @@ PLAIN_VIEWS: tuple[PlainView, ...] = (
     MovingStd(32),
     Difference(),
 )
-# Slots up to and including a scored one that any view may look at: two seasons, or the widest shape.
+# Slots up to and including a scored one that any view depends on: two seasons, or the widest shape.
 CONTEXT = max(2 * PERIOD_MAX + 1, shapes.REACH) + FILL
 
 
@@ -37,7 +37,7 @@ class Layout:
 
     scales: tuple[int, ...]
     prototypes: int
-    shapes: int  # shape views kept a row
+    shapes: int  # shape views kept for each row
     medoids: int
     teacher: str = ""  # identity of the teacher, "" without one
     depths: tuple[int, ...] = ()
@@ -126,5 +126,5 @@ class Layout:
 
     def stream_fields(self) -> dict[str, tuple[int, ...]]:
         """Name → shape without the leading S of everything a stream has."""
-        # `lean`: decades by which alerts of its held-back history come more often than surprises promise.
+        # `correction`: decades by which alerts of its held-back history come more often than surprises promise.
         return {"stream_cal": (calibration.WIDTH,), "correction": ()}

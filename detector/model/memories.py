@@ -1,8 +1,6 @@
 """The shape memories of some rows, as a student stores them: a copy of each row's history and what points into it.
 
 Medoids are ends of windows of that history: two bytes each instead of a window of 24 numbers.
-
-Shapes: X rows that have a memory, V views, P medoids, L slots of one row's history.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +18,7 @@ _SHORT = 2**15  # ends below it fit two bytes
 
 @dataclass(frozen=True)
 class Memories:
-    """`rows` (X, …) by the names of `Layout.shape_shapes`; row i belongs to row `at[i]` of the students beside it."""
+    """`rows` (memories, …) by the names of `Layout.shape_fields`; row i belongs to row `at[i]` of the students beside it."""
 
     ROW: ClassVar[str] = "row"
     _START: ClassVar[str] = "start"

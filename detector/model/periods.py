@@ -15,7 +15,7 @@ _TIMES = 5  # periods in the history: in its first half must be slots with two s
 SHAPE_PERIOD_MIN, SHAPE_PERIOD_MAX = 10, 1000
 SHAPE_PERIOD = 100.0
 _SHAPE_TIMES = 3  # periods in the history
-# Of peaks nearly as high as the highest the first is meant: its multiples say no more, and ask for longer histories.
+# Of peaks nearly as high as the highest the first is meant: its multiples add nothing, and need longer histories.
 _NEARLY = 0.9
 
 
@@ -47,6 +47,24 @@ def shape_period(x_RL: Tensor) -> Tensor:
     return torch.where(top_R > 0, first_R + SHAPE_PERIOD_MIN, SHAPE_PERIOD).float()
 
 
+def autocorrelation(x_RL: Tensor, most: int) -> Tensor:
+    """Autocorrelation (R, most + 1) at lags 0 to `most`, 1 at lag 0; each is the mean over the pairs that are there.
+
+    0 everywhere in rows that are constant or empty.
+    """
+    there_RL = torch.isfinite(x_RL)
+    mean_R = torch.where(there_RL, x_RL, 0.0).sum(-1) / there_RL.sum(-1).clamp_min(1)
+    y_RL = torch.where(there_RL, x_RL - mean_R[:, None], 0.0).double()
+    size = 1 << (2 * x_RL.shape[1] - 1).bit_length()
+
+    def correlate(z_RL: Tensor) -> Tensor:
+        found: Tensor = torch.fft.irfft(torch.fft.rfft(z_RL, n=size, dim=1).abs().square(), dim=1)[:, : most + 1]
+        return found
+
+    correlation_RX = correlate(y_RL) / correlate(there_RL.double()).clamp_min(1.0)
+    return correlation_RX / correlation_RX[:, :1].clamp_min(1e-12)
+
+
 def _first_of_the_highest(height_RX: Tensor) -> tuple[Tensor, Tensor]:
     """Height of the highest peak (R), and the place of the first that is nearly as high."""
     top_R1 = height_RX.amax(1, keepdim=True)
@@ -59,20 +77,10 @@ def _peaks(x_RL: Tensor, low: int, high: int, times: int) -> Tensor:
     high = min(high, x_RL.shape[1] // times)
     if high <= low + 1:
         return torch.zeros(len(x_RL), 0, device=x_RL.device)
-    there_RL = torch.isfinite(x_RL)
-    mean_R = torch.where(there_RL, x_RL, 0.0).sum(-1) / there_RL.sum(-1).clamp_min(1)
-    y_RL = torch.where(there_RL, x_RL - mean_R[:, None], 0.0).double()
-    size = 1 << (2 * x_RL.shape[1] - 1).bit_length()
-
-    def correlate(z_RL: Tensor) -> Tensor:
-        found: Tensor = torch.fft.irfft(torch.fft.rfft(z_RL, n=size, dim=1).abs().square(), dim=1)[:, : high + 2]
-        return found
-
-    correlation_RX = correlate(y_RL) / correlate(there_RL.double()).clamp_min(1.0)
-    correlation_RX = correlation_RX / correlation_RX[:, :1].clamp_min(1e-12)
+    correlation_RX = autocorrelation(x_RL, high + 1)
     inner_RX = correlation_RX[:, low : high + 1]
     is_peak_RX = (inner_RX >= correlation_RX[:, low - 1 : high]) & (inner_RX >= correlation_RX[:, low + 1 : high + 2])
-    slots_R1 = x_RL.shape[1] - there_RL.long().argmax(1, keepdim=True)  # histories are padded on the left
+    slots_R1 = x_RL.shape[1] - torch.isfinite(x_RL).long().argmax(1, keepdim=True)  # histories are padded on the left
     held_RX = torch.arange(low, high + 1, device=x_RL.device) * times <= slots_R1
     return torch.where(is_peak_RX & held_RX, inner_RX, -1.0)
 

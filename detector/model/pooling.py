@@ -52,7 +52,7 @@ def moving_mean(x_RL: Tensor, slots: int) -> Tensor:
 
 
 def fill(x_RL: Tensor) -> Tensor:
-    """The last value stands in for at most FILL missing slots. Causal: no slot looks ahead."""
+    """The last value stands in for at most FILL missing slots. Causal: no slot depends on later ones."""
     for _ in range(FILL):
         missing_RL = torch.isnan(x_RL)
         if not bool(missing_RL.any()):

@@ -2,8 +2,8 @@
 
 It is no model and learns nothing: three discrepancies of the newest slot, each against what the same discrepancy has
 been in the stream's own recent slots. The slots of a scored slot's context are, in time order: a long past, of which
-only the extremes are looked at; BLOCKS blocks of BLOCK slots that say what is normal; one more block, the newest
-before the slot, which may be the anomaly's own and so has no say in that; and the slot.
+only the extremes count; BLOCKS blocks of BLOCK slots that define what is normal; one more block, the newest
+before the slot, which may be the anomaly's own and so does not count as normal; and the slot.
 
 Shapes: R rows (stream, channel), S streams, C channels, L slots, K scored slots, V views
 """

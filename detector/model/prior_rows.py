@@ -30,7 +30,7 @@ _SAME = 1e-6  # of the level: float32 resolves 1e-7
 
 
 class Judged(NamedTuple):
-    """What the prior says of the last K slots of rows."""
+    """The prior's judgement of the last K slots of rows."""
 
     row_RK: Tensor  # surprise; 0 with too little history, NaN where there is no value
     loudest_RK: Tensor  # index into VIEWS

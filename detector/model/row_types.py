@@ -2,4 +2,4 @@
 
 from torch import Tensor
 
-Rows = dict[str, Tensor]  # name → (R, …); names and shapes as `Layout.row_shapes` says
+Rows = dict[str, Tensor]  # name → (R, …); names and shapes as `Layout.row_fields` gives them

@@ -17,7 +17,7 @@ from detector.model.views.prototypes import prototypes
 TAIL_FLOOR = 0.05  # smallest tail scale of a view, in its own unit
 
 
-# The mean of the four loudest of looks and prototypes, of which the least surprised scale is left out: mean VUS-PR of
+# The mean of the four loudest of plain views and prototypes, of which the least surprised scale is left out: mean VUS-PR of
 # eight sets .634. The louder half of all: .622, the loudest scale alone: .636 with .03 less on web KPIs.
 LOUDEST = 4
 
@@ -47,7 +47,7 @@ def prepare(values_RL: Tensor, rows: Rows) -> Tensor:
 def beyond(values_RL: Tensor, rows: Rows) -> Tensor | None:
     """How far values lie outside what windows are clipped to, in the data's unit (R, L); None when none does.
 
-    Distances need no more than the clip; a deviation is told in full, above all of a stream that was constant.
+    Distances need no more than the clip; an alert shows the whole deviation, above all of a stream that was constant.
     """
     return clipped_off(values_RL, rows["centre"], rows["scale"])
 
@@ -65,7 +65,7 @@ def measure(x_RL: Tensor, rows: Rows, scales: tuple[int, ...], count: int) -> Me
 
 
 def fuse_views(view_RKV: Tensor) -> Tensor:
-    """What the views of depth 0 say together (R, K), not yet calibrated; NaN where there is none."""
+    """The views of depth 0 together (R, K), not yet calibrated; NaN where there is none."""
     proto_RKQ = view_RKV[..., len(PLAIN_VIEWS) :]
     if proto_RKQ.shape[-1] > 1:
         proto_RKQ = proto_RKQ.nan_to_num(nan=-1.0).sort(-1, descending=True).values[..., :-1]
@@ -83,7 +83,7 @@ def judge(distance_RKV: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
 def blended(row_RK: Tensor, shape_RK: Tensor, rows: Rows) -> Tensor:
     """Surprise of rows mixed with that of their shapes, not yet calibrated; NaN where one of them is.
 
-    Root of the sum of squares: the louder of the two decides, and what is not shape is heard up to a limit. Of a row
+    Root of the sum of squares: the louder of the two decides, and what is not shape counts up to a limit. Of a row
     that is all shapes the rarest values, steps and spreads are no news; below that they rank what shapes do not see.
     """
     return torch.hypot(torch.minimum(row_RK, rows["rest"][:, None]), rows["blend"][:, None] * shape_RK)
@@ -92,7 +92,7 @@ def blended(row_RK: Tensor, shape_RK: Tensor, rows: Rows) -> Tensor:
 def at_once(plain_RK: Tensor) -> Tensor:
     """What rows with shapes alert by before a shape is complete: their surprise without shapes, less a chance of two.
 
-    It is one more chance to fire, and enough to alert; where the worst of a stream is, its shapes say.
+    It is one more chance to fire, and enough to alert; slots are ranked without it, by the shapes.
     """
     return (plain_RK - PLAIN_LESS).clamp(0.0, PLAIN_MAX)
 

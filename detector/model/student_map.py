@@ -1,4 +1,4 @@
-"""What a student expects the teacher to say of a window, and how far the teacher's answer is from it.
+"""What a student expects of the teacher's tokens of a window, and how far these are from it.
 
 A student knows the tokens of its prototypes and a linear map from windows to tokens, one for each depth; fitting that
 map is the distillation (arXiv 2401.15123, section 3; here ridge regression instead of a network).

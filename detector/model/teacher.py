@@ -1,9 +1,9 @@
-"""The teacher: the first blocks of a frozen language model look at a window and say what they see.
+"""The teacher: the first blocks of a frozen language model map a window to tokens.
 
 Pooled window → patches → fixed adapter (random, or that of the model's folder) → frozen blocks, not causal → hidden states before the final norm,
 standardised per (token, dimension), token 0 left out (it carries the massive activations), projected to few numbers.
 
-Shapes: N windows, T points, J tokens, H hidden size, D depths, O = (J − 1)·DIMS outputs a depth.
+Shapes: N windows, T points of a window, J tokens, P points of a token, H hidden size, D depths
 """
 
 import hashlib
@@ -80,7 +80,7 @@ class Teacher:
         generator = torch.Generator().manual_seed(seed)
         random_PH = torch.randn(patch, hidden, generator=generator) * embedding_norm / (patch * hidden) ** 0.5
         directions = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
-        # A random adapter tells the seed by itself; beside one of the folder's own the directions do.
+        # The seed shows in a random adapter; beside an adapter of the folder's own it shows in the directions only.
         self.identity = self._identify([random_PH] if adapter_PH is None else [adapter_PH, directions])
         adapter_PH = random_PH if adapter_PH is None else adapter_PH
         self.dtype = dtype or self._measured(adapter_PH.to(device))
@@ -95,7 +95,7 @@ class Teacher:
 
     @torch.inference_mode()
     def tokens(self, window_NT: Tensor) -> Tensor:
-        """What the teacher says of pooled, standardised windows (N, 16): float32 (N, D, O)."""
+        """The teacher's tokens of pooled, standardised windows (N, 16): float32 (N, depths, outputs)."""
         parts = [torch.zeros(0, len(self.depths), self.outputs, device=self.device)]
         for chunk_NT in torch.split(window_NT.to(self.device, torch.float32), CHUNK) if len(window_NT) else ():
             state_NDJH = (self._hidden(chunk_NT) - self._mean_DJH) / self._std_DJH

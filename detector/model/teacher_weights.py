@@ -1,4 +1,7 @@
-"""Where the teacher's weights come from: the offline package, any Hugging Face folder or id, or a seed."""
+"""Where the teacher's weights come from: the offline package, any Hugging Face folder or id, or a seed.
+
+Shapes: P points of a token, H hidden size
+"""
 
 import contextlib
 import json

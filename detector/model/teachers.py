@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Teachers:
-    """Teachers by identity. One that cannot be loaded is said once, with the reason, and not tried again."""
+    """Teachers by identity. One that cannot be loaded is logged once, with the reason, and not tried again."""
 
     def __init__(self, settings: ComputeSettings, *loaded: Teacher) -> None:
         """`loaded`: teachers that are in memory already, on the device that the bank is on."""

@@ -3,12 +3,11 @@
 from typing import Literal, NamedTuple, Protocol
 
 from detector.incidents.record import PendingRequest
-from streamer.contracts import ModelRecord, TrainingReason
+from streamer.contracts import READY_SLOTS, ModelRecord, TrainingReason
 
-# Slots with data from which a student counts as fitted on enough.
-READY_SLOTS = 1024
 # A ring with a few gaps never fills to the last slot.
 FULL_SHARE = 0.95
+DAY_NS = 86_400 * 10**9
 # An unanswered request (no trainer, a model that fails the gate) is repeated after a minute, in which a trainer fits some
 # fifty streams, then ever more rarely, up to once an hour.
 PENDING_S, MAX_PENDING_S = 60.0, 3600.0
@@ -75,12 +74,18 @@ def is_pending(pending: PendingRequest | None, facts: ModelFacts, now_ms: int) -
 
 
 def need_of(
-    filled: int, newest: int, capacity: int, facts: ModelFacts, pending: PendingRequest | None, pace: TrainingPace
+    filled: int,
+    newest: int,
+    capacity: int,
+    facts: ModelFacts,
+    pending: PendingRequest | None,
+    pace: TrainingPace,
+    day: int = 1 << 62,
 ) -> Need | None:
     """What the stream should ask for now, by the slots with data it has (`filled`) and its newest slot.
 
     A full fit at `min_history` slots, at every doubling up to a full ring, and then once every `refit_slots`; the
-    cheaper update of its prototypes in between.
+    cheaper update of its prototypes and of its season in between, at the latest when a `day` of slots has passed.
     """
     if facts.points == 0:
         return Need("cold", "full") if filled >= pace.min_history else None
@@ -93,7 +98,7 @@ def need_of(
     if full_slot >= 0 and newest - full_slot >= (pace.refit_slots or capacity // 2):
         return Need("due", "full")
     learnt = max(facts.last_slot, -1 if pending is None else pending.slot)
-    if facts.points >= READY_SLOTS and newest - learnt >= pace.update_slots:
+    if facts.points >= min(READY_SLOTS, day) and newest - learnt >= min(pace.update_slots, max(day, 1)):
         return Need("due", "prototypes")
     return None
 

@@ -4,12 +4,14 @@ from typing import Protocol
 
 from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
-from detector.training.due import Need, TrainingPace, facts_of, is_pending, need_of, note_of
+from detector.training.due import DAY_NS, Need, TrainingPace, facts_of, is_pending, need_of, note_of
 from streamer.contracts import ModelRecord, TrainingRequest
+from streamer.windows.coarse import BLOCKS, BLOCKS_NS
 from streamer.windows.header import GridState
 
 # Slots after which it is considered again what a stream needs: a request that is late by so many does no harm.
 CONSIDER_EVERY = 32
+KEPT_NS = BLOCKS * min(BLOCKS_NS)  # the coarse ring reaches back so far: what is never learnt from must
 
 
 class StreamHistory(Protocol):
@@ -21,6 +23,7 @@ class StreamHistory(Protocol):
     hi: int  # newest slot
     filled: int  # slots with data
     capacity: int  # slots of the ring
+    interval_ns: int
     consider_at: int  # newest slot from which its need is considered again
 
 
@@ -53,7 +56,9 @@ def ask_if_due(
     history.consider_at = history.hi + CONSIDER_EVERY
     if history.state != "grid" or is_pending(stream_state.pending, facts, outlet.now_ms):
         return
-    need = need_of(history.filled, history.hi, history.capacity, facts, stream_state.pending, pace)
+    need = need_of(
+        history.filled, history.hi, history.capacity, facts, stream_state.pending, pace, DAY_NS // history.interval_ns
+    )
     if need is None:
         if facts.points == 0:
             history.consider_at = history.hi + min(CONSIDER_EVERY, max(pace.min_history - history.filled, 1))
@@ -79,7 +84,7 @@ def _ask(
 ) -> None:
     facts = facts_of(record, history.grid_version)
     stream_state.pending = note_of(need, history.hi, facts, stream_state.pending, outlet.now_ms)
-    oldest = history.hi - history.capacity
+    oldest = history.hi - max(history.capacity, KEPT_NS // history.interval_ns)
     exclude = [(first, last) for first, last in stream_state.exclude if last > oldest]
     incident = stream_state.tracker.incident
     if incident is not None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from streamer.contracts import Incident
+from streamer.contracts import READY_SLOTS, Incident
 from streamer.demo.burn import Burn
 from streamer.demo.control_streams import INJECTED, UNTOUCHED
 from streamer.demo.feed import Feed
@@ -41,9 +41,6 @@ BURN_S = 8.0
 ANOMALY_SLOTS = 48
 # After both were found, so that the alerts that come along are seen as well.
 AFTERGLOW_S = 2.0
-# Of students: one fitted on fewer slots is warming; a stream without one is cold, and judged by the generic prior
-# (what that alerts on is marked `warming`, and its false alerts count as all do).
-POINTS_OF_READY = 1024
 
 
 @dataclass(frozen=True)
@@ -307,7 +304,7 @@ class Demo:
             if name in self._feed.latest:
                 stream.values.append(self._feed.latest[name])
             seen = record.models.get(name)
-            stream.state = "cold" if seen is None else "warming" if seen < POINTS_OF_READY else "ready"
+            stream.state = "cold" if seen is None else "warming" if seen < READY_SLOTS else "ready"
             stream.open_incidents = open_on.count(name)
         states = [stream.state for stream in view.streams.values()]
         view.students = {state: states.count(state) for state in ("cold", "warming", "ready")}

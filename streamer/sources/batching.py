@@ -1,4 +1,7 @@
-"""Cells of foreign payloads → messages of the `metrics` topic, one stream each."""
+"""Cells of foreign payloads → messages of the `metrics` topic, one stream each.
+
+Shapes: M cells of a payload
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -3,6 +3,8 @@
 A foreign record holds points of many streams, whose homes are many partitions: they go through `metrics`, as a record with
 the wrong key does. Offsets are committed after everything a batch says is acknowledged, so that a crash repeats
 points, never loses them; a repeated point falls into its own slot with its own value.
+
+Shapes: M cells of a payload
 """
 
 import asyncio

@@ -3,6 +3,8 @@
 A *cell* is one number of one channel of one stream at one instant, as in `streamer.windows.decode`; M cells of a payload are
 flat arrays. The rules of the contract (names, ranges, time stamps) are applied here, to whole columns, so that
 a decoder only has to understand its format.
+
+Shapes: M cells of a payload
 """
 
 import math

@@ -2,6 +2,8 @@
 
 A *cell* is one number of one channel of one stream at one instant; M cells of a batch are flat arrays.
 The rules are those of `contracts.MetricPoint` and `contracts.MetricBatch`, applied to whole columns.
+
+Shapes: M cells of a batch, R records of it
 """
 
 from collections.abc import Callable, Mapping, Sequence

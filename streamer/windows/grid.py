@@ -1,4 +1,7 @@
-"""From event time to slots: slot = floor((ts - phase) / interval + 1/2), on a grid that is given or inferred."""
+"""From event time to slots: slot = floor((ts - phase) / interval + 1/2), on a grid that is given or inferred.
+
+Shapes: M cells of a stream
+"""
 
 from typing import NamedTuple
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 import orjson
 
+from streamer.windows.coarse import CoarseHead
+
 GridState = Literal["waiting", "grid", "irregular"]
 
 
@@ -33,6 +35,7 @@ class StreamHeader:
     last_raw_slot: list[int] = field(default_factory=list)
     last_seen_ms: int = 0  # record time stamp of the newest point: wall time, for no-data incidents
     points: int = 0  # points ever applied
+    coarse: CoarseHead | None = None  # eight weeks in blocks of minutes; None above an hour per slot
 
     def to_json(self) -> bytes:
         """As stored."""
@@ -41,7 +44,10 @@ class StreamHeader:
     @classmethod
     def from_json(cls, raw: bytes) -> "StreamHeader":
         """A stored header."""
-        return cls(**orjson.loads(raw))
+        body = orjson.loads(raw)
+        if body.get("coarse"):
+            body["coarse"] = CoarseHead(**body["coarse"])
+        return cls(**body)
 
     def slot_ns(self, slot: int) -> int:
         """The slot's centre in ns since 1970."""

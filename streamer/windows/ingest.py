@@ -1,6 +1,6 @@
 """A decoded batch → the Redis writes and the `windows` notices that follow from it.
 
-Shapes: M cells, R records of the batch, N slots of a run, C channels.
+Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord
 from streamer.contracts import StreamSettings
 from streamer.placement import shard_of
 from streamer.settings import StreamerSettings
+from streamer.windows.coarse import touches_closed
 from streamer.windows.decode import Decoded
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
@@ -112,12 +113,13 @@ class Ingest:
         Records at or below it are not applied again, but their streams are notified again.
         """
         await self.fetch_missing(batch.streams)
-        rings = await self._rings_to_widen(batch)
+        parts = list(_by_stream(batch))
+        rings = await self._rings_needed(batch, parts)
         plan = Plan()
         offset_R = np.array([record.offset for record in records], np.int64)
         stamp_R = np.array([record.timestamp for record in records], np.int64)
         names = [channel for _, channel in batch.channels]
-        for stream, chosen in _by_stream(batch):
+        for stream, chosen in parts:
             shard = self._shard(stream)
             part = StreamBatch(
                 stream, self.windows[stream], self._keys.of_stream(shard, stream), self._settings_of(stream),
@@ -132,14 +134,19 @@ class Ingest:
             plan.include(stream, shard, part.outcome)
         return plan
 
-    async def _rings_to_widen(self, batch: Decoded) -> dict[str, StreamWindow]:
-        """Windows of streams that show a channel they did not have: their rings are laid out anew."""
-        wider = {
+    async def _rings_needed(self, batch: Decoded, parts: Sequence[tuple[str, np.ndarray]]) -> dict[str, StreamWindow]:
+        """Windows of streams that show a channel they did not have (their rings are laid out anew), or points for blocks
+        that only the coarse ring knows."""
+        needed = {
             batch.streams[at]
             for at, channel in batch.channels
             if (window := self.windows[batch.streams[at]]).header.hi >= 0 and channel not in window.header.channels
         }
-        return await read_windows(self._client, self._keys, sorted(wider), self._settings.partitioner)
+        for stream, chosen in parts:
+            head = self.windows[stream].header.coarse
+            if head is not None and touches_closed(head, int(batch.ts_M[chosen].min()) // head.block_ns):
+                needed.add(stream)
+        return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner)
 
     async def reread(self, plan: Plan) -> None:
         """After the write: complete the notices whose values only Redis has."""

@@ -8,6 +8,7 @@ class StreamKeys(NamedTuple):
 
     header: str
     ring: str
+    coarse: str
     recent: str
     waiting: str
     names: str  # of the shard: the set that the stream's name is in
@@ -28,6 +29,7 @@ class Keys:
         return StreamKeys(
             self.header(shard, stream),
             self.ring(shard, stream),
+            self.coarse(shard, stream),
             self.recent(shard, stream),
             self.waiting(shard, stream),
             self.names(shard),
@@ -40,6 +42,10 @@ class Keys:
     def ring(self, shard: int, stream: str) -> str:
         """float32 ring: slot mod capacity, channels side by side."""
         return f"{self.namespace}:{{{shard}}}:ring:{stream}"
+
+    def coarse(self, shard: int, stream: str) -> str:
+        """Coarse ring: two bytes a block and channel (streamer/windows/coarse.py)."""
+        return f"{self.namespace}:{{{shard}}}:coarse:{stream}"
 
     def recent(self, shard: int, stream: str) -> str:
         """Per-cell ordering facts of the newest slots (time stamp inside the slot, raw counter value)."""

@@ -1,4 +1,7 @@
-"""Collecting the notifications of a batch into `windows` messages of bounded size."""
+"""Collecting the notifications of a batch into `windows` messages of bounded size.
+
+Shapes: N slots of a run, C channels
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

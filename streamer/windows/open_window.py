@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamer.windows.coarse import CoarseHead, block_ns_of
 from streamer.windows.grid import Grid
 from streamer.windows.header import StreamHeader
 
@@ -79,17 +80,29 @@ class OpenWindow:
         header.interval_ns, header.phase_ns, header.capacity = grid.interval_ns, grid.phase_ns, capacity
         header.channels, header.counters = channels, counters
         header.last_raw, header.last_raw_slot = [None] * len(channels), [0] * len(channels)
+        header.coarse = self._blocks_of(grid.interval_ns, channels, counters)
         self.rows = min(self.rows, capacity)
         self.mean = mean
         self.waiting = Waiting()
         self.clear()
 
+    def _blocks_of(self, interval_ns: int, channels: list[str], counters: list[bool]) -> CoarseHead | None:
+        """The blocks so far where they mean the same on the new grid, else none yet."""
+        block_ns, before = block_ns_of(interval_ns), self.header.coarse
+        if block_ns is None:
+            return None
+        if before and not any(counters) and (before.block_ns, before.channels) == (block_ns, channels):
+            return before
+        return CoarseHead.of_channels(block_ns, channels)
+
     def leave_grid(self) -> None:
-        """Wait for another grid; only version, sequence number and counts go on. The caller deletes the ring."""
+        """Wait for another grid; only version, sequence number, counts and blocks of time (but for counters, whose values
+        are per interval) go on. The caller deletes the ring."""
         old = self.header
         self.header = StreamHeader(
-            grid_version=old.grid_version, seq=old.seq, last_seen_ms=old.last_seen_ms, points=old.points
-        )
+            grid_version=old.grid_version, seq=old.seq, last_seen_ms=old.last_seen_ms, points=old.points,
+            coarse=None if any(old.counters) else old.coarse,
+        )  # fmt: skip
         self.mean = False
         self.waiting = Waiting()
         self.clear()

@@ -1,4 +1,7 @@
-"""Reading streams' windows back from Redis, in bulk."""
+"""Reading streams' windows back from Redis, in bulk.
+
+Shapes: S slots of a window, C channels
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,15 +11,18 @@ import numpy as np
 import redis.asyncio
 
 from streamer.placement import SHARDS, Partitioner, shard_of
+from streamer.windows.coarse import CoarseWindow
+from streamer.windows.coarse import read as read_coarse
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
 
 
 class StreamWindow(NamedTuple):
-    """A stream's window: values_SC float32 (slots, channels) for slots header.lo..header.hi, NaN = gap."""
+    """A stream's window: values_SC float32 (slots, channels) for slots header.lo..header.hi, NaN = gap; and its blocks."""
 
     header: StreamHeader
     values_SC: np.ndarray
+    coarse: CoarseWindow | None = None
 
 
 async def read_headers(
@@ -52,19 +58,24 @@ async def read_windows(
     streams: Sequence[str],
     partitioner: Partitioner = "murmur2",
     last: int | None = None,
+    last_blocks: int | None = None,
 ) -> dict[str, StreamWindow]:
-    """Windows of the streams that have a grid. Header and ring of a stream come from one MGET: they belong together."""
+    """Windows of the streams that have a grid. Header and rings of a stream come from one MGET: they belong together.
+
+    `last` and `last_blocks`: the newest slots and blocks only; None: all of them.
+    """
     pipe = client.pipeline(transaction=False)
     for stream in streams:
         shard = shard_of(stream, partitioner)
-        pipe.mget(keys.header(shard, stream), keys.ring(shard, stream))
+        pipe.mget(keys.header(shard, stream), keys.ring(shard, stream), keys.coarse(shard, stream))
     rows = await pipe.execute() if streams else []
     windows: dict[str, StreamWindow] = {}
-    for stream, (head, ring) in zip(streams, rows, strict=True):
+    for stream, (head, ring, coarse) in zip(streams, rows, strict=True):
         if head is not None:
             parsed = StreamHeader.from_json(head)
             if parsed.hi >= 0:
-                windows[stream] = unroll(parsed, ring or b"", last)
+                window = unroll(parsed, ring or b"", last)
+                windows[stream] = window._replace(coarse=read_coarse(parsed.coarse, coarse or b"", last_blocks))
     return windows
 
 

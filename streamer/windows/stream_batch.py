@@ -1,8 +1,10 @@
 """One stream's cells of one batch → the stream's new state, the Redis writes and the notices that follow.
 
 A `StreamBatch` knows one stream and nothing else: it reads the stream as it is in memory, the names of its keys, its
-settings and its cells, and returns a `StreamOutcome`. Shapes: M cells, R records of
-the batch, N slots of a run, C channels.
+settings and its cells, and returns a `StreamOutcome`.
+
+Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window,
+X values for the blocks
 """
 
 from collections.abc import Iterable
@@ -14,12 +16,13 @@ import orjson
 import structlog
 
 from streamer.contracts import MAX_CHANNELS, StreamSettings
+from streamer.windows.coarse import add, oldest_kept, widen
 from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
 from streamer.windows.keys import StreamKeys
 from streamer.windows.ledger import ShardOps
 from streamer.windows.notices import Notice, numbered_notices
-from streamer.windows.open_window import OpenWindow, Waiting, wrap
+from streamer.windows.open_window import OpenWindow, RingChange, Waiting, wrap
 from streamer.windows.ring import StreamWindow
 
 log = structlog.get_logger(__name__)
@@ -89,7 +92,8 @@ class StreamBatch:
         self, stream: str, window: OpenWindow, keys: StreamKeys, settings: StreamSettings, capacity: int,
         ring: StreamWindow | None,
     ) -> None:  # fmt: skip
-        """`capacity` counts where the stream's settings give none; `ring` is the window of a stream that gets wider."""
+        """`capacity` counts where the stream's settings give none; `ring` is the window of a stream that gets
+        wider, or has points for blocks long closed."""
         self.outcome = StreamOutcome()
         self._stream = stream
         self._window = window
@@ -208,7 +212,10 @@ class StreamBatch:
             counters = [True] * len(channels)
         elif len(counters) != len(channels):
             counters = [False] * len(channels)
+        before = self._window.header.coarse
         self._window.enter_grid(grid, channels, counters, self._capacity, mean=settings.same_slot == "mean")
+        if self._window.header.coarse is not before:
+            self.outcome.writes.delete(self._keys.coarse)
         if not grid.regular:
             log.warning(
                 "irregular stream: kept but not judged; set interval_s in the `streams` topic",
@@ -227,8 +234,10 @@ class StreamBatch:
         slot_M = slots_of(cells.ts_M, header.interval_ns, header.phase_ns)
         if cells.history_M.any():
             header.history_hi = max(header.history_hi, int(slot_M[cells.history_M].max()))
+        hi_before = header.hi
         change = window.place(slot_M, channel_M, cells.ts_M, cells.value_M)
-        for record in cells.record_M[change.refused].tolist():
+        kept_M = self._add_to_blocks(cells, channel_M, change, hi_before)
+        for record in cells.record_M[change.refused[~kept_M[change.refused]]].tolist():
             outcome.late[record] = outcome.late.get(record, 0) + 1
         if change.filled:
             gap_NC = np.full((change.filled[1] - change.filled[0] + 1, len(known)), np.nan, np.float32)
@@ -249,11 +258,44 @@ class StreamBatch:
             self._notify_from_redis(min(slots), max(slots))
         self._save_header()
 
+    def _add_to_blocks(self, cells: Cells, channel_M: np.ndarray, change: RingChange, hi_before: int) -> np.ndarray:
+        """The coarse ring's share of the cells; returns which of them it has kept (M,).
+
+        Of counters what counts is the increase an interval, slot by slot, and only of slots that are new.
+        """
+        header, head = self._window.header, self._window.header.coarse
+        if head is None:
+            return np.zeros(len(channel_M), bool)
+        counters_C = np.array(header.counters)
+        gauge_M = ~counters_C[channel_M]
+        block_M = cells.ts_M // head.block_ns
+        parts = [(block_M[gauge_M], channel_M[gauge_M], cells.value_M[gauge_M])]
+        if counters_C.any():
+            new_NC = change.values_NC[max(0, hi_before + 1 - change.first) :][:, counters_C]
+            row_X, of_X = np.isfinite(new_NC).nonzero()
+            slot_X = change.first + len(change.values_NC) - len(new_NC) + row_X
+            at_X = (slot_X * header.interval_ns + header.phase_ns) // head.block_ns
+            parts.append((at_X, np.flatnonzero(counters_C)[of_X], new_NC[row_X, of_X].astype(np.float64)))
+        block_X, channel_X, value_X = (np.concatenate(column) for column in zip(*parts, strict=True))
+        stored = None if self._ring is None else self._ring.coarse
+        for at, raw in add(head, head.block_ns / header.interval_ns, block_X, channel_X, value_X, stored):
+            self.outcome.writes.setrange(self._keys.coarse, at, raw)
+        kept_M: np.ndarray = gauge_M & (block_M >= oldest_kept(head))
+        return kept_M
+
     def _add_channels(self, cells: Cells, known: dict[str, int]) -> Cells:
         """New channels join the ring as long as there is room; returns the cells that have a channel now."""
         window = self._window
         new = [name for name in dict.fromkeys(cells.name_M) if name not in known]
-        window.add_channels(new[: MAX_CHANNELS - len(known)])
+        fitting = new[: MAX_CHANNELS - len(known)]
+        window.add_channels(fitting)
+        if window.header.coarse is not None and fitting:
+            raw = widen(window.header.coarse, None if self._ring is None else self._ring.coarse, fitting)
+            self.outcome.writes.delete(self._keys.coarse)
+            if raw:
+                self.outcome.writes.setrange(self._keys.coarse, 0, raw)
+            if self._ring is not None:  # what was read is as wide as the ring now is
+                self._ring = self._ring._replace(coarse=None)
         room = set(window.header.channels)
         fits_M = np.array([name in room for name in cells.name_M])
         why = f"stream has {MAX_CHANNELS} channels already; split it into several streams"

@@ -5,16 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.arguments import data_sets
 from bench.quality.baselines import BASELINES, Baseline, fused, matrix_profile, memory
 from bench.quality.page import Rows, write
-from bench.quality.plan import data_sets, plan
+from bench.quality.plan import plan
 from bench.steps import carry_out
 from testkit.waves import BURST, TRAIN, waves, write_folder
 from trainer.backtest.task import Task
 
 # The matrix profile is compiled at its first use: a minute on an idle core, several on a busy one.
 pytestmark = pytest.mark.timeout(900)
-by_name = pytest.mark.parametrize("baseline", BASELINES, ids=lambda b: b.name)
+by_name = pytest.mark.parametrize(
+    "baseline",
+    [pytest.param(b, marks=[pytest.mark.slow(20)] if b.score is matrix_profile else []) for b in BASELINES],
+    ids=lambda b: b.name,
+)
 
 
 @by_name
@@ -41,6 +46,7 @@ def test_a_baseline_endures_constants_and_gaps(baseline: Baseline) -> None:
     assert np.isfinite(score_K).all()
 
 
+@pytest.mark.slow(20)
 def test_the_join_is_the_nearest_training_window() -> None:
     rng = np.random.default_rng(0)
     training, test, window = rng.normal(size=(90, 1)), rng.normal(size=(30, 1)), 8
@@ -62,6 +68,7 @@ def test_the_memory_knows_what_it_has_seen() -> None:
     assert score_KC[40:].max() < 0.05
 
 
+@pytest.mark.slow(10)
 def test_the_page_has_all_tables(tmp_path: Path) -> None:
     root = tmp_path / "data"
     write_folder(root / "ucr", [waves(0)])

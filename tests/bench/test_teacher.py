@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.teacher.adapter import Trained, windows_of
+from bench.teacher.adapter import Trained
 from bench.teacher.figures import difference, fewer_false, hits
 from bench.teacher.page import write
 from bench.teacher.plan import SHARES, TARGETS, TEACHERS, plan
+from bench.teacher.windows import windows_of
 from bench.teacher.work import APART, Figures, Kinds, peaks
 from trainer.backtest.replay import Replayed
 from trainer.backtest.runner import row_of

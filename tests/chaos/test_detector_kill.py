@@ -13,12 +13,13 @@ from streamer.contracts import AnomalyEvent
 from streamer.host.fleet import worker_env
 from streamer.settings import CommonSettings
 from testkit.detecting import PAST, Ready, events, normal, ready
-from tests.integration.test_streamer import until
+from testkit.serving import until
 
 STREAMS = [f"s{i}" for i in range(12)]
-SLOTS = 1200
+SLOTS = 1190  # whole records of five slots in every portion
 ANOMALY_EVERY = 100  # slots; each lasts 20
 KILLS = 6
+PORTIONS = KILLS + 1  # one is under way at every kill, one comes after the last
 
 
 def begins(stream: str) -> range:
@@ -42,33 +43,34 @@ async def start(settings: WorkerSettings) -> asyncio.subprocess.Process:
     )
 
 
+@pytest.mark.slow(26)
 @pytest.mark.kafka
 async def test_kill_9_in_mid_load_loses_and_changes_nothing(
     settings: CommonSettings, redis_client: redis.asyncio.Redis
 ) -> None:
     async with ready(settings, redis_client, STREAMS) as run:
-        run.detector.stop()
+        await run.stop_detector()
         values = {stream: values_of(stream) for stream in STREAMS}
 
-        async def load() -> None:
-            for at in range(0, SLOTS, 5):
+        async def load(portion: int) -> None:
+            for at in range(portion * SLOTS // PORTIONS, (portion + 1) * SLOTS // PORTIONS, 5):
                 for stream in STREAMS:
                     await run.live(stream, PAST + at, values[stream][at : at + 5])
-                await asyncio.sleep(0.05)
 
-        loading = asyncio.create_task(load())
         worker = await start(run.own)
-        for _ in range(KILLS):
+        for kill in range(KILLS):
             before = len(await events(settings))
+            loading = asyncio.create_task(load(kill))
 
             async def published(before: int = before) -> bool:
-                return len(await events(settings)) > before + 3 or loading.done()
+                return len(await events(settings)) > before + 3
 
-            await until(published, 60)
+            await until(published)
             worker.kill()
             await worker.wait()
             worker = await start(run.own)
-        await loading
+            await loading
+        await load(KILLS)
         provoked = {(stream, begin) for stream in STREAMS for begin in begins(stream)}
 
         async def finished() -> bool:
@@ -78,7 +80,7 @@ async def test_kill_9_in_mid_load_loses_and_changes_nothing(
             return not open_ones and provoked <= {cause for event in published for cause in _causes(event, run)}
 
         try:
-            await until(finished, 60)
+            await until(finished)
         finally:
             worker.kill()
             await worker.wait()

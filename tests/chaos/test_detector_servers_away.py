@@ -8,7 +8,7 @@ from streamer.host.embedded import EmbeddedStack
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 from testkit.detecting import PAST, events, normal, ready
-from tests.integration.test_streamer import until
+from testkit.serving import until
 
 
 async def test_redis_and_then_the_broker_are_killed_and_come_back(tmp_path: Path) -> None:
@@ -38,16 +38,16 @@ async def test_redis_and_then_the_broker_are_killed_and_come_back(tmp_path: Path
             stack.kill_redis()
             await run.live("a", PAST + 60, normal(PAST + 60, 150))  # the widest look holds it for 64 slots
             await stack.start_redis()
-            await until(lambda: said("open", "resolved"), 60)
+            await until(lambda: said("open", "resolved"))
             assert opened.data.incident_id in {event.data.incident_id for event in await events(settings, "a")}
 
             stack.kill_broker()  # the embedded broker forgets everything; Redis and the student do not
             await stack.start_broker()
-            await until(lambda: _provisioned(settings), 60)
+            await until(lambda: _provisioned(settings))
             again = normal(PAST + 210, 60)
             again[50:] += 30.0
             await run.live("a", PAST + 210, again)
-            await until(lambda: said("open"), 60)
+            await until(lambda: said("open"))
             anomalies = {e.data.incident_id for e in await events(settings, "a") if e.data.kind == "anomaly"}
             assert opened.data.incident_id not in anomalies
     finally:

@@ -17,7 +17,7 @@ from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 from testkit.processes import Command, command, listening
-from tests.integration.test_streamer import publish, until
+from testkit.serving import publish, until
 
 PASSWORD = "s3cret%2Fw0rd"
 
@@ -149,7 +149,7 @@ async def test_a_store_that_hangs_does_not_hold_a_worker(tmp_path: Path, room: s
                 return False
             return True
 
-        await until(hangs, 60)
+        await until(hangs)
         check(f"{room}, store hangs", worker, await worker.end(signal.SIGTERM))
         assert "work left undone" in worker.output
 
@@ -207,7 +207,7 @@ async def test_a_command_ends_on_ctrl_c_while_kafka_is_silent(tmp_path: Path, ar
         async def waits() -> bool:
             return any(c.raddr and c.raddr.port == silent for c in connected.net_connections("tcp"))
 
-        await until(waits, 60)
+        await until(waits)
         seconds = await process.end(signal.SIGINT)
         print(f"{' '.join(arguments)}: ended after {seconds:.1f} s")
         assert "Traceback" not in process.output

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis.asyncio
 
@@ -15,7 +16,7 @@ from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
-from tests.integration.test_streamer import publish, until
+from testkit.serving import publish, until
 
 T0_MS = 1_790_000_000_000
 
@@ -35,7 +36,7 @@ async def test_the_streamer_waits_for_servers_and_says_so_once(tmp_path: Path) -
         )
     try:
         await until(lambda: _said(log, '"on": "Redis'))
-        await asyncio.sleep(1.5)
+        await _turn_away(settings.redis_url, 3)
         await stack.start_redis()
         await until(lambda: _said(log, '"on": "Kafka'))
         await stack.start_broker()
@@ -44,9 +45,9 @@ async def test_the_streamer_waits_for_servers_and_says_so_once(tmp_path: Path) -
         await until(lambda: _slots(settings, 40))
         stack.kill_redis()  # appendonly: what was written more than a second ago is still there afterwards
         await _send(settings, 40, 10)
-        await asyncio.sleep(2)
+        await until(lambda: _said(log, '"on": "Redis', times=2))
         await stack.start_redis()
-        await until(lambda: _slots(settings, 50), 60)
+        await until(lambda: _slots(settings, 50))
         worker.send_signal(signal.SIGTERM)
         assert await worker.wait() == 0
     finally:
@@ -59,8 +60,25 @@ async def test_the_streamer_waits_for_servers_and_says_so_once(tmp_path: Path) -
     assert not [line for line in lines if "Traceback" in line]
 
 
-async def _said(log: Path, text: str) -> bool:
-    return text in log.read_text()
+async def _said(log: Path, text: str, times: int = 1) -> bool:
+    return log.read_text().count(text) >= times
+
+
+async def _turn_away(url: str, count: int) -> None:
+    """Stand in the server's place until so many connections have been refused their answer."""
+    refused = 0
+
+    def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal refused
+        refused += 1
+        writer.close()
+
+    async def enough() -> bool:
+        return refused >= count
+
+    address = urlsplit(url)
+    async with await asyncio.start_server(refuse, address.hostname, address.port):
+        await until(enough)
 
 
 async def _send(settings: CommonSettings, first: int, count: int) -> None:

@@ -15,8 +15,8 @@ from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.settings import CommonSettings
 from streamer.sinks.outgoing import MESSAGES_A_NOTE
+from testkit.serving import read_all, until
 from tests.integration.sinking import tell
-from tests.integration.test_streamer import read_all, until
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import FakeServer, PagerDutyServer, serving
 
@@ -87,7 +87,7 @@ async def test_kill_9_in_mid_work_loses_nothing(settings: CommonSettings, tmp_pa
             return await started()
 
         try:
-            await until(listening, 60)
+            await until(listening)
             loading = asyncio.create_task(load())
             for _ in range(KILLS):
                 before = seen(pd), seen(hook)
@@ -95,7 +95,7 @@ async def test_kill_9_in_mid_work_loses_nothing(settings: CommonSettings, tmp_pa
                 async def busy(before: tuple[int, int] = before) -> bool:
                     return (seen(pd) > before[0] + 5 and seen(hook) > before[1] + 5) or loading.done()
 
-                await until(busy, 60)
+                await until(busy)
                 worker.kill()
                 await worker.wait()
                 worker = await start(settings, file)
@@ -108,7 +108,7 @@ async def test_kill_9_in_mid_work_loses_nothing(settings: CommonSettings, tmp_pa
                     and {f"i-{n}:1" for n in range(INCIDENTS)} <= told
                 )
 
-            await until(all_over, 60)
+            await until(all_over)
         finally:
             worker.kill()
             await worker.wait()

@@ -11,8 +11,8 @@ from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
+from testkit.serving import until
 from tests.integration.sinking import tell
-from tests.integration.test_streamer import until
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import PagerDutyServer, serving
 
@@ -62,19 +62,19 @@ async def test_sinks_wait_for_their_servers(tmp_path: Path) -> None:
             await say("b", 0, "open")
             await asyncio.sleep(1)
             await stack.start_redis()
-            await until(lambda: believed("b", "triggered"), 60)
+            await until(lambda: believed("b", "triggered"))
             pd.down = 503
             await say("c", 0, "open")
             await until(lambda: said("sink away"))
             pd.down = None
-            await until(lambda: believed("c", "triggered"), 60)
+            await until(lambda: believed("c", "triggered"))
             stack.kill_broker()
             await stack.start_broker()  # a new one, and empty
-            await until(lambda: said("the broker is a new one"), 60)
+            await until(lambda: said("the broker is a new one"))
             for incident_id in "abc":
                 await say(incident_id, 1, "resolved")
             for incident_id in "abc":
-                await until(lambda incident_id=incident_id: believed(incident_id, "resolved"), 60)  # type: ignore[misc]
+                await until(lambda incident_id=incident_id: believed(incident_id, "resolved"))  # type: ignore[misc]
             worker.send_signal(signal.SIGTERM)
             assert await worker.wait() == 0
         finally:

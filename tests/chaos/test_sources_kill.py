@@ -18,7 +18,7 @@ from streamer.kafka.client import make_consumer
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers, read_windows
-from tests.integration.test_streamer import producing, running, until
+from testkit.serving import producing, running, until
 from tests.streamer.sources.payloads import NOW_MS, series, write_v1
 
 pytestmark = pytest.mark.kafka
@@ -69,7 +69,7 @@ async def test_kill_9_in_mid_load_loses_and_doubles_nothing(
         async def moved(before: int = before) -> bool:
             return await read_up_to(settings, topic) > before or before == STEPS
 
-        await until(moved, 60)
+        await until(moved)
         worker.kill()
         await worker.wait()
         worker = await start()
@@ -78,7 +78,7 @@ async def test_kill_9_in_mid_load_loses_and_doubles_nothing(
         headers = await read_headers(redis_client, Keys(settings.namespace), NAMES, settings.partitioner)
         return len(headers) == PODS and all(h.hi - h.lo == STEPS - 1 for h in headers.values())
 
-    await until(all_in, 90)
+    await until(all_in)
     worker.send_signal(signal.SIGTERM)
     assert await worker.wait() in (0, -signal.SIGTERM)  # it may still have been starting, with nothing left to do
     windows = await read_windows(redis_client, Keys(settings.namespace), NAMES)
@@ -124,7 +124,7 @@ async def test_points_that_the_broker_refuses_are_sent_again(
             header = (await read_headers(redis_client, Keys(settings.namespace), ["load"])).get("load")
             return header is not None and header.hi - header.lo == 59
 
-        await until(all_in, 60)
+        await until(all_in)
         assert refusing.left == 0
     window = (await read_windows(redis_client, Keys(settings.namespace), ["load"]))["load"]
     assert window.values_SC[:, 0].tolist() == list(range(60))

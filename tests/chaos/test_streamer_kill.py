@@ -19,7 +19,7 @@ from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
 from streamer.windows.wire import decode
-from tests.integration.test_streamer import committed, producing, publish, read_all, running, until
+from testkit.serving import committed, producing, publish, read_all, running, until
 
 T0_MS = 1_790_000_000_000
 STREAMS = [f"s{i}" for i in range(20)]
@@ -27,9 +27,13 @@ ROUNDS = 400
 POINTS = 5  # a record
 
 
+# Small batches, so that kills fall into the middle of the load.
+SMALL_BATCHES = "import streamer.worker as w; w.FETCH_RECORDS = 97; from streamer.cli import main; main()"
+
+
 async def start(settings: CommonSettings) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streamer.cli", "streamer", "--batch-records", "97",
+        sys.executable, "-c", SMALL_BATCHES, "streamer",
         env={**os.environ, **worker_env(settings)}, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -68,7 +72,7 @@ async def test_kill_9_in_mid_load_loses_and_doubles_nothing(
         async def moved(before: int = before) -> bool:
             return await committed(settings) > before or loading.done()
 
-        await until(moved, 60)
+        await until(moved)
         worker.kill()
         await worker.wait()
         kills += 1
@@ -78,7 +82,7 @@ async def test_kill_9_in_mid_load_loses_and_doubles_nothing(
     async def all_done() -> bool:
         return await committed(settings) == ROUNDS * len(STREAMS)
 
-    await until(all_done, 90)
+    await until(all_done)
     worker.send_signal(signal.SIGTERM)
     assert await worker.wait() == 0
     windows = await read_windows(redis_client, Keys(settings.namespace), STREAMS)
@@ -128,6 +132,6 @@ async def test_a_broker_that_comes_back_empty_is_noticed_and_read_from_its_begin
             await stack.start_broker()
             await provision(settings)
             await send(40, 10)
-            await until(lambda: slots(50), 60)
+            await until(lambda: slots(50))
     finally:
         await stack.stop()

@@ -13,7 +13,7 @@ from streamer.placement import home_partition
 from streamer.settings import CommonSettings
 from streamer.sinks.config import load_sinks
 from streamer.sinks.process import SinkProcess
-from tests.integration.test_streamer import until
+from testkit.serving import until
 from tests.streamer.sinks.samples import event
 
 

@@ -197,6 +197,7 @@ async def test_feedback_names_the_incident_as_an_alert_shows_it(settings: Common
     assert err.startswith("error: stream: ")
 
 
+@pytest.mark.slow(11)  # a command waits ten seconds for its servers
 async def test_a_broker_that_is_away_is_an_error_not_a_wait_without_end(settings: CommonSettings) -> None:
     away = settings.model_copy(update={"bootstrap": "127.0.0.1:1"})
     code, _, err = await _run(away, "topics", "provision")

@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from testkit.serving import PATIENCE_S
+
 NO_TEACHER = {"ANOMALYLLM_TEACHER": "none"}
 
 
@@ -32,6 +34,7 @@ def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.slow(11)
 @pytest.mark.parametrize(("number", "moment"), [(signal.SIGINT, "starting"), (signal.SIGTERM, "learning")])
 async def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals, moment: str) -> None:
     process = await _start(tmp_path, **NO_TEACHER)
@@ -44,6 +47,7 @@ async def test_a_signal_ends_everything(tmp_path: Path, number: signal.Signals, 
     assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
 
 
+@pytest.mark.slow(11)
 async def test_kill_9_takes_all_processes_along(tmp_path: Path) -> None:
     process = await _start(tmp_path, **NO_TEACHER)
     await _said(process, "learning")
@@ -51,7 +55,7 @@ async def test_kill_9_takes_all_processes_along(tmp_path: Path) -> None:
     assert len(started) >= 5
     process.kill()
     await process.communicate()
-    await asyncio.to_thread(psutil.wait_procs, started, timeout=20)
+    await asyncio.to_thread(psutil.wait_procs, started, timeout=PATIENCE_S)
     assert _alive(started) == []
 
 

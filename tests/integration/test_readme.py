@@ -28,6 +28,7 @@ def client(settings: CommonSettings) -> str:
     return code
 
 
+@pytest.mark.slow(95)  # the client publishes for 90 seconds
 @pytest.mark.kafka
 @pytest.mark.timeout(240)
 async def test_a_plain_kafka_client_publishes_an_anomaly_and_reads_its_alert(settings: CommonSettings) -> None:

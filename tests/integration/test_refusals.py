@@ -13,7 +13,7 @@ from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 from testkit.processes import PATIENCE_S, Command, command
-from tests.integration.test_streamer import publish
+from testkit.serving import publish
 
 PASSWORD = "c0rrect-h0rse"
 WRONG = "wr0ng-h0rse"

@@ -10,8 +10,8 @@ from streamer.host.stats import read_stats
 from streamer.kafka.client import header, make_consumer
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
+from testkit.serving import producing, read_all, until
 from tests.integration.sinking import life, sinking, tell
-from tests.integration.test_streamer import producing, read_all, until
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import AlertmanagerServer, FakeServer, PagerDutyServer, serving
 
@@ -285,7 +285,7 @@ async def test_two_processes_share_a_sink_and_one_goes_on_alone(settings: Common
             async def divided() -> bool:
                 return sorted(len(process.workers[0].owner.owned) for process in (one, two)) == [2, 2]
 
-            await until(divided, 60)
+            await until(divided)
             await tell(producer, settings, *(event(name, stream=name) for name in names))
 
             async def told() -> bool:
@@ -297,7 +297,7 @@ async def test_two_processes_share_a_sink_and_one_goes_on_alone(settings: Common
         async def over() -> bool:
             return len(set(ids(hook))) == 80
 
-        await until(over, 60)
+        await until(over)
     # What was on its way when the partitions moved may come twice, as the same message.
     first = {request.headers["webhook-id"]: request.body for request in hook.requests}
     assert len(first) == 80

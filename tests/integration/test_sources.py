@@ -16,7 +16,7 @@ from streamer.settings import CommonSettings, StreamerSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers, read_windows
 from streamer.worker import StreamerWorker
-from tests.integration.test_streamer import producing, read_all, running, until
+from testkit.serving import producing, read_all, running, until
 from tests.streamer.sources.payloads import NOW_MS, NOW_S, series, write_v1
 
 pytestmark = pytest.mark.kafka
@@ -150,7 +150,7 @@ async def test_partitions_are_shared_out_by_the_group(settings: CommonSettings, 
         async def applied() -> bool:
             return hasattr(worker, "stats") and worker.stats.counts["points_in"] == 3
 
-        await until(applied, 60)
+        await until(applied)
 
 
 async def test_a_worker_whose_source_does_not_exist_works_and_stops(settings: CommonSettings) -> None:

@@ -1,80 +1,19 @@
 """The streamer worker between real Kafka and real Redis."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-
 import numpy as np
 import orjson
 import pytest
 import redis.asyncio
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from streamer.kafka.client import header, make_consumer, make_producer
-from streamer.kafka.tables import TableReader
+from streamer.kafka.client import header
 from streamer.placement import home_partition, shard_of
-from streamer.settings import CommonSettings, StreamerSettings
+from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import all_streams, read_windows
 from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, WindowBatch, decode
-from streamer.worker import StreamerWorker
+from testkit.serving import NOW_MS, committed, producing, publish, read_all, running, until
 
 pytestmark = pytest.mark.kafka
-NOW_MS = 1_790_000_000_000
-
-
-@asynccontextmanager
-async def running(settings: CommonSettings, **own: object) -> AsyncIterator[StreamerWorker]:
-    worker = StreamerWorker(StreamerSettings.model_validate({**settings.model_dump(), **own}))
-    task = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await task
-
-
-@asynccontextmanager
-async def producing(settings: CommonSettings) -> AsyncIterator[AIOKafkaProducer]:
-    producer = await make_producer(settings)
-    try:
-        yield producer
-    finally:
-        await producer.stop()
-
-
-async def read_all(settings: CommonSettings, topic: str) -> list[ConsumerRecord]:
-    table = TableReader(settings, topic)
-    await table.start()
-    try:
-        return await table.catch_up()
-    finally:
-        await table.stop()
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.05)
-
-
-async def publish(producer: AIOKafkaProducer, settings: CommonSettings, body: object, **record: object) -> None:
-    await producer.send_and_wait(
-        settings.topic("metrics"), orjson.dumps(body), **{"timestamp_ms": NOW_MS + 10**9, **record}
-    )
-
-
-async def committed(settings: CommonSettings) -> int:
-    consumer = await make_consumer(settings, settings.topic_prefix + "streamer")
-    try:
-        offsets = [
-            await consumer.committed(TopicPartition(settings.topic("metrics"), p)) for p in range(settings.partitions)
-        ]
-        return sum(offset or 0 for offset in offsets)
-    finally:
-        await consumer.stop()
 
 
 async def test_points_become_windows_and_notifications(
@@ -144,7 +83,11 @@ async def test_settings_of_a_stream_apply_and_a_tombstone_deletes_it(
         np.testing.assert_array_equal(window.values_SC[:, 0], np.array([np.nan, 5, 2**40 - 10, 3, 7], np.float32))
         # another interval: a new grid version, the window starts anew
         await producer.send_and_wait(settings.topic("streams"), orjson.dumps({"interval_s": 1.0}), key=b"c")
-        await asyncio.sleep(0.3)
+
+        async def knows_better() -> bool:
+            return worker.stream_settings.of["c"].interval_s == 1.0
+
+        await until(knows_better)
         await publish(producer, settings, {"stream": "c", "ts": NOW_MS + 20_000, "value": 1.5}, key=b"c")
 
         async def anew() -> bool:
@@ -197,6 +140,6 @@ async def test_group_assignment_hands_partitions_over(
             async def done() -> bool:
                 return len(await all_streams(redis_client, keys)) == 20
 
-            await until(done, 60)
+            await until(done)
     windows = await read_windows(redis_client, keys, [f"g{i}" for i in range(20)])
     assert {len(w.values_SC) for w in windows.values()} == {40}

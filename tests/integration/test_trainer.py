@@ -12,7 +12,7 @@ import pytest
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from detector.model.artefact import ArtefactStore
+from detector.model.artefact import ArtefactStore, StoreError
 from detector.model.banks import StudentBank
 from detector.model.interface import Segment
 from detector.model.teachers import Teachers
@@ -23,6 +23,7 @@ from streamer.placement import shard_of
 from streamer.settings import CommonSettings
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
+from testkit.serving import PATIENCE_S, until
 from testkit.simulation import simulate
 from trainer.cli.models import details, read_record, read_records, roll_back, table
 from trainer.cli.train import ask
@@ -69,12 +70,18 @@ async def _producer(settings: CommonSettings) -> AsyncIterator[AIOKafkaProducer]
         await producer.stop()
 
 
-async def _request(settings: CommonSettings, producer: AIOKafkaProducer, stream: str, **window_changes: object) -> None:
+async def _request(
+    settings: CommonSettings,
+    producer: AIOKafkaProducer,
+    stream: str,
+    partition: int | None = None,
+    **window_changes: object,
+) -> None:
     request = TrainingRequest.model_validate(
         {"stream": stream, "reason": "cold", "requested_at": "now", **window_changes}
     )
     topic = settings.topic("training")
-    await producer.send_and_wait(topic, request.model_dump_json().encode(), key=stream.encode())
+    await producer.send_and_wait(topic, request.model_dump_json().encode(), key=stream.encode(), partition=partition)
 
 
 async def _until(settings: CommonSettings, streams: set[str], versions: int = 1) -> dict[str, list[ModelRecord]]:
@@ -83,7 +90,7 @@ async def _until(settings: CommonSettings, streams: set[str], versions: int = 1)
     await reader.start()
     found: dict[str, list[ModelRecord]] = {}
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while any(len(found.get(s, [])) < versions for s in streams):
                 for record in await reader.poll(100):
                     if record.value is not None:
@@ -108,9 +115,11 @@ async def test_requests_become_students_in_force(
             await _request(settings, producer, stream)
         await _request(settings, producer, "wave", reason="manual")
         found = await _until(settings, set(series))
-        async with asyncio.timeout(10):
-            while worker.stats.counts["failed"] < 2:
-                await asyncio.sleep(0.05)
+
+        async def both_failed() -> bool:
+            return worker.stats.counts["failed"] >= 2
+
+        await until(both_failed)
         assert worker.stats.counts["students_trained"] >= 3
         assert "unknown" not in found
     records = [rows[-1] for rows in found.values()]
@@ -123,9 +132,18 @@ async def test_requests_become_students_in_force(
     assert np.nanmax(score.surprise_K) > 4
 
     # a second trainer finds nothing left to do: the requests were committed
-    async with _trainer(settings) as again:
-        await asyncio.sleep(1.0)
-        assert again.stats.counts["jobs"] == 0
+    async with _trainer(settings) as again, _producer(settings) as producer:
+        # behind everything that was asked for, in every partition
+        for partition in range(settings.partitions):
+            await _request(settings, producer, f"unknown{partition}", partition)
+
+        async def dropped() -> bool:
+            stats = getattr(again, "stats", None)
+            return stats is not None and stats.counts["failed"] >= settings.partitions
+
+        await until(dropped)
+        assert again.stats.counts["jobs"] == settings.partitions
+        assert again.stats.counts["students_trained"] == 0
 
 
 async def test_update_by_request_then_rollback(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
@@ -149,14 +167,31 @@ async def test_update_by_request_then_rollback(settings: CommonSettings, redis_c
     assert (await read_record(settings, "white")).promoted == record.previous
 
 
-async def test_store_that_is_away_is_waited_for(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
+async def test_store_that_is_away_is_waited_for(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[StoreError] = []
+    write = ArtefactStore.write
+
+    def watched(store: ArtefactStore, name: str, data: bytes) -> tuple[str, str]:
+        try:
+            return write(store, name, data)
+        except StoreError as error:
+            refused.append(error)
+            raise
+
+    monkeypatch.setattr(ArtefactStore, "write", watched)
     await _write(redis_client, settings, "white", simulate("white", 0, 300))
     settings.state_dir.mkdir(parents=True)
     obstacle = settings.state_dir / "models"
     obstacle.write_text("a file where the folder should be")
     async with _trainer(settings, teacher="none") as worker, _producer(settings) as producer:
         await _request(settings, producer, "white")
-        await asyncio.sleep(1.5)
+
+        async def tried_again() -> bool:
+            return len(refused) > 1
+
+        await until(tried_again)
         assert worker.stats.counts["students_trained"] == 0
         obstacle.unlink()
         found = await _until(settings, {"white"})
@@ -168,9 +203,11 @@ async def test_a_deleted_stream_loses_its_model(settings: CommonSettings, redis_
     async with _trainer(settings, teacher="none"), _producer(settings) as producer:
         assert await ask(settings, [], "full", 60.0)
         await producer.send_and_wait(settings.topic("streams"), None, key=b"white")
-        async with asyncio.timeout(20):
-            while await read_records(settings):
-                await asyncio.sleep(0.2)
+
+        async def gone() -> bool:
+            return not await read_records(settings)
+
+        await until(gone)
 
 
 async def test_two_trainers_share_the_work(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
@@ -184,13 +221,16 @@ async def test_two_trainers_share_the_work(settings: CommonSettings, redis_clien
             consumer = getattr(worker, "consumer", None)
             return set() if consumer is None else {p.partition for p in consumer.assignment()}
 
-        async with asyncio.timeout(60):
-            while not owned(first) or not owned(second) or owned(first) & owned(second):
-                await asyncio.sleep(0.05)
+        async def shared() -> bool:
+            return bool(owned(first) and owned(second)) and not owned(first) & owned(second)
+
+        await until(shared)
         for stream in streams:
             await _request(settings, producer, stream)
         await _until(settings, streams)
-        async with asyncio.timeout(30):
-            while first.stats.counts["jobs"] + second.stats.counts["jobs"] < len(streams):
-                await asyncio.sleep(0.05)
+
+        async def all_done() -> bool:
+            return first.stats.counts["jobs"] + second.stats.counts["jobs"] >= len(streams)
+
+        await until(all_done)
         assert min(first.stats.counts["jobs"], second.stats.counts["jobs"]) > 0

@@ -17,6 +17,7 @@ from streamer.host.fleet import worker_env
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers
+from testkit.serving import PATIENCE_S
 
 COMMAND = (sys.executable, "-m", "streamer.cli")
 
@@ -61,7 +62,7 @@ async def test_published_points_end_in_redis_and_a_signal_ends_everything(tmp_pa
         ):
             assert await publish.wait() == 0
             client = redis.asyncio.Redis.from_url(settings.redis_url)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 while (headers := await read_headers(client, Keys(settings.namespace), ["my.metric"])) == {} or (
                     headers["my.metric"].points < 500
                 ):

@@ -1,1 +1,1 @@
-"""Replays recorded series through the detector's own code and says how well it did."""
+"""Replays recorded series through the detector's own code and measures how well it did."""

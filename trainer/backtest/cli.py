@@ -70,7 +70,7 @@ def register(app: typer.Typer) -> None:
         for flag, value, least in (("train", train, 0), ("interval-s", interval_s or 0, 0), ("jobs", jobs, 1)):
             if not value >= least:
                 raise ConfigError(f"--{flag} must be at least {least}, got {value:g}")
-        if plot is not None and find_spec("matplotlib") is None:  # said before an hour's work, not after it
+        if plot is not None and find_spec("matplotlib") is None:  # before an hour's work, not after it
             raise ConfigError("--plot needs matplotlib: pip install 'anomalyllm[backtest]'")
         if live and settings.profile == "paper":
             raise ConfigError("--live: the paper profile is fitted once; leave one of the two out")
@@ -93,10 +93,10 @@ def register(app: typer.Typer) -> None:
         with Progress(*columns, console=err, transient=True) as bar:
             todo = bar.add_task("slots", total=sum(max(item.slots, 1) for item in items))
 
-            def tell(at: int, row: Row) -> None:
+            def advance(at: int, row: Row) -> None:
                 bar.update(todo, advance=max(order[at].slots, 1), description=f"slots ({row['name']})")
 
-            done = {row["name"]: row for row in run([(item, task) for item in order], jobs, tell)}
+            done = {row["name"]: row for row in run([(item, task) for item in order], jobs, advance)}
         rows = [done[item.name] for item in items]
         summary = summarise(rows, int(latency))
         out.print(tables(rows, summary))

@@ -2,6 +2,8 @@
 
 When to ask, what may be learnt from, what is promoted: all by the code of the workers. The stream's ring is the
 series itself, up to the slot that was judged last. Only time is short: no request waits for another stream's.
+
+Shapes: S slots of a series, C channels, X values slot by slot
 """
 
 import tempfile
@@ -20,19 +22,20 @@ from detector.model.teachers import Teachers
 from detector.training.request import ask_after_shift, ask_if_due
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.timestamps import format_ns
+from streamer.windows.coarse import BLOCKS, CoarseHead, CoarseWindow, add, block_ns_of, read
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow
 from trainer.announce import record_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.fit.histories import History
-from trainer.fit.run import Trained, train
-from trainer.fit.update import LayoutChangedError, check, fresh_history, update
+from trainer.fit.plan import FitPlan
+from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of, merge
 
-# Slots between two looks at what the stream needs. A live detector looks every 32; a replay in such steps takes three
+# Slots between two checks of what the stream needs. A live detector checks every 32; a replay in such steps takes three
 # times as long, and prototype updates come every 512.
-LOOK_EVERY = 256
+CHECK_EVERY = 256
 GRID_VERSION = 1
 
 
@@ -45,7 +48,26 @@ def ring_of(series: Series, start: int, stop: int, capacity: int) -> StreamWindo
         capacity=capacity, channels=channels, counters=[False] * len(channels),
         lo=lo, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(values_SC).sum()),
     )  # fmt: skip
-    return StreamWindow(header, values_SC)
+    return StreamWindow(header, values_SC, blocks_of(series, stop))
+
+
+def blocks_of(series: Series, stop: int) -> CoarseWindow | None:
+    """The coarse ring when slot `stop` − 1 of the series has arrived, however long ago the first one did."""
+    block_ns = block_ns_of(series.interval_ns)
+    if block_ns is None:
+        return None
+    head = CoarseHead.of_channels(block_ns, list(series.channels))
+    first = max(0, stop - BLOCKS * block_ns // series.interval_ns)
+    values_SC = series.values_SC[first:stop].astype(np.float64)
+    slot_S = series.first_slot + np.arange(first, stop)
+    block_S = (slot_S * series.interval_ns + series.phase_ns) // block_ns
+    raw = bytearray()
+    width = len(series.channels)
+    channel_X = np.tile(np.arange(width), len(slot_S))
+    for at, piece in add(head, block_ns / series.interval_ns, np.repeat(block_S, width), channel_X, values_SC.ravel()):
+        raw.extend(bytes(max(0, at + len(piece) - len(raw))))
+        raw[at : at + len(piece)] = piece
+    return read(head, bytes(raw))
 
 
 def bank_for(settings: BacktestSettings, teacher: Teacher | None) -> StudentBank:
@@ -65,7 +87,7 @@ def through_store(trained: Trained, stream: str) -> tuple[ModelRef, Student, int
 
 
 class LiveTrainer:
-    """Fits, updates and refits the student of one series. In `ask_if_due` it stands where a worker's turn does."""
+    """Fits, updates and refits the student of one series. `ask_if_due` takes it for the outlet of a worker's requests."""
 
     def __init__(
         self, series: Series, start: int, settings: BacktestSettings, teacher: Teacher | None, bank: StudentBank
@@ -104,7 +126,8 @@ class LiveTrainer:
         for job in jobs.values():
             stop = entry.hi + 1 - self._series.first_slot
             window = ring_of(self._series, max(self._start, stop - entry.capacity), stop, entry.capacity)
-            history = history_of(job, window, self._settings.min_slots)
+            previous = None if self._student is None else self._student.seasons
+            history = history_of(job, window, self._settings.min_slots, None, previous)
             if isinstance(history, str):
                 self.reason = f"not fitted: {history}"
             else:
@@ -112,18 +135,14 @@ class LiveTrainer:
         self.fit_s += time.process_time() - begin
 
     def _made(self, job: TrainingJob, history: History) -> Trained:
-        """As the trainer's shop does: an update where there is a student that can be updated, else a full fit."""
-        if job.job == "prototypes" and self._student is not None:
-            try:
-                check(self._student, self._teacher, self._settings, history)
-            except LayoutChangedError:
-                pass  # only a full fit helps
-            else:
-                self.updates += 1
-                fresh = fresh_history(self._student, history)
-                return update({history.stream: self._student}, [fresh], self._teacher, self._settings)
+        """As the trainer's run does it."""
+        plan = FitPlan(self._teacher, self._settings)
+        plan.add(history, job.job, self._student)
+        if plan.fresh:
+            self.updates += 1
+            return plan.update(plan.fresh)
         self.fits += 1
-        return train([history], self._teacher, self._settings)
+        return plan.fit(plan.full)
 
     def _announce(self, trained: Trained) -> None:
         [result] = trained.results

@@ -3,7 +3,8 @@
 Two latencies are always reported. 0: the value at slot t is the score emitted at t. 8: it is the mean of the scores
 emitted at t+1 … t+8. Area figures compare values with labels slot by slot, without moving them. The UCR rule places the
 loudest value at the centre of the window that fired. Events and delays are the detector's incidents at decision time.
-Shapes: K slots of the test part.
+
+Shapes: K slots of the test part, S slots of the training part, C channels
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from detector.model.periods import autocorrelation
 from trainer.backtest.replay import Alert
 from trainer.backtest.vus import ranges, volumes
 
@@ -19,6 +22,8 @@ LATENCIES = (0, 8)
 # An alert still counts for an event that ended fewer slots before its onset than this.
 TOLERANCE = 10
 MAX_BUFFER = 100  # slots of label buffer of VUS, at most
+_PERIOD_FROM = 20_000  # newest slots that a period is looked for in
+_PEAK = 0.1  # smallest autocorrelation of a period
 
 
 @dataclass(frozen=True)
@@ -140,24 +145,16 @@ def period_of(values_S: np.ndarray, low: int = 16, high: int = 1500, default: in
 
     A fixed rule for the buffer of the volumes and for the windows of baselines, whatever the detector finds.
     """
-    x = np.asarray(values_S, np.float64)[-20_000:]
-    x = np.where(np.isfinite(x), x, np.nan)
-    x = np.nan_to_num(x - np.nanmean(x)) if np.isfinite(x).any() else np.zeros(len(x))
-    n = len(x)
-    high = min(high, n // 4)
-    if high <= low or not x.any():
+    x_S = np.asarray(values_S, np.float64)[-_PERIOD_FROM:]
+    high = min(high, len(x_S) // 4)
+    known_S = x_S[np.isfinite(x_S)]
+    if high <= low or not len(known_S) or np.ptp(known_S) == 0:
         return max(8, min(default, high))
-    spectrum = np.fft.rfft(x - x.mean(), 1 << (2 * n - 1).bit_length())
-    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[: high + 1]
-    if correlation[0] <= 0:
-        return min(default, high)
-    correlation = correlation / correlation[0] * (n / (n - np.arange(high + 1)))
+    filled_S = np.where(np.isfinite(x_S), x_S, known_S.mean())  # a gap says nothing for or against a period
+    correlation = autocorrelation(torch.from_numpy(filled_S)[None], high)[0].numpy()
     lag = np.arange(low, high)
-    peaks = lag[
-        (correlation[lag] > correlation[lag - 1])
-        & (correlation[lag] >= correlation[lag + 1])
-        & (correlation[lag] > 0.1)
-    ]
+    higher = (correlation[lag] > correlation[lag - 1]) & (correlation[lag] >= correlation[lag + 1])
+    peaks = lag[higher & (correlation[lag] > _PEAK)]
     return int(peaks[np.argmax(correlation[peaks])]) if len(peaks) else min(default, high)
 
 

@@ -1,6 +1,6 @@
 """A picture of one replayed series: values with their expected band, surprise with the threshold, labels, alerts.
 
-Shapes: K slots of the test part, C channels, P drawn points.
+Shapes: K slots of the test part, S slots of the series, C channels, P drawn points
 """
 
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""The table of detectors that a backtest can replay. Each one registers itself when its room is imported.
-
-Shapes: K slots of the test part
-"""
+"""The table of detectors that a backtest can replay. Each one registers itself when its room is imported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +19,7 @@ _ROOMS = {"product": "trainer.backtest.product", "paper": "trainer.paper.profile
 
 
 class ReplayBank(Bank, Protocol):
-    """A bank that says whether its teacher counts."""
+    """A bank that counts the streams which may ask the teacher."""
 
     def with_teacher(self) -> int:
         """Streams whose windows may reach the teacher."""
@@ -30,7 +27,7 @@ class ReplayBank(Bank, Protocol):
 
 
 class ProfileFit(NamedTuple):
-    """A bank with one stream's student, what the gate says of it, and its bytes."""
+    """A bank with one stream's student, the result of its gate, and its bytes."""
 
     bank: ReplayBank
     gate: str

@@ -21,7 +21,7 @@ from detector.live.judgement import Judgement
 from detector.model.teacher import Teacher
 from streamer.timestamps import NS
 from streamer.windows.ring import StreamWindow
-from trainer.backtest.live import GRID_VERSION, LOOK_EVERY, LiveTrainer, bank_for, ring_of
+from trainer.backtest.live import CHECK_EVERY, GRID_VERSION, LiveTrainer, bank_for, ring_of
 from trainer.backtest.profiles import ReplayBank, profile_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
@@ -68,7 +68,7 @@ class Replayed:
     alerts: list[Alert]
     threshold: float
     history: int  # slots that were learnt from
-    gate: str  # what the trainer's gate says of the student; of a live one, the newest
+    gate: str  # the result of the trainer's gate; of a live one, the newest
     student_bytes: int
     fit_s: float  # CPU seconds; of a live one, of all fits and updates
     score_s: float
@@ -87,7 +87,7 @@ class _Recorder:
     trainer: LiveTrainer | None = None
     alerts: dict[int, Alert] = field(default_factory=dict)
 
-    def tell(self, entry: Entry, stream_state: StreamState, transition: Transition) -> None:
+    def publish(self, entry: Entry, stream_state: StreamState, transition: Transition) -> None:
         """One event, as it would be published."""
         stream_state.settle(transition)
         if transition.baseline and self.trainer is not None:
@@ -130,7 +130,7 @@ def replay(
         history: at most so many slots are learnt from; None: the whole training part.
         share: last share (0 to 1] of the training part that is learnt from.
         live: the test part is learnt from, too, as a live stream's is whose ring holds `history` slots (which must be
-            given): prototype updates, refits, only students that pass the gate. Else one fit, whatever the gate says.
+            given): prototype updates, refits, only students that pass the gate. Else one fit, whatever its gate result.
         bands: keep what was expected of every channel.
 
     A series with fewer slots of data than `settings.min_slots` is not fitted, as in the trainer: the generic prior
@@ -158,7 +158,7 @@ def replay(
         bands=Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
     )  # fmt: skip
     recorder = _Recorder(series.first_slot + series.train_end, trainer)
-    step = LOOK_EVERY if live else SLOTS_A_CHANGE
+    step = CHECK_EVERY if live else SLOTS_A_CHANGE
     if trainer is not None:
         trainer.work(entry, stream_state)
     for seq, at in enumerate(range(series.train_end, len(series.values_SC), step), 2):
@@ -167,7 +167,7 @@ def replay(
         entry.follow(_change(series, seq, at, stop, entry.interval_ns))
         judgement = judge.judgement(entry, stream_state)
         if judgement is not None:
-            judge.run([judgement], recorder.tell)
+            judge.run([judgement], recorder.publish)
         made.score_s += time.process_time() - begin
         if judgement is not None:
             _record(made, recorder, judgement)
@@ -192,7 +192,8 @@ def _history(series: Series, rows: slice) -> History:
 def _entry(series: Series, keep: int, start: int, capacity: int | None) -> Entry:
     """The stream's window when the test part begins: rows from `start` on, judged up to there."""
     ring = ring_of(series, start, series.train_end, capacity or max(keep, len(series.values_SC)))
-    tail = StreamWindow(replace(ring.header, lo=max(ring.header.lo, ring.header.hi - keep + 1)), ring.values_SC[-keep:])
+    header = replace(ring.header, lo=max(ring.header.lo, ring.header.hi - keep + 1))
+    tail = StreamWindow(header, ring.values_SC[-keep:], ring.coarse)
     return Entry(series.name, tail, keep, ring.header.hi)
 
 

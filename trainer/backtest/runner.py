@@ -52,8 +52,8 @@ class Work(Protocol):
         ...
 
 
-def run(pairs: Sequence[tuple[Item, Work]], jobs: int, tell: Callable[[int, Row], None]) -> list[Row]:
-    """Do all pairs, begun in this order; returns their rows in it. `tell` hears of each (by index) when it is done.
+def run(pairs: Sequence[tuple[Item, Work]], jobs: int, on_done: Callable[[int, Row], None]) -> list[Row]:
+    """Do all pairs, begun in this order; returns their rows in it. `on_done` is called with each (by index) when it is done.
 
     A series that fails has a row with `error` and no figures. Raises BacktestError when a process dies.
     """
@@ -61,7 +61,7 @@ def run(pairs: Sequence[tuple[Item, Work]], jobs: int, tell: Callable[[int, Row]
     if jobs == 1:
         for i, (item, work) in enumerate(pairs):
             rows[i] = row_of(item, work)
-            tell(i, rows[i])
+            on_done(i, rows[i])
         return [rows[i] for i in range(len(pairs))]
     with _one_thread(), ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
         futures: dict[Future[Row], int] = {pool.submit(row_of, *pair): i for i, pair in enumerate(pairs)}
@@ -69,7 +69,7 @@ def run(pairs: Sequence[tuple[Item, Work]], jobs: int, tell: Callable[[int, Row]
             for future in as_completed(futures):
                 i = futures[future]
                 rows[i] = future.result()
-                tell(i, rows[i])
+                on_done(i, rows[i])
         except BrokenProcessPool:
             raise BacktestError(
                 "a process of the backtest died, probably out of memory: run the same command again with fewer "
@@ -101,7 +101,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """Of a process: say little, and end at Ctrl-C without a traceback of its own."""
+    """Of a process: log warnings only, and end at Ctrl-C without a traceback of its own."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     configure_logs(level="warning")
 

@@ -43,6 +43,11 @@ class Series:
         return self
 
     @property
+    def training(self) -> np.ndarray:
+        """Values of the training part (slots, channels)."""
+        return self.values_SC[: self.train_end]
+
+    @property
     def test_labels_K(self) -> np.ndarray | None:
         """Labels of the test part; None when there are none or nothing is labelled in it."""
         if self.labels_S is None or not self.labels_S[self.train_end :].any():
@@ -58,12 +63,20 @@ class Series:
 
     def digest(self) -> str:
         """Changes with anything that a replay could see."""
-        said = hashlib.sha256(
+        digest = hashlib.sha256(
             repr(
-                (self.name, self.train_end, self.channels, self.found_within, self.interval_ns, self.first_slot)
+                (
+                    self.name,
+                    self.train_end,
+                    self.channels,
+                    self.found_within,
+                    self.interval_ns,
+                    self.phase_ns,
+                    self.first_slot,
+                )
             ).encode()
         )
-        said.update(np.ascontiguousarray(self.values_SC).tobytes())
+        digest.update(np.ascontiguousarray(self.values_SC).tobytes())
         if self.labels_S is not None:
-            said.update(np.packbits(self.labels_S).tobytes())
-        return said.hexdigest()
+            digest.update(np.packbits(self.labels_S).tobytes())
+        return digest.hexdigest()

@@ -1,4 +1,7 @@
-"""What `anomalyllm backtest PATH` can read: a folder with index.json, a CSV, a Parquet."""
+"""What `anomalyllm backtest PATH` can read: a folder with index.json, a CSV, a Parquet.
+
+Shapes: S slots of a series, C channels
+"""
 
 import fnmatch
 import json
@@ -10,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from streamer.timestamps import NS, parse_timestamp
 from trainer.backtest.gridding import on_grid
 from trainer.backtest.series import Series, SourceError
 from trainer.backtest.tables import Reading, read_tables
@@ -26,7 +30,7 @@ class Item:
     name: str
     slots: int
     file: Path | None = None  # .npz of a folder …
-    entry: tuple[tuple[str, Any], ...] = ()  # … and what the index says of it
+    entry: tuple[tuple[str, Any], ...] = ()  # … and its entry in the index
     made: Series | None = None
     domain: str = ""  # for grouping figures; the replay does not know it
 
@@ -74,7 +78,7 @@ def _folder(path: Path) -> list[Item]:
                 str(e["name"]),
                 int(e.get("length", 0)),
                 path / e["file"],
-                tuple(sorted(_told(e).items())),
+                tuple(sorted(_facts(index, e).items())),
                 None,
                 str(e.get("domain", e.get("anomalyllm_class", ""))),
             )
@@ -92,9 +96,28 @@ def _folder(path: Path) -> list[Item]:
     return items
 
 
-def _told(entry: dict[str, Any]) -> dict[str, Any]:
-    """What a replay may know of an index entry: its name, and the span of the UCR rule for the verdict."""
-    return {key: entry[key] for key in ("name", "anomaly_begin_name", "anomaly_end_name") if key in entry}
+def _facts(index: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """What a replay may know of an index entry: its name, its real time, and the span of the UCR rule for the verdict.
+
+    Real time is `interval_s` (or `dt`) in seconds, and `start` (RFC 3339) or `t0` (Unix seconds) of the first row, of the
+    series or of the whole index.
+    """
+    facts: dict[str, Any] = {
+        key: entry[key] for key in ("name", "anomaly_begin_name", "anomaly_end_name") if key in entry
+    }
+    both = {**index, **entry}
+    interval_s = both.get("interval_s", both.get("dt"))
+    if interval_s is None:
+        return facts
+    begin = both.get("start", both.get("t0"))
+    interval_ns = round(float(interval_s) * NS)
+    begin_ns = 0 if begin is None else parse_timestamp(begin)
+    return {
+        **facts,
+        "interval_ns": interval_ns,
+        "phase_ns": begin_ns % interval_ns,
+        "first_slot": begin_ns // interval_ns,
+    }
 
 
 def _twice(names: Iterable[str]) -> list[str]:
@@ -117,6 +140,9 @@ def _npz(file: Path, entry: dict[str, Any]) -> Series:
         train_end,
         labels,
         tuple(f"c{c}" for c in range(values_SC.shape[1])) if values_SC.shape[1] > 1 else ("value",),
+        interval_ns=entry.get("interval_ns", NS),
+        phase_ns=entry.get("phase_ns", 0),
+        first_slot=entry.get("first_slot", 0),
     )
     if "anomaly_begin_name" not in entry:
         return series

@@ -1,7 +1,11 @@
-"""What a backtest asks of every series: replay it through the detector and take its figures."""
+"""What a backtest asks of every series: replay it through the detector and take its figures.
+
+Shapes: K slots of the test part, S slots of the series, C channels
+"""
 
 import hashlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,31 +31,28 @@ _NO_MATTER = {*LEFT_OUT, "state_dir", "log_format", "log_level", "config"}
 
 def code_digest(paths: Iterable[Path]) -> str:
     """Changes with any line of these files, and of all code and packaged weights of these folders."""
-    said = hashlib.sha256()
+    digest = hashlib.sha256()
     files = [f for path in paths for f in (path.rglob("*") if path.is_dir() else [path])]
     for file in sorted(f for f in files if f.suffix in (".py", ".lua", ".safetensors")):
-        said.update(file.relative_to(ROOT).as_posix().encode())
-        said.update(file.read_bytes())
-    return said.hexdigest()
+        digest.update(file.relative_to(ROOT).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
-def said(settings: BacktestSettings) -> str:
+def matters(settings: BacktestSettings) -> str:
     """All settings that a result depends on."""
     return settings.model_dump_json(exclude=_NO_MATTER | settings_of_others(settings))
 
 
 @dataclass(frozen=True)
-class Task:
-    """How every series is replayed. `code` must be taken when the run begins: an edit during it changes no key."""
+class ReplayWork(ABC):
+    """What is asked of every series of a replay (a `trainer.backtest.runner.Work`), and the name of each result.
+
+    `code` must be taken when the run begins: an edit during it changes no key.
+    """
 
     settings: BacktestSettings
     code: str
-    history: int | None = None
-    share: float = 1.0
-    latency: int = 8
-    seed: int = 0
-    live: bool = False
-    plots: Path | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -59,16 +60,38 @@ class Task:
         return self.settings.state_dir
 
     @cached_property
-    def _said(self) -> str:
-        return said(self.settings)
+    def _settings_json(self) -> str:
+        return matters(self.settings)
+
+    @abstractmethod
+    def asked(self, series: Series) -> list[Any]:
+        """What is asked of a series beside the settings, in JSON types."""
 
     def key(self, series: Series) -> str:
         """Names the result: equal for equal settings, data and code."""
-        # where the history begins, not how it was asked for: most series are shorter than a live history
+        named = [type(self).__name__, self._settings_json, *self.asked(series), series.digest(), self.code]
+        return hashlib.sha256(orjson.dumps(named)).hexdigest()[:32]
+
+    def complete(self, name: str) -> bool:
+        """Nothing is made beside the result."""
+        return True
+
+
+@dataclass(frozen=True)
+class Task(ReplayWork):
+    """How every series is replayed."""
+
+    history: int | None = None
+    share: float = 1.0
+    latency: int = 8
+    seed: int = 0
+    live: bool = False
+    plots: Path | None = None
+
+    def asked(self, series: Series) -> list[Any]:
+        """Where the history begins, not how it was asked for: most series are shorter than a live history."""
         begin = learnt(series, self.history, self.share).start
-        live = self.history if self.live else None
-        named = orjson.dumps([self._said, begin, live, self.seed, series.digest(), self.code])
-        return hashlib.sha256(named).hexdigest()[:32]
+        return [begin, self.history if self.live else None, self.seed]
 
     def complete(self, name: str) -> bool:
         """Whether there is a picture where one is asked for."""

@@ -1,8 +1,9 @@
 """Volume under the surface of precision/recall and of ROC curves (VUS-PR, VUS-ROC) for labelled ranges.
 
 The figures of the package `vus` (VLDB 2022, `RangeAUC_volume_opt`), which passes over the series once a threshold
-and window: hours where this takes a second. Equal to it to rounding, see the tests. Shapes: N slots, E labelled
-ranges, T thresholds, X slots near a range.
+and window: hours where this takes a second. Equal to it to rounding, see the tests.
+
+Shapes: N slots, E labelled ranges, T thresholds, X slots near a range, M pairs of such a slot and a range
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
-"""How many alerts a history gives for the surprises it has: what the dial is corrected by.
+"""How many alerts a history gives for the surprises it has: what a stream's surprises are corrected by.
 
-Shapes: S streams, N slots.
+Shapes: S streams, N slots, X incidents
 """
 
 import torch
@@ -12,9 +12,9 @@ from detector.model.fusion import CORRECTION_LEVEL
 
 # Slots above a level come in clusters, and an incident needs two among three: fewer alerts than slots. A history that
 # drifts gives more.
-_SHRINK = 1.0  # alerts expected and seen that are added to both: a short history says little
+_SHRINK = 1.0  # alerts expected and seen that are added to both: of a short history little can be concluded
 # Decades above what the rarest slot of a history should have: incidents that reach it are anomalies nobody marked.
-# They are most of what a web KPI has above LEAN_LEVEL, and no reason to be calm.
+# They are most of what a web KPI has above CORRECTION_LEVEL, and no reason to be calm.
 _SURE = 0.5
 _MIN, _MAX = -2.0, 1.5  # decades: a web KPI's incidents are a tenth to a hundredth of its slots above the level
 

@@ -1,4 +1,4 @@
-"""Distillation: what rows get of the teacher, and what normal windows past the gate say to it.
+"""Distillation: what rows get of the teacher, and how it judges normal windows past the gate.
 
 Shapes: R rows (stream, channel), L slots, N windows, D depths, W views of the teacher (scale by scale, the depths of
 each)
@@ -47,7 +47,7 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Distilled:
-    """Rows' tokens, ridge, spread and calibrators, and what normal windows past the gate say to them."""
+    """Rows' tokens, ridge, spread and calibrators, and how these judge normal windows past the gate."""
 
     rows: Rows
     normal: Normal

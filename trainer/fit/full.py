@@ -91,7 +91,7 @@ def fit_stack(
 
 def _few(scaling: Scaling, stack: Stack, points_R: Tensor) -> Rows:
     """Rows with few values that stand beside other channels: what they have shown, and what a new value is worth."""
-    beside_R = stack.channels_S[stack.stream_R] > 1
+    beside_R = stack.sizes[stack.stream_R] > 1
     novel_R = torch.where(scaling.few_R & beside_R & (points_R > 0), (points_R + 1).log10(), 0.0)
     return {"novel": novel_R, "levels": scaling.levels_RF.float()}
 

@@ -1,6 +1,6 @@
 """What all shape views of a few rows are fitted on: running sums of their histories, and of anomalies put into them.
 
-Shapes: R rows (stream, channel), L slots, N windows, X some of the rows
+Shapes: R rows (stream, channel), L slots, N windows, X some of the rows, A anomalies of a row
 """
 
 from dataclasses import dataclass

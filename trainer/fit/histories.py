@@ -1,4 +1,7 @@
-"""Histories of many streams, brought to equal lengths so that one computation fits them all."""
+"""Histories of many streams, brought to equal lengths so that one computation fits them all.
+
+Shapes: S slots of one history, C channels, R rows (stream, channel), L slots of a stack, K any number of slots
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from trainer.fit.season_past import Past
 
 # Slots of all rows fitted in one pass: 64 rows of 8192 slots need about 1 GB; more rows gain nothing on a CPU.
 SLOTS_A_PASS = 64 * 8192
@@ -30,6 +35,7 @@ class History:
     lo: int  # slot of the first row
     grid_version: int = 0
     before: Learnt | None = None  # what an earlier fit has learnt that is kept
+    past: Past | None = None  # both rings, for its season
 
     @property
     def hi(self) -> int:
@@ -60,16 +66,16 @@ class Stack:
     channel_R: Tensor
 
     @property
-    def channels_S(self) -> Tensor:
-        """Channels a stream."""
+    def sizes(self) -> Tensor:
+        """Channels of each stream."""
         return torch.tensor([len(h.channels) for h in self.histories], device=self.values_RL.device)
 
     def by_stream(self, value_RK: Tensor) -> Tensor:
-        """(R, K) → (S, C, K), NaN where a stream has fewer channels than the widest."""
+        """(R, K) → (streams, C, K), NaN where a stream has fewer channels than the widest."""
         many = max(len(h.channels) for h in self.histories)
-        out_SCK = torch.full((len(self.histories), many, value_RK.shape[1]), torch.nan, device=value_RK.device)
-        out_SCK[self.stream_R, self.channel_R] = value_RK
-        return out_SCK
+        out = torch.full((len(self.histories), many, value_RK.shape[1]), torch.nan, device=value_RK.device)
+        out[self.stream_R, self.channel_R] = value_RK
+        return out
 
 
 def stacks(histories: Iterable[History], device: torch.device) -> list[Stack]:

@@ -1,6 +1,6 @@
 """Calibration in stages: views, row, stream; and how it fares on data that none of its parts has seen.
 
-Shapes: R rows, N slots, V views, S streams, C channels (at most) a stream.
+Shapes: R rows, N slots, V views, S streams, C channels of the widest stream
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from detector.model.fusion import finish, fuse_channels
 from detector.model.shallow import TAIL_FLOOR, fuse_views
 from trainer.fit.histories import Stack
 
-# Overlapping windows tell the same story: a tail learns from about one window in scale / 4 slots.
+# Overlapping windows are alike: a tail learns from about one window in scale / 4 slots.
 OVERLAP = 0.25
 ROW_FLOOR = 0.1  # smallest tail scale of a fused surprise, in its own unit; 0.43 is that of a perfect single view
 
@@ -29,16 +29,16 @@ class Levels:
     stream_cal: Tensor  # (S, WIDTH)
 
     def view(self, distance_RNV: Tensor) -> Tensor:
-        """Surprise a view."""
+        """Surprise of each view."""
         return calibration.surprise(distance_RNV, self.view_cal[:, None])
 
     def row(self, distance_RNV: Tensor) -> Tensor:
-        """Surprise a row (R, N)."""
+        """Surprise of each row (R, N)."""
         fused_RN = fuse_views(self.view(distance_RNV))
         return calibration.widened(calibration.surprise(fused_RN, self.row_cal[:, None]), self.widen_R[:, None])
 
     def stream(self, row_RN: Tensor, stack: Stack) -> Tensor:
-        """Surprise a stream (S, N)."""
+        """Surprise of each stream (S, N)."""
         few_SC = torch.zeros(len(stack.histories), max(len(h.channels) for h in stack.histories), dtype=torch.bool)
         return finish(stack.by_stream(row_RN), few_SC.to(row_RN.device), self.stream_cal)
 

@@ -1,4 +1,4 @@
-"""What depth 0 says of injected anomalies: every probe is a slot over one of them, judged as the detector would.
+"""How depth 0 judges injected anomalies: every probe is a slot over one of them, judged as the detector would.
 
 Shapes: R rows (stream, channel), L slots, A anomalies of a row, X probes of an anomaly, Q scales, N probes that are asked
 """

@@ -1,7 +1,7 @@
 """Judges slots over injected anomalies by the detector's own views, each as the newest slot of a history of its own.
 
-Shapes: R rows (stream, channel), L slots, B histories with one anomaly each, N slots up to the judged one, M = slots
-judged of a row, those of one anomaly together
+Shapes: R rows (stream, channel), L slots, A anomalies of a row, B histories with one anomaly each,
+N slots up to the judged one, M slots judged of a row (those of one anomaly together)
 """
 
 from typing import NamedTuple

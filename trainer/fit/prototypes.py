@@ -23,7 +23,7 @@ class Prototypes(NamedTuple):
 
 
 def kmeans(window_RNT: Tensor, count: int, band_points: int, seed: int = 0) -> Prototypes:
-    """`count` prototypes a row. Deterministic for a seed; rows do not influence each other."""
+    """`count` prototypes for each row. Deterministic for a seed; rows do not influence each other."""
     rows, many, points = window_RNT.shape
     generator = torch.Generator().manual_seed(seed)
     start_P = torch.randperm(many, generator=generator).to(window_RNT.device)

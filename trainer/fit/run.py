@@ -1,6 +1,6 @@
 """One training run: histories in, one artefact out, and for each stream whether its student passes the gate.
 
-Shapes: R rows, S streams, C channels.
+Shapes: S slots of a history, C channels, K scored slots
 """
 
 import time
@@ -18,20 +18,20 @@ from detector.model.interface import Segment
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
+from detector.model.seasons import Seasons
 from detector.model.teacher import Teacher
-from streamer.contracts import ModelRef
+from streamer.contracts import READY_SLOTS, ModelRef
 from trainer.fit.agreed import budget_of, layout_of
 from trainer.fit.distil import Distillation
 from trainer.fit.full import Fitted, fit_stack
 from trainer.fit.histories import History, stacks
+from trainer.fit.season_past import fit_seasons
 from trainer.inject.gate import LENGTH, inject, newest_whole
 from trainer.inject.kinds import PLAIN
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
 ALERT = 4.0  # the default threshold: one false alarm in 10 000 slots
-# Below this many slots a student is "warming": it is put into force even when it is still nearly blind.
-RECALL_FROM_SLOTS = 1024
 PASSED = "passed"  # the reason of a student that may be put into force
 
 
@@ -53,18 +53,20 @@ class Trained:
     rows: Rows
     streams: Rows
     memories: Memories
+    seasons: Seasons
     results: list[GateResult]  # in the order of the header's members
 
     def data(self) -> bytes:
         """The file."""
-        return dump(self.header, self.rows, self.streams, self.memories)
+        return dump(self.header, self.rows, self.streams, self.memories, self.seasons)
 
     def refs(self, uri: str, sha256: str) -> dict[str, ModelRef]:
         """Stream → its row of the stored artefact."""
-        return {member.stream: _ref(self.header, row, uri, sha256) for row, member in enumerate(self.header.members)}
+        return {member.stream: ref_of(self.header, row, uri, sha256) for row, member in enumerate(self.header.members)}
 
 
-def _ref(header: Header, row: int, uri: str, sha256: str) -> ModelRef:
+def ref_of(header: Header, row: int, uri: str, sha256: str) -> ModelRef:
+    """A stored artefact's row, as it is announced."""
     member = header.members[row]
     return ModelRef(
         version=header.version,
@@ -125,7 +127,8 @@ def assemble(
     results = [_gate(history, e, r, settings) for history, e, r in zip(histories, excess, recall, strict=True)]
     for member, result in zip(members, results, strict=True):
         member.metrics.update(excess=round(result.excess, 3), recall=result.recall)
-    return Trained(header, rows, streams, memories, results)
+    seasons = fit_seasons([history.past for history in histories], [len(history.channels) for history in histories])
+    return Trained(header, rows, streams, memories, seasons, results)
 
 
 def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
@@ -146,7 +149,7 @@ def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:
 
 
 def students_of(
-    header: Header, rows: Rows, streams: Rows, memories: Memories, layout: Layout
+    header: Header, rows: Rows, streams: Rows, memories: Memories, layout: Layout, seasons: Seasons | None = None
 ) -> list[tuple[ModelRef, Student]]:
     """Students of that layout as a bank takes them, without a store."""
     students = []
@@ -159,8 +162,9 @@ def students_of(
             {name: rows[name][member.start : end].cpu() for name in layout.row_fields()},
             {name: value[row].cpu() for name, value in streams.items()},
             memories.of(member.start, end),
+            Seasons() if seasons is None else seasons.of(member.start, end),
         )
-        students.append((_ref(header, row, "memory", "0" * 64), student))
+        students.append((ref_of(header, row, "memory", "0" * 64), student))
     return students
 
 
@@ -174,7 +178,8 @@ def _gate(history: History, excess: float, recall: float, settings: TrainerSetti
             f"held-back false alarms are {excess:.0f} times the promise, {settings.gate_max_excess:.0f} are allowed"
         )
         return GateResult(False, excess, recall, reason)
-    if history.points >= RECALL_FROM_SLOTS and recall < settings.gate_min_recall:
+    # A student that is still warming is put into force even when it is nearly blind.
+    if history.points >= READY_SLOTS and recall < settings.gate_min_recall:
         reason = f"sees {recall:.0%} of the injected anomalies, {settings.gate_min_recall:.0%} are asked for"
         return GateResult(False, excess, recall, reason)
     return GateResult(True, excess, recall, PASSED)

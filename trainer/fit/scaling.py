@@ -1,6 +1,6 @@
 """Robust centre and scale of rows, with floors against near-constant and few-valued data.
 
-Shapes: R rows, L slots.
+Shapes: R rows (stream, channel), L slots, F few values that a row has shown, X = F + 1
 """
 
 import math

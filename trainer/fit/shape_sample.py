@@ -1,4 +1,4 @@
-"""How the fused shape score falls on a row's own normal slots: what it is calibrated on.
+"""The fused shape score on a row's own normal slots: what it is calibrated on.
 
 Shapes: R rows (stream, channel), L slots, M sampled slots, X = M times the slots that a score averages, P medoids,
 T points of a window
@@ -31,7 +31,7 @@ def sampled(ground: Ground, rows: Rows) -> Sample:
     signals = ground.signals
     whole_RL = whole(signals, rows["shape.width"].amax(1))
     end_RM = choose(whole_RL, max(1, min(_BLOCKS, whole_RL.shape[1] // _SPARSE)))
-    # Of the slots that a score averages every fourth is looked at: neighbours say the same.
+    # Of the slots that a score averages every fourth is used: neighbours are alike.
     back = torch.arange(0, shapes.SMOOTH, _SPARSE, device=end_RM.device)
     end_RX = (end_RM[..., None] - back).clamp_min(0).flatten(1)
     unit = []

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 # Windows as surprising as 1 in 100 make no prototypes: they may be what is to be found. Calibration needs them, up to
 # what would alert: those few are no loss to it, and a level that has moved for good is the business of a full fit.
 NORMAL = 2.0
-BLOCK = 64  # slots: blocks in turn are learnt from and held back for calibration
+BLOCK = 64  # slots: every other block is learnt from, the others are held back for calibration
 
 
 class LayoutChangedError(AnomalyLLMError):
@@ -50,12 +50,13 @@ def fresh_history(student: Student, history: History) -> History:
         history.lo + first,
         history.grid_version,
         Learnt(member.trained_slots, member.points),
+        history.past,
     )
 
 
 def check(student: Student, teacher: Teacher | None, settings: TrainerSettings, history: History) -> None:
     """Raises LayoutChangedError when the student cannot be updated under these settings."""
-    alone = layout_of(settings, None)  # of a student that earned no teacher, or had none
+    alone = layout_of(settings, None)  # of a student whose rows do not ask the teacher, or that has none
     if student.layout not in (layout_of(settings, teacher if budget_of(settings, teacher) > 0 else None), alone):
         raise LayoutChangedError(f"{history.stream}: its student was fitted with other settings; a full fit is needed")
     if (tuple(student.member.channels), student.member.grid_version) != (history.channels, history.grid_version):

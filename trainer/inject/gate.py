@@ -1,6 +1,7 @@
 """A few plain synthetic anomalies: the least that a student must see before it is put into force.
 
-Shapes: S slots, C channels (each is one row R of the splice), R rows, A = 1 anomaly of a row, J slots of it
+Shapes: S slots of a stream's values, C channels, R rows (stream, channel), L slots of a row, A = 1 anomaly of a row,
+J slots of it
 """
 
 import numpy as np

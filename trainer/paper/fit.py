@@ -86,6 +86,6 @@ def _calibrated(model: PaperModel, z_SC: np.ndarray, start_N: np.ndarray, length
     """The calibrator of normal windows, some of those that begin at these rows."""
     some_N = start_N[np.unique(np.linspace(0, len(start_N) - 1, min(MOST, len(start_N))).round().astype(int))]
     gap_N = torch.from_numpy(gaps(model, z_SC, some_N, length))
-    # windows that overlap say the same: so many lie within one length
+    # windows that overlap are alike: so many lie within one length
     same = max(1.0, length * len(some_N) / len(start_N))
     return calibration.fit(gap_N[None], torch.isfinite(gap_N)[None], _FLOOR, memory=same)[0]

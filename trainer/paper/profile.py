@@ -1,4 +1,7 @@
-"""Registers AnomalyLLM as published beside the product, so that a backtest can replay either."""
+"""Registers AnomalyLLM as published beside the product, so that a backtest can replay either.
+
+Shapes: K slots of the test part
+"""
 
 from detector.live.settings import WorkerSettings
 from detector.model.teacher import Teacher

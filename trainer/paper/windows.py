@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CLIP = 20.0  # standard deviations: beyond, a value says no more and the networks have never seen the like
+CLIP = 20.0  # standard deviations: the networks have seen nothing beyond
 MISSING = 0.5  # share of a window's values beyond which it is not scored
 
 

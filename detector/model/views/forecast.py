@@ -1,6 +1,6 @@
 """The forecast view: what a trimmed ridge regression on the recent and the seasonal past does not explain.
 
-Shapes: R rows, L slots, K scored slots, N slots fitted on, F features.
+Shapes: R rows (stream, channel), L slots, K scored slots, N slots fitted on, F features, X slots looked back at
 """
 
 import torch

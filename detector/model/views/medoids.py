@@ -1,4 +1,4 @@
-"""The nearest medoid of every window: windows of a row's own history that say which shapes are normal.
+"""The nearest medoid of every window: windows of a row's own history that stand for the shapes that are normal.
 
 Shapes: R rows (stream, channel), V views kept for a row, K scored slots, B = R·V, T = 24 points, P medoids of a view
 """

@@ -3,7 +3,8 @@
 A view turns the window that ends at a slot into one number, its discrepancy from normal. It is fitted on a stack of
 rows and scores a stack of rows; what it has learnt is tensors, so that students of any number of streams are one.
 
-Shapes: R rows (stream, channel), L slots, K scored slots (the last K of L), N window ends, W slots of a window.
+Shapes: R rows (stream, channel), L slots, K scored slots (the last of L), X slots looked back at,
+M windows fitted on, W slots of a window
 """
 
 from typing import Protocol
@@ -17,7 +18,7 @@ from detector.model.window_ends import choose, whole
 
 # Histories hold anomalies nobody has marked: the worst 2 % of the windows teach nothing.
 TRIM = 0.02
-# Windows a fit looks at, at most: the covariance of 64 numbers is known well from 4 000 windows.
+# Windows that a fit uses, at most: the covariance of 64 numbers is known well from 4 000 windows.
 _WINDOWS = 4096
 _RIDGE = 1e-4  # smallest variance of any direction, in variances of the row: quantised rows have directions without
 
@@ -27,8 +28,8 @@ class PlainView(Protocol):
 
     name: str
     word: str  # what it is called in an alert
-    slots: int  # of its window, as an alert tells it
-    reach: int  # slots, up to and including the scored one, that the view looks at (of rows without a period)
+    slots: int  # of its window, as an alert names it
+    reach: int  # slots, up to and including the scored one, that the view depends on (of rows without a period)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name → shape without the leading R of what the view learns."""
@@ -43,21 +44,25 @@ class PlainView(Protocol):
         ...
 
 
-class MovingStd:
+class Unlearnt:
+    """A view that learns nothing: calibration alone says what is normal of it."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Nothing is learnt."""
+        return {}
+
+    def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
+        """Nothing to learn."""
+        return {}
+
+
+class MovingStd(Unlearnt):
     """Standard deviation of the newest slots: dead or nervous sensors."""
 
     def __init__(self, window: int) -> None:
         self.name = f"std{window}"
         self.word = "spread"
         self.slots = self.reach = window
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Nothing is learnt: calibration says what is normal."""
-        return {}
-
-    def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
-        """Nothing to learn."""
-        return {}
 
     def score(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
         """Population standard deviation (R, K)."""
@@ -73,19 +78,11 @@ class MovingStd:
         return std_RK
 
 
-class Difference:
+class Difference(Unlearnt):
     """Size of the newest step."""
 
     name = word = "step"
     slots = reach = 2
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Nothing is learnt."""
-        return {}
-
-    def fit(self, x_RL: Tensor, within_RL: Tensor, rows: Rows) -> Rows:
-        """Nothing to learn."""
-        return {}
 
     def score(self, x_RL: Tensor, rows: Rows, count: int) -> Tensor:
         """|x[t] − x[t − 1]| (R, K)."""

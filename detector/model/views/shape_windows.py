@@ -32,7 +32,7 @@ def widths(period_R: Tensor, slots_R: Tensor) -> Tensor:
 
 
 class Signals(NamedTuple):
-    """Running sums of rows, with a leading 0: the mean of any window is two look-ups."""
+    """Running sums of rows, with a leading 0: the mean of any window takes two of their entries."""
 
     sum_RX: Tensor  # float64 (R, 2(L + 1)): values, then the size of changes
     gap_RX: Tensor  # (R, L + 1): slots missing

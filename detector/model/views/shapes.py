@@ -1,4 +1,4 @@
-"""Shape memory: windows of a row's own history that say which shapes are normal, and how far a window is from them.
+"""Shape memory: windows of a row's own history stand for the shapes that are normal, and how far a window is from them.
 
 A view is a width and a kind. Its memory are *medoids*: windows of the history, kept as their ends, each with its own
 distance to the rest of the history, so that an odd one out that happens to be normal does not excuse what is near it.
@@ -37,7 +37,7 @@ def mean_width(rows: Rows) -> Tensor:
 
 
 class ShapeScore(NamedTuple):
-    """What the shape memory says of the newest slots."""
+    """Scores of the newest slots by the shape memory."""
 
     fused_RK: Tensor  # weighted, averaged over `smoothing` slots; NaN where no window is whole
     view_RK: Tensor  # index of the view that contributes most

@@ -1,4 +1,4 @@
-"""Depth 1 and beyond: what the teacher's views say of windows past the gate, and how it is heard beside depth 0.
+"""Depth 1 and beyond: the teacher's views of windows past the gate, and how much they count beside depth 0.
 
 Shapes: N windows, X any batch shape, D depths, O numbers of the teacher's tokens, W teacher views (scale by scale, the
 depths of each), T points.
@@ -45,7 +45,7 @@ def joined(shallow_X: Tensor, deep_XW: Tensor, weight_XW: Tensor) -> Tensor:
 
 
 def gated(fused_N: Tensor, rows: Rows) -> Tensor:
-    """Surprise of rows whose windows passed the gate, from what depth 0 and the teacher say together.
+    """Surprise of rows whose windows passed the gate, from depth 0 and the teacher together.
 
     Past the gate the probability is that of passing it times that of the fusion, given that: no seam, and a teacher
     that finds nothing takes a window back to the gate. Rows with shapes have no tail that was stretched.

@@ -17,12 +17,13 @@ from detector.incidents.machine import (
     budget_of,
     closing,
     incident_id,
-    rejudge,
-    rejudge_from,
-    severity_of,
     step,
     threshold_of,
 )
+from detector.incidents.rejudging import rejudge, rejudge_from
+from detector.incidents.season_rule import season_rule
+from detector.incidents.severity import severity_of
+from detector.persistence import COLUMNS
 from streamer.contracts import StreamSettings
 
 RULES = Rules(threshold=4.0, quiet=5, max_slots=60, update_every=8)
@@ -62,11 +63,19 @@ def test_a_dial_in_time_is_converted_by_the_interval() -> None:
     assert threshold_of(budget_of(weekly, 60 * second)) == pytest.approx(4.0034, abs=1e-4)  # 10 080
     assert threshold_of(budget_of(weekly, 86_400 * second)) == 1.5  # 7 a day: below the lowest threshold
     assert budget_of(StreamSettings(alert_budget=3.0), second) == 3.0
-    assert budget_of(StreamSettings(), second) == 1.0
+    assert threshold_of(budget_of(StreamSettings(), 60 * second)) == pytest.approx(5.0034, abs=1e-4)  # .1 a week
+    assert threshold_of(budget_of(StreamSettings(), second)) == pytest.approx(5.5, abs=1e-3)  # what students can tell
 
 
-def test_severity_follows_the_tail() -> None:
-    assert [severity_of(s) for s in (4.0, 5.9, 6.0, 8.0, 12.0)] == ["info", "info", "warning", "critical", "critical"]
+@pytest.mark.parametrize(
+    ("over", "slots", "reach", "severity"),
+    [
+        (9.0, 2, 9.0, "info"), (0.5, 30, 0.0, "info"), (1.5, 3, 0.0, "warning"), (0.5, 60, 0.5, "warning"),
+        (3.0, 3, 0.9, "warning"), (3.0, 3, 1.0, "critical"), (0.9, 60, 0.0, "critical"), (0.9, 60, 2.0, "critical"),
+    ],
+)  # fmt: skip
+def test_severity_is_of_rarity_length_and_reach(over: float, slots: int, reach: float, severity: str) -> None:
+    assert severity_of(over, slots, reach) == severity
 
 
 def test_one_surprising_slot_is_not_enough() -> None:
@@ -85,17 +94,19 @@ def test_a_very_large_surprise_opens_at_once() -> None:
 
 
 def test_it_holds_above_the_closing_threshold() -> None:
-    published = run(Tracker(), [5, 5, *[3.5] * 5, *[2.9] * 5], rules=replace(RULES, update_every=100))
+    published = run(Tracker(), [4.5, 4.5, *[3.5] * 5, *[2.9] * 5], rules=replace(RULES, update_every=100))
     assert [(t[0], t[3]) for t in published] == [("open", 1), ("resolved", 11)]
 
 
 def test_updates_on_severity_and_decades_only() -> None:
     published = run(Tracker(), [5, 5, 5.2, 5.5, 6.1, 6.2, 6.9, 7.2])
-    assert [(t[0], t[2], t[5]) for t in published] == [("open", 0, 5), ("update", 1, 6.1), ("update", 2, 7.2)]
+    assert [(t[0], t[2], t[5]) for t in published] == [
+        ("open", 0, 5), ("update", 1, 5.2), ("update", 2, 6.2), ("update", 3, 7.2),
+    ]  # fmt: skip
 
 
 def test_periodic_updates_get_rarer() -> None:
-    published = run(Tracker(), [5.0] * 50)
+    published = run(Tracker(), [4.5] * 50)
     assert [t[3] for t in published] == [1, 8, 16, 32]
 
 
@@ -125,10 +136,10 @@ def test_slots_that_do_not_count_are_quiet() -> None:
 
 def test_an_open_incident_keeps_its_threshold() -> None:
     tracker = Tracker()
-    run(tracker, [5, 5])
+    run(tracker, [4.5, 4.5])
     assert run(tracker, [3.5] * 20, 2, replace(RULES, threshold=8.0)) == [
-        ("update", 1, 1, 8, 0, 5, "info", False),
-        ("update", 1, 2, 16, 0, 5, "info", False),
+        ("update", 1, 1, 8, 0, 4.5, "info", False),
+        ("update", 1, 2, 16, 0, 4.5, "info", False),
     ]
 
 
@@ -237,11 +248,11 @@ def test_late_data_lead_to_what_would_have_been(first: list[float], second: list
 
 def test_an_incident_that_no_longer_holds_is_retracted_and_may_come_back() -> None:
     tracker = Tracker()
-    run(tracker, [0, 0, 5, 5, 5])
+    run(tracker, [0, 0, 4.5, 4.5, 4.5])
     (published,) = rejudged(tracker, [0, 0, 0, 0, 0], 2)
     assert (published.state, published.episode.revision) == ("retracted", 1)
     assert tracker.incident is None
-    (published,) = rejudged(tracker, [0, 0, 5, 5, 5], 2)
+    (published,) = rejudged(tracker, [0, 0, 4.5, 4.5, 4.5], 2)
     assert (published.state, published.episode.anchor, published.episode.revision) == ("revised", 3, 2)
     assert tracker.incident is not None
 
@@ -271,3 +282,60 @@ def test_an_incident_older_than_the_window_at_hand_stands() -> None:
     assert rejudge_from(tracker, RULES, 30, lowest=20) is None
     ended = Tracker(recent=[Episode(anchor=5, onset=4, threshold=4, peak=6, peak_slot=5, hot=24, ended=24)])
     assert rejudge_from(ended, RULES, 22, lowest=20) == 25
+
+
+SEASONAL = replace(RULES, season=season_rule(60 * 10**9, 300 * 10**9), season_opens=5.0)
+
+
+def season(slot: float = 0.0, minutes: float = 0.0, hour: float = 0.0) -> list[float]:
+    """Surprises of the columns that tests move; the others are calm."""
+    return [slot, minutes, 0.0, hour, *[0.0] * (COLUMNS - 4)]
+
+
+def walk(tracker: Tracker, seasons: list[list[float]], students: float = 0.0, first: int = 0) -> list[tuple[str, int]]:
+    found = (step(tracker, SEASONAL, slot, students, True, row, 2.0) for slot, row in enumerate(seasons, first))
+    return [(t.state, t.slot) for t in found if t is not None]
+
+
+def test_the_season_opens_holds_and_closes_an_incident() -> None:
+    tracker = Tracker()
+    quiet, out = season(), season(8.0, 9.0)
+    published = walk(tracker, [quiet, *[out] * 12, *[season(0.2, 1.5)] * 2, *[quiet] * 10])
+    assert published[0] == ("open", 2)
+    assert published[-1] == ("resolved", 17)  # five slots after the newest one outside
+    [episode] = tracker.recent
+    assert (episode.onset, episode.ended, episode.severity) == (1, 12, "critical")
+    assert episode.around > 0
+
+
+def test_windows_of_students_do_not_hold_what_the_season_closes_nor_open_it_again() -> None:
+    tracker = Tracker()
+    published = walk(tracker, [*[season(8.0, 9.0)] * 10, *[season()] * 100], students=6.0)
+    assert [state for state, _ in published if state != "update"] == ["open", "resolved"]
+    assert tracker.recent[0].ended == 9
+
+
+def test_averages_that_contain_an_ended_incident_are_not_listened_to() -> None:
+    tracker = Tracker()
+    echo = season(hour=9.0)  # the hour still contains it
+    published = walk(tracker, [*[season(8.0, 9.0)] * 10, *[echo] * 40])
+    assert [state for state, _ in published if state != "update"] == ["open", "resolved"]
+
+
+def test_what_opens_again_within_the_hour_is_the_same_incident() -> None:
+    tracker = Tracker()
+    walk(tracker, [*[season(8.0, 9.0)] * 10, *[season()] * 20])
+    assert walk(tracker, [season(8.0, 9.0)] * 2, first=30) == [("revised", 31)]
+    assert tracker.incident is not None
+    assert tracker.incident.anchor == 1
+    tracker = Tracker()
+    walk(tracker, [*[season(8.0, 9.0)] * 10, *[season()] * 100])
+    assert walk(tracker, [season(8.0, 9.0)] * 2, first=110) == [("open", 111)]
+
+
+def test_what_has_been_open_for_a_day_is_how_things_are() -> None:
+    tracker = Tracker()
+    rows = [season(8.0, 9.0)] * 1500
+    found = [t for slot, row in enumerate(rows) if (t := step(tracker, SEASONAL, slot, 0.0, True, row))]
+    assert [t.baseline for t in found if t.state == "resolved"] == [True]
+    assert tracker.incident is None

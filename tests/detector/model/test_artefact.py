@@ -9,6 +9,7 @@ import torch
 from detector.model.artefact import ArtefactError, ArtefactStore, Header, Member, StoreError, dump, new_version
 from detector.model.layout import Layout
 from detector.model.memories import Memories
+from detector.model.seasons import Seasons
 
 LAYOUT = Layout((4, 16), 2, 3, 5, "t", (1, 2), (16,), 3)
 
@@ -34,7 +35,7 @@ def _memories() -> Memories:
 def test_round_trip_by_slices(tmp_path: Path, uri: str) -> None:
     store = ArtefactStore(uri.format(tmp_path / "store"), tmp_path / "cache")
     header, rows, streams, memories = _made()
-    name, sha256 = store.write(f"{header.version}.safetensors", dump(header, rows, streams, memories))
+    name, sha256 = store.write(f"{header.version}.safetensors", dump(header, rows, streams, memories, Seasons()))
     [second, first] = store.read(name, sha256, [1, 0])
     assert (second.member, first.member) == (header.members[1], header.members[0])
     assert second.layout == LAYOUT
@@ -61,7 +62,7 @@ def test_versions_sort_by_time() -> None:
 
 def test_damage_is_found_before_anything_is_read(tmp_path: Path) -> None:
     store = ArtefactStore(str(tmp_path), tmp_path / "cache")
-    name, sha256 = store.write("x.safetensors", dump(*_made()))
+    name, sha256 = store.write("x.safetensors", dump(*_made(), Seasons()))
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1] + b"!")
     with pytest.raises(ArtefactError, match="sha256"):
         store.read(name, sha256, [0])
@@ -73,7 +74,7 @@ def test_absent_file_row_and_foreign_file(tmp_path: Path) -> None:
     store = ArtefactStore(str(tmp_path), tmp_path / "cache")
     with pytest.raises(ArtefactError, match="not in the store"):
         store.read("none.safetensors", "0" * 64, [0])
-    name, sha256 = store.write("x.safetensors", dump(*_made()))
+    name, sha256 = store.write("x.safetensors", dump(*_made(), Seasons()))
     with pytest.raises(ArtefactError, match="2 streams"):
         store.read(name, sha256, [2])
     name, sha256 = store.write("y.safetensors", b"not a model")

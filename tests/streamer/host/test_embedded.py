@@ -133,11 +133,8 @@ def test_kill_9_of_the_parent_takes_the_servers_with_it(tmp_path: Path) -> None:
         assert len(servers) == 2
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    for _ in range(500):
-        if not any(map(_alive, servers)):
-            break
+    while any(map(_alive, servers)):  # the test's own timeout ends this
         time.sleep(0.01)
-    assert not [pid for pid in servers if _alive(pid)]
 
 
 async def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,11 +178,8 @@ async def test_stop_kills_a_child_that_ignores_sigterm_and_its_own_children(tmp_
     family = [child.pid, *(process.pid for process in psutil.Process(child.pid).children())]
     assert len(family) == 2
     await child.stop(timeout_s=0.1)
-    for _ in range(500):
-        if not any(map(_alive, family)):
-            break
+    while any(map(_alive, family)):  # the test's own timeout ends this
         await asyncio.sleep(0.01)
-    assert not any(map(_alive, family))
 
 
 def test_free_ports_can_be_bound() -> None:

@@ -168,3 +168,49 @@ def test_any_order_within_the_lateness_bound_gives_the_same_windows(
     one = asyncio.run(result(stack.redis_url, fixed, [shuffled(records, 0)]))
     two = asyncio.run(result(stack.redis_url, fixed, cut(shuffled(records, order), places)))
     assert two == one
+
+
+async def _blocks(
+    url: str, of: dict[str, StreamSettings], batches: Sequence[Sequence[ConsumerRecord]]
+) -> tuple[dict[str, StreamWindow], list[str]]:
+    async with redis.asyncio.Redis.from_url(url) as client:
+        rig = Rig(client, of)
+        await rig.ledger.claim(0)
+        dead = [reason for batch in batches if batch for reason in await rig.feed(batch, restart=True)]
+        return await read_windows(client, rig.keys, sorted(of)), dead
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seeds, st.lists(st.integers(0, 1000), max_size=5))
+def test_a_backfill_of_any_order_and_size_is_kept_in_blocks(stack: EmbeddedStack, seed: int, places: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    minutes = np.arange(4000)
+    value = np.sin(minutes / 200) + 50
+    bodies = [
+        {"stream": "old", "ts": T0_MS - int(m) * 60_000, "value": float(v)} for m, v in zip(minutes, value, strict=True)
+    ]
+    live, history = bodies[:40][::-1], [bodies[i] for i in 40 + rng.permutation(len(bodies) - 40)]
+    first = [record(i, body) for i, body in enumerate(live)]
+    later = [record(100 + i, body, history=True) for i, body in enumerate(history)]
+    of = {"old": StreamSettings(interval_s=60)}
+    windows, dead = asyncio.run(_blocks(stack.redis_url, of, [first, *cut(later, places)]))
+    coarse = windows["old"].coarse
+    assert coarse is not None
+    assert dead == []
+    block_S = (T0_MS - minutes * 60_000) * 10**6 // coarse.block_ns
+    low, high = (
+        np.array([f(value[block_S == b]) for b in range(coarse.first, coarse.first + len(coarse.mean_BC))])
+        for f in (np.min, np.max)
+    )
+    assert len(coarse.mean_BC) >= len(minutes) // 5
+    assert ((coarse.mean_BC[:, 0] >= low - 0.01) & (coarse.mean_BC[:, 0] <= high + 0.01)).all()
+
+
+def test_blocks_of_a_counter_hold_its_increase(stack: EmbeddedStack) -> None:
+    rows = [record(m, {"stream": "n", "ts": T0_MS + m * 60_000, "value": 5000 + 7 * m}) for m in range(60)]
+    windows, _ = asyncio.run(
+        _blocks(stack.redis_url, {"n": StreamSettings(interval_s=60, kind="counter")}, [rows[:30], rows[30:]])
+    )
+    coarse = windows["n"].coarse
+    assert coarse is not None
+    assert np.allclose(coarse.mean_BC, 7.0, rtol=1e-3)

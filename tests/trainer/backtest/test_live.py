@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import trainer.backtest.live as module
+import trainer.fit.plan as module
 from detector.incidents import machine as incidents
 from detector.model.teacher import Teacher
 from testkit.waves import BURST, TRAIN, settings_of, waves

@@ -1,5 +1,6 @@
 """Folders of series."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,17 @@ def test_a_digest_sees_everything() -> None:
     other = waves(0)
     other.values_SC[999, 0] += 1
     assert one.digest() != other.digest()
+
+
+@pytest.mark.parametrize(
+    ("index", "entry"),
+    [({}, {"interval_s": 60, "start": "2024-01-01T00:00:30Z"}), ({"dt": 60}, {"t0": 1_704_067_230})],
+)
+def test_a_folder_may_give_its_real_time(tmp_path: Path, index: dict[str, object], entry: dict[str, object]) -> None:
+    folder = write_folder(tmp_path / "set", [waves(0)])
+    body = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**index, "series": [{**body["series"][0], **entry}]}))
+    [item] = items_of(folder, Reading())
+    series = item.load()
+    assert series.interval_ns == 60 * 10**9
+    assert series.first_slot * series.interval_ns + series.phase_ns == 1_704_067_230 * 10**9

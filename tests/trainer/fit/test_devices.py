@@ -29,6 +29,7 @@ class _Teacher(Teacher):
         return torch.tanh(moved_NT @ self._weight_TX).reshape(len(window_NT), 2, 56)
 
 
+@pytest.mark.no_cover  # a tracer makes it half as slow again, and other tests run the same lines
 def test_nothing_is_left_on_the_wrong_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     settings = quick_settings(tmp_path, teacher_budget=0.3)

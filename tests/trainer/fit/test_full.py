@@ -31,6 +31,7 @@ def test_few_false_alarms_after_256_slots(tmp_path: Path) -> None:
     assert max(shares.values()) <= 2e-2, shares  # a heavy tail that 256 slots have not shown
 
 
+@pytest.mark.slow(16)
 def test_the_promise_is_kept_after_4096_slots(tmp_path: Path) -> None:
     shares = _false_alarms(tmp_path, 4096, 4.0)
     assert np.mean(list(shares.values())) <= 5e-4, shares

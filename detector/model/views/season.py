@@ -1,0 +1,287 @@
+"""Bands at the time scales of people's systems: what a week usually looks like, and how surprising the newest slots are.
+
+A bank knows for each phase of the week what a row's blocks (5 min, or the interval if that is longer) usually are, and
+how widely slots and blocks scatter at each phase of the day. Departures from it are averaged over the slot, 5 and 20
+minutes, one and four hours; each average has its own calibration, and the largest surprise counts. Windows of 20
+minutes and more are formed over complete blocks, so that a score depends on the data alone and neither on how slots
+are batched nor on when a worker was started.
+
+Shapes: R rows (stream, channel), L slots, B coarse blocks, S statistics and states, V values of a row that has few, X any
+number. Tables of a bank have a phase of five minutes (2 016 of a week, 288 of a day) as their last dimension.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from detector.model.tails import reached, surprise
+from detector.persistence import SAME, STATISTICS, SUMS, UNSEEN, slots_of
+
+# Season and whether values are counted from the level of the day before.
+SEASONS = (
+    *("none", "day", "weekend", "weekday"),
+    *("none, from yesterday's level", "day, from yesterday's level"),
+    *("weekend, from yesterday's level", "weekday, from yesterday's level"),
+)
+DAY_S = 86_400
+WEEK_S = 7 * DAY_S
+_MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
+
+CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
+FEW = 6  # distinct values of a state, a flag, a level
+BAND = 3.0  # surprise at which a single slot has left its band
+_STILL = 0.01  # scales that blocks may differ by and still be called equal
+CLIP = (
+    100.0  # scales by which one slot may depart: further it says nothing more, and would fill every window with itself
+)
+
+
+@dataclass
+class Bank:
+    """What students of R rows have learnt; every tensor has R in front."""
+
+    mid: Tensor  # usual mean of each block of a local week from Monday 00:00
+    mean: Tensor  # expectation of sums, where a median says 0 of what comes every other time
+    slot_scale: Tensor  # of single slots, by phase of the day
+    block_scale: Tensor  # of block means, where onsets may shift
+    plain_scale: Tensor  # of block means, where they may not
+    sum_scale: Tensor  # of the averages that allow no shift, by the phase at which they end
+    tails: Tensor  # calibrations: statistics, upwards first, then downwards
+    trust: Tensor  # by weekday: 1, less where the row's history has no such day yet
+    few: Tensor  # few distinct values
+    values: Tensor  # which, NaN filled
+    longest: Tensor  # longest run of each in slots; of other rows the longest of any, in the first
+    worst: Tensor  # largest departure of each of the last days, of the fine statistics: the fine ring is short
+    day: Tensor  # the last of those days, in local days since 1970
+    season: Tensor  # index in SEASONS
+
+    low: Tensor = None  # type: ignore[assignment]  # lowest and highest of the neighbouring phases: derived
+    high: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.low is None:
+            self.low, self.high = envelope_of(self)
+
+    @classmethod
+    def of_tables(cls, tables: Mapping[str, Tensor]) -> "Bank":
+        """All rows of stacked tables."""
+        return cls(**{f.name: tables[f.name] for f in fields(cls)})
+
+    def rows(self, which_R: Tensor) -> "Bank":
+        """The bank of some of the rows."""
+        return Bank(**{f.name: getattr(self, f.name)[which_R] for f in fields(self)})
+
+
+@dataclass
+class Scores:
+    """What is said of each scored slot."""
+
+    surprise_RL: Tensor  # −log10 p, joined; uncapped, so that the order among alerts means something
+    short_RL: Tensor  # of the slot and of the 5 minutes up to it: closes incidents
+    each_RLS: Tensor  # (…, COLUMNS) surprise of each statistic, of an unchanging and of an unseen value
+    low_RL: Tensor  # band expected without the incident
+    high_RL: Tensor
+    expected_RL: Tensor
+    sign_RL: Tensor  # +1 above, −1 below what was expected, 0 for neither
+    scale_RL: Tensor  # column of the statistic that is most surprised
+
+
+def envelope_of(bank: Bank) -> tuple[Tensor, Tensor]:
+    """Lowest and highest expectation of the neighbouring phases."""
+    low_week, high_week = envelope(bank.mid)
+    # A first Saturday may be like any hour of the days before it.
+    new_day = (bank.trust < 1.0) & (bank.trust.amax(-1, True) >= 1.0)
+    new_week = new_day.repeat_interleave(bank.mid.shape[-1] // 7, -1)
+    low_week = torch.where(new_week, bank.mid.amin(-1, True), low_week)
+    return low_week, torch.where(new_week, bank.mid.amax(-1, True), high_week)
+
+
+def envelope(mid_week: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest and highest of the neighbouring phases, around the end of the week."""
+    near = torch.stack([mid_week.roll(1, -1), mid_week, mid_week.roll(-1, -1)])
+    return near.amin(0), near.amax(0)
+
+
+def phases(local: Tensor, per_day: int) -> Tensor:
+    """Index into a week's blocks of local Unix seconds."""
+    return (local - _MONDAY_S) % WEEK_S // (DAY_S // per_day)
+
+
+def blocks_needed(block_s: int) -> int:
+    """Complete blocks before a scored slot that count."""
+    return max(slots_of(s.seconds, block_s) for s in STATISTICS if not s.fine) + 1
+
+
+def windows(x_RL: Tensor, window: int, ends: int) -> Tensor:
+    """The values up to each of the newest `ends` ones, NaN before the first."""
+    reach = min(ends + window - 1, x_RL.shape[-1])
+    return torch.nn.functional.pad(x_RL[..., -reach:], (ends + window - 1 - reach, 0), value=torch.nan).unfold(
+        -1, window, 1
+    )
+
+
+def trailing(x_RL: Tensor, window: int, ends: int | None = None) -> Tensor:
+    """Mean of the newest `window` values up to each (of the newest `ends`); NaN where fewer than half are there."""
+    padded = windows(x_RL, window, ends or x_RL.shape[-1])
+    there = torch.isfinite(padded)
+    many = there.sum(-1)
+    mean = torch.where(there, padded, 0.0).sum(-1) / many.clamp_min(1)
+    return torch.where(many * 2 >= window, mean, torch.nan)
+
+
+def departures(x: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:
+    """How many scales a value lies outside its band; 0 within, NaN without a value."""
+    return ((x - torch.minimum(torch.maximum(x, low), high)) / scale).clamp(-CLIP, CLIP)
+
+
+def averages(
+    slot_RL: Tensor,
+    loose_RB: Tensor,
+    plain_RB: Tensor,
+    block_RB: Tensor,
+    interval_s: float,
+    block_s: int,
+    count: int | None = None,
+    ends: int | None = None,
+) -> list[Tensor]:
+    """Each statistic on its own grid: (R, L) of the fine ones, (R, B) of the others; `block_RB` in scales.
+
+    Of the newest `count` slots and `ends` blocks only, where that is asked.
+    """
+    out = []
+    for s in STATISTICS:
+        if s.fine:
+            out.append(trailing(slot_RL, slots_of(s.seconds, interval_s), count))
+        elif s.spread:
+            out.append(spread(block_RB, max(6, slots_of(s.seconds, block_s)), ends))
+        else:
+            out.append(trailing(loose_RB if s.loose else plain_RB, slots_of(s.seconds, block_s), ends))
+    return out
+
+
+def spread(block_RB: Tensor, window: int, ends: int | None = None) -> Tensor:
+    """Logarithm of the standard deviation of the newest blocks, with a floor for those that do not differ at all."""
+    near = windows(block_RB, window, ends or block_RB.shape[-1])
+    off = near - near.nanmean(-1, keepdim=True)
+    there = torch.isfinite(near).sum(-1)
+    return torch.where(there * 4 >= 3 * window, 0.5 * torch.log(off.square().nanmean(-1) + _STILL**2), torch.nan)
+
+
+def run_lengths(x_RL: Tensor) -> Tensor:
+    """Length in slots of the run of equal values that ends at each slot, at most CONTEXT; gaps interrupt nothing and count nothing."""
+    there_RL = torch.isfinite(x_RL)
+    at_L = torch.arange(x_RL.shape[-1], device=x_RL.device)
+    last_RL = torch.where(there_RL, at_L, 0).cummax(-1).values
+    held_RL = x_RL.gather(-1, last_RL)
+    changed_RL = torch.ones_like(there_RL)
+    changed_RL[:, 1:] = held_RL[:, 1:] != held_RL[:, :-1]
+    begun_RL = torch.where(changed_RL, at_L, 0).cummax(-1).values
+    return torch.where(there_RL, (at_L - begun_RL + 1).clamp_max(CONTEXT), 0)
+
+
+class Timed(NamedTuple):
+    """Slots and blocks of rows to be scored, in local time: Unix seconds plus the zone's offset."""
+
+    x_RL: Tensor
+    local_RL: Tensor
+    block_RB: Tensor
+    block_local_RB: Tensor  # of their starts
+    done_RL: Tensor  # index of the newest block that was complete when the slot was (−1: none)
+    interval_s: float
+    block_s: int
+
+
+class _Rows(NamedTuple):
+    """Rows of a bank. Tables have a place for each phase of five minutes, of which longer blocks fill several."""
+
+    bank: "Bank"
+    row_R: Tensor
+    step: int  # phases of a block
+
+    def at(self, name: str, phase_RX: Tensor) -> Tensor:
+        """Entries of a table by phases in blocks."""
+        table: Tensor = getattr(self.bank, name)
+        return table[self.row_R[:, None], phase_RX * self.step]
+
+    def whole(self, name: str) -> Tensor:
+        """All that the rows have of a table."""
+        table: Tensor = getattr(self.bank, name)
+        return table[self.row_R]
+
+
+def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
+    """Surprises of the newest `count` of L slots of some rows of a bank; those before them, CONTEXT at most, are context."""
+    x_RL, local_RL, block_RB, block_local_RB, done_RL, interval_s, block_s = timed
+    per_day = DAY_S // block_s
+    rows = _Rows(bank, row_R, bank.slot_scale.shape[-1] // per_day)
+    states_RLS = _states(rows, x_RL, count)
+    reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
+    x_RL, local_RL, done_RL = x_RL[:, -reach:], local_RL[:, -reach:], done_RL[:, -count:]
+    ends = block_RB.shape[-1] - int(done_RL.clamp_min(0).min())
+    at_RL, block_at_RB = phases(local_RL, per_day), phases(block_local_RB, per_day)
+    low_RL, high_RL = rows.at("low", at_RL), rows.at("high", at_RL)
+    scale_RL = rows.at("slot_scale", at_RL % per_day)
+    slot_RL = departures(x_RL, low_RL, high_RL, scale_RL)
+    mean_RB, block_scale_RB = rows.at("mean", block_at_RB), rows.at("block_scale", block_at_RB % per_day)
+    loose_RB = departures(block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB)
+    plain_scale_RB = rows.at("plain_scale", block_at_RB % per_day)
+    plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB)
+    stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s, count, ends)
+    sum_scale = rows.whole("sum_scale")
+    for i, s in enumerate(SUMS):
+        end_at = block_at_RB[:, -ends:] % per_day * rows.step
+        stats[s] = stats[s] / sum_scale[:, i].gather(-1, end_at)
+    done_RL = done_RL - (block_RB.shape[-1] - ends)
+    x_RL, at_RL = x_RL[:, -count:], at_RL[:, -count:]
+    low_RL, high_RL, scale_RL = low_RL[:, -count:], high_RL[:, -count:], scale_RL[:, -count:]
+
+    tails = rows.whole("tails")
+    signed = []
+    for i, stat in enumerate(stats):
+        up, down = tails[:, i], tails[:, len(STATISTICS) + i]
+        above = surprise(stat, up[:, None]), surprise(-stat, down[:, None])
+        both = torch.where(above[0] >= above[1], above[0], -above[1])
+        if not STATISTICS[i].fine:
+            both = torch.where(done_RL >= 0, both.gather(-1, done_RL.clamp_min(0)), 0.0)
+        signed.append(torch.nan_to_num(both))
+    signed_RLS = torch.stack(signed, -1)
+    trust_RL = bank.trust[row_R[:, None], at_RL // per_day]
+    each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RL[..., None]
+    # no sum is known of a kind of day that has not been there
+    each_RLS[..., 2:SAME] *= torch.where(trust_RL[..., None] >= 1.0, 1.0, _loose_only(each_RLS))
+    best_RL = each_RLS.max(-1)
+    sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, 2))
+    sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
+    above_R, below_R = reached(tails[:, 0], BAND), reached(tails[:, len(STATISTICS)], BAND)
+    return Scores(
+        surprise_RL=best_RL.values,
+        short_RL=torch.cat([each_RLS[..., :2], each_RLS[..., SAME:]], -1).amax(-1),
+        each_RLS=each_RLS,
+        low_RL=low_RL - scale_RL * below_R[:, None],
+        high_RL=high_RL + scale_RL * above_R[:, None],
+        expected_RL=rows.at("mid", at_RL),
+        sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
+        scale_RL=best_RL.indices,
+    )
+
+
+def _loose_only(like: Tensor) -> Tensor:
+    """1 for the block statistics within whose band an onset may shift, 0 for the others."""
+    return torch.tensor([float(s.loose) for s in STATISTICS if not s.fine], device=like.device)
+
+
+def _states(rows: _Rows, x_RL: Tensor, count: int) -> Tensor:
+    """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
+    runs_RL, x_RL = run_lengths(x_RL)[:, -count:], x_RL[:, -count:]
+    few_R, values_RV, longest_RV = rows.whole("few") > 0, rows.whole("values"), rows.whole("longest")
+    is_RLV = x_RL[..., None] == values_RV[:, None]
+    longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])
+    # twice as long as ever, and never less than a quarter of an hour of slots
+    limit_RL = (2.0 * longest_RL).clamp_min(15.0)
+    over_RL = runs_RL / limit_RL
+    same_RL = torch.where((over_RL > 1.0) & (longest_RL > 0), 6.0 + 4.0 * torch.log10(over_RL), 0.0)
+    unseen_RL = torch.where(few_R[:, None] & ~is_RLV.any(-1) & torch.isfinite(x_RL), 8.0, 0.0)
+    return torch.stack([same_RL, unseen_RL], -1)

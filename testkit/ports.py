@@ -1,0 +1,30 @@
+"""Ports of servers that tests kill and start again."""
+
+import random
+import socket
+
+from streamer.errors import UnavailableError
+from streamer.host.embedded import LOOPBACK
+
+# Below the ports that the system gives to connections (32768 and up on Linux, 49152 on others): while a killed server
+# is away, no client of a neighbouring test gets its port.
+FIRST, LAST = 20_000, 32_000
+TRIES = 100
+
+
+def lasting_port(preferred: int | None = None) -> int:
+    """A free TCP port on the loopback interface that stays free while nobody asks for it by number.
+
+    Raises:
+        UnavailableError: none of a hundred was free.
+    """
+    chosen = [random.randrange(FIRST, LAST) for _ in range(TRIES)]
+    for port in chosen if preferred is None else (preferred, *chosen):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise UnavailableError(f"no free port on {LOOPBACK} between {FIRST} and {LAST}")

@@ -1,0 +1,148 @@
+"""What the season family promises of its scores: they depend on the data alone, and say when a day is not as usual."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from detector import persistence
+from detector.model import tails
+from detector.model.views import season
+from detector.model.views.season import DAY_S, Bank
+from trainer.fit import season as seasonfit
+from trainer.fit.season_days import History
+
+INTERVAL, BLOCK = 300, 300
+PER_DAY = DAY_S // INTERVAL
+MONDAY = 1_704_067_200
+DAYS = 15
+
+
+def stream(seed: int = 0, days: int = DAYS + 1) -> Tensor:
+    """A day's cycle, a job of half an hour at two that shifts by minutes, noise."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(days * PER_DAY)
+    value = 50 + 20 * np.sin(2 * np.pi * at / PER_DAY) + rng.normal(size=len(at))
+    for day in range(days):
+        start = day * PER_DAY + 24 + rng.integers(0, 2)
+        value[start : start + 6] += 30
+    return torch.from_numpy(value.astype(np.float32))
+
+
+def local(first: int, last: int) -> Tensor:
+    return MONDAY + torch.arange(first, last) * INTERVAL
+
+
+def fitted(x_RL: Tensor, days: int = DAYS) -> Bank:
+    rows, slots = x_RL.shape[0], days * PER_DAY
+    x = x_RL[:, :slots]
+    when = local(0, slots).expand(rows, -1)
+    nothing = torch.zeros(x.shape, dtype=torch.bool)
+    since = torch.zeros(rows, dtype=torch.long)
+    return seasonfit.fit(History(x, when, x[:, -8192:], when[:, -8192:], INTERVAL, BLOCK, nothing, nothing, since))
+
+
+def scored(bank: Bank, x_RL: Tensor, first: int, last: int) -> season.Scores:
+    rows, begin = x_RL.shape[0], first - season.CONTEXT
+    when = local(begin, last).expand(rows, -1)
+    done = torch.arange(last - begin).expand(rows, -1)
+    x_RL = x_RL[:, begin:last]
+    timed = season.Timed(x_RL, when, x_RL, when, done, INTERVAL, BLOCK)
+    return season.score(bank, torch.arange(rows), timed, last - first)
+
+
+LAST = slice(DAYS * PER_DAY, (DAYS + 1) * PER_DAY)
+
+
+def test_usual_day_is_quiet_and_its_season_is_found() -> None:
+    x = torch.stack([stream(s) for s in range(4)])
+    bank = fitted(x)
+    assert all(seasonfit.SEASONS[i].startswith("day") for i in bank.season.tolist())
+    assert scored(bank, x, LAST.start, LAST.stop).surprise_RL.max() < 5.0
+
+
+@pytest.mark.parametrize(
+    ("what", "where", "sign"),
+    [
+        ("the missing job", slice(24, 31), -1),
+        ("an outage at noon", slice(140, 152), -1),
+        ("a second job", slice(200, 206), 1),
+    ],
+)
+def test_what_is_not_as_usual_is_told(what: str, where: slice, sign: int) -> None:
+    x = stream()[None].clone()
+    at = slice(LAST.start + where.start, LAST.start + where.stop)
+    if what == "the missing job":
+        x[0, at] = x[0, at.start - PER_DAY - 12 : at.stop - PER_DAY - 12]
+    else:
+        x[0, at] += sign * 30
+    found = scored(fitted(x), x, LAST.start, LAST.stop)
+    inside = found.surprise_RL[0, where]
+    assert inside.max() > 6.0, what
+    assert int(found.sign_RL[0, where][inside.argmax()]) == sign
+
+
+def test_noise_at_night_says_nothing_about_noon() -> None:
+    x = stream()[None].clone()
+    night = (torch.arange(x.shape[1]) % PER_DAY) < 60
+    x[0, night] += 25 * torch.randn(int(night.sum()), generator=torch.Generator().manual_seed(1))
+    x[0, LAST.start + 150 : LAST.start + 160] -= 15
+    assert scored(fitted(x), x, LAST.start, LAST.stop).surprise_RL[0, 150:160].max() > 6.0
+
+
+def test_scores_do_not_depend_on_the_batch() -> None:
+    x = torch.stack([stream(s) for s in range(3)])
+    bank = fitted(x)
+    whole = scored(bank, x, LAST.start, LAST.stop).each_RLS
+    some = torch.tensor([2])
+    parts = [
+        scored(bank.rows(some), x[some], at, min(at + 7, LAST.stop)).each_RLS for at in range(LAST.start, LAST.stop, 7)
+    ]
+    torch.testing.assert_close(torch.cat(parts, 1), whole[some], rtol=1e-3, atol=1e-3)
+
+
+def test_scores_do_not_depend_on_what_follows() -> None:
+    x = stream()[None]
+    bank, later = fitted(x), x.clone()
+    later[:, LAST.start + 100 :] = 1e4
+    a, b = (scored(bank, y, LAST.start, LAST.stop).each_RLS[:, :100] for y in (x, later))
+    torch.testing.assert_close(a, b)
+
+
+def test_units_do_not_matter() -> None:
+    x = stream()[None].clone()
+    x[0, LAST.start + 140 : LAST.start + 150] -= 20
+    there = scored(fitted(x), x, LAST.start, LAST.stop).surprise_RL
+    y = 1e3 * x + 2e3
+    here = scored(fitted(y), y, LAST.start, LAST.stop).surprise_RL
+    torch.testing.assert_close(here, there, rtol=0.1, atol=0.3)
+
+
+def test_unseen_and_unchanging_values() -> None:
+    up = torch.ones(1, (DAYS + 1) * PER_DAY)
+    up[0, LAST.start + 9] = 0.0
+    assert scored(fitted(up), up, LAST.start, LAST.stop).each_RLS[0, 9, persistence.UNSEEN] == 8.0
+    stuck = stream()[None].clone()
+    stuck[0, LAST.start + 100 : LAST.start + 140] = stuck[0, LAST.start + 100]
+    found = scored(fitted(stuck), stuck, LAST.start, LAST.stop).each_RLS[0, :, persistence.SAME]
+    assert found[139] > 6.0
+    assert found[:100].max() == 0.0
+
+
+def test_gaps_are_no_event() -> None:
+    x = stream()[None].clone()
+    x[0, LAST.start + 50 : LAST.start + 80] = torch.nan
+    found = scored(fitted(x), x, LAST.start, LAST.stop)
+    assert torch.isfinite(found.surprise_RL).all()
+    assert found.surprise_RL.max() < 5.0
+
+
+def test_tails_keep_the_order_of_what_is_far_out() -> None:
+    sample = torch.randn(1, 4000, generator=torch.Generator().manual_seed(3))
+    days = torch.arange(4000)[None] // 288
+    worst = tails.worst(sample, days, 14)
+    tail = tails.fit(sample, worst, worst, 0.25, torch.zeros(1))
+    said = tails.surprise(torch.tensor([[0.0, 2.0, 5.0, 50.0, 500.0]]), tail[:, None])[0]
+    assert (said.diff() > 0).all()
+    assert said[1] < 4.0 < said[3]
+    torch.testing.assert_close(tails.surprise(tails.reached(tail, 3.0)[:, None], tail[:, None]), torch.tensor([[3.0]]))

@@ -1,0 +1,97 @@
+"""What a season bank learns: which season a row has, and what it must not learn from."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector.model.views.season import DAY_S, Bank
+from trainer.fit import season as seasonfit
+from trainer.fit.season_days import History
+
+INTERVAL, BLOCK = 300, 300
+PER_DAY = DAY_S // INTERVAL
+MONDAY = 1_704_067_200
+
+
+def fitted(
+    x_RL: Tensor, out: Tensor | None = None, since: int = 0, zone_s: int = 0, previous: Bank | None = None
+) -> Bank:
+    rows, slots = x_RL.shape
+    when = (MONDAY + zone_s + torch.arange(slots) * INTERVAL).expand(rows, -1)
+    out = torch.zeros(x_RL.shape, dtype=torch.bool) if out is None else out
+    since_R = torch.full((rows,), since)
+    history = History(x_RL, when, x_RL[:, -8192:], when[:, -8192:], INTERVAL, BLOCK, out, out[:, -8192:], since_R)
+    return seasonfit.fit(history, previous)
+
+
+def made(days: int, weekend: float = 1.0, growth: float = 0.0, cycle: float = 20.0, noise: float = 1.0) -> Tensor:
+    rng = np.random.default_rng(days)
+    at = np.arange(days * PER_DAY)
+    value = 50 + cycle * np.sin(2 * np.pi * at / PER_DAY)
+    value = value * np.where(at // PER_DAY % 7 >= 5, weekend, 1.0) + growth * at / PER_DAY
+    return torch.from_numpy((value + noise * rng.normal(size=len(at))).astype(np.float32))[None]
+
+
+def season_of(bank: Bank) -> str:
+    return seasonfit.SEASONS[int(bank.season[0])]
+
+
+def test_the_history_says_which_season() -> None:
+    assert season_of(fitted(made(15, cycle=0.0))) == "none"
+    assert season_of(fitted(made(15))) == "day"
+    assert season_of(fitted(made(15, weekend=0.5))) == "weekend"
+    assert season_of(fitted(made(15, growth=3.0))) == "day, from yesterday's level"
+
+
+def test_weekends_are_expected_after_one() -> None:
+    bank = fitted(made(8, weekend=0.5))
+    saturday = bank.mid[0].view(7, PER_DAY)[5]
+    assert (saturday - made(6, weekend=0.5)[0, -PER_DAY:]).abs().mean() < 3.0
+
+
+def test_a_first_saturday_is_within_the_range_of_the_week() -> None:
+    bank = fitted(made(5, weekend=0.5))
+    assert bank.trust[0, 5] < 1.0 == bank.trust[0, 2]
+    low, high = bank.low[0].view(7, PER_DAY)[5], bank.high[0].view(7, PER_DAY)[5]
+    assert low.max() < 35.0
+    assert high.min() > 65.0
+
+
+def test_an_incident_is_not_expected_again() -> None:
+    x, out = made(15), torch.zeros(1, 15 * PER_DAY, dtype=torch.bool)
+    clean = fitted(x)
+    at = slice(14 * PER_DAY + 100, 14 * PER_DAY + 160)
+    x[0, at] = 500.0
+    out[0, at] = True
+    held = fitted(x, out)
+    torch.testing.assert_close(held.mid, clean.mid, atol=1.5, rtol=0.0)
+    torch.testing.assert_close(held.block_scale, clean.block_scale, atol=0.5, rtol=0.2)
+
+
+def test_a_lasting_new_level_is_known_from_its_first_day() -> None:
+    x = made(15)
+    since = 14 * PER_DAY
+    x[0, since:] = x[0, since:] * 0.6 + 100
+    bank = fitted(x, since=since)
+    usual = made(15)[0, :PER_DAY] * 0.6 + 100
+    assert (bank.mid[0].view(7, PER_DAY).median(0).values - usual).abs().mean() < 2.0
+
+
+def test_the_day_is_the_zones() -> None:
+    x = made(15)
+    here, there = fitted(x), fitted(x, zone_s=3_600)
+    torch.testing.assert_close(there.mid.view(7, PER_DAY)[2], here.mid.view(7, PER_DAY)[2].roll(12), atol=3.0, rtol=0.0)
+
+
+def test_rows_do_not_depend_on_each_other() -> None:
+    both = torch.cat([made(15), made(15, weekend=0.5)])
+    together, alone = fitted(both), fitted(both[1:])
+    torch.testing.assert_close(together.mid[1:], alone.mid)
+    torch.testing.assert_close(together.tails[1:], alone.tails)
+
+
+def test_short_histories_make_a_bank() -> None:
+    for days in (1, 2, 3):
+        bank = fitted(made(days))
+        assert torch.isfinite(bank.mid).all()
+        assert bank.trust.max() < 1.0

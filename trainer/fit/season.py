@@ -1,0 +1,174 @@
+"""Fits a season bank: what is usual at each phase of a row's day and week, how widely it scatters there, how its tails fall.
+
+Scales and tails are made of the errors of forecasts of days from other days: nothing is calibrated on what it was
+learnt from.
+
+Shapes: R rows, B coarse blocks, L slots, D days (the last AHEAD are still to come), K phases (blocks of a day).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from detector import persistence
+from detector.model import tails
+from detector.model.views import season
+from detector.model.views.season import FEW, SEASONS, Bank
+from detector.persistence import STATISTICS
+from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, place_of, recent
+from trainer.fit.season_forecast import forecast, week
+from trainer.fit.season_scale import SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
+
+__all__ = ["SEASONS", "History", "fit"]
+
+_LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
+_STAYS = 5  # slots that each value of a row of states has lasted
+
+
+def fit(history: History, previous: Bank | None = None) -> Bank:
+    """Students of all rows; rows without two days of data have no season and hardly a tail."""
+    history = recent(levelled(history))
+    days = grid(history, history.out_RB)
+    out_RB = history.out_RB & ~habits(days, grid(history, ~history.out_RB))
+    days = grid(history, out_RB)
+    forecast_RDK, mean_RDK, own_RDK, season_R = forecast(days)
+    per_day = days.value_RDK.shape[-1]
+    mid_week, mean_week = week(days, forecast_RDK), week(days, mean_RDK)
+    flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
+
+    floor_R = floor(history)
+    slot_at_RL = place_of(history.slot_local_RL, days.first_R, per_day)
+    slot_low_RL, slot_high_RL = flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL)
+    own_RB, own_RL = own_RDK.flatten(1).gather(-1, days.at_RB), own_RDK.flatten(1).gather(-1, slot_at_RL)
+    kept_RL = torch.where(history.out_RL | ~own_RL, torch.nan, history.slot_RL)
+    kept_RB = torch.where(out_RB | ~own_RB, torch.nan, history.block_RB)
+    kept_RDK = torch.where(own_RDK, days.value_RDK, torch.nan)
+    # What onsets shift by is no scatter: a job that starts when it likes within ten minutes is missed all the same.
+    loose_RDK = outside(kept_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
+    grain_R = grain(history)
+    per_block = history.block_s // history.interval_s
+    plain_scale_RK = scales((kept_RDK - mean_RDK)[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R)
+    block_floor_RK = torch.maximum(torch.maximum(floor_R, grain_R / per_block)[:, None], 0.3 * plain_scale_RK)
+    block_scale_RK = scales(loose_RDK[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R).maximum(block_floor_RK)
+    plain_scale_RK = plain_scale_RK.maximum(block_floor_RK)
+    slot_scale_RK = slot_scales(
+        outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R, grain_R)
+    )
+
+    phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day
+    scale_RB, scale_RL = block_scale_RK.gather(-1, phase_RB), slot_scale_RK.gather(-1, phase_RL)
+    plain_scale_RB = plain_scale_RK.gather(-1, phase_RB)
+    day_RB, day_RL = days.at_RB // per_day, slot_at_RL // per_day
+    count = days.value_RDK.shape[1] - AHEAD
+    day_R = days.first_R + count - 1
+    mid_RB = mean_RDK.flatten(1).gather(-1, days.at_RB)
+
+    def departed(slot_RL: Tensor, block_RB: Tensor) -> tuple[list[Tensor], Tensor]:
+        slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL)
+        loose_RB = season.departures(
+            block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB
+        )
+        plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB)
+        # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
+        coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
+        scaled_RB = block_RB / plain_scale_RB
+        return season.averages(slot_z_RL, loose_RB, plain_RB, scaled_RB, history.interval_s, history.block_s), coarse_RB
+
+    kept, kept_coarse_RB = departed(kept_RL, kept_RB)
+    whole, whole_coarse_RB = departed(
+        torch.where(own_RL, history.slot_RL, torch.nan), torch.where(own_RB, history.block_RB, torch.nan)
+    )
+    sum_scale_rows = torch.stack([sum_scale(kept[i], days.at_RB, per_day) for i in persistence.SUMS], 1)
+    for stats in (kept, whole):
+        for i, which in enumerate(persistence.SUMS):
+            stats[which] = stats[which] / sum_scale_rows[:, i].gather(-1, phase_RB)
+    slow_R = slowness(kept_RB - mid_RB, history.block_s)
+    found: list[Tensor] = []
+    worsts: list[Tensor] = []
+    for sign in (1.0, -1.0):
+        for s, stat, all_stat in zip(STATISTICS, kept, whole, strict=True):
+            place = day_RL if s.fine else day_RB
+            both = [tails.worst(sign * x, place, count) for x in (stat, all_stat)]
+            if s.fine:
+                both = [_remembered(x, len(worsts) + i, day_R, previous) for i, x in enumerate(both)]
+                worsts += [_newest(x) for x in both]
+                more = [tails.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
+                both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
+            found.append(tails.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R))
+    few_R, values, longest = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
+    return Bank(
+        mid=mid_week,
+        mean=mean_week,
+        slot_scale=slot_scale_RK,
+        block_scale=block_scale_RK,
+        plain_scale=plain_scale_RK,
+        sum_scale=sum_scale_rows,
+        tails=torch.stack(found, 1),
+        trust=_trust(days),
+        few=few_R,
+        values=values,
+        longest=longest,
+        worst=torch.stack(worsts, 1),
+        day=day_R,
+        season=season_R,
+    )
+
+
+def _newest(worst_RD: Tensor) -> Tensor:
+    """The last MEMORY_DAYS days, −inf where there are not so many."""
+    return torch.nn.functional.pad(worst_RD, (MEMORY_DAYS, 0), value=-torch.inf)[:, -MEMORY_DAYS:]
+
+
+def _remembered(worst_RD: Tensor, which: int, day_R: Tensor, previous: Bank | None) -> Tensor:
+    """Largest departures of days that the fine ring no longer holds, from the previous students."""
+    if previous is None:
+        return worst_RD
+    days = torch.arange(worst_RD.shape[1]) - worst_RD.shape[1] + 1
+    at_RD = MEMORY_DAYS - 1 + days + (day_R - previous.day)[:, None]
+    known = (at_RD >= 0) & (at_RD < MEMORY_DAYS)
+    old_RD = previous.worst[:, which].gather(-1, at_RD.clamp(0, MEMORY_DAYS - 1))
+    return torch.where(torch.isfinite(worst_RD) | ~known, worst_RD, old_RD)
+
+
+def _least(s: persistence.Statistic, block_s: int) -> float:
+    """Smallest scale of a statistic's tail. Plain sums scatter wherever there is anything: theirs is better known."""
+    blocks = 1 if s.fine else persistence.slots_of(s.seconds, block_s)
+    return (_LEAST if s.loose or s.spread else 0.1) / math.sqrt(blocks)
+
+
+def _trust(days: Days) -> Tensor:
+    """By weekday, how far a row's history can speak of it: less in its first days, and of a part of the week never seen."""
+    seen = torch.isfinite(days.value_RDK).float().mean(-1) > 0.5
+    end = days.weekday_RD >= 5
+    known = seen.sum(-1, keepdim=True)
+    ends, works = (seen & end).sum(-1, keepdim=True), (seen & ~end).sum(-1, keepdim=True)
+    like = torch.where(torch.arange(7)[None] >= 5, ends, works).float()
+    young = (known / 4.0).clamp_max(1.0)
+    return young * torch.where(like >= 2, 1.0, 0.5)
+
+
+def _states(slot_RL: Tensor, previous: Bank | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of few values: which, and the longest run of each; of other rows the longest run of any."""
+    rows = []
+    runs_RL = season.run_lengths(slot_RL)
+    for x, run in zip(slot_RL, runs_RL, strict=True):
+        there = torch.isfinite(x)
+        values, counts = torch.unique(x[there], return_counts=True)
+        rows.append(_row_states(x, run, values, counts))
+    few, value, longest = (torch.stack(part) for part in zip(*rows, strict=True))
+    return few, value, longest
+
+
+def _row_states(x: Tensor, run: Tensor, values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    few = len(values) <= FEW
+    value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
+    if few:
+        lengths = torch.stack([run[x == v].max() for v in values]) if len(values) else longest[:0]
+        # states stay; counts that are mostly 0 do not, and one more than ever is no new state
+        few = bool((lengths >= _STAYS).all())
+    if few:
+        value[: len(values)], longest[: len(values)] = values, lengths
+    elif len(values):
+        longest[0] = run.max()
+    return torch.tensor(few), value, longest

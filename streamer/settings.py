@@ -66,3 +66,13 @@ class StreamerSettings(CommonSettings):
     capacity: int = Field(8192, ge=64, description="slots of window and training history per stream")
     lateness_slots: int = Field(64, ge=1, description="within so many slots any order of arrival gives the same window")
     max_ahead_s: float = Field(300.0, gt=0, description="points further ahead of their record's time are dead-lettered")
+    source: str = Field(
+        "",
+        description="topics of other tools to read too: TOPIC=FORMAT,TOPIC=FORMAT; formats: telegraf, influx, otlp-json, "
+        "otlp-proto, remote-write, prometheus-adapter, graphite",
+    )
+    source_name: str = Field(
+        "",
+        description="how streams of such a topic are named: TOPIC=TEMPLATE; parts: {name}, {labels}, {labels.KEY}, "
+        "{labels only KEY,KEY}, {labels without KEY,KEY}; default {name}{labels}",
+    )

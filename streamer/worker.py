@@ -20,6 +20,9 @@ from streamer.placement import home_partition, shard_of
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.settings import StreamerSettings
+from streamer.sources.bridge import Bridge
+from streamer.sources.chosen import parse_sources, refuse_own_topics
+from streamer.sources.recognise import advise
 from streamer.stopping import Stop
 from streamer.windows.decode import Decoded, Decoder
 from streamer.windows.ingest import Ingest, Plan
@@ -36,8 +39,13 @@ class StreamerWorker:
     """Runs until `stop` is called: finishes the batch it is at, commits, and ends."""
 
     def __init__(self, settings: StreamerSettings) -> None:
+        """Raises ConfigError where `source` or `source_name` cannot be."""
         self.settings = settings
         self.stopping = Stop()
+        self.sources = parse_sources(settings.source, settings.source_name)
+        refuse_own_topics(self.sources, settings.topic_prefix)
+        self.bridge: Bridge | None = None
+        self._bridging: asyncio.Task[None] | None = None
         self._deleted: list[str] = []
         self._bad_settings: list[DeadLetter] = []
         self._next_sweep = time.monotonic() + TTL_SWEEP_S
@@ -48,7 +56,7 @@ class StreamerWorker:
 
     async def run(self) -> None:
         """Work until stopped; waits and retries when Kafka or Redis is away. Raises RefusedError."""
-        await run_worker(self.settings, "streamer", self.stopping, self._boot, self._turn)
+        await run_worker(self.settings, "streamer", self.stopping, self._boot, self._turn, self._drain)
 
     async def _boot(self, servers: Servers) -> None:
         settings = self.settings
@@ -60,21 +68,39 @@ class StreamerWorker:
             lambda record, error: self._bad_settings.append(DeadLetter(record, error.reason, str(error))),
         )
         self.ingest = Ingest(settings, self.redis, self.keys, self.stream_settings.of)
-        self.decoder = Decoder(self.stream_settings.of, settings.partitions, settings.partitioner, settings.max_ahead_s)
+        self.decoder = Decoder(
+            self.stream_settings.of, settings.partitions, settings.partitioner, settings.max_ahead_s, advise
+        )
         self.owner = Ownership(
             settings, self.redis, self.keys, "metrics", "streamer",
             on_gain=self.ingest.forget_partition, on_loss=self.ingest.forget_partition,
         )  # fmt: skip
-        servers.closes(self.owner.stop, self.stream_settings.stop)
+        servers.closes(self.owner.stop, self.stream_settings.stop, self._end_bridge)
         await self.owner.start()
         await self.stream_settings.start()
+        if self.sources:
+            self.bridge = Bridge(settings, self.sources, self.producer, self.stream_settings.of, self.stats.counts)
+            self._bridging = asyncio.create_task(self.bridge.run(self.stopping.requested))
+
+    async def _drain(self) -> None:
+        if self._bridging is not None:
+            await self._bridging
+
+    async def _end_bridge(self) -> None:
+        if self._bridging is not None:
+            self._bridging.cancel()
+            await asyncio.gather(self._bridging, return_exceptions=True)
 
     async def _turn(self) -> None:
+        if self._bridging is not None and self._bridging.done():
+            self._bridging.result()  # raises what has ended it
         cluster = self.owner.ledger.cluster
         batches = await self.owner.fetch(FETCH_RECORDS, FETCH_MS)
         if self.owner.ledger.cluster != cluster:
             self.ingest.windows.clear()
             await self.stream_settings.rewind()
+            if self.bridge is not None:
+                self.bridge.rewind()
         await self.stream_settings.poll()
         await self._delete()
         if batches:

@@ -229,7 +229,7 @@ def _described(parameter: inspect.Parameter) -> inspect.Parameter:
             continue
         option.show_envvar = False
         # A flag without a counterpart is off by default, and an option that may be left out has none.
-        if option.show_default is True and parameter.default not in (None, False, parameter.empty):
+        if option.show_default is True and parameter.default not in (None, False, "", parameter.empty):
             option.help = f"{option.help} {escape(f'[default: {_shown(parameter.default)}]')}"
         option.show_default = False
     return parameter

@@ -1,22 +1,36 @@
-"""`anomalyllm publish`: CSV, JSON lines or standard input to the `metrics` topic."""
+"""`anomalyllm publish`: files or standard input to the `metrics` topic."""
 
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from streamer.cli.options import with_settings
 from streamer.cli.running import GIVE_UP_AFTER_S, err, out, run_until_stopped
+from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError
 from streamer.settings import CommonSettings
+from streamer.sources.files import FILE_FORMATS, Understood, understood
+from streamer.sources.layout import Hints
+from streamer.sources.naming import DEFAULT_TEMPLATE
 
-Format = Literal["auto", "csv", "jsonl"]
-JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamer.kafka.publishing import Batch
+    from streamer.sources.announcing import Announcer
+
+_SHOWN_BAD = 10
+_SHOWN_POINTS = 5
+
+
+def _table(text: str) -> Any:
+    """An option of tables that are not understood by themselves: `--help-all` shows it."""
+    return typer.Option(help=text, hidden=True, rich_help_panel="Tables that are not understood by themselves")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,56 +40,147 @@ def register(app: typer.Typer) -> None:
     @with_settings(CommonSettings)
     def publish(
         settings: CommonSettings,
-        files: Annotated[list[str] | None, typer.Argument(help="CSV or JSON lines; '-' or none: stdin.")] = None,
+        files: Annotated[
+            list[str] | None, typer.Argument(help="Files, plain or compressed; '-' or none: stdin.")
+        ] = None,
         stream: Annotated[str | None, typer.Option(help="All rows are of this stream.")] = None,
-        prefix: Annotated[str | None, typer.Option(help="CSV, a stream a column: prefix of the names.")] = None,
-        time_column: Annotated[str | None, typer.Option(help="CSV: name of the time column.")] = None,
+        prefix: Annotated[str | None, typer.Option(help="Tables, a stream a column: prefix of the names.")] = None,
+        time_column: Annotated[str | None, typer.Option(help="Tables: name of the time column.")] = None,
+        time_zone: Annotated[str, _table("Zone of times without one, as Europe/Berlin.")] = "",
+        time_format: Annotated[str, _table("How times are written (strptime).")] = "",
+        stream_column: Annotated[str, _table("Columns that name the stream, as a,b.")] = "",
+        value_column: Annotated[str, _table("Columns of values, as a,b.")] = "",
+        delimiter: Annotated[str | None, _table("What parts cells of a CSV; none: found out.")] = None,
+        name: Annotated[str, typer.Option(help="How a stream is named after labels.")] = DEFAULT_TEMPLATE,
         form: Annotated[
-            Format,
+            str,
             typer.Option(
-                "--format", envvar="ANOMALYLLM_PUBLISH_FORMAT", help="auto: by the file's name, else its start."
+                "--format",
+                envvar="ANOMALYLLM_PUBLISH_FORMAT",
+                help=f"By the file's start and name, or {', '.join(FILE_FORMATS[1:])}.",
             ),
         ] = "auto",
         history: Annotated[
             Literal["auto", "yes", "no"],
             typer.Option(help="Learn from the points, never alert on them; auto: what is older than an hour."),
         ] = "auto",
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what was understood; send nothing.")] = False,
     ) -> None:
         """Publish metrics from files or standard input, as batches, with progress."""
-        done = run_until_stopped(_publish(settings, files or ["-"], stream, prefix, time_column, form, history))
-        if done is None:
+        hints = Hints(
+            form, stream, prefix or "", time_column, time_zone, time_format, _listed(stream_column), _listed(value_column),
+            "\t" if delimiter in ("\\t", "tab") else delimiter, name,
+        )  # fmt: skip
+        chosen = files or ["-"]
+        for file in chosen:
+            if file != "-" and not Path(file).is_file():
+                raise ConfigError(f"{file}: no such file")
+        if dry_run:
+            _show(chosen, hints, prefix)
+        elif run_until_stopped(_publish(settings, chosen, hints, prefix, history)) is None:
             raise typer.Exit(130)
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened input."""
+
+    name: str
+    raw: IO[bytes]
+    size: int | None  # bytes; None: unknown, a pipe
+
+    def position(self) -> int:
+        """Bytes read so far."""
+        if self.size is None:
+            return 0
+        return self.size if self.raw.closed else self.raw.tell()  # what reads it closes it at its end
+
+    def read(self, hints: Hints, prefix: str | None) -> Understood:
+        """What is in it. Raises ConfigError."""
+        start = prefix if prefix is not None or self.size is None else f"{Path(self.name).name.split('.')[0]}."
+        return understood(self.raw, self.name, replace(hints, prefix=start or ""))
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[Source]:
+    if file == "-":
+        yield Source("stdin", sys.stdin.buffer, None)
+        return
+    with Path(file).open("rb", buffering=0) as raw:
+        yield Source(file, raw, Path(file).stat().st_size)
+
+
+def _show(files: list[str], hints: Hints, prefix: str | None) -> None:
+    for file in files:
+        with _opened(file) as source:
+            found = source.read(hints, prefix)
+            out.print(f"{source.name}: {'; '.join(found.summary)}", markup=False)
+            points, streams = 0, set()
+            for batch in found.batches:
+                if points < _SHOWN_POINTS:
+                    for row in batch.points[: _SHOWN_POINTS - points]:
+                        out.print(
+                            f"  {batch.stream}  {row[0]}  {dict(zip(batch.channels, row[1:], strict=True))}",
+                            markup=False,
+                        )
+                points += len(batch.points)
+                streams.add(batch.stream)
+            out.print(f"  {points:,} points of {len(streams):,} streams, {found.refused:,} parts refused")
+            _report_bad(found)
+            found.stream.close()
+
+
+def _report_bad(found: Understood) -> None:
+    for bad in found.bad[:_SHOWN_BAD]:
+        err.print(f"{found.name}, {bad}", markup=False, style="yellow")
+    if found.refused > _SHOWN_BAD:
+        err.print(f"{found.name}: and {found.refused - _SHOWN_BAD:,} more")
+
+
+def _settings_for(found: Understood, announcer: "Announcer | None") -> "Callable[[Batch], StreamSettings | None]":
+    """Settings to write before a stream's points: labels and kind, where the format has them and nobody has set any."""
+
+    def settings_for(batch: "Batch") -> StreamSettings | None:
+        series = found.series.get(batch.stream)
+        if announcer is None or series is None:
+            return None
+        announcer.learn(found.families)
+        return next((made for _, made in announcer.new([series])), None)
+
+    return settings_for
+
+
 async def _publish(
-    settings: CommonSettings,
-    files: list[str],
-    stream: str | None,
-    prefix: str | None,
-    time_column: str | None,
-    form: Format,
-    history: Literal["auto", "yes", "no"],
+    settings: CommonSettings, files: list[str], hints: Hints, prefix: str | None, history: Literal["auto", "yes", "no"]
 ) -> bool:
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-    from streamer.cli.reading import RowError, batches, read_csv, read_json_lines
+    from streamer.cli.streams import present_settings
     from streamer.kafka.client import make_producer
     from streamer.kafka.publishing import Batch, publish
     from streamer.kafka.topics import provision
+    from streamer.sources.announcing import Announcer
+    from streamer.sources.reading import RowError
 
-    for file in files:
-        if file != "-" and not Path(file).is_file():
-            raise ConfigError(f"{file}: no such file")
     await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
     producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)
     points_column = TextColumn("{task.fields[points]:,} points")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), points_column)
     streams: set[str] = set()
-    total = 0
+    total = refused = 0
+    announcer: Announcer | None = None
     try:
         with Progress(*columns, console=err, transient=True) as bar:
             for file in files:
                 with _opened(file) as source:
+                    found = source.read(hints, prefix)
+                    out.print(f"{source.name}: {'; '.join(found.summary)}", markup=False)
+                    if found.has_settings and announcer is None:
+                        announcer = Announcer(await present_settings(settings))
                     task = bar.add_task(source.name, total=source.size, points=0)
                     before = total
 
@@ -85,54 +190,15 @@ async def _publish(
                         streams.add(batch.stream)
                         bar.update(task, completed=source.position(), points=total - before)
 
-                    if _is_json(source, form):
-                        rows = read_json_lines(source.text, source.name, stream=stream)
-                    else:
-                        start = source.prefix if prefix is None else prefix
-                        rows = read_csv(source.text, source.name, stream=stream, time_column=time_column, prefix=start)
-                    await publish(producer, settings, batches(rows), history, count)
-    except (RowError, UnicodeDecodeError) as error:
-        text = f"not UTF-8 text: {error}" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise RowError(f"{text} ({total:,} points before it were sent; sending them again does no harm)") from error
+                    await publish(producer, settings, found.batches, history, count, _settings_for(found, announcer))
+                    _report_bad(found)
+                    refused += found.refused
+                    found.stream.close()
+    except RowError as error:
+        raise RowError(f"{error} ({total:,} points before it were sent; sending them again does no harm)") from error
     finally:
         await producer.stop()
     out.print(f"published {total:,} points of {len(streams):,} streams to {settings.topic('metrics')}")
+    if refused:
+        raise RowError(f"{refused:,} rows or parts were refused; all others were sent")
     return True
-
-
-@dataclass(frozen=True)
-class Source:
-    """An opened input: its text, and how far into its bytes the reading is."""
-
-    name: str
-    text: io.TextIOWrapper
-    raw: "io.BufferedReader[Any]"
-    size: int | None  # bytes; None: unknown, a pipe
-
-    def position(self) -> int:
-        """Bytes read so far."""
-        return 0 if self.size is None else self.raw.tell()
-
-    @property
-    def prefix(self) -> str:
-        """What the names of streams begin with when every column is one."""
-        return "" if self.size is None else f"{Path(self.name).stem}."
-
-
-@contextmanager
-def _opened(file: str) -> Iterator[Source]:
-    if file == "-":
-        raw: io.BufferedReader[Any] = io.BufferedReader(sys.stdin.buffer)
-        yield Source("stdin", io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""), raw, None)
-        return
-    with Path(file).open("rb") as raw:
-        size = Path(file).stat().st_size
-        yield Source(file, io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""), raw, size)
-
-
-def _is_json(source: Source, form: Format) -> bool:
-    if form != "auto":
-        return form == "jsonl"
-    if source.size is not None:
-        return source.name.endswith(JSON_SUFFIXES)
-    return source.raw.peek(64).lstrip().startswith(b"{")

@@ -53,7 +53,8 @@ def register(app: typer.Typer) -> None:
         out.print(f"{name}: deletion sent; it comes back if somebody goes on publishing it")
 
 
-async def _present(settings: CommonSettings) -> dict[str, StreamSettings]:
+async def present_settings(settings: CommonSettings) -> dict[str, StreamSettings]:
+    """Settings of all streams, as they are now."""
     from streamer.kafka.tables import TableReader
     from streamer.kafka.topics import provision
     from streamer.parsing import parse
@@ -77,7 +78,9 @@ async def _present(settings: CommonSettings) -> dict[str, StreamSettings]:
 
 
 async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], replace: bool) -> StreamSettings:
-    before = {} if replace else (await _present(settings)).get(name, StreamSettings()).model_dump(exclude_unset=True)
+    before = (
+        {} if replace else (await present_settings(settings)).get(name, StreamSettings()).model_dump(exclude_unset=True)
+    )
     for dial, other in (("alert_budget", "alerts_per_week"), ("alerts_per_week", "alert_budget")):
         if fields.get(dial) is not None and other not in fields:
             before.pop(other, None)  # one dial, two scales: the newer word counts
@@ -96,7 +99,7 @@ async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
     from streamer.windows.keys import Keys
     from streamer.windows.ring import all_streams, read_headers
 
-    known = await _present(settings)
+    known = await present_settings(settings)
     keys = Keys(settings.namespace)
     async with redis_or_error(settings) as client:
         seen = await all_streams(client, keys)

@@ -10,7 +10,9 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("streamer")
-    @with_settings(StreamerSettings, shown=("capacity", "lateness_slots", "max_ahead_s", "partitions", "partitioner"))
+    @with_settings(
+        StreamerSettings, shown=("source", "capacity", "lateness_slots", "max_ahead_s", "partitions", "partitioner")
+    )
     def streamer(settings: StreamerSettings) -> None:
         """Run a streamer worker: metrics in, windows out."""
         from streamer.worker import run

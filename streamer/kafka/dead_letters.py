@@ -28,6 +28,8 @@ class DeadLetter(NamedTuple):
         message = self.message
         if cut and value is not None and len(value) > CUT_BYTES:
             value, message = value[:CUT_BYTES], f"{message} (value truncated)"
+        if value is None and record.key is None:
+            value = b""  # aiokafka sends no record that has neither key nor value; other clients do
         headers = DeadLetterHeaders(
             topic=record.topic,
             partition=str(record.partition),

@@ -10,7 +10,7 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streamer.contracts import HEADER_MODE
+from streamer.contracts import HEADER_MODE, StreamSettings
 from streamer.errors import UnavailableError
 from streamer.placement import home_partition
 from streamer.settings import CommonSettings
@@ -44,11 +44,13 @@ async def publish(
     batches: Iterable[Batch],
     history: History = "auto",
     progress: Callable[[Batch], None] | None = None,
+    settings_for: Callable[[Batch], StreamSettings | None] | None = None,
 ) -> int:
     """Send all batches and wait until each is acknowledged; returns the number of points.
 
     `auto` marks a batch as history (learnt from, never alerted on) when its newest point is older than an hour.
-    Raises UnavailableError when the broker does not take them.
+    `settings_for` gives settings that are to be written to `streams` before a stream's points. Raises UnavailableError
+    when the broker does not take them.
     """
     topic = settings.topic("metrics")
     try:
@@ -57,6 +59,10 @@ async def publish(
         points = 0
         for batch in batches:
             aged = time.time() - batch.newest_ns / NS > HISTORY_AGE_S
+            made = settings_for(batch) if settings_for is not None else None
+            if made is not None:
+                value = made.model_dump_json(exclude_unset=True).encode()
+                flying.add(await producer.send(settings.topic("streams"), value, key=batch.stream.encode()))
             old = aged if history == "auto" else history == "yes"
             flying.add(
                 await producer.send(

@@ -6,7 +6,7 @@ The rules are those of `contracts.MetricPoint` and `contracts.MetricBatch`, appl
 Shapes: M cells of a batch, R records of it
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,9 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_CHANNEL_CHARS = 128
 _NUMBERS = {int, float, type(None)}
 _ROWS_NAMED = 5  # bad rows named in a dead letter's message; the raw record is there for the rest
+
+# What a record of another tool looks like and what to do about it, as one sentence; None: like nothing known.
+Advise = Callable[[bytes], str | None]
 
 
 @dataclass(slots=True)
@@ -41,11 +44,20 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes batches under the settings of the streams (`settings` is read, never changed)."""
+    """Decodes batches under the settings of the streams (`settings` is read, never changed).
+
+    `advise` adds to a dead letter's message what the record looks like.
+    """
 
     def __init__(
-        self, settings: Mapping[str, StreamSettings], partitions: int, partitioner: Partitioner, max_ahead_s: float
+        self,
+        settings: Mapping[str, StreamSettings],
+        partitions: int,
+        partitioner: Partitioner,
+        max_ahead_s: float,
+        advise: Advise | None = None,
     ) -> None:
+        self._advise = advise
         self._settings = settings
         self._partitions = partitions
         self._partitioner: Partitioner = partitioner
@@ -58,8 +70,15 @@ class Decoder:
             try:
                 self._record(batch, index, record)
             except ContractError as error:
-                batch.out.dead.append((record, error.reason, f"{error}"))
+                batch.out.dead.append((record, error.reason, self._advised(error, record)))
         return batch.finish()
+
+    def _advised(self, error: ContractError, record: ConsumerRecord) -> str:
+        """The error, and what to do where the record looks like another tool's."""
+        if self._advise is None or error.reason not in ("json", "contract"):
+            return f"{error}"
+        advice = self._advise(record.value or b"")
+        return f"{error}" if advice is None else f"{error}. {advice}"
 
     def _record(self, batch: "_Batch", index: int, record: ConsumerRecord) -> None:
         body = _parse(record.value)

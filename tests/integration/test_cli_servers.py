@@ -1,6 +1,7 @@
 """The commands that talk to servers, as a user runs them: as processes, against broker and Redis."""
 
 import asyncio
+import gzip
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from streamer.kafka.client import header, make_producer
 from streamer.placement import home_partition
 from streamer.settings import CommonSettings
 from testkit.serving import read_all
+from tests.streamer.sources.payloads import series, write_v1
 
 pytestmark = pytest.mark.kafka
 
@@ -59,10 +61,35 @@ async def test_publish_sends_old_points_as_history_to_their_home_partition(
 async def test_publish_reads_standard_input_and_names_a_bad_row(settings: CommonSettings) -> None:
     lines = b'{"stream":"s","ts":1,"value":1}\n{"stream":"s","ts":2,"value":"x"}\n'
     code, out, err = await _run(settings, "publish", "--history", "no", stdin=lines)
-    assert (code, out) == (1, "")
+    assert (code, "published" in out) == (1, False)
     assert "stdin, row 2: 'x' is not a number" in err
     code, out, _ = await _run(settings, "publish", "--stream", "s", stdin=b"ts,value\n1700000000,1\n")
     assert (code, "published 1 points of 1 streams" in out) == (0, True)
+
+
+async def test_publish_reads_what_other_tools_write(settings: CommonSettings, tmp_path: Path) -> None:
+    scrape, table = tmp_path / "scrape", tmp_path / "plant.csv.gz"
+    scrape.write_bytes(write_v1(series({"__name__": "x_total", "job": "a"}, (1_790_000_000_000, 1.0))))
+    table.write_bytes(
+        gzip.compress("Zeit;Sensor;Wert\n31.01.2026 12:00;Büro;1,5\n31.01.2026 12:01;Büro;kaputt\n".encode())
+    )
+    args = ("publish", str(scrape), str(table), "--time-zone", "Europe/Berlin")
+    code, out, _ = await _run(settings, *args, "--dry-run")
+    assert code == 0
+    assert "x_total{job=a}" in out
+    assert "column 'Sensor' says the stream" in out
+    assert await read_all(settings, "metrics") == []
+    code, out, err = await _run(settings, *args)
+    assert code == 1
+    assert "published 2 points of 2 streams" in out
+    assert "row 3, column 'Wert': 'kaputt' is no number" in err
+    points = {
+        orjson.loads(r.value)["stream"]: orjson.loads(r.value)["points"] for r in await read_all(settings, "metrics")
+    }
+    assert points["x_total{job=a}"] == [[1_790_000_000_000_000_000, 1.0]]
+    assert points["Büro"] == [["2026-01-31T11:00:00.000000000Z", 1.5]]
+    told = {r.key: orjson.loads(r.value) for r in await read_all(settings, "streams")}
+    assert told == {b"x_total{job=a}": {"labels": {"job": "a"}, "kind": "counter"}}
 
 
 async def test_publish_says_which_file_is_missing(settings: CommonSettings) -> None:

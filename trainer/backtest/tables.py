@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from streamer.cli.reading import MISSING, STREAM_COLUMN, TIME_COLUMNS, read_csv
 from streamer.errors import ContractError
+from streamer.sources.reading import MISSING, STREAM_COLUMN, TIME_COLUMNS, read_csv
 from streamer.timestamps import numeric_timestamps, parse_timestamp
 from trainer.backtest.series import SourceError
 

@@ -46,7 +46,7 @@ def test_a_worker_shows_what_its_operator_may_want_to_turn(command: str, most: i
     ("command", "first"),
     [
         ("alerts", ["--since", "--stream", "--json", "--follow"]),
-        ("publish", ["--stream", "--prefix", "--time-column", "--format", "--history"]),
+        ("publish", ["--stream", "--prefix", "--time-column", "--name", "--format", "--history", "--dry-run"]),
         ("train", ["--stream", "--all", "--job", "--wait", "--timeout"]),
         ("streams set", ["--replace"]),
         ("streams list", ["--json"]),

@@ -5,7 +5,7 @@ import io
 import orjson
 import pytest
 
-from streamer.cli.reading import Row, RowError, batches, read_csv, read_json_lines
+from streamer.sources.reading import Row, RowError, batches, read_csv, read_json_lines
 
 
 def _csv(text: str, **options: str) -> list[Row]:

@@ -38,6 +38,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = floor(history)
+    amount_R1 = (history.block_RB.nan_to_num().amin(-1) >= 0.0)[:, None]
     slot_at_RL = place_of(history.slot_local_RL, days.first_R, per_day)
     slot_low_RL, slot_high_RL = flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL)
     own_RB, own_RL = own_RDK.flatten(1).gather(-1, days.at_RB), own_RDK.flatten(1).gather(-1, slot_at_RL)
@@ -65,11 +66,11 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     mid_RB = mean_RDK.flatten(1).gather(-1, days.at_RB)
 
     def departed(slot_RL: Tensor, block_RB: Tensor) -> tuple[list[Tensor], Tensor]:
-        slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL)
+        slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL, amount_R1)
         loose_RB = season.departures(
-            block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB
+            block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB, amount_R1
         )
-        plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB)
+        plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB, amount_R1)
         # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
         coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
         scaled_RB = block_RB / plain_scale_RB
@@ -112,6 +113,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         worst=torch.stack(worsts, 1),
         day=day_R,
         season=season_R,
+        amount=amount_R1[:, 0],
     )
 
 
@@ -144,7 +146,7 @@ def _trust(days: Days) -> Tensor:
     known = seen.sum(-1, keepdim=True)
     ends, works = (seen & end).sum(-1, keepdim=True), (seen & ~end).sum(-1, keepdim=True)
     like = torch.where(torch.arange(7)[None] >= 5, ends, works).float()
-    young = (known / 4.0).clamp_max(1.0)
+    young = (known / float(__import__('os').environ.get('YD','8'))).clamp_max(1.0)
     return young * torch.where(like >= 2, 1.0, 0.5)
 
 

@@ -94,7 +94,7 @@ def envelope_of(bank: Bank) -> tuple[Tensor, Tensor]:
     """Lowest and highest expectation of the neighbouring phases."""
     low_week, high_week = envelope(bank.mid)
     # A first Saturday may be like any hour of the days before it.
-    new_day = (bank.trust < 1.0) & (bank.trust.amax(-1, True) >= 1.0)
+    new_day = _unlike(bank.trust, bank.trust)
     new_week = new_day.repeat_interleave(bank.mid.shape[-1] // 7, -1)
     low_week = torch.where(new_week, bank.mid.amin(-1, True), low_week)
     return low_week, torch.where(new_week, bank.mid.amax(-1, True), high_week)
@@ -269,10 +269,10 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
             both = torch.where(done_RL >= 0, both.gather(-1, done_RL.clamp_min(0)), 0.0)
         signed.append(torch.nan_to_num(both))
     signed_RLS = torch.stack(signed, -1)
-    trust_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
+    trust_RLS, new_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
     each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RLS
     # no sum is known of a kind of day that has not been there
-    each_RLS[..., 2:SAME] *= torch.where(trust_RLS[..., 2:SAME] >= 1.0, 1.0, _loose_only(each_RLS))
+    each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)
     sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, 2))
     sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
@@ -287,15 +287,22 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
     )
 
 
-def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> Tensor:
-    """How far each statistic is believed: as far as the least known of the days that it looks at."""
+def _unlike(trust: Tensor, known_R7: Tensor) -> Tensor:
+    """Whether a trust is of a kind of day that has not been there, among those of its row."""
+    most = known_R7.amax(-1).view(-1, *[1] * (trust.dim() - 1))
+    return trust < 0.75 * most
+
+
+def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> tuple[Tensor, Tensor]:
+    """How far each statistic is believed, and which speak of a new kind of day: by the least known day that it looks at."""
     known_R7 = rows.whole("trust")
     reach = [s.seconds if s.fine else s.seconds + 2 * block_s for s in STATISTICS]
     back_S = torch.tensor([*reach, 0, 0], device=local_RL.device)
     since_RLS = (local_RL[..., None] - back_S - _MONDAY_S) % WEEK_S // DAY_S
     now_RL = (local_RL - _MONDAY_S) % WEEK_S // DAY_S
     then_RLS = known_R7.gather(-1, since_RLS.flatten(1)).view(since_RLS.shape)
-    return torch.minimum(then_RLS, known_R7.gather(-1, now_RL)[..., None])
+    least_RLS = torch.minimum(then_RLS, known_R7.gather(-1, now_RL)[..., None])
+    return least_RLS, _unlike(least_RLS, known_R7)
 
 
 def _loose_only(like: Tensor) -> Tensor:

@@ -28,7 +28,9 @@ from streamer.contracts import IncidentState, Severity
 NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 DECADE = 1.0
-BESIDE = float(__import__('os').environ.get('BESIDE','1.5'))
+# Decades that the students alone must have more where a season is known. Their windows see what is unlike the newest
+# days, the season what is unlike this time of the week, and a person's pager hears both (docs/decisions/033).
+BESIDE = 1.5
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it

@@ -23,6 +23,7 @@ from trainer.fit.season_scale import SCALE_DAYS, floor, grain, outside, scales, 
 __all__ = ["SEASONS", "History", "fit"]
 
 _LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
+_KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first day of the next one
 _STAYS = 5  # slots that each value of a row of states has lasted
 
 
@@ -146,7 +147,7 @@ def _trust(days: Days) -> Tensor:
     known = seen.sum(-1, keepdim=True)
     ends, works = (seen & end).sum(-1, keepdim=True), (seen & ~end).sum(-1, keepdim=True)
     like = torch.where(torch.arange(7)[None] >= 5, ends, works).float()
-    young = (known / float(__import__('os').environ.get('YD','8'))).clamp_max(1.0)
+    young = (known / _KNOWN_DAYS).clamp_max(1.0)
     return young * torch.where(like >= 2, 1.0, 0.5)
 
 

@@ -34,8 +34,8 @@ CONTEXT = 600  # slots before a scored one that may count: runs of equal values 
 FEW = 6  # distinct values of a state, a flag, a level
 BAND = 3.0  # surprise at which a single slot has left its band
 _STILL = 0.01  # scales that blocks may differ by and still be called equal
-import os
-_SOFT = float(os.environ.get("SOFT","1.0")); CAP = float(os.environ.get("CAP","2.0"))
+_SOFT = 1.0  # scales above zero below which a ratio says no more than a difference
+_STRETCH = 2.0  # what a ratio may say, in differences
 CLIP = (
     100.0  # scales by which one slot may depart: further it says nothing more, and would fill every window with itself
 )
@@ -136,13 +136,14 @@ def trailing(x_RL: Tensor, window: int, ends: int | None = None) -> Tensor:
 def departures(x: Tensor, low: Tensor, high: Tensor, scale: Tensor, amount: Tensor) -> Tensor:
     """How many scales a value lies outside its band; 0 within, NaN without a value.
 
-    Where `amount` says that a row has never been negative, the way down is measured in ratios: a tenth of what is usual is
-    as far from it as ten times as much is, and nothing at all is farther than anything.
+    Below its band, a row that was never negative (`amount`) departs in ratios: what is 300 give or take 100 has fallen
+    further when it is 0 than it has risen at 600.
     """
     out = x - torch.minimum(torch.maximum(x, low), high)
     soft, base = _SOFT * scale, low.clamp_min(0.0)
     ratio = (torch.asinh(x.clamp_min(0.0) / soft) - torch.asinh(base / soft)) * torch.hypot(base, soft)
-    return (torch.where(amount & (x < base), torch.maximum(torch.minimum(ratio, out), CAP * out), out) / scale).clamp(-CLIP, CLIP)
+    fallen = torch.maximum(torch.minimum(ratio, out), _STRETCH * out)
+    return (torch.where(amount & (x < base), fallen, out) / scale).clamp(-CLIP, CLIP)
 
 
 def averages(
@@ -247,7 +248,9 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
     amount_R1 = rows.whole("amount")[:, None] > 0
     slot_RL = departures(x_RL, low_RL, high_RL, scale_RL, amount_R1)
     mean_RB, block_scale_RB = rows.at("mean", block_at_RB), rows.at("block_scale", block_at_RB % per_day)
-    loose_RB = departures(block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB, amount_R1)
+    loose_RB = departures(
+        block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB, amount_R1
+    )
     plain_scale_RB = rows.at("plain_scale", block_at_RB % per_day)
     plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB, amount_R1)
     stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s, count, ends)

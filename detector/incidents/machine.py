@@ -28,6 +28,9 @@ from streamer.contracts import IncidentState, Severity
 NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 DECADE = 1.0
+# Decades that the students alone must have more where a season is known. Their windows see what is unlike the newest
+# days, the season what is unlike this time of the week, and a person's pager hears both (docs/decisions/033).
+BESIDE = 1.5
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
@@ -243,9 +246,11 @@ def _weighed(
     tracker: Tracker, rules: Rules, slot: int, students: float, season: Sequence[float] | None, stricter: float,
     scored: bool,
 ) -> _Slot:  # fmt: skip
-    sure = students >= rules.threshold + stricter + SURE
     if season is None or rules.season is None:
+        sure = students >= rules.threshold + stricter + SURE
         return _Slot(slot, students, students, None, NO_COLUMN, sure, scored)
+    students = max(0.0, students - BESIDE)
+    sure = students >= rules.threshold + stricter + SURE
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
     if season[0] >= OUTSIDE:
         tracker.far.append(slot)
@@ -316,7 +321,7 @@ def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach:
         held = now.season is not None and rule.outside(
             episode.column, len(tracker.far), now.season, now.column != NO_COLUMN
         )
-        longest = rule.day
+        longest = rule.lasting
     else:
         held, longest = loud, rules.max_slots
     if held:

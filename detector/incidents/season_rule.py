@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from detector.persistence import COLUMNS, SAME, STATISTICS, UNSEEN, slots_of
 
-DAY_S = 86_400
+# A nightly charge that is missed is made up for a day and some hours later; a new level is told within two days.
+LASTING_S = 36 * 3_600
 # Hourly jobs that all take too long are one incident, and so is a leak under a sawtooth: what an average says as soon as
 # it is listened to again, a quarter of an hour after it has left the incident behind, is more of the same.
 _REJOIN_S, _AFTER_S = 3_900, 900
@@ -29,7 +30,7 @@ class SeasonRule:
     rejoin: tuple[int, ...]  # an incident that opens so soon after one of that column is the same again
     quiet: int  # slots within expectation after which an incident has ended
     hits: int  # of three slots that must be as surprising as the threshold
-    day: int  # what has been open for so long is how things are now
+    lasting: int  # what has been open for so long is how things are now
     around: int
 
     def audible(self, season: Sequence[float], since: int) -> tuple[float, int]:
@@ -69,5 +70,5 @@ def season_rule(interval_ns: int, block_ns: int) -> SeasonRule:
     hits = 2 if interval_s < 300 else 1
     quiet = max(5, round(300 / interval_s))
     return SeasonRule(
-        tuple(windows), tuple(rejoin), quiet, hits, round(DAY_S / interval_s), round(AROUND_S / interval_s)
+        tuple(windows), tuple(rejoin), quiet, hits, round(LASTING_S / interval_s), round(AROUND_S / interval_s)
     )

@@ -40,6 +40,7 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "worst": (4 * _FINE, KEPT_DAYS),
     "day": (),
     "season": (),
+    "amount": (),
     "since": (),  # start of the present level, in days since 1970; 0: there was no other
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block
@@ -108,7 +109,7 @@ class Seasons:
         for name in (*_OVER_WEEK, *_OVER_DAY):
             known[name] = known[name][..., ::step]
         known["day"], known["season"] = known["day"].long(), known["season"].long()
-        return Bank(**{**known, "few": known["few"] > 0})
+        return Bank(**{**known, "few": known["few"] > 0, "amount": known["amount"] > 0})
 
 
 def widened(value: Tensor, block_s: int) -> Tensor:

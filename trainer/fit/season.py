@@ -23,6 +23,7 @@ from trainer.fit.season_scale import SCALE_DAYS, floor, grain, outside, scales, 
 __all__ = ["SEASONS", "History", "fit"]
 
 _LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
+_KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first day of the next one
 _STAYS = 5  # slots that each value of a row of states has lasted
 
 
@@ -38,6 +39,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = floor(history)
+    amount_R1 = (history.block_RB.nan_to_num().amin(-1) >= 0.0)[:, None]
     slot_at_RL = place_of(history.slot_local_RL, days.first_R, per_day)
     slot_low_RL, slot_high_RL = flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL)
     own_RB, own_RL = own_RDK.flatten(1).gather(-1, days.at_RB), own_RDK.flatten(1).gather(-1, slot_at_RL)
@@ -65,11 +67,11 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     mid_RB = mean_RDK.flatten(1).gather(-1, days.at_RB)
 
     def departed(slot_RL: Tensor, block_RB: Tensor) -> tuple[list[Tensor], Tensor]:
-        slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL)
+        slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL, amount_R1)
         loose_RB = season.departures(
-            block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB
+            block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB, amount_R1
         )
-        plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB)
+        plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB, amount_R1)
         # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
         coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
         scaled_RB = block_RB / plain_scale_RB
@@ -112,6 +114,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         worst=torch.stack(worsts, 1),
         day=day_R,
         season=season_R,
+        amount=amount_R1[:, 0],
     )
 
 
@@ -144,7 +147,7 @@ def _trust(days: Days) -> Tensor:
     known = seen.sum(-1, keepdim=True)
     ends, works = (seen & end).sum(-1, keepdim=True), (seen & ~end).sum(-1, keepdim=True)
     like = torch.where(torch.arange(7)[None] >= 5, ends, works).float()
-    young = (known / 4.0).clamp_max(1.0)
+    young = (known / _KNOWN_DAYS).clamp_max(1.0)
     return young * torch.where(like >= 2, 1.0, 0.5)
 
 

@@ -24,7 +24,9 @@ def forecast(days: Days) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     value_RDK = days.value_RDK
     members = _groups(days.weekday_RD)
     plain = [_flat(value_RDK, members[0], median(value_RDK)).expand_as(value_RDK)]
-    found = [_from_others(value_RDK, m, least) for m, least in zip(members, (1, 1, 2), strict=True)]
+    found: list[tuple[Tensor, Tensor]] = []
+    for m, least in zip(members, (1, 1, 2), strict=True):
+        found.append(_from_others(value_RDK, m, least, found[-1][0] if found else None))
     plain += [f[0] for f in found]
     means = [_flat(value_RDK, members[0], value_RDK.nanmean(-1)).expand_as(value_RDK), *(f[1] for f in found)]
     # Growth and lasting changes: what yesterday was above its forecast, today is.
@@ -107,8 +109,13 @@ def _nearest(value_RDK: Tensor, member_RDD: Tensor) -> tuple[Tensor, Tensor]:
     return near.indices, torch.isfinite(near.values)
 
 
-def _from_others(value_RDK: Tensor, member_RDD: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """Median and mean of at least so many other days at each phase; of five and more the mean without the extremes."""
+def _from_others(
+    value_RDK: Tensor, member_RDD: Tensor, least: int, plainer_RDK: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Median and mean of at least so many other days at each phase; of five and more the mean without the extremes.
+
+    Of two that disagree, the one that is nearer to the plainer forecast: the other was an incident that nobody noticed.
+    """
     which, known = _nearest(value_RDK, member_RDD)
     rows = torch.arange(value_RDK.shape[0])[:, None, None]
     known = known & (known.sum(-1, keepdim=True) >= least)
@@ -118,7 +125,16 @@ def _from_others(value_RDK: Tensor, member_RDD: Tensor, least: int) -> tuple[Ten
     total = others.nan_to_num().sum(-1)
     extremes = torch.where(there, others, -torch.inf).amax(-1) + torch.where(there, others, torch.inf).amin(-1)
     mean = torch.where(many >= 5, (total - extremes) / (many - 2), total / many)
-    return median(others), mean
+    middle = median(others)
+    if plainer_RDK is not None:
+        off = (others - plainer_RDK[..., None]).abs()
+        off = torch.where(torch.isfinite(off), off, torch.inf)
+        nearer = others.gather(-1, off.argmin(-1, keepdim=True))[..., 0]
+        far = torch.where(torch.isfinite(off), off, -torch.inf).amax(-1)
+        apart = torch.where(there, others, -torch.inf).amax(-1) - torch.where(there, others, torch.inf).amin(-1)
+        alone = (many == 2) & (apart > 0.5 * far) & torch.isfinite(far)
+        middle, mean = torch.where(alone, nearer, middle), torch.where(alone, nearer, mean)
+    return middle, mean
 
 
 def _flat(value_RDK: Tensor, member_RDD: Tensor, middle_RD: Tensor) -> Tensor:

@@ -34,6 +34,8 @@ CONTEXT = 600  # slots before a scored one that may count: runs of equal values 
 FEW = 6  # distinct values of a state, a flag, a level
 BAND = 3.0  # surprise at which a single slot has left its band
 _STILL = 0.01  # scales that blocks may differ by and still be called equal
+_SOFT = 1.0  # scales above zero below which a ratio says no more than a difference
+_STRETCH = 2.0  # what a ratio may say, in differences
 CLIP = (
     100.0  # scales by which one slot may depart: further it says nothing more, and would fill every window with itself
 )
@@ -57,6 +59,7 @@ class Bank:
     worst: Tensor  # largest departure of each of the last days, of the fine statistics: the fine ring is short
     day: Tensor  # the last of those days, in local days since 1970
     season: Tensor  # index in SEASONS
+    amount: Tensor  # never negative
 
     low: Tensor = None  # type: ignore[assignment]  # lowest and highest of the neighbouring phases: derived
     high: Tensor = None  # type: ignore[assignment]
@@ -91,7 +94,7 @@ def envelope_of(bank: Bank) -> tuple[Tensor, Tensor]:
     """Lowest and highest expectation of the neighbouring phases."""
     low_week, high_week = envelope(bank.mid)
     # A first Saturday may be like any hour of the days before it.
-    new_day = (bank.trust < 1.0) & (bank.trust.amax(-1, True) >= 1.0)
+    new_day = _unlike(bank.trust, bank.trust)
     new_week = new_day.repeat_interleave(bank.mid.shape[-1] // 7, -1)
     low_week = torch.where(new_week, bank.mid.amin(-1, True), low_week)
     return low_week, torch.where(new_week, bank.mid.amax(-1, True), high_week)
@@ -130,9 +133,17 @@ def trailing(x_RL: Tensor, window: int, ends: int | None = None) -> Tensor:
     return torch.where(many * 2 >= window, mean, torch.nan)
 
 
-def departures(x: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:
-    """How many scales a value lies outside its band; 0 within, NaN without a value."""
-    return ((x - torch.minimum(torch.maximum(x, low), high)) / scale).clamp(-CLIP, CLIP)
+def departures(x: Tensor, low: Tensor, high: Tensor, scale: Tensor, amount: Tensor) -> Tensor:
+    """How many scales a value lies outside its band; 0 within, NaN without a value.
+
+    Below its band, a row that was never negative (`amount`) departs in ratios: what is 300 give or take 100 has fallen
+    further when it is 0 than it has risen at 600.
+    """
+    out = x - torch.minimum(torch.maximum(x, low), high)
+    soft, base = _SOFT * scale, low.clamp_min(0.0)
+    ratio = (torch.asinh(x.clamp_min(0.0) / soft) - torch.asinh(base / soft)) * torch.hypot(base, soft)
+    fallen = torch.maximum(torch.minimum(ratio, out), _STRETCH * out)
+    return (torch.where(amount & (x < base), fallen, out) / scale).clamp(-CLIP, CLIP)
 
 
 def averages(
@@ -234,11 +245,14 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
     at_RL, block_at_RB = phases(local_RL, per_day), phases(block_local_RB, per_day)
     low_RL, high_RL = rows.at("low", at_RL), rows.at("high", at_RL)
     scale_RL = rows.at("slot_scale", at_RL % per_day)
-    slot_RL = departures(x_RL, low_RL, high_RL, scale_RL)
+    amount_R1 = rows.whole("amount")[:, None] > 0
+    slot_RL = departures(x_RL, low_RL, high_RL, scale_RL, amount_R1)
     mean_RB, block_scale_RB = rows.at("mean", block_at_RB), rows.at("block_scale", block_at_RB % per_day)
-    loose_RB = departures(block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB)
+    loose_RB = departures(
+        block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB, amount_R1
+    )
     plain_scale_RB = rows.at("plain_scale", block_at_RB % per_day)
-    plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB)
+    plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB, amount_R1)
     stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s, count, ends)
     sum_scale = rows.whole("sum_scale")
     for i, s in enumerate(SUMS):
@@ -258,10 +272,10 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
             both = torch.where(done_RL >= 0, both.gather(-1, done_RL.clamp_min(0)), 0.0)
         signed.append(torch.nan_to_num(both))
     signed_RLS = torch.stack(signed, -1)
-    trust_RL = bank.trust[row_R[:, None], at_RL // per_day]
-    each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RL[..., None]
+    trust_RLS, new_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
+    each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RLS
     # no sum is known of a kind of day that has not been there
-    each_RLS[..., 2:SAME] *= torch.where(trust_RL[..., None] >= 1.0, 1.0, _loose_only(each_RLS))
+    each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)
     sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, 2))
     sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
@@ -274,6 +288,24 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
         expected_RL=rows.at("mid", at_RL),
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
     )
+
+
+def _unlike(trust: Tensor, known_R7: Tensor) -> Tensor:
+    """Whether a trust is of a kind of day that has not been there, among those of its row."""
+    most = known_R7.amax(-1).view(-1, *[1] * (trust.dim() - 1))
+    return trust < 0.75 * most
+
+
+def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> tuple[Tensor, Tensor]:
+    """How far each statistic is believed, and which speak of a new kind of day: by the least known day that it looks at."""
+    known_R7 = rows.whole("trust")
+    reach = [s.seconds if s.fine else s.seconds + 2 * block_s for s in STATISTICS]
+    back_S = torch.tensor([*reach, 0, 0], device=local_RL.device)
+    since_RLS = (local_RL[..., None] - back_S - _MONDAY_S) % WEEK_S // DAY_S
+    now_RL = (local_RL - _MONDAY_S) % WEEK_S // DAY_S
+    then_RLS = known_R7.gather(-1, since_RLS.flatten(1)).view(since_RLS.shape)
+    least_RLS = torch.minimum(then_RLS, known_R7.gather(-1, now_RL)[..., None])
+    return least_RLS, _unlike(least_RLS, known_R7)
 
 
 def _loose_only(like: Tensor) -> Tensor:

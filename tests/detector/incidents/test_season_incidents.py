@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.incidents.machine import Episode, Rules, Scored, Tracker, Transition, end, forget_before, step
+from detector.incidents.machine import BESIDE, Episode, Rules, Scored, Tracker, Transition, end, forget_before, step
 from detector.incidents.rejudging import rejudge, rejudge_from
-from detector.incidents.season_rule import season_rule
+from detector.incidents.season_rule import LASTING_S, season_rule
 from detector.persistence import COLUMNS
 
 SEASONAL = Rules(threshold=4.0, quiet=5, season=season_rule(60 * 10**9, 300 * 10**9), season_opens=5.0)
@@ -61,14 +61,15 @@ def test_what_opens_again_within_the_hour_is_the_same_incident() -> None:
     assert walk(tracker, [season(8.0, 9.0)] * 2, first=110) == [("open", 111)]
 
 
-def test_what_has_been_open_for_a_day_is_how_things_are() -> None:
+def test_what_has_been_open_for_a_day_and_a_half_is_how_things_are() -> None:
     tracker = Tracker()
-    rows = [season(8.0, 9.0)] * 1500
+    rows = [season(8.0, 9.0)] * (LASTING + 10)
     found = [t for slot, row in enumerate(rows) if (t := step(tracker, SEASONAL, slot, 0.0, True, row))]
     assert [t.baseline for t in found if t.state == "resolved"] == [True]
     assert tracker.incident is None
 
 
+LASTING = LASTING_S // 60
 OUT, CALM, NOTHING = season(8.0, 9.0), season(), None
 
 
@@ -91,10 +92,16 @@ def test_a_stream_that_was_seen_to_return_is_back_to_normal_in_spite_of_a_gap() 
 
 def test_what_the_students_alone_open_is_closed_by_them() -> None:
     tracker = Tracker()
-    published = walk(tracker, [CALM] * 10, students=6.0)
+    published = walk(tracker, [CALM] * 10, students=6.0 + BESIDE)
     assert published == [("open", 1), ("update", 2)]  # a warning from the third slot on
     assert walk(tracker, [CALM] * 10, first=10) == [("resolved", 14)]
     assert tracker.recent[0].around == 0
+
+
+def test_beside_a_season_the_students_alone_must_be_surer() -> None:
+    assert walk(Tracker(), [CALM] * 10, students=4.0 + BESIDE - 0.1) == []
+    assert walk(Tracker(), [CALM] * 10, students=4.0 + BESIDE + 0.1)[0] == ("open", 1)
+    assert walk(Tracker(), [NOTHING] * 10, students=4.1)[0] == ("open", 1)
 
 
 def test_a_new_event_in_the_students_dead_time_is_an_incident_of_its_own() -> None:
@@ -107,20 +114,20 @@ def test_a_new_event_in_the_students_dead_time_is_an_incident_of_its_own() -> No
 
 def test_a_new_baseline_is_not_reopened() -> None:
     tracker = Tracker()
-    for slot in range(1441):
+    for slot in range(LASTING + 1):
         step(tracker, SEASONAL, slot, 0.0, True, OUT)
     assert tracker.recent[0].end_reason == "baseline"
     far = season(20.0, 20.0)  # ten decades more, within the hour
-    assert walk(tracker, [far] * 2, first=1442) == [("open", 1443)]
+    assert walk(tracker, [far] * 2, first=LASTING + 2) == [("open", LASTING + 3)]
 
 
 def test_the_old_level_is_quiet_when_it_returns_and_the_stream_listens_again() -> None:
     tracker = Tracker()
-    for slot in range(1441):
+    for slot in range(LASTING + 1):
         step(tracker, SEASONAL, slot, 0.0, True, OUT)
-    assert walk(tracker, [OUT] * 500, first=1441) == []
-    assert walk(tracker, [CALM] * 500, first=1941) == []
-    assert walk(tracker, [OUT] * 2, first=2441) == [("open", 2442)]
+    assert walk(tracker, [OUT] * 500, first=LASTING + 1) == []
+    assert walk(tracker, [CALM] * 500, first=LASTING + 501) == []
+    assert walk(tracker, [OUT] * 2, first=LASTING + 1001) == [("open", LASTING + 1002)]
 
 
 def test_the_newest_incident_is_kept_as_long_as_it_may_go_on() -> None:

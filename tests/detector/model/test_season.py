@@ -146,3 +146,28 @@ def test_tails_keep_the_order_of_what_is_far_out() -> None:
     assert (said.diff() > 0).all()
     assert said[1] < 4.0 < said[3]
     torch.testing.assert_close(tails.surprise(tails.reached(tail, 3.0)[:, None], tail[:, None]), torch.tensor([[3.0]]))
+
+
+def test_what_is_never_negative_falls_further_than_it_rises() -> None:
+    x = torch.tensor([0.0, 30.0, 290.0, 320.0, 610.0])
+    band = torch.tensor(300.0), torch.tensor(310.0), torch.tensor(60.0)
+    by = [season.departures(x, *band, torch.tensor(amount)) for amount in (True, False)]
+    torch.testing.assert_close(by[1], torch.tensor([-5.0, -4.5, -1 / 6, 1 / 6, 5.0]))
+    torch.testing.assert_close(by[0][2:], by[1][2:], atol=0.01, rtol=0.0)
+    assert -10.0 <= by[0][0] < by[0][1] < -5.5
+
+
+def test_an_average_is_believed_as_far_as_the_least_known_day_in_it() -> None:
+    x = stream()[None]
+    bank = fitted(x)
+    at = DAYS * PER_DAY + 18  # half past one: four hours before it begin on the day before
+    day = DAYS % 7  # the first day is a Monday
+    bank.trust[:] = 1.0
+    sure = scored(bank, x + 40.0, at, at + 1).each_RLS[0, 0]
+    bank.trust[:, (day - 1) % 7] = 0.5
+    less = scored(bank, x + 40.0, at, at + 1).each_RLS[0, 0]
+    names = [s.name for s in persistence.STATISTICS]
+    for name, share in (("slot", 1.0), ("5 min", 1.0), ("4 h", 0.5)):
+        where = names.index(name)
+        torch.testing.assert_close(less[where], share * sure[where])
+        assert sure[where] > 1.0

@@ -51,10 +51,21 @@ def test_weekends_are_expected_after_one() -> None:
 
 def test_a_first_saturday_is_within_the_range_of_the_week() -> None:
     bank = fitted(made(5, weekend=0.5))
-    assert bank.trust[0, 5] < 1.0 == bank.trust[0, 2]
+    assert bank.trust[0, 5] == 0.5 * bank.trust[0, 2]
+    assert fitted(made(9)).trust[0, 2] == 1.0
     low, high = bank.low[0].view(7, PER_DAY)[5], bank.high[0].view(7, PER_DAY)[5]
     assert low.max() < 35.0
     assert high.min() > 65.0
+
+
+def test_of_two_sundays_that_disagree_the_one_like_other_days_is_expected() -> None:
+    x = made(20)
+    x[0] += 15.0 * ((torch.arange(20 * PER_DAY) // PER_DAY % 7) % 4)  # every weekday has a level of its own
+    clean = fitted(x)
+    assert season_of(clean).startswith("weekday")
+    x[0, 14 * PER_DAY - 200 : 14 * PER_DAY - 100] += 200.0  # nobody noticed it
+    held = fitted(x)
+    torch.testing.assert_close(held.mid.view(7, PER_DAY)[6], clean.mid.view(7, PER_DAY)[6], atol=8.0, rtol=0.0)
 
 
 def test_an_incident_is_not_expected_again() -> None:

@@ -272,11 +272,15 @@ class TrainingRequest(Contract):
 READY_SLOTS = 1024
 
 
+# Names below the store and nothing else: no scheme, no absolute path, no part that begins with a dot.
+STORE_NAME = r"^[0-9A-Za-z_-][0-9A-Za-z._-]*(/[0-9A-Za-z_-][0-9A-Za-z._-]*)*$"
+
+
 class ModelRef(Contract):
     """One row of one artefact."""
 
     version: str
-    uri: str = Field(description="relative to the configured store")
+    uri: str = Field(description="relative to the configured store", pattern=STORE_NAME, max_length=256)
     row: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     grid_version: int

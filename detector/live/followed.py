@@ -18,8 +18,15 @@ log = structlog.get_logger(__name__)
 class FollowedModels:
     """`known` maps streams to their newest model record; only those that `wanted` accepts are kept."""
 
-    def __init__(self, settings: CommonSettings, wanted: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        settings: CommonSettings,
+        wanted: Callable[[str], bool],
+        on_bad: Callable[[DeadLetter], None] | None = None,
+    ) -> None:
+        """`on_bad` is called with what is no model record, of streams that are wanted."""
         self.known: dict[str, ModelRecord] = {}
+        self._on_bad = on_bad
         self._table = TableReader(settings, "models")
         self._wanted = wanted
 
@@ -44,8 +51,12 @@ class FollowedModels:
                 continue
             try:
                 model = parse(ModelRecord, record.value, "a model record")
+                if model.stream != stream:
+                    raise ContractError("contract", f"a model record of {model.stream[:40]!r} under the key of another")
             except ContractError as error:
                 log.warning("model record refused", stream=stream, offset=record.offset, error=str(error))
+                if self._on_bad is not None:
+                    self._on_bad(DeadLetter(record, error.reason, str(error)))
                 continue
             if self.known.get(stream) != model:  # the topic is read again when partitions are gained
                 self.known[stream] = news[stream] = model

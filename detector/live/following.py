@@ -50,7 +50,8 @@ class Following:
         deleted: list[str],
         on_delete: Callable[[str], None],
     ) -> None:
-        self.models = FollowedModels(settings, self._owns)
+        self._bad_models: list[DeadLetter] = []
+        self.models = FollowedModels(settings, self._owns, self._bad_models.append)
         self.feedback = FollowedFeedback(settings)
         self.stream_settings = stream_settings
         self._settings = settings
@@ -105,6 +106,8 @@ class Following:
         for stream in deleted:
             self._delete(decisions, stream)
         good, bad = await self.feedback.poll()
+        bad += self._bad_models
+        self._bad_models.clear()
         for letter in bad:
             await self._bury_once(letter)
         mine = [feedback for feedback in good if self._owns(feedback.stream)]

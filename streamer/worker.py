@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 
 from streamer.contracts import HEADER_REHOMED
-from streamer.errors import FencedError, OffsetConflictError, UnavailableError, UnsendableError
+from streamer.errors import AnomalyLLMError, FencedError, OffsetConflictError, UnavailableError, UnsendableError
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
@@ -114,10 +115,46 @@ class StreamerWorker:
         await self.stats.publish()
 
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:
-        """One batch of one partition: returns the offset to commit, None when it must be read again. Raises RefusedError."""
+        """One batch of one partition: returns the offset to commit, None when it must be read again.
+
+        A record that no rule has foreseen halts nobody: when a batch fails for no reason of the servers', its records are
+        taken one by one, and the one that fails is dead-lettered. Raises RefusedError.
+        """
+        try:
+            return await self._whole(partition, records)
+        except (AnomalyLLMError, MemoryError):
+            raise
+        except Exception as error:
+            self.ingest.forget_partition(partition)
+            if len(records) > 1:
+                log.exception("batch failed, taking its records one by one", partition=partition, records=len(records))
+            else:
+                return await self._set_aside(partition, records[0], error)
+        offset = None
+        for record in records:
+            partition, done = await self._batch(partition, [record])
+            if done is None:
+                return partition, offset
+            offset = done
+        return partition, offset
+
+    async def _set_aside(self, partition: int, record: ConsumerRecord, error: Exception) -> tuple[int, int | None]:
+        """A record that raises what nobody has foreseen: dead-lettered, and done with."""
+        log.exception("record set aside", partition=partition, offset=record.offset)
+        why = f"{type(error).__name__}: {str(error)[:200]}. This is a fault of the streamer: please report it with the record"
+
+        def nothing_but_a_dead_letter(_: Sequence[ConsumerRecord]) -> Decoded:
+            return Decoded(dead=[(record, "internal", why)], history_R=np.zeros(1, bool))
+
+        return await self._whole(partition, [record], nothing_but_a_dead_letter)
+
+    async def _whole(
+        self, partition: int, records: Sequence[ConsumerRecord],
+        decode: Callable[[Sequence[ConsumerRecord]], Decoded] | None = None,
+    ) -> tuple[int, int | None]:  # fmt: skip
         if partition not in self.owner.owned:
             return partition, None
-        batch = self.decoder.decode(records)
+        batch = (decode or self.decoder.decode)(records)
         try:
             plan = await self.ingest.plan(batch, records, lambda s: self.owner.ledger.applied(partition, s))
             await self.owner.ledger.apply(partition, records[-1].offset, plan.ops)

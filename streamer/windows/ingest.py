@@ -94,13 +94,17 @@ class Ingest:
             shard = self._shard(stream)
             pipe.mget(self._keys.header(shard, stream), self._keys.recent(shard, stream))
             pipe.lrange(self._keys.waiting(shard, stream), 0, -1)
-        rows = await pipe.execute()
+        # A key of another kind reads as an error here, and is replaced when the stream is written (apply.lua).
+        rows = await pipe.execute(raise_on_error=False)
+        for row in rows:
+            if isinstance(row, Exception) and "WRONGTYPE" not in str(row):
+                raise row
         for stream, (head, recent), waiting in zip(missing, rows[::2], rows[1::2], strict=True):
             header = StreamHeader() if head is None else StreamHeader.from_json(head)
             window = OpenWindow(header, self._settings.lateness_slots)
             window.mean = self._settings_of(stream).same_slot == "mean"
             window.restore_rows(recent or b"")
-            for chunk in waiting:
+            for chunk in () if isinstance(waiting, Exception) else waiting:
                 window.waiting.extend(*zip(*orjson.loads(chunk), strict=True))
             self.windows[stream] = window
 

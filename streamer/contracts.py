@@ -26,6 +26,10 @@ HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that 
 
 StreamName = Annotated[str, Field(min_length=1, max_length=MAX_STREAM_BYTES, pattern=r"^[^\x00-\x1f\x7f]+$")]
 ChannelName = Annotated[str, Field(min_length=1, max_length=128)]
+# Labels stand in every event of the stream, which has to fit into a message: 74 KB of them.
+MAX_LABELS, MAX_LABEL_KEY, MAX_LABEL_VALUE = 64, 128, 1024
+LabelKey = Annotated[str, Field(max_length=MAX_LABEL_KEY)]
+LabelValue = Annotated[str, Field(max_length=MAX_LABEL_VALUE)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -94,8 +98,8 @@ class StreamSettings(Contract):
     {'interval_s': 10.0, 'direction': 'up', 'alerts_per_week': 1.0}
     """
 
-    tenant: str | None = None
-    labels: dict[str, str] = {}
+    tenant: str | None = Field(None, max_length=256)
+    labels: dict[LabelKey, LabelValue] = Field({}, max_length=MAX_LABELS)
     unit: Literal["s", "ms", "us", "ns"] | None = Field(None, description="unit of numeric time stamps; none: by size")
     unit_name: str | None = Field(
         None,

@@ -199,12 +199,12 @@ class StreamerWorker:
         await send(settings, self.producer, notices)
         try:
             await send(settings, self.producer, homeward)
-        except UnsendableError:  # a header more than when it came: find out which do not fit any more
-            dead += [
-                DeadLetter(record, "too_large", "too large to be sent to its home partition: publish it with its key")
-                for (record, _), outgoing in zip(batch.rehome, homeward, strict=True)
-                if not await self._fits(outgoing)
-            ]
+        except UnsendableError:  # a header more than when it came, or a time stamp too old: find out which
+            for (record, _), outgoing in zip(batch.rehome, homeward, strict=True):
+                why = await self._refused(outgoing)
+                if why is not None:
+                    message = f"cannot be sent to its home partition, publish it with its key: {why}"
+                    dead.append(DeadLetter(record, "homeless", message))
         await bury(settings, self.producer, dead, send)
 
     def _homeward(self, record: ConsumerRecord, stream: str) -> Outgoing:
@@ -215,12 +215,13 @@ class StreamerWorker:
         stamp = max(record.timestamp, 0) or None
         return Outgoing(record.topic, record.value, stream.encode(), home, [*record.headers, came], stamp)
 
-    async def _fits(self, outgoing: Outgoing) -> bool:
+    async def _refused(self, outgoing: Outgoing) -> str | None:
+        """Send one record; why it can never be sent, None when it has been."""
         try:
             await send(self.settings, self.producer, [outgoing])
-        except UnsendableError:
-            return False
-        return True
+        except UnsendableError as error:
+            return str(error)
+        return None
 
     async def _delete(self) -> None:
         """Tombstones on `streams`: remove all that this room keeps of those streams."""

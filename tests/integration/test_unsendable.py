@@ -18,7 +18,7 @@ async def test_an_event_too_large_to_be_sent_ends_no_owner_of_its_partition(sett
     async with producing(settings) as producer:
         await outbox.send(settings, producer)
     sent = [record.value for record in await read_all(settings, "anomalies")]
-    assert [value for value in dict.fromkeys(sent)] == [b"first", b"last"]
+    assert list(dict.fromkeys(sent)) == [b"first", b"last"]
     [dead] = await read_all(settings, "dead-letters")
     assert (header(dead, "topic"), header(dead, "error")) == (topic, "unsendable")
     assert "truncated" in str(header(dead, "message"))

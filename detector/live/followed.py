@@ -36,18 +36,17 @@ class FollowedModels:
         return self._news(await self._table.catch_up())
 
     async def poll(self) -> dict[str, ModelRecord | None]:
-        """News: stream → its newest record, None for a tombstone. Does not wait."""
+        """News: stream → its newest record where that is not known yet, None for a tombstone. Does not wait."""
         return self._news(await self._table.poll())
 
     def _news(self, records: list[ConsumerRecord]) -> dict[str, ModelRecord | None]:
-        news: dict[str, ModelRecord | None] = {}
+        newest: dict[str, ModelRecord | None] = {}  # a topic that is read again tells old ones first
         for record in records:
             stream = (record.key or b"").decode(errors="replace")
             if not self._wanted(stream):
                 continue
             if record.value is None:
-                self.known.pop(stream, None)
-                news[stream] = None
+                newest[stream] = None
                 continue
             try:
                 model = parse(ModelRecord, record.value, "a model record")
@@ -58,8 +57,13 @@ class FollowedModels:
                 if self._on_bad is not None:
                     self._on_bad(DeadLetter(record, error.reason, str(error)))
                 continue
-            if self.known.get(stream) != model:  # the topic is read again when partitions are gained
-                self.known[stream] = news[stream] = model
+            newest[stream] = model
+        news = {stream: now for stream, now in newest.items() if self.known.get(stream) != now}
+        for stream, now in news.items():
+            if now is None:
+                self.known.pop(stream, None)
+            else:
+                self.known[stream] = now
         return news
 
     def forget(self, stream: str) -> None:

@@ -9,6 +9,7 @@ from aiokafka import ConsumerRecord
 from detector.incidents.record import StreamState, read_states
 from detector.live.blocks import KEPT
 from detector.live.cache import SLACK, Entry, WindowChange, unknown, window_changes
+from detector.live.counts import Census
 from detector.live.settings import WorkerSettings
 from streamer.errors import ContractError
 from streamer.placement import home_partition, shard_of
@@ -45,6 +46,7 @@ class OwnedStreams:
     def __init__(self, settings: WorkerSettings, client: redis.asyncio.Redis, keys: Keys, context: int) -> None:
         self.entries: dict[str, Entry] = {}
         self.states: dict[str, StreamState] = {}
+        self.census = Census()
         self._settings = settings
         self._client = client
         self._keys = keys
@@ -62,6 +64,7 @@ class OwnedStreams:
         """Forget a stream; Redis keeps what it has."""
         self.entries.pop(stream, None)
         self.states.pop(stream, None)
+        self.census.mark(stream)
 
     def drop_partition(self, partition: int) -> list[str]:
         """Forget all streams of a partition; returns their names."""
@@ -120,6 +123,7 @@ class OwnedStreams:
 
     def _enter(self, stream: str, window: StreamWindow, pending: Sequence[_Unread], outcome: BatchOutcome) -> None:
         header = window.header
+        self.census.mark(stream)
         stream_state = self.states.get(stream)
         if stream_state is not None and stream_state.grid_version != header.grid_version:
             outcome.replaced.append((stream, stream_state))
@@ -171,7 +175,10 @@ class OwnedStreams:
         """Read the states of streams that are not in memory."""
         missing = [stream for stream in streams if stream not in self.states]
         shards = {stream: self.shard(stream) for stream in missing}
-        self.states |= await read_states(self._client, self._keys, shards, missing)
+        found = await read_states(self._client, self._keys, shards, missing)
+        self.states |= found
+        for stream in found:
+            self.census.mark(stream)
 
     async def ensure(self, streams: Sequence[str]) -> list[str]:
         """Have entries and states of streams in memory without judging anything; returns those that exist."""
@@ -180,6 +187,7 @@ class OwnedStreams:
         windows = await read_windows(self._client, self._keys, missing, self._settings.partitioner, self._keep, KEPT)
         for stream, window in windows.items():
             header = window.header
+            self.census.mark(stream)
             stream_state = self.states.get(stream)
             if stream_state is None:
                 stream_state = StreamState(header.grid_version, header.interval_ns, header.phase_ns, header.hi)

@@ -1,5 +1,6 @@
 """Records and keys that used to halt a partition for ever are answered, and their neighbours go on."""
 
+import asyncio
 from collections.abc import Sequence
 
 import orjson
@@ -9,9 +10,10 @@ from aiokafka import ConsumerRecord
 
 from streamer.contracts import MAX_RING, channels_of
 from streamer.kafka.client import header
-from streamer.placement import shard_of
-from streamer.settings import CommonSettings
+from streamer.placement import home_partition, shard_of
+from streamer.settings import CommonSettings, StreamerSettings
 from streamer.windows.decode import Decoded, Decoder
+from streamer.windows.ingest import Ingest, Plan
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
 from testkit.serving import NOW_MS, committed, producing, publish, read_all, running, until
@@ -103,3 +105,34 @@ async def test_a_record_that_no_rule_has_foreseen_is_set_aside_alone(
     dead = await read_all(settings, "dead-letters")
     assert [header(r, "error") for r in dead] == ["internal"] * 3
     assert all("ZeroDivisionError" in str(header(r, "message")) for r in dead)
+
+
+async def test_one_partition_s_batch_leaves_another_s_streams_in_memory(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.windows.ingest.MAX_LIVE", 20)
+    own = StreamerSettings.model_validate(settings.model_dump())
+    ingest = Ingest(own, redis_client, Keys(settings.namespace), {})
+    decoder = Decoder({}, settings.partitions, "murmur2", 300.0)
+    of_partition: dict[int, list[str]] = {}
+    for name in (f"s{k}" for k in range(200)):
+        of_partition.setdefault(home_partition(name, settings.partitions), []).append(name)
+
+    async def plan(partition: int, names: Sequence[str]) -> Plan:
+        records = [
+            ConsumerRecord(
+                "metrics", partition, at, NOW_MS + 10**9, 0, None,
+                orjson.dumps({"stream": name, "points": rows(0, 40)}), None, 0, 0, (),
+            )
+            for at, name in enumerate(names)
+        ]  # fmt: skip
+        return await ingest.plan(decoder.decode(records), records, lambda shard: -1)
+
+    first, second = of_partition[0], of_partition[1]
+    await plan(0, first[:15])
+    # One is waiting for Redis to tell it of its last stream when the other needs room.
+    plans = await asyncio.gather(plan(0, first[5:16]), plan(1, second[:15]))
+    assert [made.points for made in plans] == [11 * 40, 15 * 40]
+    assert set(first[5:16]) | set(second[:15]) <= set(ingest.windows)
+    await plan(2, of_partition[2][:3])
+    assert len(ingest.windows) <= 20

@@ -117,8 +117,8 @@ class StreamerWorker:
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:
         """One batch of one partition: returns the offset to commit, None when it must be read again.
 
-        A record that no rule has foreseen halts nobody: when a batch fails for no reason of the servers', its records are
-        taken one by one, and the one that fails is dead-lettered. Raises RefusedError.
+        A record that no rule has foreseen halts nobody: a batch that fails for no reason of the servers' is halved until
+        the record that fails stands alone, and that is dead-lettered. Raises RefusedError.
         """
         try:
             return await self._whole(partition, records)
@@ -126,15 +126,14 @@ class StreamerWorker:
             raise
         except Exception as error:
             self.ingest.forget_partition(partition)
-            if len(records) > 1:
-                log.exception("batch failed, taking its records one by one", partition=partition, records=len(records))
-            else:
+            if len(records) == 1:
                 return await self._set_aside(partition, records[0], error)
-        offset = None
-        for record in records:
-            partition, done = await self._batch(partition, [record])
+            log.warning("batch failed, halving it", partition=partition, records=len(records), error=repr(error))
+        middle, offset = len(records) // 2, None
+        for half in (records[:middle], records[middle:]):
+            _, done = await self._batch(partition, half)
             if done is None:
-                return partition, offset
+                break
             offset = done
         return partition, offset
 

@@ -30,12 +30,14 @@ class Fuzzed:
     unanswered: list[tuple[str, bytes | None]] = field(
         default_factory=list
     )  # hostile (kind, value) without a dead letter
-    unscored: list[str] = field(default_factory=list)  # good streams of which not every slot has been judged
     rss_mb: list[float] = field(default_factory=list)  # of the workers' process, five times over the run
 
 
 async def fuzz(settings: CommonSettings, seed: int, hostile: int, good: int) -> Fuzzed:
-    """`good` records of one point each among `hostile` ones. Topics and keys must be unused."""
+    """`good` records of one point each among `hostile` ones; returns when every slot of the good ones has been judged.
+
+    Topics and keys must be unused. Raises AssertionError when it does not come to that.
+    """
     wanted: Counter[tuple[str, bytes | None]] = Counter()
     topic, names = settings.topic("metrics"), [f"good{k}" for k in range(GOOD_STREAMS)]
     flying: list[asyncio.Future[object]] = []
@@ -88,15 +90,11 @@ async def _worked(
                 return False
             done_with = await committed(settings)  # what was sent home is there twice
             entries = [detector.streams.entries.get(name) for name in names]
-            read = all(e is not None and e.hi >= FIRST + n - 1 for e, n in zip(entries, slots, strict=True))
-            return read and done_with >= total + streamer.stats.counts["rehomed"]
+            judged = all(e is not None and e.scored >= FIRST + n - 1 for e, n in zip(entries, slots, strict=True))
+            return judged and done_with >= total + streamer.stats.counts["rehomed"]
 
         await until(done)
         seconds = time.perf_counter() - begin
-        unscored = [
-            name for name, n in zip(names, slots, strict=True)
-            if detector.streams.entries[name].scored < FIRST + n - 1
-        ]  # fmt: skip
     found, reasons = Counter[bytes | None](), Counter[str]()
     for record in await read_all(settings, "dead-letters"):
         if header(record, "topic") == settings.topic("metrics"):
@@ -106,4 +104,4 @@ async def _worked(
     for (_, value), many in wanted.items():
         values[value or b""] += many
     unanswered = [(kind, value) for (kind, value) in wanted if found[value or b""] < values[value or b""]]
-    return Fuzzed(seconds, total, reasons, unanswered, unscored, rss)
+    return Fuzzed(seconds, total, reasons, unanswered, rss)

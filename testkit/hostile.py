@@ -48,8 +48,11 @@ def hostile_messages(seed: int, count: int, large_every: int = 2000) -> Iterator
             yield _KINDS[draw.choice(kinds)](draw)
 
 
-def _json(kind: str, body: object, dead: bool = True, **more: Any) -> HostileMessage:
-    return HostileMessage(kind, orjson.dumps(body), dead, **more)
+def _json(kind: str, body: dict[str, Any], dead: bool = True, **more: Any) -> HostileMessage:
+    """Under the key that clients use, the stream's name; a wrong key is a kind of its own."""
+    stream = body.get("stream")
+    key = stream.encode() if isinstance(stream, str) and stream else None
+    return HostileMessage(kind, orjson.dumps(body), dead, **{"key": key, **more})
 
 
 def _point(draw: random.Random, **own: object) -> dict[str, object]:

@@ -9,8 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from streamer.local_time import known_zone
+
 MAX_STREAM_BYTES = 256  # a Kafka key and a Redis key; longer names are a mistake in the publisher
 MAX_CHANNELS = 256  # 256 channels x 8192 slots are 8 MB of window: more is several streams
+# Numbers in a stream's ring, capacity x channels: 8 MB. A jump in time rewrites all of it in one call of Redis, which
+# takes 512 MB at most and five times as much of the streamer's memory meanwhile.
+MAX_RING = MAX_CHANNELS * 8192
 TOPICS = ("metrics", "streams", "windows", "anomalies", "training", "models", "feedback", "dead-letters")
 COMPACTED = frozenset({"streams", "models"})
 # Shared out among workers, with the same number of partitions each. A message of windows or anomalies goes to the
@@ -21,6 +26,10 @@ HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that 
 
 StreamName = Annotated[str, Field(min_length=1, max_length=MAX_STREAM_BYTES, pattern=r"^[^\x00-\x1f\x7f]+$")]
 ChannelName = Annotated[str, Field(min_length=1, max_length=128)]
+# Labels stand in every event of the stream, which has to fit into a message: 74 KB of them.
+MAX_LABELS, MAX_LABEL_KEY, MAX_LABEL_VALUE = 64, 128, 1024
+LabelKey = Annotated[str, Field(max_length=MAX_LABEL_KEY)]
+LabelValue = Annotated[str, Field(max_length=MAX_LABEL_VALUE)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -73,6 +82,15 @@ class MetricBatch(Contract, extra="ignore"):
     )
 
 
+def channels_of(capacity: int) -> int:
+    """How many channels a stream of that capacity may have.
+
+    >>> channels_of(8192), channels_of(1 << 20)
+    (256, 2)
+    """
+    return max(1, min(MAX_CHANNELS, MAX_RING // capacity))
+
+
 class StreamSettings(Contract):
     """`streams` (key = stream's name, compacted): how a stream is to be read and judged. All optional.
 
@@ -80,8 +98,8 @@ class StreamSettings(Contract):
     {'interval_s': 10.0, 'direction': 'up', 'alerts_per_week': 1.0}
     """
 
-    tenant: str | None = None
-    labels: dict[str, str] = {}
+    tenant: str | None = Field(None, max_length=256)
+    labels: dict[LabelKey, LabelValue] = Field({}, max_length=MAX_LABELS)
     unit: Literal["s", "ms", "us", "ns"] | None = Field(None, description="unit of numeric time stamps; none: by size")
     unit_name: str | None = Field(
         None,
@@ -121,9 +139,28 @@ class StreamSettings(Contract):
     capacity: int | None = Field(
         None, ge=64, le=1 << 20, description="slots of window and training history; default 8192"
     )
-    no_data_after: float | None = Field(None, gt=1, description="a stop alerts after this many intervals; default 30")
-    ttl_s: float | None = Field(None, gt=0, description="forget the stream after this long without a point")
+    no_data_after: float | None = Field(
+        None, gt=1, le=1e9, description="a stop alerts after this many intervals; default 30"
+    )
+    ttl_s: float | None = Field(None, gt=0, le=1e11, description="forget the stream after this long without a point")
     paused: bool = Field(False, description="keep the window, do not alert (maintenance)")
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str | None) -> str | None:
+        if value is not None and not known_zone(value):
+            raise ValueError("no such time zone; names are those of the IANA database, e.g. 'Europe/Berlin'")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> "StreamSettings":
+        channels = len(self.channels or [])
+        if self.capacity is not None and channels > channels_of(self.capacity):
+            raise ValueError(
+                f"capacity {self.capacity} x {channels} channels is more than the {MAX_RING} numbers of a window: "
+                f"lower capacity to {MAX_RING // channels}, or split the stream into several"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_budget(self) -> "StreamSettings":
@@ -272,11 +309,15 @@ class TrainingRequest(Contract):
 READY_SLOTS = 1024
 
 
+# Names below the store and nothing else: no scheme, no absolute path, no part that begins with a dot.
+STORE_NAME = r"^[0-9A-Za-z_-][0-9A-Za-z._-]*(/[0-9A-Za-z_-][0-9A-Za-z._-]*)*$"
+
+
 class ModelRef(Contract):
     """One row of one artefact."""
 
     version: str
-    uri: str = Field(description="relative to the configured store")
+    uri: str = Field(description="relative to the configured store", pattern=STORE_NAME, max_length=256)
     row: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     grid_version: int

@@ -37,6 +37,10 @@ class UnsendableError(AnomalyLLMError):
     """Kafka will never take these records as they are (too large, a name it does not allow)."""
 
 
+class UnstorableError(AnomalyLLMError):
+    """Redis can never hold this: a value is too large."""
+
+
 class FencedError(AnomalyLLMError):
     """Another worker with a larger owner epoch has taken over the partition; stop writing to it."""
 

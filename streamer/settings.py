@@ -63,7 +63,7 @@ class CommonSettings(BaseSettings):
 class StreamerSettings(CommonSettings):
     """Settings of the streamer worker."""
 
-    capacity: int = Field(8192, ge=64, description="slots of window and training history per stream")
+    capacity: int = Field(8192, ge=64, le=1 << 20, description="slots of window and training history per stream")
     lateness_slots: int = Field(64, ge=1, description="within so many slots any order of arrival gives the same window")
     max_ahead_s: float = Field(300.0, gt=0, description="points further ahead of their record's time are dead-lettered")
     source: str = Field(

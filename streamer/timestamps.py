@@ -13,6 +13,7 @@ UNITS = {"s": NS, "ms": 1_000_000, "us": 1_000, "ns": 1}
 # is therefore never ambiguous for data recorded after 1973.
 _BOUNDS = ((1e11, NS), (1e14, 1_000_000), (1e17, 1_000))
 _MAX_NS = 2**62  # the year 2116: twice an instant still fits into int64, which slot arithmetic needs
+MAX_MS = _MAX_NS // 1_000_000  # the same of time stamps of records
 _RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,12})?([Zz]|[+-]\d\d:\d\d)$")
 
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 
 from streamer.contracts import HEADER_REHOMED
-from streamer.errors import FencedError, OffsetConflictError, UnavailableError, UnsendableError
+from streamer.errors import AnomalyLLMError, FencedError, OffsetConflictError, UnavailableError, UnsendableError
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
@@ -114,10 +115,45 @@ class StreamerWorker:
         await self.stats.publish()
 
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:
-        """One batch of one partition: returns the offset to commit, None when it must be read again. Raises RefusedError."""
+        """One batch of one partition: returns the offset to commit, None when it must be read again.
+
+        A record that no rule has foreseen halts nobody: a batch that fails for no reason of the servers' is halved until
+        the record that fails stands alone, and that is dead-lettered. Raises RefusedError.
+        """
+        try:
+            return await self._whole(partition, records)
+        except (AnomalyLLMError, MemoryError):
+            raise
+        except Exception as error:
+            self.ingest.forget_partition(partition)
+            if len(records) == 1:
+                return await self._set_aside(partition, records[0], error)
+            log.warning("batch failed, halving it", partition=partition, records=len(records), error=repr(error))
+        middle, offset = len(records) // 2, None
+        for half in (records[:middle], records[middle:]):
+            _, done = await self._batch(partition, half)
+            if done is None:
+                break
+            offset = done
+        return partition, offset
+
+    async def _set_aside(self, partition: int, record: ConsumerRecord, error: Exception) -> tuple[int, int | None]:
+        """A record that raises what nobody has foreseen: dead-lettered, and done with."""
+        log.exception("record set aside", partition=partition, offset=record.offset)
+        why = f"{type(error).__name__}: {str(error)[:200]}. This is a fault of the streamer: please report it with the record"
+
+        def nothing_but_a_dead_letter(_: Sequence[ConsumerRecord]) -> Decoded:
+            return Decoded(dead=[(record, "internal", why)], history_R=np.zeros(1, bool))
+
+        return await self._whole(partition, [record], nothing_but_a_dead_letter)
+
+    async def _whole(
+        self, partition: int, records: Sequence[ConsumerRecord],
+        decode: Callable[[Sequence[ConsumerRecord]], Decoded] | None = None,
+    ) -> tuple[int, int | None]:  # fmt: skip
         if partition not in self.owner.owned:
             return partition, None
-        batch = self.decoder.decode(records)
+        batch = (decode or self.decoder.decode)(records)
         try:
             plan = await self.ingest.plan(batch, records, lambda s: self.owner.ledger.applied(partition, s))
             await self.owner.ledger.apply(partition, records[-1].offset, plan.ops)
@@ -162,12 +198,12 @@ class StreamerWorker:
         await send(settings, self.producer, notices)
         try:
             await send(settings, self.producer, homeward)
-        except UnsendableError:  # a header more than when it came: find out which do not fit any more
-            dead += [
-                DeadLetter(record, "too_large", "too large to be sent to its home partition: publish it with its key")
-                for (record, _), outgoing in zip(batch.rehome, homeward, strict=True)
-                if not await self._fits(outgoing)
-            ]
+        except UnsendableError:  # a header more than when it came, or a time stamp too old: find out which
+            for (record, _), outgoing in zip(batch.rehome, homeward, strict=True):
+                why = await self._refused(outgoing)
+                if why is not None:
+                    message = f"cannot be sent to its home partition, publish it with its key: {why}"
+                    dead.append(DeadLetter(record, "homeless", message))
         await bury(settings, self.producer, dead, send)
 
     def _homeward(self, record: ConsumerRecord, stream: str) -> Outgoing:
@@ -178,12 +214,13 @@ class StreamerWorker:
         stamp = max(record.timestamp, 0) or None
         return Outgoing(record.topic, record.value, stream.encode(), home, [*record.headers, came], stamp)
 
-    async def _fits(self, outgoing: Outgoing) -> bool:
+    async def _refused(self, outgoing: Outgoing) -> str | None:
+        """Send one record; why it can never be sent, None when it has been."""
         try:
             await send(self.settings, self.producer, [outgoing])
-        except UnsendableError:
-            return False
-        return True
+        except UnsendableError as error:
+            return str(error)
+        return None
 
     async def _delete(self) -> None:
         """Tombstones on `streams`: remove all that this room keeps of those streams."""

@@ -15,12 +15,13 @@ from streamer.patience import patiently
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS
 from streamer.windows.keys import Keys
-from streamer.windows.ring import read_windows
+from streamer.windows.ring import read_headers, read_windows
 from trainer.announce import record_of
 from trainer.fit.histories import History
 from trainer.fit.plan import FitPlan
 from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of
+from trainer.memory import free_bytes, parts_of, too_large
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
@@ -48,16 +49,34 @@ class TrainingRun:
     zone_of: Callable[[str], str | None] = lambda _: None  # time zone of a stream's people
 
     async def work(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord]) -> Outcome:
-        """Do all jobs: one run for the full fits, one for the updates. Waits while Redis or the store are away."""
+        """Do all jobs, part by part: one run for the full fits, one for the updates. Waits while Redis or the store are
+        away. A history that would not fit into memory is not loaded, and its job dropped with the reason."""
         outcome = Outcome()
-        before = {stream: await self._before(known.get(stream)) for stream in sorted(jobs)}
+        headers = await patiently(
+            redis_name(self.settings),
+            lambda: read_headers(self.redis, self.keys, sorted(jobs), self.settings.partitioner),
+            REDIS_ERRORS,
+        )
+        fitting = {}
+        for stream in sorted(jobs):
+            header = headers.get(stream)
+            why = "the stream has no window (yet)" if header is None else too_large(header, free_bytes())
+            if header is None or why is not None:
+                outcome.dropped[stream] = str(why)
+            else:
+                fitting[stream] = header
+        for part in parts_of(fitting):
+            await self._part({stream: jobs[stream] for stream in part}, known, outcome)
+        return outcome
+
+    async def _part(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord], outcome: Outcome) -> None:
+        before = {stream: await self._before(known.get(stream)) for stream in jobs}
         histories = await self._histories(jobs, before, outcome)
         plan = FitPlan(self.teacher, self.settings)
         for history in histories:
             plan.add(history, jobs[history.stream].job, before[history.stream])
-        outcome.trained = await self._run(plan.fit, plan.full, known, outcome)
-        outcome.updated = await self._run(plan.update, plan.fresh, known, outcome)
-        return outcome
+        outcome.trained += await self._run(plan.fit, plan.full, known, outcome)
+        outcome.updated += await self._run(plan.update, plan.fresh, known, outcome)
 
     async def _histories(
         self, jobs: Mapping[str, TrainingJob], before: Mapping[str, Student | None], outcome: Outcome

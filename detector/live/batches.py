@@ -54,6 +54,9 @@ class Batches:
         every = (record for own in records.values() for record in own)
         taken = await self._streams.follow_batch(every, self._owner.ledger.applied)
         await self._bury([DeadLetter(record, error.reason, str(error)) for record, error in taken.bad])
+        if taken.unknown:
+            self._servers.stats.counts["changes_unknown"] += taken.unknown
+            log.warning("changes that Redis does not have are passed over", changes=taken.unknown)
         decisions = Decisions(self._settings, self._streams)
         for stream, stream_state in taken.replaced:
             decisions.close(stream, stream_state, self._judge.settings_of(stream))

@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.live.blocks import Blocks
 from detector.model.interface import Clock
-from streamer.windows.header import GridState
+from streamer.windows.header import GridState, StreamHeader
 from streamer.windows.ring import StreamWindow
 from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
@@ -97,6 +97,8 @@ class Entry:
         return (
             change.grid_version != self.grid_version
             or change.seq > self.seq + 1
+            # no streamer writes this: Redis says what the stream is
+            or change.values_NC.shape[1] != len(self.channels)
             # points that came in one batch with the last of the history are history, too: only the header says so
             or (self.history and not change.flags & FLAG_HISTORY)
             # a hole longer than the window: the ring's bounds bound the buffer
@@ -206,6 +208,16 @@ class Entry:
     def slot_ns(self, slot: int) -> int:
         """The slot's centre in ns since 1970."""
         return slot * self.interval_ns + self.phase_ns
+
+
+def unknown(header: StreamHeader, change: WindowChange) -> bool:
+    """Whether Redis, just read, has never heard of a change.
+
+    The streamer writes to Redis before it says so on `windows`: what Redis does not have has not happened, or is lost
+    there and will be said again. Followed, such a change of somebody else's would make the stream deaf to all real ones,
+    or its buffer as long as the writer likes.
+    """
+    return change.grid_version > header.grid_version or change.seq > header.seq
 
 
 def window_changes(batch: WindowBatch) -> Iterator[tuple[str, WindowChange]]:

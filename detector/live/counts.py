@@ -1,26 +1,89 @@
-"""What the detector reports of itself: its counters and gauges."""
+"""What the detector reports of itself: its counters and gauges, kept as streams change."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, NamedTuple
 
-from detector.live.judge import Judge
-from detector.live.streams import OwnedStreams
-from detector.model.interface import InstallableBank
+from detector.incidents.record import StreamState
+from detector.model.interface import Bank, InstallableBank
 from detector.training.due import stage
 
+if TYPE_CHECKING:
+    from detector.live.cache import Entry
+    from detector.live.judge import Judge
+    from detector.live.streams import OwnedStreams
 
-def refresh(counts: MutableMapping[str, float], judge: Judge, bank: InstallableBank, streams: OwnedStreams) -> None:
-    """Bring the counts up to date: a pass over all streams in memory."""
+STAGES = ("cold", "warming", "ready")
+
+
+class Counted(NamedTuple):
+    """What one stream counts for."""
+
+    stage: str | None  # None: its window is not in memory
+    incidents: int  # open ones
+
+
+_NOTHING = Counted(None, 0)
+
+
+class Census:
+    """Counts over all streams in memory. Once a second only those are looked at that have changed since.
+
+    >>> census = Census()
+    >>> census.count("a", Counted("cold", 1))
+    >>> census.count("a", Counted("ready", 0))
+    >>> census.stages, census.incidents
+    ({'cold': 0, 'warming': 0, 'ready': 1}, 0)
+    """
+
+    def __init__(self) -> None:
+        self.stages = dict.fromkeys(STAGES, 0)
+        self.incidents = 0
+        self._changed: set[str] = set()
+        self._of: dict[str, Counted] = {}
+
+    def mark(self, stream: str) -> None:
+        """Its window, state or student has come, changed or gone."""
+        self._changed.add(stream)
+
+    def refresh(self, entries: "Mapping[str, Entry]", states: Mapping[str, StreamState], bank: Bank) -> int:
+        """Count the marked streams anew; returns how many there were."""
+        many = len(self._changed)
+        for stream in self._changed:
+            self.count(stream, counted(stream, entries.get(stream), states.get(stream), bank))
+        self._changed.clear()
+        return many
+
+    def count(self, stream: str, now: Counted) -> None:
+        """Put one stream's share in the place of its former one."""
+        before = self._of.pop(stream, _NOTHING)
+        if before.stage is not None:
+            self.stages[before.stage] -= 1
+        if now.stage is not None:
+            self.stages[now.stage] += 1
+        self.incidents += now.incidents - before.incidents
+        if now != _NOTHING:
+            self._of[stream] = now
+
+
+def counted(stream: str, entry: "Entry | None", state: StreamState | None, bank: Bank) -> Counted:
+    """What a stream counts for as it is now."""
+    where = None
+    if entry is not None:
+        ref = bank.model_of(stream)
+        where = stage(ref.points if ref and ref.grid_version == entry.grid_version else 0)
+    if state is None:
+        return Counted(where, 0)
+    return Counted(where, (state.tracker.incident is not None) + (state.no_data is not None))
+
+
+def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: InstallableBank, streams: "OwnedStreams") -> None:
+    """Bring the counts up to date: a pass over the streams that have changed."""
+    census = streams.census
+    census.refresh(streams.entries, streams.states, bank)
     counts["windows_scored"] = judge.windows
     counts["teacher_windows"] = judge.teacher_windows
     counts["teacher_share"] = round(judge.teacher_windows / max(1, judge.windows), 4)
     counts["streams_with_teacher"] = bank.with_teacher()
-    stages = {"cold": 0, "warming": 0, "ready": 0}
-    for stream, entry in streams.entries.items():
-        ref = bank.model_of(stream)
-        stages[stage(ref.points if ref and ref.grid_version == entry.grid_version else 0)] += 1
-    for name, count in stages.items():
+    for name, count in census.stages.items():
         counts[f"streams_{name}"] = count
-    counts["open_incidents"] = sum(
-        (stream_state.tracker.incident is not None) + (stream_state.no_data is not None)
-        for stream_state in streams.states.values()
-    )
+    counts["open_incidents"] = census.incidents

@@ -44,6 +44,7 @@ class Decisions:
 
     def touch(self, stream: str) -> None:
         """Write the stream's state."""
+        self._streams.census.mark(stream)
         self.part(stream).touched.add(stream)
 
     def delete(self, stream: str) -> None:

@@ -18,8 +18,15 @@ log = structlog.get_logger(__name__)
 class FollowedModels:
     """`known` maps streams to their newest model record; only those that `wanted` accepts are kept."""
 
-    def __init__(self, settings: CommonSettings, wanted: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        settings: CommonSettings,
+        wanted: Callable[[str], bool],
+        on_bad: Callable[[DeadLetter], None] | None = None,
+    ) -> None:
+        """`on_bad` is called with what is no model record, of streams that are wanted."""
         self.known: dict[str, ModelRecord] = {}
+        self._on_bad = on_bad
         self._table = TableReader(settings, "models")
         self._wanted = wanted
 
@@ -29,26 +36,34 @@ class FollowedModels:
         return self._news(await self._table.catch_up())
 
     async def poll(self) -> dict[str, ModelRecord | None]:
-        """News: stream → its newest record, None for a tombstone. Does not wait."""
+        """News: stream → its newest record where that is not known yet, None for a tombstone. Does not wait."""
         return self._news(await self._table.poll())
 
     def _news(self, records: list[ConsumerRecord]) -> dict[str, ModelRecord | None]:
-        news: dict[str, ModelRecord | None] = {}
+        newest: dict[str, ModelRecord | None] = {}  # a topic that is read again tells old ones first
         for record in records:
             stream = (record.key or b"").decode(errors="replace")
             if not self._wanted(stream):
                 continue
             if record.value is None:
-                self.known.pop(stream, None)
-                news[stream] = None
+                newest[stream] = None
                 continue
             try:
                 model = parse(ModelRecord, record.value, "a model record")
+                if model.stream != stream:
+                    raise ContractError("contract", f"a model record of {model.stream[:40]!r} under the key of another")
             except ContractError as error:
                 log.warning("model record refused", stream=stream, offset=record.offset, error=str(error))
+                if self._on_bad is not None:
+                    self._on_bad(DeadLetter(record, error.reason, str(error)))
                 continue
-            if self.known.get(stream) != model:  # the topic is read again when partitions are gained
-                self.known[stream] = news[stream] = model
+            newest[stream] = model
+        news = {stream: now for stream, now in newest.items() if self.known.get(stream) != now}
+        for stream, now in news.items():
+            if now is None:
+                self.known.pop(stream, None)
+            else:
+                self.known[stream] = now
         return news
 
     def forget(self, stream: str) -> None:

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 MARK_S = 30 * 86_400  # longer than any topic's retention of bad feedback matters
 STORE_RETRY_S = 10.0
+LOST_KEPT_S = 60.0  # a rebalance takes seconds
 
 Finish = Callable[[Decisions], Awaitable[None]]
 
@@ -50,7 +51,8 @@ class Following:
         deleted: list[str],
         on_delete: Callable[[str], None],
     ) -> None:
-        self.models = FollowedModels(settings, self._owns)
+        self._bad_models: list[DeadLetter] = []
+        self.models = FollowedModels(settings, self._owns, self._bad_models.append)
         self.feedback = FollowedFeedback(settings)
         self.stream_settings = stream_settings
         self._settings = settings
@@ -64,6 +66,7 @@ class Following:
         self._store = store
         self._uninstalled: dict[str, ModelRecord] = {}  # the store was away
         self._next_install = 0.0
+        self._lost: dict[int, float] = {}  # partitions given away, since when
 
     def _owns(self, stream: str) -> bool:
         return self._streams.partition(stream) in self._owner.owned
@@ -89,13 +92,29 @@ class Following:
         await self.feedback.rewind()
 
     def lose(self, partition: int) -> None:
-        """Forget the students of a partition."""
-        for stream in [s for s in self.models.known if self._streams.partition(s) == partition]:
-            self.models.forget(stream)
-            self._bank.remove(stream)
+        """A partition is another worker's now. Its students go when it stays so: in most rebalances it is given back
+        at once, and installing them again takes a detector of many streams minutes."""
+        self._lost[partition] = time.monotonic()
+
+    def _forget_lost(self) -> None:
+        now = time.monotonic()
+        for partition, since in list(self._lost.items()):
+            if partition in self._owner.owned:
+                del self._lost[partition]
+            elif now - since > LOST_KEPT_S:
+                del self._lost[partition]
+                gone = [s for s in self.models.known if self._streams.partition(s) == partition]
+                for stream in gone:
+                    self.models.forget(stream)
+                    self._uninstalled.pop(stream, None)
+                    self._bank.remove(stream)
+                    self._streams.census.mark(stream)
+                log.info("students of a lost partition forgotten", partition=partition, streams=len(gone))
 
     async def poll(self, finish: Finish) -> None:
         """Apply what is new; does not wait for more. Raises redis.RedisError when Redis is away."""
+        if self._lost:
+            self._forget_lost()
         await self.stream_settings.poll()
         await self._install(await self.models.poll())
         decisions = Decisions(self._settings, self._streams)
@@ -105,6 +124,8 @@ class Following:
         for stream in deleted:
             self._delete(decisions, stream)
         good, bad = await self.feedback.poll()
+        bad += self._bad_models
+        self._bad_models.clear()
         for letter in bad:
             await self._bury_once(letter)
         mine = [feedback for feedback in good if self._owns(feedback.stream)]
@@ -123,6 +144,7 @@ class Following:
         if not news:
             return
         for stream, record in news.items():
+            self._streams.census.mark(stream)
             if record is None or record.promoted is None:
                 self._bank.remove(stream)
             entry = self._streams.entries.get(stream)

@@ -11,13 +11,19 @@ from typing import NamedTuple
 
 import orjson
 import redis.asyncio
+import structlog
 from aiokafka import AIOKafkaProducer
 
+from streamer.contracts import DeadLetterHeaders
+from streamer.errors import UnsendableError
+from streamer.kafka.dead_letters import CUT_BYTES
 from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.placement import shards_of_partition
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
+
+log = structlog.get_logger(__name__)
 
 
 class Message(NamedTuple):
@@ -27,6 +33,23 @@ class Message(NamedTuple):
     partition: int | None
     key: str
     value: str | None  # JSON; None is a tombstone
+
+    def outgoing(self) -> Outgoing:
+        """As it is sent."""
+        return Outgoing(
+            self.topic, None if self.value is None else self.value.encode(), self.key.encode(), self.partition
+        )
+
+    def dead_letter(self, settings: CommonSettings, why: str) -> Outgoing:
+        """The same for `dead-letters`, cut where it is very large."""
+        value = (self.value or "").encode()
+        cut = " (value truncated)" if len(value) > CUT_BYTES else ""
+        headers = DeadLetterHeaders(
+            topic=self.topic, partition=str(self.partition), offset="-1", timestamp="-1", error="unsendable",
+            message=f"{why}{cut}",
+        )  # fmt: skip
+        named = [(name, text.encode()) for name, text in headers.model_dump().items()]
+        return Outgoing(settings.topic("dead-letters"), value[:CUT_BYTES], self.key.encode(), headers=named)
 
 
 class Outbox:
@@ -50,17 +73,20 @@ class Outbox:
     async def send(self, settings: CommonSettings, producer: AIOKafkaProducer) -> None:
         """Send everything and wait until all of it is acknowledged, however long the broker is away.
 
-        Raises RefusedError, UnsendableError.
+        One that the broker will never take goes to `dead-letters`: kept here, it would end every owner of the partition
+        at its start. Raises RefusedError, and UnsendableError when `dead-letters` cannot be written either.
         """
-        await send_patiently(
-            settings,
-            producer,
-            [
-                Outgoing(m.topic, None if m.value is None else m.value.encode(), m.key.encode(), m.partition)
-                for messages in self.messages.values()
-                for m in messages
-            ],
-        )
+        messages = [message for each in self.messages.values() for message in each]
+        try:
+            await send_patiently(settings, producer, [message.outgoing() for message in messages])
+        except UnsendableError:
+            # One by one, in order. Some are written twice now, byte for byte, as after a crash.
+            for message in messages:
+                try:
+                    await send_patiently(settings, producer, [message.outgoing()])
+                except UnsendableError as error:
+                    log.error("message never to be sent", topic=message.topic, key=message.key, error=str(error))
+                    await send_patiently(settings, producer, [message.dead_letter(settings, str(error))])
 
 
 async def read_outbox(client: redis.asyncio.Redis, keys: Keys, partition: int, partitions: int) -> Outbox:

@@ -8,7 +8,8 @@ from aiokafka import ConsumerRecord
 
 from detector.incidents.record import StreamState, read_states
 from detector.live.blocks import KEPT
-from detector.live.cache import SLACK, Entry, WindowChange, window_changes
+from detector.live.cache import SLACK, Entry, WindowChange, unknown, window_changes
+from detector.live.counts import Census
 from detector.live.settings import WorkerSettings
 from streamer.errors import ContractError
 from streamer.placement import home_partition, shard_of
@@ -20,6 +21,7 @@ from streamer.windows.ring import StreamWindow, read_headers, read_windows
 log = structlog.get_logger(__name__)
 
 BadRecord = tuple[ConsumerRecord, ContractError]
+_Unread = tuple[ConsumerRecord, WindowChange]
 
 
 class BatchOutcome:
@@ -30,6 +32,12 @@ class BatchOutcome:
         self.replaced: list[tuple[str, StreamState]] = []  # states of grids that are no more
         self.bad: list[BadRecord] = []
         self.live: set[str] = set()  # streams with data that are not history
+        self.unknown = 0  # changes that Redis has never heard of, passed over
+
+    def refuse(self, record: ConsumerRecord, stream: str, why: str) -> None:
+        """A change that no streamer wrote; the record's others are followed. Told once a record."""
+        if not self.bad or self.bad[-1][0] is not record:
+            self.bad.append((record, ContractError("windows", f"a change of {stream[:40]!r} is passed over: {why}")))
 
 
 class OwnedStreams:
@@ -38,6 +46,7 @@ class OwnedStreams:
     def __init__(self, settings: WorkerSettings, client: redis.asyncio.Redis, keys: Keys, context: int) -> None:
         self.entries: dict[str, Entry] = {}
         self.states: dict[str, StreamState] = {}
+        self.census = Census()
         self._settings = settings
         self._client = client
         self._keys = keys
@@ -55,6 +64,7 @@ class OwnedStreams:
         """Forget a stream; Redis keeps what it has."""
         self.entries.pop(stream, None)
         self.states.pop(stream, None)
+        self.census.mark(stream)
 
     def drop_partition(self, partition: int) -> list[str]:
         """Forget all streams of a partition; returns their names."""
@@ -72,7 +82,7 @@ class OwnedStreams:
             redis.RedisError: Redis is away; the same batch can be followed again later.
         """
         outcome = BatchOutcome()
-        unread: dict[str, list[WindowChange]] = {}  # from the first change on that the cache cannot follow
+        unread: dict[str, list[_Unread]] = {}  # from the first change on that the cache cannot follow
         for record in records:
             try:
                 batch = wire.decode(record.value or b"")
@@ -80,13 +90,17 @@ class OwnedStreams:
                 outcome.bad.append((record, error))
                 continue
             for stream, change in window_changes(batch):
-                if record.offset <= applied(record.partition, self.shard(stream)):
+                shard = self.shard(stream)
+                if shard % self._settings.partitions != record.partition:
+                    outcome.refuse(record, stream, f"its home is partition {shard % self._settings.partitions}")
+                    continue
+                if record.offset <= applied(record.partition, shard):
                     continue
                 entry = self.entries.get(stream)
                 if stream in unread:
-                    unread[stream].append(change)
+                    unread[stream].append((record, change))
                 elif entry is None or entry.needs_redis(change):
-                    unread[stream] = [change]
+                    unread[stream] = [(record, change)]
                 elif entry.follow(change):
                     outcome.entries[stream] = entry
                     if not entry.history:
@@ -95,7 +109,7 @@ class OwnedStreams:
             await self._load(unread, outcome)
         return outcome
 
-    async def _load(self, unread: Mapping[str, Sequence[WindowChange]], outcome: BatchOutcome) -> None:
+    async def _load(self, unread: Mapping[str, Sequence[_Unread]], outcome: BatchOutcome) -> None:
         streams = sorted(unread)
         windows = await self._windows(streams)
         await self.load_states(streams)
@@ -107,14 +121,24 @@ class OwnedStreams:
                 continue
             self._enter(stream, window, unread[stream], outcome)
 
-    def _enter(self, stream: str, window: StreamWindow, pending: Sequence[WindowChange], outcome: BatchOutcome) -> None:
+    def _enter(self, stream: str, window: StreamWindow, pending: Sequence[_Unread], outcome: BatchOutcome) -> None:
         header = window.header
+        self.census.mark(stream)
         stream_state = self.states.get(stream)
         if stream_state is not None and stream_state.grid_version != header.grid_version:
             outcome.replaced.append((stream, stream_state))
             stream_state = None
             self.entries.pop(stream, None)
-        own = [change for change in pending if change.grid_version == header.grid_version]
+        own = []
+        for record, change in pending:
+            channels = change.values_NC.shape[1]
+            if unknown(header, change):
+                outcome.unknown += 1
+            elif change.grid_version == header.grid_version:
+                if channels == len(header.channels):
+                    own.append(change)
+                else:
+                    outcome.refuse(record, stream, f"it has {channels} channels, the stream {len(header.channels)}")
         entry = self.entries.get(stream)
         if entry is None:
             first = own[0].first if own else header.hi + 1
@@ -126,8 +150,7 @@ class OwnedStreams:
         if stream_state is None:
             self.states[stream] = StreamState(header.grid_version, header.interval_ns, header.phase_ns, entry.scored)
         for change in own:
-            if not entry.follow(change):
-                entry.note_seen(change)
+            entry.note_seen(change)
         outcome.entries[stream] = entry
         if not entry.history and own:
             outcome.live.add(stream)
@@ -152,7 +175,10 @@ class OwnedStreams:
         """Read the states of streams that are not in memory."""
         missing = [stream for stream in streams if stream not in self.states]
         shards = {stream: self.shard(stream) for stream in missing}
-        self.states |= await read_states(self._client, self._keys, shards, missing)
+        found = await read_states(self._client, self._keys, shards, missing)
+        self.states |= found
+        for stream in found:
+            self.census.mark(stream)
 
     async def ensure(self, streams: Sequence[str]) -> list[str]:
         """Have entries and states of streams in memory without judging anything; returns those that exist."""
@@ -161,6 +187,7 @@ class OwnedStreams:
         windows = await read_windows(self._client, self._keys, missing, self._settings.partitioner, self._keep, KEPT)
         for stream, window in windows.items():
             header = window.header
+            self.census.mark(stream)
             stream_state = self.states.get(stream)
             if stream_state is None:
                 stream_state = StreamState(header.grid_version, header.interval_ns, header.phase_ns, header.hi)

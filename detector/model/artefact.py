@@ -5,6 +5,7 @@ Nothing here can execute what it reads: no pickle anywhere.
 
 import hashlib
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -18,14 +19,17 @@ import fsspec
 import orjson
 import structlog
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from detector.model.foreign import check_layout, check_places, check_starts, check_student
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
 from detector.model.seasons import Seasons
+from streamer.contracts import STORE_NAME
 from streamer.errors import AnomalyLLMError, ConfigError
 from streamer.masking import masked
 
@@ -33,6 +37,8 @@ log = structlog.get_logger(__name__)
 FORMAT = 5
 SUFFIX = ".safetensors"
 _HEADER = "anomalyllm"
+# What reading a file of somebody else may come to besides: tensors of other names, kinds and shapes.
+_UNFIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
 # Most of a student's numbers; rounding them to half precision moves a score by less than the calibration's own error.
 _HALF = ("tokens.", "ridge.", "proto.", "mahalanobis", "shape.own")
 
@@ -81,14 +87,15 @@ class Header:
             raw = orjson.loads(text)
             if raw.pop("format") != FORMAT:
                 raise ArtefactError("the artefact is of another format version: fit its streams again")
-            layout: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.pop("layout").items()}
-            members = [
-                Member(**{**m, "trained_slots": (m["trained_slots"][0], m["trained_slots"][1])})
-                for m in raw.pop("members")
-            ]
-            return cls(layout=Layout(**layout), members=members, **raw)
-        except (KeyError, TypeError, ValueError) as error:
+            header = _HEADERS.validate_python(raw)
+            check_layout(header.layout)
+            check_places([(member.start, len(member.channels), member.points) for member in header.members])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"the artefact's header cannot be read ({error}): fit its streams again") from error
+        return header
+
+
+_HEADERS = TypeAdapter(Header)
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ class ArtefactStore:
 
     def write(self, name: str, data: bytes) -> tuple[str, str]:
         """Store a file; returns its URI relative to the store and its sha256. Raises StoreError."""
-        path = f"{self._root}/{name}"
+        path = f"{self._root}/{_below(name)}"
         try:
             self._fs.makedirs(self._root, exist_ok=True)
             if self._local:  # a reader must never see half a file
@@ -177,11 +184,12 @@ class ArtefactStore:
                 at = file.get_tensor(f"memory.{Memories.ROW}").tolist()
                 timed = file.get_tensor(f"season.{Seasons.ROW}").tolist()
                 return [_student(file, header, index, name, at, timed) for index in members]
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, *_UNFIT) as error:
             raise ArtefactError(f"artefact {name} cannot be read: {error}. Fit its streams again") from error
 
     def remove(self, name: str) -> None:
-        """Delete an artefact; one that is not there is no error. Raises StoreError."""
+        """Delete an artefact; one that is not there is no error. Raises StoreError, ArtefactError."""
+        _below(name)
         try:
             self._fs.rm_file(f"{self._root}/{name}")
         except FileNotFoundError:
@@ -199,7 +207,10 @@ class ArtefactStore:
 
     def _fetch(self, name: str, sha256: str) -> Path:
         """A local path with checked contents."""
+        _below(name)
         local = Path(self._root) / name if self._local else self._cache / f"{sha256}{SUFFIX}"
+        if self._local and not local.resolve().is_relative_to(Path(self._root).resolve()):
+            raise ArtefactError(f"artefact {name} is a link that leads out of the store: put the file itself there")
         if (name, sha256) in self._checked and local.exists():
             return local
         if not self._local and not local.exists():
@@ -227,6 +238,13 @@ class ArtefactStore:
         return data
 
 
+def _below(name: str) -> str:
+    """The name again. Raises ArtefactError when it may lead out of the store."""
+    if not re.fullmatch(STORE_NAME, name):
+        raise ArtefactError(f"artefact {name[:80]!r} is not a name below the store: fit its streams again")
+    return name
+
+
 def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int], timed: Sequence[int]) -> Student:
     """Member `index`; `at` are the rows that have a memory, `timed` those that have a season, ascending."""
     if not 0 <= index < len(header.members):
@@ -249,6 +267,10 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
                 stream[key] = part[0]
     low, high = bisect_left(at, member.start), bisect_left(at, end)
 
+    if low < high:
+        places = file.get_slice(f"memory.{Memories.START}")[low : high + 1].tolist()
+        check_starts(places, file.get_slice(f"memory.{Memories.HISTORY}").get_shape()[0])
+
     def memory(key: str, first: int, last: int) -> Tensor:
         found: Tensor = file.get_slice(f"memory.{key}")[first:last]
         return found
@@ -261,6 +283,7 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
 
     low, high = bisect_left(timed, member.start), bisect_left(timed, end)
     seasons = Seasons.read(season, low, high, member.start)
+    check_student(rows, memories, seasons, header.layout)
     return Student(header.version, member, header.layout, rows, stream, memories, seasons)
 
 

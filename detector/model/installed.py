@@ -60,6 +60,7 @@ class InstalledStudents:
         self.shallow_names = [*layout.shallow_fields(), "memory", "gate"]
         self.adopt(layout, teacher)
         self._installed: dict[str, Installed] = {}
+        self._with_teacher = 0  # of them: counted as they come and go
         self._lock = threading.Lock()
 
     def adopt(self, layout: Layout, teacher: Teacher | None) -> None:
@@ -76,7 +77,7 @@ class InstalledStudents:
 
     def with_teacher(self) -> int:
         """Streams whose windows may reach the teacher."""
-        return sum(bool(installed.deep) for installed in list(self._installed.values()))
+        return self._with_teacher
 
     def context_of(self, stream: str, cold: bool = False) -> int:
         """Slots, up to and including the scored one, that the stream's scores depend on; `cold`: those of the prior."""
@@ -97,7 +98,8 @@ class InstalledStudents:
         with self._lock:
             for ref, student in students:
                 self._drop(student.member.stream)
-                self._installed[student.member.stream] = self._place(ref, student)
+                installed = self._installed[student.member.stream] = self._place(ref, student)
+                self._with_teacher += bool(installed.deep)
 
     def _place(self, ref: ModelRef, student: Student) -> Installed:
         rows = {name: student.rows[name] for name in self.layout.shallow_fields()}
@@ -134,6 +136,7 @@ class InstalledStudents:
     def _drop(self, stream: str) -> None:
         installed = self._installed.pop(stream, None)
         if installed is not None:
+            self._with_teacher -= bool(installed.deep)
             self.tables.free(installed.place)
             for place in installed.memories:
                 self.memories.free(place)

@@ -21,8 +21,8 @@ class Memories:
     """`rows` (memories, …) by the names of `Layout.shape_fields`; row i belongs to row `at[i]` of the students beside it."""
 
     ROW: ClassVar[str] = "row"
-    _START: ClassVar[str] = "start"
-    _HISTORY: ClassVar[str] = "history"
+    START: ClassVar[str] = "start"
+    HISTORY: ClassVar[str] = "history"
 
     at: list[int] = field(default_factory=list)
     rows: Rows = field(default_factory=dict)
@@ -63,8 +63,8 @@ class Memories:
         lengths = torch.tensor([0, *(len(history) for history in self.histories)])
         out = {
             self.ROW: torch.tensor(self.at, dtype=torch.int32),
-            self._START: lengths.cumsum(0),
-            self._HISTORY: torch.cat(self.histories) if self.histories else torch.zeros(0),
+            self.START: lengths.cumsum(0),
+            self.HISTORY: torch.cat(self.histories) if self.histories else torch.zeros(0),
         }
         for name, value in self.rows.items():
             short = not value.is_floating_point() and int(value.max()) < _SHORT
@@ -80,8 +80,8 @@ class Memories:
         """Rows low..high−1 of a file by slices; `first` is the row that they are counted from."""
         if low == high:
             return cls()
-        starts = part(cls._START, low, high + 1).tolist()
-        histories = [part(cls._HISTORY, a, b) for a, b in pairwise(starts)]
+        starts = part(cls.START, low, high + 1).tolist()
+        histories = [part(cls.HISTORY, a, b) for a, b in pairwise(starts)]
         rows = {name: part(name, low, high) for name in names}
         rows = {name: value.float() if value.is_floating_point() else value.long() for name, value in rows.items()}
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows, histories)

@@ -10,7 +10,6 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
 from streamer.contracts import header_text
-from streamer.errors import UnavailableError
 from streamer.patience import patiently
 from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
@@ -159,17 +158,17 @@ async def fetch(
 ) -> dict[TopicPartition, list[ConsumerRecord]]:
     """New records by partition, none when there are none within the time or the broker is away.
 
-    Raises:
-        RefusedError: reading a topic is not allowed.
-        UnavailableError: any other error that aiokafka does not mend by itself.
+    An error that aiokafka does not mend by itself is waited out: what has been fetched stands where it stood. Raises
+    RefusedError when reading a topic is not allowed.
     """
-    try:
-        batches: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
+
+    async def once() -> dict[TopicPartition, list[ConsumerRecord]]:
+        found: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
             timeout_ms=timeout_ms, max_records=max_records
         )
-    except KafkaError as error:
-        raise_if_refused(kafka_name(settings), error)
-        raise UnavailableError(f"{kafka_name(settings)}: reading failed: {type(error).__name__}: {error}") from error
+        return found
+
+    batches = await patiently(f"reading from {kafka_name(settings)}", once, (KafkaError,))
     if not batches:
         raise_if_hidden(settings, consumer, {partition.topic for partition in consumer.assignment()})
     return {partition: records for partition, records in batches.items() if records}

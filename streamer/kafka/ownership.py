@@ -113,7 +113,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
     async def fetch(self, max_records: int, timeout_ms: int) -> dict[int, list[ConsumerRecord]]:
         """Records of owned partitions, at most `max_records` in all; watches for a replaced broker while idle.
 
-        Raises RefusedError, UnavailableError.
+        Raises RefusedError.
         """
         if self._failed is not None:
             raise self._failed

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka
 from aiokafka.errors import InvalidTopicError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from streamer.errors import UnavailableError, UnsendableError
@@ -14,6 +15,15 @@ from streamer.refusals import raise_if_refused
 from streamer.settings import CommonSettings
 
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+# Answers to the record or the topic as they are. aiokafka calls many more not retriable, among them such as a broker
+# that is away or a leader that has changed.
+_NEVER = (
+    kafka.InvalidTimestampError,  # message.timestamp.before.max.ms and its like
+    kafka.PolicyViolationError,
+    kafka.UnsupportedForMessageFormatError,
+    kafka.UnsupportedVersionError,
+    kafka.InvalidRequiredAcksError,
+)
 
 
 class Outgoing(NamedTuple):
@@ -32,7 +42,7 @@ async def send(settings: CommonSettings, producer: AIOKafkaProducer, records: Se
 
     Raises:
         RefusedError: writing to a topic is not allowed.
-        UnsendableError: a record is too large for its topic; the others may have been written.
+        UnsendableError: a record is too large for its topic, or refused by it; the others may have been written.
         UnavailableError: Kafka is away; some may have been written.
     """
     flying: list[asyncio.Future[object]] = []
@@ -67,6 +77,12 @@ async def send(settings: CommonSettings, producer: AIOKafkaProducer, records: Se
         ) from failed
     if isinstance(failed, InvalidTopicError):
         raise UnsendableError(f"{name} does not allow a topic's name: {failed}. Change --topic-prefix") from failed
+    if isinstance(failed, _NEVER):
+        topics = ", ".join(sorted({record.topic for record in records}))
+        why = str(failed).partition("\n")[0]
+        raise UnsendableError(
+            f"{name} will not take a record of {topics}: {type(failed).__name__}: {why}. Check the settings of the topic"
+        ) from failed
     if isinstance(failed, KafkaError | OSError):
         raise UnavailableError(f"{name} did not take the records: {type(failed).__name__}: {failed}") from failed
     raise failed

@@ -52,7 +52,7 @@ class TableReader:
     async def poll(self, timeout_ms: int = 0) -> list[ConsumerRecord]:
         """New records, in order of each partition; an empty list when there are none within the time.
 
-        Raises RefusedError, UnavailableError.
+        Raises RefusedError.
         """
         assert self._consumer is not None
         batches = await fetch(self.settings, self._consumer, timeout_ms)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from streamer.contracts import StreamSettings
+from streamer.contracts import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, StreamSettings
 from streamer.sources.points import Kind, Series
 
 _OURS = frozenset({"labels", "kind"})
@@ -49,5 +49,11 @@ class Announcer:
 
 
 def _settings(series: Series, kind: Kind) -> StreamSettings:
-    told = {"labels": dict(series.labels)} if series.labels else {}
+    told = {"labels": _fitting(series)} if series.labels else {}
     return StreamSettings.model_validate(told if kind == "auto" else {**told, "kind": kind})
+
+
+def _fitting(series: Series) -> dict[str, str]:
+    """Labels as settings may have them: the first ones, long ones cut. They name a stream's events, nothing more."""
+    kept = list(dict(series.labels).items())[:MAX_LABELS]
+    return {key[:MAX_LABEL_KEY]: value[:MAX_LABEL_VALUE] for key, value in kept}

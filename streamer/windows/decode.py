@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from streamer.contracts import HEADER_MODE, HEADER_REHOMED, MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings, header_text
 from streamer.errors import ContractError
 from streamer.placement import Partitioner, home_partition
-from streamer.timestamps import format_ns, numeric_timestamps, parse_timestamp
+from streamer.timestamps import MAX_MS, format_ns, numeric_timestamps, parse_timestamp
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_CHANNEL_CHARS = 128
@@ -98,6 +98,10 @@ class Decoder:
         if mode not in (None, "history", "live"):
             raise ContractError("contract", f"header mode={mode[:40]!r} is neither history nor live")
         batch.out.history_R[index] = mode == "history"
+        if record.timestamp > MAX_MS:
+            raise ContractError(
+                "timestamp", f"the record's own time stamp {record.timestamp} lies beyond the year 2116"
+            )
         settings = self._settings.get(stream)
         unit = settings.unit if settings else None
         latest = record.timestamp * 1_000_000 + self._ahead_ns if record.timestamp > 0 else None
@@ -113,6 +117,8 @@ class Decoder:
         if ("value" in body) == ("values" in body):
             raise ContractError("contract", "give exactly one of value, values and points")
         raw = body.get("ts")
+        if raw is None and record.timestamp < 0:
+            raise ContractError("timestamp", "neither the point nor its record has a time stamp: give ts")
         ts = record.timestamp * 1_000_000 if raw is None else parse_timestamp(raw, unit)
         if latest is not None and ts > latest:
             raise ContractError("future", _future(ts, record))
@@ -280,6 +286,8 @@ def _rows(
         try:
             if type(row) is not list or len(row) != channels + 1:
                 raise ContractError("contract", f"needs [ts] and {channels} numbers")
+            if row[0] is None and record_ns < 0:
+                raise ContractError("timestamp", "neither the row nor its record has a time stamp")
             ts[index] = record_ns if row[0] is None else parse_timestamp(row[0], unit)
             values[:, index] = [_number(value, f"column {at}") for at, value in enumerate(row[1:], 1)]
         except ContractError as error:

@@ -3,6 +3,7 @@
 Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -64,6 +65,7 @@ class Ingest:
         of_stream: Mapping[str, StreamSettings],
     ) -> None:
         self.windows: dict[str, OpenWindow] = {}
+        self._busy: Counter[str] = Counter()  # streams of batches that are being planned
         self._settings = settings
         self._client = client
         self._keys = keys
@@ -81,26 +83,39 @@ class Ingest:
         """Drop all streams of a partition."""
         self.forget([s for s in self.windows if self._shard(s) % self._settings.partitions == partition])
 
+    def _make_room(self, more: int) -> None:
+        """Drop those that came into memory first, but for the streams of batches that are being planned: other
+        partitions' batches run at the same time."""
+        if len(self.windows) + more <= MAX_LIVE:
+            return
+        target = MAX_LIVE - more - MAX_LIVE // 16  # some more, so that not every batch has to look
+        for stream in [stream for stream in self.windows if stream not in self._busy]:
+            if len(self.windows) <= target:
+                break
+            del self.windows[stream]
+
     async def fetch_missing(self, streams: Sequence[str]) -> None:
         """Read the streams that are not in memory from Redis, in one round trip."""
         missing = [stream for stream in streams if stream not in self.windows]
         if not missing:
             return
-        if len(self.windows) + len(missing) > MAX_LIVE:
-            self.windows.clear()
-            missing = list(streams)
+        self._make_room(len(missing))
         pipe = self._client.pipeline(transaction=False)
         for stream in missing:
             shard = self._shard(stream)
             pipe.mget(self._keys.header(shard, stream), self._keys.recent(shard, stream))
             pipe.lrange(self._keys.waiting(shard, stream), 0, -1)
-        rows = await pipe.execute()
+        # A key of another kind reads as an error here, and is replaced when the stream is written (apply.lua).
+        rows = await pipe.execute(raise_on_error=False)
+        for row in rows:
+            if isinstance(row, Exception) and "WRONGTYPE" not in str(row):
+                raise row
         for stream, (head, recent), waiting in zip(missing, rows[::2], rows[1::2], strict=True):
             header = StreamHeader() if head is None else StreamHeader.from_json(head)
             window = OpenWindow(header, self._settings.lateness_slots)
             window.mean = self._settings_of(stream).same_slot == "mean"
             window.restore_rows(recent or b"")
-            for chunk in waiting:
+            for chunk in () if isinstance(waiting, Exception) else waiting:
                 window.waiting.extend(*zip(*orjson.loads(chunk), strict=True))
             self.windows[stream] = window
 
@@ -112,6 +127,14 @@ class Ingest:
 
         Records at or below it are not applied again, but their streams are notified again.
         """
+        self._busy.update(batch.streams)
+        try:
+            return await self._plan(batch, records, applied)
+        finally:
+            self._busy.subtract(batch.streams)
+            self._busy = +self._busy
+
+    async def _plan(self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int]) -> Plan:
         await self.fetch_missing(batch.streams)
         parts = list(_by_stream(batch))
         rings = await self._rings_needed(batch, parts)

@@ -1,15 +1,16 @@
 """Data and input offset in one compare-and-set: at least once from Kafka, with the effect of exactly once in Redis.
 
 The offset is kept per (partition, shard), so that the layout works on a cluster, where each shard is a call of its
-own; on one node one call applies a whole batch or nothing.
+own; on one node one call applies a whole batch or nothing, unless the batch is very large.
 """
 
+from collections.abc import Iterator
 from importlib.resources import files
 
 import redis.asyncio
 import structlog
 
-from streamer.errors import FencedError, OffsetConflictError
+from streamer.errors import FencedError, OffsetConflictError, UnstorableError
 from streamer.placement import shards_of_partition
 from streamer.windows.keys import Keys
 
@@ -28,6 +29,8 @@ for _, key in ipairs(KEYS) do
 end
 """
 _Arg = bytes | str | int
+# Bytes of values in one call. Redis drops a client that sends more than 1 GB; a jump in time of one wide stream is 8 MB.
+MAX_CALL = 64 * 1024 * 1024
 
 
 class ShardOps:
@@ -35,6 +38,10 @@ class ShardOps:
 
     def __init__(self) -> None:
         self.writes: list[tuple[str, str, tuple[_Arg, ...]]] = []
+
+    def size(self) -> int:
+        """Bytes of all values."""
+        return sum(len(arg) for _, _, args in self.writes for arg in args if isinstance(arg, bytes))
 
     def set(self, key: str, value: bytes) -> None:
         """SET."""
@@ -142,14 +149,28 @@ class Ledger:
         Raises:
             FencedError: another worker owns the partition now.
             OffsetConflictError: the stored offsets are not those that were loaded; `load` again.
+            UnstorableError: a write is beyond what Redis can hold; nothing of its call has been written.
         """
         applied = self._applied[partition]
-        groups = [[shard] for shard in applied] if self._clustered else [list(applied)]
-        for group in groups:
+        for group in self._groups(list(applied), ops):
             target = max(last_offset, max(applied[shard] for shard in group))
             await self._call(partition, group, target, ops)
             for shard in group:
                 applied[shard] = target
+
+    def _groups(self, shards: list[int], ops: Ops) -> Iterator[list[int]]:
+        """Shards that are written in one call: on a cluster one, else as many as fit into `MAX_CALL`."""
+        group: list[int] = []
+        size = 0
+        for shard in shards:
+            own = ops.shards[shard].size() if shard in ops.shards else 0
+            if group and (self._clustered or size + own > MAX_CALL):
+                yield group
+                group, size = [], 0
+            group.append(shard)
+            size += own
+        if group:
+            yield group
 
     async def _call(self, partition: int, group: list[int], target: int, ops: Ops) -> None:
         applied = self._applied[partition]
@@ -167,6 +188,11 @@ class Ledger:
                 count += 1
         head: list[_Arg] = [self.cluster, self._epochs[partition], target, len(group), count]
         reply = await self._script(keys=keys, args=[*head, *(applied[shard] for shard in group), *tail])
+        if reply[0] == b"large":
+            raise UnstorableError(f"{int(reply[2])} bytes are too many for the key {reply[1].decode(errors='replace')}")
+        if reply[0] == b"ok" and len(reply) > 1:
+            names = [key.decode(errors="replace") for key in reply[1:]]
+            log.warning("keys of another kind are replaced: does somebody else write under --namespace?", keys=names)
         if reply[0] == b"fenced":
             raise FencedError(
                 f"partition {partition} of {self.topic} belongs to owner epoch {reply[1].decode()} now; "

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 import structlog
 
-from streamer.contracts import MAX_CHANNELS, StreamSettings
+from streamer.contracts import MAX_RING, StreamSettings, channels_of
 from streamer.windows.coarse import add, oldest_kept, widen
 from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
@@ -207,7 +207,7 @@ class StreamBatch:
 
     def _enter_grid(self, grid: Grid, names: Iterable[str], counters: list[bool]) -> None:
         settings = self._settings
-        channels = list(dict.fromkeys([*(settings.channels or []), *names]))[:MAX_CHANNELS]
+        channels = list(dict.fromkeys([*(settings.channels or []), *names]))[: channels_of(self._capacity)]
         if settings.kind == "counter":
             counters = [True] * len(channels)
         elif len(counters) != len(channels):
@@ -287,7 +287,8 @@ class StreamBatch:
         """New channels join the ring as long as there is room; returns the cells that have a channel now."""
         window = self._window
         new = [name for name in dict.fromkeys(cells.name_M) if name not in known]
-        fitting = new[: MAX_CHANNELS - len(known)]
+        most = channels_of(window.header.capacity)
+        fitting = new[: max(0, most - len(known))]
         window.add_channels(fitting)
         if window.header.coarse is not None and fitting:
             raw = widen(window.header.coarse, None if self._ring is None else self._ring.coarse, fitting)
@@ -298,7 +299,10 @@ class StreamBatch:
                 self._ring = self._ring._replace(coarse=None)
         room = set(window.header.channels)
         fits_M = np.array([name in room for name in cells.name_M])
-        why = f"stream has {MAX_CHANNELS} channels already; split it into several streams"
+        why = (
+            f"stream has {len(room)} channels already, and with {window.header.capacity} slots (capacity) {most} are the "
+            f"most: a window holds {MAX_RING} numbers. Split it into several streams, or give it a smaller capacity"
+        )
         self._refuse(cells.record_M[~fits_M], why)
         self._widen(len(room))
         return cells.only(fits_M)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
+from streamer.contracts import MAX_CHANNELS, MAX_STREAM_BYTES
 from streamer.errors import ContractError
+from streamer.timestamps import MAX_MS
 
 MAGIC = b"ALW1"
 COLUMNS: tuple[tuple[str, str], ...] = (
@@ -28,6 +30,18 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 FLAG_HISTORY = 1  # written by mode=history: never alerted on
 FLAG_LATE = 2  # touches slots that were written or passed before: windows over them are scored again
 _ITEM_BYTES = sum(np.dtype(d).itemsize for _, d in COLUMNS)
+# What a column may hold, both ends included. No slot of a stream lies farther from 1970 than 2**62 ns.
+_FAR = 2**62
+_BOUNDS: dict[str, tuple[int, int]] = {
+    "seq": (1, _FAR),
+    "grid_version": (1, 2**31 - 1),
+    "channels": (1, MAX_CHANNELS),
+    "first_slot": (-_FAR, _FAR),
+    "slots": (1, 2**31 - 1),
+    "interval_ns": (1, _FAR),
+    "phase_ns": (-_FAR, _FAR),
+    "seen_ms": (0, MAX_MS),
+}
 
 
 @dataclass(slots=True)
@@ -59,16 +73,17 @@ def encode(batch: WindowBatch) -> bytes:
 def decode(raw: bytes) -> WindowBatch:
     """Message value → WindowBatch (arrays are read-only views of `raw`).
 
+    Every number is within its bounds when this returns: no reader needs to ask for negative shapes, or for instants
+    that no clock shows.
+
     Raises:
-        ContractError: reason `windows`, when the bytes are not such a message.
+        ContractError: reason `windows`, when the bytes are not such a message. No worker writes one: only somebody
+            else who may write to the topic.
     """
     if raw[:4] != MAGIC or len(raw) < 8:
         raise ContractError("windows", "value does not begin with ALW1: not a windows message")
     end = 8 + int.from_bytes(raw[4:8], "little")
-    try:
-        streams = orjson.loads(raw[8:end])["streams"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise ContractError("windows", f"unreadable header: {error}") from None
+    streams = _streams(raw[8:end])
     n = len(streams)
     if len(raw) < end + n * _ITEM_BYTES:
         raise ContractError("windows", f"{len(raw)} bytes are too few for {n} changes")
@@ -77,7 +92,32 @@ def decode(raw: bytes) -> WindowBatch:
     for name, dtype in COLUMNS:
         columns[name] = np.frombuffer(raw, dtype, n, at)
         at += n * np.dtype(dtype).itemsize
+    for name, (low, high) in _BOUNDS.items():
+        wrong = np.flatnonzero((columns[name] < low) | (columns[name] > high))
+        if len(wrong):
+            found = int(columns[name][wrong[0]])
+            raise ContractError("windows", f"{name} {found} of {streams[wrong[0]][:40]!r} is not in {low}..{high}")
+    last = columns["first_slot"] + columns["slots"].astype(np.float64)
+    for slot in (columns["first_slot"].astype(np.float64), last):
+        # A point at the very end of what is accepted may lie half an interval before its slot's centre.
+        wrong = np.flatnonzero(np.abs(slot * columns["interval_ns"] + columns["phase_ns"]) > 1.01 * _FAR)
+        if len(wrong):
+            raise ContractError("windows", f"a slot of {streams[wrong[0]][:40]!r} lies beyond the year 2116")
     count = int((columns["slots"].astype(np.int64) * columns["channels"]).sum())
     if len(raw) != at + 4 * count:
         raise ContractError("windows", f"{len(raw) - at} bytes of values where {4 * count} were announced")
     return WindowBatch(streams, columns, np.frombuffer(raw, "<f4", count, at))
+
+
+def _streams(raw: bytes) -> list[str]:
+    """The header's names of streams. Raises ContractError."""
+    try:
+        header = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ContractError("windows", f"unreadable header: {error}") from None
+    streams = header.get("streams") if isinstance(header, dict) else None
+    if not isinstance(streams, list) or header.get("v") != 1:
+        raise ContractError("windows", "the header is not that of a windows message of version 1")
+    if not all(isinstance(name, str) and 0 < len(name) <= MAX_STREAM_BYTES for name in streams):
+        raise ContractError("windows", f"a stream's name is not a text of 1 to {MAX_STREAM_BYTES} characters")
+    return streams

@@ -5,7 +5,7 @@ import uuid
 import pytest
 import redis.asyncio
 
-from streamer.errors import FencedError, OffsetConflictError
+from streamer.errors import FencedError, OffsetConflictError, UnstorableError
 from streamer.host.embedded import EmbeddedStack
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ledger, Ops
@@ -74,3 +74,55 @@ async def test_offsets_of_another_cluster_count_for_nothing(redis_client: redis.
     assert other.resume_at(3) == 0
     await other.apply(3, 2, Ops())
     assert other.resume_at(3) == 3
+
+
+async def test_a_write_that_cannot_be_leaves_nothing_behind(redis_client: redis.asyncio.Redis, keys: Keys) -> None:
+    ledger = Ledger(redis_client, keys, "t", "c1", 4)
+    await ledger.claim(1)
+    ops = write("v" + keys.namespace, b"one")
+    ops.shard(5).setrange("w" + keys.namespace, 512 * 1024 * 1024, b"beyond")
+    with pytest.raises(UnstorableError, match="too many"):
+        await ledger.apply(1, 3, ops)
+    assert await redis_client.get("v" + keys.namespace) is None
+    await ledger.load(1)
+    assert ledger.resume_at(1) == 0
+
+
+async def test_a_key_of_another_kind_is_replaced(redis_client: redis.asyncio.Redis, keys: Keys) -> None:
+    ledger = Ledger(redis_client, keys, "t", "c1", 4)
+    await ledger.claim(1)
+    for kind in "abc":
+        await redis_client.hset(kind + keys.namespace, "foreign", "1")
+    ops = write("v" + keys.namespace, b"one")
+    ops.shard(1).setrange("a" + keys.namespace, 2, b"x")
+    ops.shard(5).sadd("b" + keys.namespace, "x")
+    ops.shard(5).rpush("c" + keys.namespace, b"x")
+    await ledger.apply(1, 3, ops)
+    assert await redis_client.get("a" + keys.namespace) == b"\0\0x"
+    assert await redis_client.smembers("b" + keys.namespace) == {b"x"}
+    assert await redis_client.lrange("c" + keys.namespace, 0, -1) == [b"x"]
+    assert ledger.resume_at(1) == 4
+
+
+async def test_a_batch_too_large_for_one_call_is_written_in_several(
+    redis_client: redis.asyncio.Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.windows.ledger.MAX_CALL", 100)
+    ledger = Ledger(redis_client, keys, "t", "c1", 4)
+    await ledger.claim(1)
+    calls: list[int] = []
+    call = ledger._call
+
+    async def counted(partition: int, group: list[int], target: int, ops: Ops) -> None:
+        calls.append(len(group))
+        await call(partition, group, target, ops)
+
+    monkeypatch.setattr(ledger, "_call", counted)
+    ops = Ops()
+    for shard in (1, 5, 9, 253):
+        ops.shard(shard).set(f"{shard}{keys.namespace}", b"x" * 60)
+    await ledger.apply(1, 7, ops)
+    assert (len(calls), sum(calls)) == (4, 64)
+    await ledger.load(1)
+    assert ledger.resume_at(1) == 8
+    assert [len(await redis_client.get(f"{s}{keys.namespace}") or b"") for s in (1, 5, 9, 253)] == [60] * 4

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -22,6 +23,7 @@ from streamer.placement import shard_of
 from streamer.settings import CommonSettings
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
+from streamer.windows.ring import read_windows
 from testkit.serving import PATIENCE_S, at_work, producing, until
 from testkit.simulation import simulate
 from trainer.cli.models import details, read_record, read_records, roll_back, table
@@ -219,3 +221,36 @@ async def test_two_trainers_share_the_work(settings: CommonSettings, redis_clien
 
         await until(all_done)
         assert min(first.stats.counts["jobs"], second.stats.counts["jobs"]) > 0
+
+
+async def test_a_history_too_large_for_memory_is_refused_and_committed(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    read = read_windows
+
+    async def noting(client: redis.asyncio.Redis, keys: Keys, streams: list[str], *more: Any) -> object:
+        loaded.extend(streams)
+        return await read(client, keys, streams, *more)
+
+    monkeypatch.setattr("trainer.run.read_windows", noting)
+    monkeypatch.setattr("trainer.run.free_bytes", lambda: 10**7)
+    await _write(redis_client, settings, "small", simulate("wave", 0, 700))
+    await _write(redis_client, settings, "large", np.tile(simulate("wave", 1, 700), (1, 64)))
+    async with _trainer(settings, teacher="none") as worker, producing(settings) as producer:
+        for stream in ("large", "small"):
+            await _request(settings, producer, stream, partition=0)
+        await _until(settings, {"small"})
+
+        async def failed() -> bool:
+            return worker.stats.counts["failed"] == 1
+
+        await until(failed)
+    assert loaded == ["small"]
+    async with (
+        _trainer(settings, teacher="none") as again,
+        producing(settings) as producer,
+    ):  # committed: not tried again
+        await _request(settings, producer, "small", partition=0, reason="manual")
+        await _until(settings, {"small"}, versions=2)
+        assert again.stats.counts["failed"] == 0

@@ -66,7 +66,7 @@ def fit(history: History, settings: PaperSettings, seed: int) -> Fitted | str:
     cal = calibration.cap(cal, cap_R.nan_to_num(0.0).max())
     data = save({"calibrator": cal, **learnt.tuned})
     ref = ModelRef(
-        version=VERSION, uri="", row=0, sha256=hashlib.sha256(data).hexdigest(), grid_version=history.grid_version,
+        version=VERSION, uri="memory", row=0, sha256=hashlib.sha256(data).hexdigest(), grid_version=history.grid_version,
         trained_slots=history.span, points=history.points,
     )  # fmt: skip
     return Fitted(learnt.model, norm, cal, ref, len(data), learnt.losses)

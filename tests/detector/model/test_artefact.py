@@ -1,15 +1,23 @@
 """Artefacts: what is written is what is read, and nothing else is accepted."""
 
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from detector.model.artefact import ArtefactError, ArtefactStore, Header, Member, StoreError, dump, new_version
+from detector.model.banks import StudentBank
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.seasons import Seasons
+from streamer.contracts import ModelRecord, ModelRef
 
 LAYOUT = Layout((4, 16), 2, 3, 5, "t", (1, 2), (16,), 3)
 
@@ -17,6 +25,7 @@ LAYOUT = Layout((4, 16), 2, 3, 5, "t", (1, 2), (16,), 3)
 def _made() -> tuple[Header, dict[str, torch.Tensor], dict[str, torch.Tensor], Memories]:
     generator = torch.Generator().manual_seed(0)
     rows = {n: torch.randn(3, *s, generator=generator) for n, s in LAYOUT.row_fields().items()}
+    rows |= {"period": torch.tensor([0.0, 24.0, 1440.0]), "lag": torch.tensor([0.0, 3.0, 8.0])}
     streams = {n: torch.randn(2, *s, generator=generator) for n, s in LAYOUT.stream_fields().items()}
     members = [Member("a", 0, ["x"], 1, (5, 9), 4, {"recall": 1.0}), Member("b", 1, ["x", "y"], 2, (0, 9), 10)]
     return Header(new_version(), LAYOUT, members, {"job": "full"}, "2026-01-01T00:00:00Z"), rows, streams, _memories()
@@ -27,6 +36,7 @@ def _memories() -> Memories:
     generator = torch.Generator().manual_seed(1)
     rows = {name: torch.randn(2, *shape, generator=generator) for name, shape in LAYOUT.shape_fields().items()}
     rows["shape.ends"] = torch.randint(0, 40_000, rows["shape.ends"].shape, generator=generator)
+    rows["shape.ends"][0] %= 70
     rows["shape.width"], rows["shape.kind"] = torch.full((2, 3), 16), torch.full((2, 3), 1)
     return Memories([0, 2], rows, [torch.randn(70, generator=generator), torch.randn(40_000, generator=generator)])
 
@@ -69,8 +79,6 @@ def test_damage_is_found_before_anything_is_read(tmp_path: Path) -> None:
 
 
 def test_absent_file_row_and_foreign_file(tmp_path: Path) -> None:
-    import hashlib
-
     store = ArtefactStore(str(tmp_path), tmp_path / "cache")
     with pytest.raises(ArtefactError, match="not in the store"):
         store.read("none.safetensors", "0" * 64, [0])
@@ -89,3 +97,96 @@ def test_store_that_cannot_be_written_is_retriable(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot write") as caught:
         store.write("x.safetensors", b"")
     assert caught.value.retriable
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "a/../../x", "/etc/passwd", "file:///etc/passwd", "", ".x", "a//b"]
+)
+def test_a_name_that_leads_out_of_the_store_is_never_opened(tmp_path: Path, name: str) -> None:
+    inside = tmp_path / "store"
+    inside.mkdir()
+    (tmp_path / "x.safetensors").write_bytes(b"private")
+    store = ArtefactStore(str(inside), tmp_path / "cache")
+    sha256 = hashlib.sha256(b"private").hexdigest()
+    for use in (
+        lambda: store.read(name, sha256, [0]), lambda: store.header(name, sha256), lambda: store.remove(name),
+        lambda: store.write(name, b"new"),
+    ):  # fmt: skip
+        with pytest.raises(ArtefactError, match="below the store"):
+            use()
+    assert (tmp_path / "x.safetensors").read_bytes() == b"private"
+    with pytest.raises(ValueError, match="uri"):
+        ModelRef(version="v", uri=name, row=0, sha256=sha256, grid_version=1, trained_slots=(0, 9), points=9)
+
+
+def test_a_link_out_of_the_store_is_not_followed(tmp_path: Path) -> None:
+    inside = tmp_path / "store"
+    inside.mkdir()
+    (tmp_path / "private").write_bytes(b"private")
+    (inside / "x.safetensors").symlink_to(tmp_path / "private")
+    store = ArtefactStore(str(inside), tmp_path / "cache")
+    with pytest.raises(ArtefactError, match="out of the store"):
+        store.read("x.safetensors", hashlib.sha256(b"private").hexdigest(), [0])
+
+
+Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
+
+
+def _seasoned(head: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """A season for both rows of stream b, all zeros: no interval, no blocks."""
+    from detector.model.seasons import FIELDS
+
+    tensors["season.row"] = torch.tensor([1, 2], dtype=torch.int32)
+    tensors |= {f"season.{name}": torch.zeros(2, *shape) for name, shape in FIELDS.items()}
+    tensors |= {f"season.{name}.from": torch.ones(2, 2) for name in ("mid", "mean")}
+
+
+HOSTILE: dict[str, Change] = {
+    "no layout": lambda head, tensors: head.pop("layout"),
+    "layout is a list": lambda head, tensors: head.update(layout=[]),
+    "header is a list": lambda head, tensors: head.update(members=None),
+    "scales that fall": lambda head, tensors: head["layout"].update(scales=[16, 4]),
+    "no scales": lambda head, tensors: head["layout"].update(scales=[]),
+    "negative prototypes": lambda head, tensors: head["layout"].update(prototypes=-2),
+    "prototypes for a terabyte": lambda head, tensors: head["layout"].update(prototypes=10**9),
+    "text for a number": lambda head, tensors: head["layout"].update(shapes="many"),
+    "depths without a teacher's": lambda head, tensors: head["layout"].update(depths=[]),
+    "member before the first row": lambda head, tensors: head["members"][0].update(start=-1),
+    "member beyond the last row": lambda head, tensors: head["members"][1].update(start=10**6),
+    "member without channels": lambda head, tensors: head["members"][1].update(channels=[]),
+    "member of too many channels": lambda head, tensors: head["members"][1].update(channels=["x"] * 10_000),
+    "a span of one": lambda head, tensors: head["members"][1].update(trained_slots=[1]),
+    "rows missing": lambda head, tensors: tensors.pop("row.centre"),
+    "rows of another shape": lambda head, tensors: tensors.update({"row.proto.4": torch.zeros(3, 1)}),
+    "a period that is none": lambda head, tensors: tensors["row.period"].fill_(torch.nan),
+    "a period of years": lambda head, tensors: tensors["row.period"].fill_(1e9),
+    "memories that point outside": lambda head, tensors: tensors["memory.shape.ends"].fill_(2**30),
+    "memories that point before": lambda head, tensors: tensors["memory.shape.ends"].fill_(-1),
+    "memories of another shape": lambda head, tensors: tensors.update({"memory.shape.own": torch.zeros(2, 1)}),
+    "a width of nothing": lambda head, tensors: tensors["memory.shape.width"].zero_(),
+    "histories that overlap": lambda head, tensors: tensors["memory.start"].fill_(-5),
+    "rows of memories as fractions": lambda head, tensors: tensors.update({"memory.row": torch.rand(2, 2)}),
+    "no memories at all": lambda head, tensors: tensors.pop("memory.row"),
+    "a season without blocks": _seasoned,
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+def test_a_foreign_artefact_is_refused_and_the_bank_goes_on(tmp_path: Path, change: Change) -> None:
+    store = ArtefactStore(str(tmp_path), tmp_path / "cache")
+    header, rows, streams, memories = _made()
+    good = dump(header, rows, streams, memories, Seasons())
+    head, tensors = {"format": 5, **asdict(header)}, load(good)
+    bank = StudentBank()
+
+    def install(data: bytes) -> dict[str, Exception]:
+        name, sha256 = store.write("x.safetensors", data)
+        ref = ModelRef(version="v", uri=name, row=1, sha256=sha256, grid_version=2, trained_slots=(0, 9), points=9)
+        return {**bank.install([ModelRecord(stream="b", promoted=ref, announced_at="now")], store)}
+
+    assert install(good) == {}
+    before = bank.model_of("b")
+    change(head, tensors)
+    data = save(tensors, metadata={"anomalyllm": orjson.dumps(head).decode()})
+    assert isinstance(install(data)["b"], ArtefactError)
+    assert bank.model_of("b") == before

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from streamer.errors import ContractError
 from streamer.windows.header import StreamHeader
 from streamer.windows.notices import MAX_BYTES, MAX_RUN, Notices, numbered_notices, reread_notice
-from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, decode
+from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, MAGIC, decode
+from testkit.hostile import windows_message
 
 
 def header(channels: int) -> StreamHeader:
@@ -70,3 +71,56 @@ def test_other_bytes_are_refused(noise: bytes, cut: int) -> None:
     for wrong in (noise, b"ALW1" + noise, raw[: min(cut, len(raw) - 1)], raw + b"x"):
         with pytest.raises(ContractError):
             decode(wrong)
+
+
+def test_the_message_of_the_next_tests_is_a_good_one() -> None:
+    assert decode(windows_message()).streams == ["a"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"slots": -3, "channels": -1},
+        {"slots": 0},
+        {"channels": 257, "slots": 1},
+        {"seq": -1},
+        {"grid_version": 0},
+        {"interval_ns": 0},
+        {"interval_ns": -1},
+        {"first_slot": 2**62},
+        {"first_slot": -(2**63)},
+        {"interval_ns": 2**62, "first_slot": 3},
+        {"phase_ns": 2**63 - 1},
+        {"seen_ms": 2**63 - 1},
+        {"seen_ms": -5},
+    ],
+)
+def test_numbers_that_no_streamer_writes_are_refused(columns: dict[str, int]) -> None:
+    with pytest.raises(ContractError) as refused:
+        decode(windows_message(**columns))
+    assert refused.value.reason == "windows"
+
+
+@pytest.mark.parametrize("streams", ["a", {"a": 1}, [1], [None], [""], ["x" * 300], None, [["a"]]])
+def test_names_that_are_none_are_refused(streams: object) -> None:
+    with pytest.raises(ContractError):
+        decode(windows_message(streams))
+
+
+def test_another_version_is_refused() -> None:
+    with pytest.raises(ContractError, match="version 1"):
+        decode(windows_message(version=2))
+
+
+@given(st.binary(max_size=200), st.integers(0, 400))
+def test_whatever_follows_the_magic_is_read_or_refused(tail: bytes, cut: int) -> None:
+    for raw in (
+        MAGIC + tail,
+        windows_message()[:cut],
+        windows_message()[: cut // 2] + tail + windows_message()[cut // 2 :],
+    ):
+        try:
+            batch = decode(raw)
+        except ContractError:
+            continue
+        assert batch.bounds()[-1] == len(batch.values)

@@ -17,6 +17,7 @@ from streamer.kafka.sending import Outgoing, send, send_patiently
 from streamer.kafka.stream_settings import StreamSettingsTable
 from streamer.patience import patiently
 from streamer.placement import home_partition, shard_of
+from streamer.received import Received
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.settings import StreamerSettings
@@ -67,6 +68,7 @@ class StreamerWorker:
             self._deleted.append,
             lambda record, error: self._bad_settings.append(DeadLetter(record, error.reason, str(error))),
         )
+        self.received = Received()
         self.ingest = Ingest(settings, self.redis, self.keys, self.stream_settings.of)
         self.decoder = Decoder(
             self.stream_settings.of, settings.partitions, settings.partitioner, settings.max_ahead_s, advise
@@ -95,6 +97,7 @@ class StreamerWorker:
         if self._bridging is not None and self._bridging.done():
             self._bridging.result()  # raises what has ended it
         cluster = self.owner.ledger.cluster
+        self.received.fetching()
         batches = await self.owner.fetch(FETCH_RECORDS, FETCH_MS)
         if self.owner.ledger.cluster != cluster:
             self.ingest.windows.clear()
@@ -109,6 +112,7 @@ class StreamerWorker:
                 offsets = {p: offset for p, offset in done if offset is not None}
                 if offsets:
                     await self.owner.commit(offsets)
+        await self._mark()
         await self._sweep()
         self.stats.counts["streams"] = len(self.ingest.windows)
         await self.stats.publish()
@@ -135,6 +139,7 @@ class StreamerWorker:
             await self.owner.recover(partition)
             return partition, None
         self._count(batch, records, plan)
+        self.received.refused(partition, batch.refused | plan.spoilt)
         return partition, records[-1].offset + 1
 
     def _count(self, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan) -> None:
@@ -184,6 +189,16 @@ class StreamerWorker:
         except UnsendableError:
             return False
         return True
+
+    async def _mark(self) -> None:
+        """Say of partitions that are read to their end that they are. One try: the next mark says the same."""
+        topic = self.settings.topic("windows")
+        async with self.owner.lock:
+            marks = self.received.marks(self.owner.consumer, self.settings.topic("metrics"), sorted(self.owner.owned))
+            try:
+                await send(self.settings, self.producer, [Outgoing(topic, raw, partition=p) for p, raw in marks])
+            except UnavailableError as error:
+                log.debug("mark not sent", error=str(error))
 
     async def _delete(self) -> None:
         """Tombstones on `streams`: remove all that this room keeps of those streams."""

@@ -94,11 +94,11 @@ def no_data_event(
         score=0.0,
         tail_probability=1.0,
         threshold=0.0,
-        channels=[],
+        channels=[ChannelShare(channel=name, share=1 / len(silence.channels)) for name in silence.channels],
         view="no_data",
         scale=0,
         depth=0,
-        reason=wording.silence(stream, seconds, slots, back=state == "resolved"),
+        reason=wording.silence(stream, seconds, slots, state == "resolved", silence.channels, silence.nulls),
     )  # fmt: skip
     return _event(incident, context)
 

@@ -59,6 +59,16 @@ class Decisions:
         stream_state.settle(transition)
         self._event(stream, anomaly_event(stream, stream_state, transition, self._context(stream, settings)))
 
+    def cannot_judge(
+        self, stream: str, stream_state: StreamState, settings: StreamSettings, slot: int, why: str
+    ) -> None:
+        """Nothing judges the stream any more: its open incident ends, and says so."""
+        if stream_state.tracker.incident is not None:
+            ended = end(stream_state.tracker, slot, "unjudged")
+            ended.episode.evidence = {**ended.episode.evidence, "unjudged": why}
+            self.announce(stream, stream_state, settings, ended)
+            self.touch(stream)
+
     def close(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, reason: EndReason = "grid"
     ) -> None:
@@ -71,11 +81,12 @@ class Decisions:
     def no_data(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, state: IncidentState, slot: int
     ) -> None:
-        """Publish the no-data incident that the state holds: open it, or resolve it."""
+        """Publish the no-data incident that the state holds: open it, tell what has changed, or resolve it."""
         silence = stream_state.no_data
         assert isinstance(silence, NoData)
         if state != "open":
             silence.revision += 1
+        if state == "resolved":
             stream_state.no_data = None
         self._event(stream, no_data_event(stream, stream_state, silence, state, slot, self._context(stream, settings)))
         self.touch(stream)

@@ -61,7 +61,7 @@ class Judge:
         self._bank = bank
         self._settings = settings
         self._of_stream = of_stream
-        self._failing: set[str] = set()
+        self.unjudged: dict[str, str] = {}  # streams that cannot be scored → why; each is logged once
         self._rules: dict[tuple[float, float, int], Rules] = {}  # by threshold: most streams share one
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
@@ -109,6 +109,12 @@ class Judge:
                 stream_state.tracker.muted, stream_state.tracker.calm = None, 0
         return True
 
+    def why_not(self, entry: Entry) -> str:
+        """Why nothing judges a stream."""
+        if entry.state != "grid":
+            return "its time stamps follow no interval"
+        return "it has no model for its grid, and no general rule judges (--no-warming)"
+
     def judgement(self, entry: Entry, stream_state: StreamState) -> Judgement | None:
         """What there is to do for a stream; None (and nothing is left to do) when nothing judges it."""
         if not self.in_force(entry, stream_state):
@@ -144,6 +150,7 @@ class Judge:
                     segments, pieces, budget = [], [], BATCH_SLOTS
         self._score(segments, pieces)
         for judgement, top in zip(judgements, _tops(judgements), strict=True):
+            judgement.failed = self.unjudged.get(judgement.entry.stream)
             entry, state = judgement.entry, judgement.stream_state.tracker
             rules, timed = judgement.rules, max((p.score.season_top for p in judgement.pieces if p.score), default=0.0)
             surprising = top >= rules.threshold or timed >= rules.season_opens
@@ -196,14 +203,17 @@ class Judge:
             if score is not None:
                 self.windows += len(piece.slots)
                 self.teacher_windows += int(score.teacher_K.sum())
+                if score.stream in self.unjudged:
+                    del self.unjudged[score.stream]
+                    log.info("stream can be scored again", stream=score.stream)
 
     def _alone(self, segment: Segment) -> SegmentScore | None:
         try:
             return self._bank.score([segment])[0]
-        except Exception:
-            if segment.stream not in self._failing:
-                self._failing.add(segment.stream)
+        except Exception as error:
+            if segment.stream not in self.unjudged:
                 log.exception("stream cannot be scored; logged once", stream=segment.stream)
+            self.unjudged[segment.stream] = f"scoring it fails ({type(error).__name__}: {error})"[:300]
             return None
 
 

@@ -16,6 +16,7 @@ from streamer.windows import wire
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
 from streamer.windows.ring import StreamWindow, read_headers, read_windows
+from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,8 @@ class BatchOutcome:
         self.entries: dict[str, Entry] = {}  # streams with something new
         self.replaced: list[tuple[str, StreamState]] = []  # states of grids that are no more
         self.bad: list[BadRecord] = []
-        self.live: set[str] = set()  # streams with data that are not history
+        # streams with data that are not history (known already, perhaps) → what their partition's clock of silence said then
+        self.live: dict[str, float] = {}
 
 
 class OwnedStreams:
@@ -63,39 +65,50 @@ class OwnedStreams:
             self.drop(stream)
         return gone
 
-    async def follow_batch(self, records: Iterable[ConsumerRecord], applied: Callable[[int, int], int]) -> BatchOutcome:
+    async def follow_batch(
+        self,
+        records: Iterable[ConsumerRecord],
+        applied: Callable[[int, int], int],
+        mark: Callable[[int, WindowBatch], float] = lambda partition, batch: 0.0,
+    ) -> BatchOutcome:
         """Bring the streams of a batch up to date.
 
-        `applied` gives the last judged offset of (partition, shard): records at or below it are passed over.
+        `applied` gives the last judged offset of (partition, shard): records at or below it are passed over. `mark` is
+        told of every message of a partition, and returns what the partition's clock of silence says.
 
         Raises:
             redis.RedisError: Redis is away; the same batch can be followed again later.
         """
         outcome = BatchOutcome()
         unread: dict[str, list[WindowChange]] = {}  # from the first change on that the cache cannot follow
+        heard: dict[str, float] = {}
         for record in records:
             try:
                 batch = wire.decode(record.value or b"")
             except ContractError as error:
                 outcome.bad.append((record, error))
                 continue
+            now = mark(record.partition, batch)
             for stream, change in window_changes(batch):
                 if record.offset <= applied(record.partition, self.shard(stream)):
                     continue
-                entry = self.entries.get(stream)
+                entry, heard[stream] = self.entries.get(stream), now
                 if stream in unread:
                     unread[stream].append(change)
                 elif entry is None or entry.needs_redis(change):
                     unread[stream] = [change]
-                elif entry.follow(change):
-                    outcome.entries[stream] = entry
-                    if not entry.history:
-                        outcome.live.add(stream)
+                else:
+                    if entry.follow(change):
+                        outcome.entries[stream] = entry
+                    if not change.flags & FLAG_HISTORY:
+                        outcome.live[stream] = now
         if unread:
-            await self._load(unread, outcome)
+            await self._load(unread, outcome, heard)
         return outcome
 
-    async def _load(self, unread: Mapping[str, Sequence[WindowChange]], outcome: BatchOutcome) -> None:
+    async def _load(
+        self, unread: Mapping[str, Sequence[WindowChange]], outcome: BatchOutcome, heard: Mapping[str, float]
+    ) -> None:
         streams = sorted(unread)
         windows = await self._windows(streams)
         await self.load_states(streams)
@@ -104,10 +117,13 @@ class OwnedStreams:
             if window is None:  # deleted since
                 self.drop(stream)
                 outcome.entries.pop(stream, None)
+                outcome.live.pop(stream, None)
                 continue
-            self._enter(stream, window, unread[stream], outcome)
+            if self._enter(stream, window, unread[stream], outcome):
+                outcome.live[stream] = heard[stream]
 
-    def _enter(self, stream: str, window: StreamWindow, pending: Sequence[WindowChange], outcome: BatchOutcome) -> None:
+    def _enter(self, stream: str, window: StreamWindow, pending: Sequence[WindowChange], outcome: BatchOutcome) -> bool:
+        """Returns whether any of it is live."""
         header = window.header
         stream_state = self.states.get(stream)
         if stream_state is not None and stream_state.grid_version != header.grid_version:
@@ -129,8 +145,7 @@ class OwnedStreams:
             if not entry.follow(change):
                 entry.note_seen(change)
         outcome.entries[stream] = entry
-        if not entry.history and own:
-            outcome.live.add(stream)
+        return not entry.history and bool(own)
 
     async def _windows(self, streams: Sequence[str]) -> dict[str, StreamWindow]:
         """Newest slots of the streams; all slots of those whose unjudged ones reach further back."""

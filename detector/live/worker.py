@@ -59,7 +59,7 @@ class DetectorWorker:
         self.streams = OwnedStreams(settings, client, keys, self.bank.context)
         self.judge = Judge(self.bank, settings, stream_settings.of)
         self.owner = Ownership(settings, client, keys, "windows", "detector", on_gain=self._gain, on_loss=self._lose)
-        self.watch = SilenceWatch(settings, servers, self.streams, self.judge, self.owner)
+        self.watch = SilenceWatch(settings, self.streams, self.judge, self.owner)
         self.following = Following(
             settings, servers, self.streams, self.judge, self.bank, store, self.owner, stream_settings, deleted,
             self.watch.silence.forget,
@@ -87,7 +87,7 @@ class DetectorWorker:
                     await self.finishing.finish(decisions, {p: own[-1].offset for p, own in records.items()})
                 elif not fetched:
                     await self.finishing.clear_outboxes()
-                silent = await self.watch.check(arrived=bool(fetched))
+                silent = await self.watch.check()
                 if silent is not None:
                     await self.finishing.finish(silent)
             except REDIS_ERRORS as error:
@@ -128,8 +128,8 @@ class DetectorWorker:
         self.watch.seen_lately(await self.streams.headers(shards))
 
     def _lose(self, partition: int) -> None:
-        for stream in self.streams.drop_partition(partition):
-            self.watch.silence.forget(stream)
+        self.streams.drop_partition(partition)
+        self.watch.silence.lose(partition)
         self.following.lose(partition)
         self.finishing.lose(partition)
 

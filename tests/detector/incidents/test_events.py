@@ -207,6 +207,17 @@ def test_no_data() -> None:
     assert back.data.reason == "host sends again after 10 s without data"
 
 
+def test_channels_that_ended() -> None:
+    event = no_data_event("host", STATE, NoData(1000, 0, channels=["a", "b", "c"]), "open", 1029, CONTEXT)
+    assert [share.channel for share in event.data.channels] == ["a", "b", "c"]
+    assert (
+        event.data.reason
+        == "a of host (and 2 more channels) has sent nothing for 3 s (30 intervals), while other channels go on"
+    )
+    nulls = no_data_event("host", STATE, NoData(1000, 0, nulls=True), "open", 1029, CONTEXT)
+    assert nulls.data.reason == "host has sent nothing but nulls for 3 s (30 intervals)"
+
+
 def test_numbers_durations_rarities() -> None:
     assert [number(v) for v in (97.312, 0.0, -0.00001, 12345.6, 3.0, 1e9)] == [
         "97.31", "0", "-1e-05", "12346", "3", "1e+09",

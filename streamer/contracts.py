@@ -122,7 +122,9 @@ class StreamSettings(Contract):
         None, ge=64, le=1 << 20, description="slots of window and training history; default 8192"
     )
     no_data_after: float | None = Field(None, gt=1, description="a stop alerts after this many intervals; default 30")
-    ttl_s: float | None = Field(None, gt=0, description="forget the stream after this long without a point")
+    ttl_s: float | None = Field(
+        None, gt=0, description="forget the stream after this long without a point; default: 30 days"
+    )
     paused: bool = Field(False, description="keep the window, do not alert (maintenance)")
 
     @model_validator(mode="after")

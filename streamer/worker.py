@@ -1,7 +1,6 @@
 """The streamer worker: `metrics` → Redis windows → `windows`."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,6 +9,7 @@ from aiokafka import ConsumerRecord
 
 from streamer.contracts import HEADER_REHOMED
 from streamer.errors import FencedError, OffsetConflictError, UnavailableError, UnsendableError
+from streamer.forgetting import Forgetting
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
@@ -27,11 +27,9 @@ from streamer.sources.recognise import advise
 from streamer.stopping import Stop
 from streamer.windows.decode import Decoded, Decoder
 from streamer.windows.ingest import Ingest, Plan
-from streamer.windows.ring import read_headers
 
 log = structlog.get_logger(__name__)
 
-TTL_SWEEP_S = 30.0
 FETCH_RECORDS = 5000  # of one partition in one call: 60 ms of work where 81 000 single points a second are taken in
 FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
 
@@ -49,7 +47,6 @@ class StreamerWorker:
         self._bridging: asyncio.Task[None] | None = None
         self._deleted: list[str] = []
         self._bad_settings: list[DeadLetter] = []
-        self._next_sweep = time.monotonic() + TTL_SWEEP_S
 
     def stop(self) -> None:
         """Finish the batch, commit, and end."""
@@ -70,6 +67,7 @@ class StreamerWorker:
         )
         self.received = Received()
         self.ingest = Ingest(settings, self.redis, self.keys, self.stream_settings.of)
+        self.forgetting = Forgetting(settings, self.redis, self.keys, self.stream_settings.of)
         self.decoder = Decoder(
             self.stream_settings.of, settings.partitions, settings.partitioner, settings.max_ahead_s, advise
         )
@@ -225,23 +223,11 @@ class StreamerWorker:
 
     async def _sweep(self) -> None:
         """Streams past their time to live get a tombstone; everybody deletes them on reading it."""
-        if time.monotonic() < self._next_sweep:
-            return
-        self._next_sweep = time.monotonic() + TTL_SWEEP_S
-        settings = self.settings
-        mine = [
-            stream
-            for stream, own in self.stream_settings.of.items()
-            if own.ttl_s and home_partition(stream, settings.partitions, settings.partitioner) in self.owner.owned
-        ]
-        headers = await patiently(
-            redis_name(settings), lambda: read_headers(self.redis, self.keys, mine, settings.partitioner), REDIS_ERRORS
-        )
-        for stream, header in headers.items():
-            if header.last_seen_ms / 1000 + (self.stream_settings.of[stream].ttl_s or 0) < time.time():
-                log.info("stream past its time to live", stream=stream)
-                tombstone = Outgoing(settings.topic("streams"), None, stream.encode())
-                await send_patiently(settings, self.producer, [tombstone])
+        for stream, since_s in (await self.forgetting.due(self.owner.owned)).items():
+            log.info("stream past its time to live: deleted everywhere", stream=stream, days=round(since_s / 86_400, 2))
+            tombstone = Outgoing(self.settings.topic("streams"), None, stream.encode())
+            await send_patiently(self.settings, self.producer, [tombstone])
+            self.stats.counts["forgotten"] += 1
 
 
 def run(settings: StreamerSettings) -> None:

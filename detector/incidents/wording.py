@@ -196,8 +196,9 @@ def _with(text: str, unit: str | None) -> str:
 
 
 def silence(
-    stream: str, seconds: float, slots: int, back: bool, channels: Sequence[str] = (), nulls: bool = False
-) -> str:
+    stream: str, seconds: float, slots: int, back: bool, channels: Sequence[str] = (), nulls: bool = False,
+    deleted: bool = False,
+) -> str:  # fmt: skip
     """A stream that stopped, or came back; or only these of its channels."""
     lasted = duration(seconds)
     if channels:
@@ -205,6 +206,8 @@ def silence(
         stream = f"{channels[0]} of {stream}{more}"
         if not back:
             return f"{stream} has sent nothing for {lasted} ({slots} intervals), while other channels go on"
+    if deleted:
+        return f"{stream} was deleted, after {lasted} without data"
     if nulls and not back:
         return f"{stream} has sent nothing but nulls for {lasted} ({slots} intervals)"
     if back:

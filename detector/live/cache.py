@@ -52,7 +52,7 @@ class Entry:
     __slots__ = (
         "base", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hearing", "hi",
         "history", "history_hi", "interval_ns", "keep", "late_from", "offsets", "pause_ms", "phase_ns", "scored", "seen_ms",
-        "seq", "state", "stream",
+        "seq", "state", "stream", "turn",
     )  # fmt: skip
 
     def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
@@ -64,6 +64,7 @@ class Entry:
         self.offsets = (-1, -1)
         self.seen_ms = 0
         self.pause_ms = 0  # how long the stream is silent by habit
+        self.turn = 0  # the batch in which it was last heard
         self.hearing = Hearing()  # which channels are still heard
         self.history_hi = -1
         self.consider_at = 0  # newest slot from which it is considered again whether the stream needs training

@@ -2,7 +2,7 @@
 
 import time
 
-from detector.incidents.events import Context, anomaly_event, no_data_event
+from detector.incidents.events import DELETED, Context, anomaly_event, no_data_event
 from detector.incidents.machine import EndReason, Transition, end
 from detector.incidents.record import NoData, StreamState
 from detector.live.outbox import Message, Outbox
@@ -76,7 +76,8 @@ class Decisions:
         if stream_state.tracker.incident is not None:
             self.announce(stream, stream_state, settings, end(stream_state.tracker, stream_state.scored, reason))
         if stream_state.no_data is not None:
-            self.no_data(stream, stream_state, settings, "resolved", stream_state.no_data.anchor)
+            slot = DELETED if reason == "deleted" else stream_state.no_data.anchor
+            self.no_data(stream, stream_state, settings, "resolved", slot)
 
     def no_data(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, state: IncidentState, slot: int

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 # A backlog is scored in pieces, so that one stream's thousands of slots do not make a tensor of their own size.
 PIECE = 256
 BATCH_SLOTS = 4096  # scored in one call, at most: a tenth of a second of a core that scores 42 000 a second
+MAX_RULES = 10_000
 _NO_SETTINGS = StreamSettings()
 
 
@@ -76,6 +77,8 @@ class Judge:
         key = (budget, per_week, interval_ns)
         rules = self._rules.get(key)
         if rules is None:
+            if len(self._rules) >= MAX_RULES:  # intervals that were inferred differ by nanoseconds
+                self._rules.clear()
             own, block_ns = self._settings, block_ns_of(interval_ns)
             quiet = min(own.quiet, max(5, round(300 * 10**9 / interval_ns)))
             rules = self._rules[key] = Rules(

@@ -20,6 +20,10 @@ from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
 log = structlog.get_logger(__name__)
 
+# Streams kept in memory, 5 to 10 KB each; the rest is read from Redis again when it next appears. A tenth of them goes
+# at a time, those that have been silent longest.
+MAX_LIVE = 200_000
+
 BadRecord = tuple[ConsumerRecord, ContractError]
 
 
@@ -44,6 +48,7 @@ class OwnedStreams:
         self._client = client
         self._keys = keys
         self._keep = context + SLACK
+        self._turn = 0  # batches so far
 
     def shard(self, stream: str) -> int:
         """Virtual shard of a stream."""
@@ -52,6 +57,21 @@ class OwnedStreams:
     def partition(self, stream: str) -> int:
         """Home partition of a stream."""
         return home_partition(stream, self._settings.partitions, self._settings.partitioner)
+
+    def make_room(self) -> int:
+        """Forget those that have been silent longest, where there are too many; Redis has all. Returns how many.
+
+        Between batches only: what was judged has been written then.
+        """
+        if len(self.entries) <= MAX_LIVE and len(self.states) <= 2 * MAX_LIVE:
+            return 0
+        kept = MAX_LIVE - MAX_LIVE // 10
+        oldest = sorted(self.entries, key=lambda stream: self.entries[stream].turn)[: max(len(self.entries) - kept, 0)]
+        gone = [*oldest, *(self.states.keys() - self.entries.keys())]
+        for stream in gone:
+            self.drop(stream)
+        log.info("streams that have been silent longest leave memory", streams=len(gone), kept=len(self.entries))
+        return len(gone)
 
     def drop(self, stream: str) -> None:
         """Forget a stream; Redis keeps what it has."""
@@ -80,6 +100,7 @@ class OwnedStreams:
             redis.RedisError: Redis is away; the same batch can be followed again later.
         """
         outcome = BatchOutcome()
+        self._turn += 1
         unread: dict[str, list[WindowChange]] = {}  # from the first change on that the cache cannot follow
         heard: dict[str, float] = {}
         for record in records:
@@ -98,6 +119,7 @@ class OwnedStreams:
                 elif entry is None or entry.needs_redis(change):
                     unread[stream] = [change]
                 else:
+                    entry.turn = self._turn
                     if entry.follow(change):
                         outcome.entries[stream] = entry
                     if not change.flags & FLAG_HISTORY:
@@ -141,6 +163,7 @@ class OwnedStreams:
             entry.reload(window)
         if stream_state is None:
             self.states[stream] = StreamState(header.grid_version, header.interval_ns, header.phase_ns, entry.scored)
+        entry.turn = self._turn
         for change in own:
             if not entry.follow(change):
                 entry.note_seen(change)

@@ -90,6 +90,7 @@ class DetectorWorker:
                 silent = await self.watch.check()
                 if silent is not None:
                     await self.finishing.finish(silent)
+                self.stats.counts["left_memory"] += self.streams.make_room()
             except REDIS_ERRORS as error:
                 raise_if_refused(redis_name(self.settings), error)
                 # Nothing was written for these records: forget what they changed in memory and read them again.

@@ -310,6 +310,31 @@ async def _without_model(run: Ready, stream: str) -> bool:
     return run.detector.bank.model_of(stream) is None
 
 
+async def test_streams_leave_memory_and_come_back_as_they_were(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detector.live.streams.MAX_LIVE", 1)
+    async with ready(settings, redis_client, STREAMS) as run:
+        for at in range(0, 200, 10):
+            for stream in STREAMS:
+                values = (
+                    risen(10, 100 - at, 115 - at, first=PAST + at)
+                    if stream == "a" and 100 <= at < 120
+                    else normal(PAST + at, 10)
+                )
+                await run.live(stream, PAST + at, values)
+        await until(lambda: _last(settings, "a", "resolved"))
+        published = await events(settings)
+        assert {event.subject for event in published} == {"a"}
+        assert gapless(published)
+        assert run.detector.stats.counts["left_memory"] > 0
+
+        async def few() -> bool:
+            return len(run.detector.streams.entries) <= 1
+
+        await until(few)
+
+
 async def test_a_lasting_shift_is_a_new_baseline(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     async with ready(settings, redis_client, ["a"], max_slots=40) as run:
         await run.live("a", PAST, risen(200, 50))

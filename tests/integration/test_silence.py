@@ -193,6 +193,15 @@ async def test_what_comes_in_bursts_is_not_silent(settings: CommonSettings, cloc
             await run.send(second, ["b"])
             await run.pass_second()
         assert await run.told() == [("a", "open")]
+        await run.producer.send_and_wait(settings.topic("streams"), None, key=b"a")
+
+        async def over() -> bool:
+            return await run.told() == [("a", "open"), ("a", "resolved")]
+
+        await until(over)
+        gone = (await run.events())[-1].data
+        assert gone.end_reason == "deleted"
+        assert gone.reason.startswith("a was deleted, after ")
 
 
 async def test_who_sends_what_is_refused_is_not_silent(settings: CommonSettings, clock: Clock) -> None:

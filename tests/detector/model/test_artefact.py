@@ -1,11 +1,16 @@
 """Artefacts: what is written is what is read, and nothing else is accepted."""
 
+import os
+import time
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from detector.model import artefact
 from detector.model.artefact import ArtefactError, ArtefactStore, Header, Member, StoreError, dump, new_version
 from detector.model.layout import Layout
 from detector.model.memories import Memories
@@ -89,3 +94,27 @@ def test_store_that_cannot_be_written_is_retriable(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot write") as caught:
         store.write("x.safetensors", b"")
     assert caught.value.retriable
+
+
+def test_the_cache_of_a_remote_store_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header, rows, streams, memories = _made()
+    data = dump(header, rows, streams, memories, Seasons())
+    monkeypatch.setattr(artefact, "CACHE_BYTES", 2 * len(data) + 1)
+    monkeypatch.setattr(artefact, "IN_USE_S", -1.0)
+    store = ArtefactStore(f"memory://{uuid.uuid4().hex}", tmp_path / "cache")
+    known = []
+    for number in range(4):
+        known.append(
+            store.write(
+                f"{number}.safetensors", dump(replace(header, version=str(number)), rows, streams, memories, Seasons())
+            )
+        )
+        store.read(*known[-1], [0])
+        store.read(*known[0], [0])  # used all the time
+        for age, (_, sha256) in enumerate(reversed(known[1:])):  # as if seconds lay between them
+            path = tmp_path / "cache" / f"{sha256}.safetensors"
+            if path.exists():
+                os.utime(path, (time.time() - 10 - age, time.time() - 10 - age))
+    kept = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert kept == {f"{known[0][1]}.safetensors", f"{known[3][1]}.safetensors"}
+    assert store.read(*known[1], [0])[0].version == "1"  # fetched again

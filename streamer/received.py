@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streamer.kafka.client import unread
 from streamer.windows import wire
 
 PERIOD_S = 1.0  # between two marks of a partition
@@ -48,10 +49,10 @@ class Received:
     def _at_end(self, consumer: AIOKafkaConsumer, topic: str, partition: int) -> bool:
         """Whether the broker has answered since the last time, and nothing of what it has is unread."""
         at = TopicPartition(topic, partition)
-        state = consumer._subscription.subscription.assignment.state_value(at) if at in consumer.assignment() else None
-        if state is None or not state.has_valid_position or state.highwater is None or state.timestamp is None:
+        if unread(consumer, at) != 0:  # behind, or not known
             return False
-        if state.timestamp == self._polled.get(partition) or state.position < state.highwater:
+        answered_ms = consumer.last_poll_timestamp(at)
+        if answered_ms is None or answered_ms == self._polled.get(partition):
             return False
-        self._polled[partition] = state.timestamp
+        self._polled[partition] = answered_ms
         return True

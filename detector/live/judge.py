@@ -63,7 +63,8 @@ class Judge:
         self._settings = settings
         self._of_stream = of_stream
         self.unjudged: dict[str, str] = {}  # streams that cannot be scored → why; each is logged once
-        self._rules: dict[tuple[float, float, int], Rules] = {}  # by threshold: most streams share one
+        self._rules: dict[tuple[float, float, int, int], Rules] = {}  # by threshold: most streams share one
+        self.apart = 1  # how much farther apart scored slots are than asked for, under overload
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
 
@@ -74,7 +75,7 @@ class Judge:
     def rules_of(self, settings: StreamSettings, interval_ns: int, warming: bool = False) -> Rules:
         """Incident rules of a stream with so many ns a slot."""
         budget, per_week = budget_of(settings, interval_ns, warming), per_week_of(settings, interval_ns)
-        key = (budget, per_week, interval_ns)
+        key = (budget, per_week, interval_ns, self.apart)
         rules = self._rules.get(key)
         if rules is None:
             if len(self._rules) >= MAX_RULES:  # intervals that were inferred differ by nanoseconds
@@ -87,7 +88,7 @@ class Judge:
                 open_window=own.open_window,
                 quiet=quiet,
                 max_slots=own.max_slots,
-                stride=own.stride,
+                stride=own.stride * self.apart,
                 fatigue=own.fatigue,
                 season=None if block_ns is None else season_rule(interval_ns, block_ns),
                 season_opens=season_opens_of(per_week),

@@ -32,9 +32,18 @@ def observe(pauses: list[int], last_ms: int, stamp_R: np.ndarray, oldest_R: np.n
         pauses[0] = max(pauses[0], int(pause_R.max()))
         return
     for stamp, pause in zip(stamp_R.tolist(), pause_R.tolist(), strict=True):
-        if stamp - pauses[2] >= BUCKET_MS:
-            pauses[:] = [0, pauses[0], stamp]
-        pauses[0] = max(pauses[0], pause)
+        _note(pauses, stamp, pause)
+
+
+def observe_one(pauses: list[int], last_ms: int, stamp: int, oldest: int) -> None:
+    """The same of a single record."""
+    _note(pauses, stamp, min(stamp - (last_ms or stamp - BUCKET_MS), stamp - oldest))
+
+
+def _note(pauses: list[int], stamp: int, pause: int) -> None:
+    if stamp - pauses[2] >= BUCKET_MS:
+        pauses[:] = [0, pauses[0], stamp]
+    pauses[0] = max(pauses[0], pause)
 
 
 def usual_ms(pauses: list[int]) -> int:

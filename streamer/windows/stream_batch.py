@@ -23,7 +23,7 @@ from streamer.windows.keys import StreamKeys
 from streamer.windows.ledger import ShardOps
 from streamer.windows.notices import Notice, numbered_notices
 from streamer.windows.open_window import OpenWindow, RingChange, Waiting, wrap
-from streamer.windows.pauses import observe
+from streamer.windows.pauses import observe, observe_one
 from streamer.windows.ring import StreamWindow
 
 log = structlog.get_logger(__name__)
@@ -140,11 +140,15 @@ class StreamBatch:
 
     def _note_pauses(self, cells: Cells, stamp_R: np.ndarray) -> None:
         """How long the stream is silent by habit; history has been silent for ever."""
-        header, live_M = self._window.header, ~cells.history_M
-        if live_M.all():
-            ts_M, record_M = cells.ts_M, cells.record_M
-        else:
-            ts_M, record_M = cells.ts_M[live_M], cells.record_M[live_M]
+        header, ts_M, record_M = self._window.header, cells.ts_M, cells.record_M
+        if record_M[0] == record_M[-1]:  # one record, by far the most frequent case
+            if not cells.history_M[0]:
+                oldest_ms = int(ts_M[0] if len(ts_M) == 1 else ts_M.min()) // 1_000_000
+                observe_one(header.pauses, header.last_seen_ms, int(stamp_R[record_M[0]]), oldest_ms)
+            return
+        live_M = ~cells.history_M
+        if not live_M.all():
+            ts_M, record_M = ts_M[live_M], record_M[live_M]
         if not len(ts_M):
             return
         begins = np.flatnonzero(np.diff(record_M, prepend=-1))

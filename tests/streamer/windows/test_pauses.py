@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.windows.pauses import BUCKET_MS, observe, usual_ms
+from streamer.windows.pauses import BUCKET_MS, observe, observe_one, usual_ms
 
 S = 1000
 BEGIN = 1_790_000_000_000
@@ -44,3 +44,8 @@ def test_however_batches_are_cut(gaps: list[tuple[int, int]], cut: int) -> None:
     sent = np.cumsum([gap for gap, _ in gaps]).tolist()
     pairs = [(at, age) for at, (_, age) in zip(sent, gaps, strict=True)]
     assert deliveries(*pairs) == deliveries(*pairs, cut=cut)
+    one, last = [0, 0, 0], 0
+    for at, age in pairs:
+        observe_one(one, last, BEGIN + at * S, BEGIN + (at - age) * S)
+        last = BEGIN + at * S
+    assert one == deliveries(*pairs)

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 # A stream that sent so long before this worker started is watched at once: it may have stopped while nobody looked.
 # What has stopped before is past; and who was told of it is in the stream's state.
 LATELY_S = 86_400.0
+UNMARKED_S = 60.0  # marks come once a second; a rebalance or a restart takes seconds
 
 
 class SilenceWatch:
@@ -32,6 +33,8 @@ class SilenceWatch:
     def __init__(self, settings: WorkerSettings, streams: OwnedStreams, judge: Judge, owner: Ownership) -> None:
         self.silence = Silence()
         self._stalled = False  # nothing arrives at all; logged once
+        self._marked: dict[int, float] = {}  # when each partition was last marked, by our clock
+        self._blind: set[int] = set()  # partitions without marks; logged once
         self._settings = settings
         self._streams = streams
         self._judge = judge
@@ -46,6 +49,7 @@ class SilenceWatch:
             self.silence.sends(partition, stream)
         if batch.received_ms is not None:
             self.silence.mark(partition, batch.received_ms)
+            self._marked[partition] = time.monotonic()
         return now
 
     def heard(self, decisions: Decisions, entry: Entry, stream_state: StreamState, at: float) -> None:
@@ -91,6 +95,22 @@ class SilenceWatch:
 
     def _slots(self, entry: Entry) -> int:
         return max(1, round(self._limit(entry.stream, entry.interval_ns) * NS / entry.interval_ns))
+
+    def blind(self) -> int:
+        """Owned partitions of which nobody says what has been received: no streamer reads them, or it is behind, or we are."""
+        now = time.monotonic()
+        self._marked = {p: self._marked.get(p, now) for p in self._owner.owned}
+        blind = {partition for partition, at in self._marked.items() if now - at > UNMARKED_S}
+        if blind - self._blind:
+            log.warning(
+                "what arrives in these partitions is not known: no streamer reads them, or it or this worker is behind; "
+                "silence of their streams is not judged",
+                partitions=sorted(blind),
+            )
+        elif self._blind and not blind:
+            log.info("all partitions are read again")
+        self._blind = blind
+        return len(blind)
 
     async def check(self) -> Decisions | None:
         """Decisions on streams that have stopped; None when there are none."""

@@ -108,6 +108,7 @@ class DetectorWorker:
         self._adapt()
         if self.stats.due:
             refresh(self.stats.counts, self.judge, self.bank, self.streams)
+            self.stats.counts["partitions_blind"] = self.watch.blind()
             await self.stats.publish()
 
     async def _fetch(self) -> dict[int, list[ConsumerRecord]]:

@@ -105,6 +105,19 @@ def decode(raw: bytes) -> WindowBatch:
     if len(raw) != at + 4 * count:
         raise ContractError("windows", f"{len(raw) - at} bytes of values where {4 * count} were announced")
     values = np.frombuffer(raw, "<f4", count, at)
-    return WindowBatch(
-        streams, columns, values, head.get("received_ms"), head.get("refused") or [], head.get("pauses") or {}
+    return WindowBatch(streams, columns, values, *_marked(head))
+
+
+def _marked(head: Mapping[str, Any]) -> tuple[int | None, list[str], Mapping[str, int]]:
+    """What a header says beside its streams. Raises ContractError."""
+    received_ms, refused, pauses = head.get("received_ms"), head.get("refused", []), head.get("pauses", {})
+    sound = (
+        (received_ms is None or (type(received_ms) is int and 0 <= received_ms < 1 << 53))
+        and isinstance(refused, list)
+        and all(isinstance(stream, str) for stream in refused)
+        and isinstance(pauses, dict)
+        and all(type(pause) is int and 0 <= pause < 1 << 53 for pause in pauses.values())
     )
+    if not sound:
+        raise ContractError("windows", "received_ms, refused or pauses in the header are not what they should be")
+    return received_ms, refused, pauses

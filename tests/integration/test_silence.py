@@ -149,7 +149,9 @@ async def test_a_silent_pipeline_blames_no_stream(settings: CommonSettings, cloc
         assert await run.told() == []
 
 
-async def test_a_worker_that_stood_blames_no_stream(settings: CommonSettings, clock: Clock) -> None:
+async def test_a_worker_that_stood_blames_no_stream(
+    settings: CommonSettings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One of two streamers is away (killed, frozen, or its Redis or Kafka is), then the detector is."""
     of_one = [stream for stream in "abcdefghijkl" if home_partition(stream, 4) < 2]
     of_other = [stream for stream in "abcdefghijkl" if home_partition(stream, 4) >= 2]
@@ -160,9 +162,12 @@ async def test_a_worker_that_stood_blames_no_stream(settings: CommonSettings, cl
             await run.pass_second()
         await run.streaming.aclose()
         await run.start_streamer("0,1")
+        monkeypatch.setattr("detector.live.silence_watch.UNMARKED_S", 0.5)
         for second in range(3, 15):
             await run.send(second, of_one)
             await run.pass_second((0, 1))
+        await until(lambda: _blind(run, 2))
+        monkeypatch.setattr("detector.live.silence_watch.UNMARKED_S", 60.0)
         await run.start_streamer("2,3")
         for second in range(15, 25):  # publishers come back one after the other
             await run.send(second, of_one + of_other[: second - 15])
@@ -179,6 +184,10 @@ async def test_a_worker_that_stood_blames_no_stream(settings: CommonSettings, cl
             await run.send(second, both[:-1])
             await run.pass_second()
         assert await run.told() == [(last, "open")]
+
+
+async def _blind(run: Plant, partitions: int) -> bool:
+    return run.detector.watch.blind() == partitions
 
 
 async def test_what_comes_in_bursts_is_not_silent(settings: CommonSettings, clock: Clock) -> None:

@@ -142,7 +142,9 @@ class StreamSettings(Contract):
     no_data_after: float | None = Field(
         None, gt=1, le=1e9, description="a stop alerts after this many intervals; default 30"
     )
-    ttl_s: float | None = Field(None, gt=0, le=1e11, description="forget the stream after this long without a point")
+    ttl_s: float | None = Field(
+        None, gt=0, le=1e11, description="forget the stream after this long without a point; default: 30 days"
+    )
     paused: bool = Field(False, description="keep the window, do not alert (maintenance)")
 
     @field_validator("timezone")
@@ -175,11 +177,20 @@ class WindowsHeader(Contract):
     """`windows`: the JSON header inside the binary value (layout: streamer/windows/wire.py).
 
     >>> WindowsHeader(streams=["web.cpu"]).model_dump_json()
-    '{"v":1,"streams":["web.cpu"]}'
+    '{"v":1,"streams":["web.cpu"],"received_ms":null,"refused":[],"pauses":{}}'
     """
 
     v: Literal[1] = 1
     streams: list[StreamName]
+    received_ms: int | None = Field(
+        None, description="a mark, without streams: all that came to the partition up to then (Unix ms) is announced"
+    )
+    refused: list[StreamName] = Field(
+        default=[], description="of a mark: streams whose records since the last one were all refused"
+    )
+    pauses: dict[StreamName, int] = Field(
+        default={}, description="stream → ms between its deliveries, of streams that send in bursts"
+    )
 
 
 Severity = Literal["info", "warning", "critical"]
@@ -252,8 +263,8 @@ class Incident(Contract):
         None, description="average of the season that was most surprised: slot, 5 min, …, unchanged, never seen"
     )
     unit_name: str | None = Field(None, description="unit of the values, from the stream's settings")
-    end_reason: Literal["returned", "baseline", "unseen", "paused", "verdict", "grid", "deleted"] | None = Field(
-        None, description="why it is over; none: it is not, or it has been no incident"
+    end_reason: Literal["returned", "baseline", "unseen", "unjudged", "paused", "verdict", "grid", "deleted"] | None = (
+        Field(None, description="why it is over; none: it is not, or it has been no incident")
     )
     view: str = Field(description="the view with the largest surprise: season, prototype, shape, teacher, forecast, …")
     scale: int = Field(description="slots of the window that fired")

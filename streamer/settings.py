@@ -65,6 +65,11 @@ class StreamerSettings(CommonSettings):
 
     capacity: int = Field(8192, ge=64, le=1 << 20, description="slots of window and training history per stream")
     lateness_slots: int = Field(64, ge=1, description="within so many slots any order of arrival gives the same window")
+    default_ttl_s: float = Field(
+        30 * 86_400.0,
+        ge=0,
+        description="streams without a ttl_s are forgotten after this long without a point; 0: never",
+    )
     max_ahead_s: float = Field(300.0, gt=0, description="points further ahead of their record's time are dead-lettered")
     source: str = Field(
         "",

@@ -1,7 +1,6 @@
 """The streamer worker: `metrics` → Redis windows → `windows`."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,6 +10,7 @@ from aiokafka import ConsumerRecord
 
 from streamer.contracts import HEADER_REHOMED
 from streamer.errors import AnomalyLLMError, FencedError, OffsetConflictError, UnavailableError, UnsendableError
+from streamer.forgetting import Forgetting
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
@@ -18,6 +18,7 @@ from streamer.kafka.sending import Outgoing, send, send_patiently
 from streamer.kafka.stream_settings import StreamSettingsTable
 from streamer.patience import patiently
 from streamer.placement import home_partition, shard_of
+from streamer.received import Received
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.settings import StreamerSettings
@@ -27,11 +28,9 @@ from streamer.sources.recognise import advise
 from streamer.stopping import Stop
 from streamer.windows.decode import Decoded, Decoder
 from streamer.windows.ingest import Ingest, Plan
-from streamer.windows.ring import read_headers
 
 log = structlog.get_logger(__name__)
 
-TTL_SWEEP_S = 30.0
 FETCH_RECORDS = 5000  # of one partition in one call: 60 ms of work where 81 000 single points a second are taken in
 FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
 
@@ -49,7 +48,6 @@ class StreamerWorker:
         self._bridging: asyncio.Task[None] | None = None
         self._deleted: list[str] = []
         self._bad_settings: list[DeadLetter] = []
-        self._next_sweep = time.monotonic() + TTL_SWEEP_S
 
     def stop(self) -> None:
         """Finish the batch, commit, and end."""
@@ -68,7 +66,9 @@ class StreamerWorker:
             self._deleted.append,
             lambda record, error: self._bad_settings.append(DeadLetter(record, error.reason, str(error))),
         )
+        self.received = Received()
         self.ingest = Ingest(settings, self.redis, self.keys, self.stream_settings.of)
+        self.forgetting = Forgetting(settings, self.redis, self.keys, self.stream_settings.of)
         self.decoder = Decoder(
             self.stream_settings.of, settings.partitions, settings.partitioner, settings.max_ahead_s, advise
         )
@@ -96,6 +96,7 @@ class StreamerWorker:
         if self._bridging is not None and self._bridging.done():
             self._bridging.result()  # raises what has ended it
         cluster = self.owner.ledger.cluster
+        self.received.fetching()
         batches = await self.owner.fetch(FETCH_RECORDS, FETCH_MS)
         if self.owner.ledger.cluster != cluster:
             self.ingest.windows.clear()
@@ -110,6 +111,7 @@ class StreamerWorker:
                 offsets = {p: offset for p, offset in done if offset is not None}
                 if offsets:
                     await self.owner.commit(offsets)
+        await self._mark()
         await self._sweep()
         self.stats.counts["streams"] = len(self.ingest.windows)
         await self.stats.publish()
@@ -171,6 +173,7 @@ class StreamerWorker:
             await self.owner.recover(partition)
             return partition, None
         self._count(batch, records, plan)
+        self.received.refused(partition, batch.refused | plan.spoilt)
         return partition, records[-1].offset + 1
 
     def _count(self, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan) -> None:
@@ -222,6 +225,16 @@ class StreamerWorker:
             return str(error)
         return None
 
+    async def _mark(self) -> None:
+        """Say of partitions that are read to their end that they are. One try: the next mark says the same."""
+        topic = self.settings.topic("windows")
+        async with self.owner.lock:
+            marks = self.received.marks(self.owner.consumer, self.settings.topic("metrics"), sorted(self.owner.owned))
+            try:
+                await send(self.settings, self.producer, [Outgoing(topic, raw, partition=p) for p, raw in marks])
+            except UnavailableError as error:
+                log.debug("mark not sent", error=str(error))
+
     async def _delete(self) -> None:
         """Tombstones on `streams`: remove all that this room keeps of those streams."""
         deleted = [self._deleted.pop() for _ in range(len(self._deleted))]
@@ -247,23 +260,11 @@ class StreamerWorker:
 
     async def _sweep(self) -> None:
         """Streams past their time to live get a tombstone; everybody deletes them on reading it."""
-        if time.monotonic() < self._next_sweep:
-            return
-        self._next_sweep = time.monotonic() + TTL_SWEEP_S
-        settings = self.settings
-        mine = [
-            stream
-            for stream, own in self.stream_settings.of.items()
-            if own.ttl_s and home_partition(stream, settings.partitions, settings.partitioner) in self.owner.owned
-        ]
-        headers = await patiently(
-            redis_name(settings), lambda: read_headers(self.redis, self.keys, mine, settings.partitioner), REDIS_ERRORS
-        )
-        for stream, header in headers.items():
-            if header.last_seen_ms / 1000 + (self.stream_settings.of[stream].ttl_s or 0) < time.time():
-                log.info("stream past its time to live", stream=stream)
-                tombstone = Outgoing(settings.topic("streams"), None, stream.encode())
-                await send_patiently(settings, self.producer, [tombstone])
+        for stream, since_s in (await self.forgetting.due(self.owner.owned)).items():
+            log.info("stream past its time to live: deleted everywhere", stream=stream, days=round(since_s / 86_400, 2))
+            tombstone = Outgoing(self.settings.topic("streams"), None, stream.encode())
+            await send_patiently(self.settings, self.producer, [tombstone])
+            self.stats.counts["forgotten"] += 1
 
 
 def run(settings: StreamerSettings) -> None:

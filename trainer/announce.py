@@ -4,12 +4,15 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from detector.model.artefact import SUFFIX
+from detector.model.artefact import ArtefactStore, written_ms
 from streamer.contracts import ModelRecord, ModelRef
 from trainer.fit.run import GateResult
 
 # A detector may still be loading what was replaced a moment ago.
 KEEP_S = 3600.0
+# What no record refers to may still be about to be announced: a trainer that waits for Kafka.
+ORPHAN_S = 86_400.0
+ORPHANS_A_TIME = 100
 
 
 def record_of(stream: str, ref: ModelRef, result: GateResult, before: ModelRecord | None) -> ModelRecord:
@@ -48,8 +51,32 @@ def files_of(record: ModelRecord | None) -> set[str]:
 def unneeded(replaced: Iterable[str], records: Iterable[ModelRecord]) -> list[str]:
     """Those of the replaced artefacts that are older than an hour and that no record refers to any more."""
     oldest = (time.time() - KEEP_S) * 1000
-    old = {name for name in replaced if _written_ms(name) < oldest}
+    old = {name for name in replaced if written_ms(name) < oldest}
     return sorted(old.difference(*(files_of(record) for record in records))) if old else []
+
+
+def orphans(store: ArtefactStore, records: Iterable[ModelRecord], deployment: str, looked_at: set[str]) -> list[str]:
+    """Artefacts of this deployment, older than a day, that no record refers to; `looked_at` are known to be others'.
+
+    A store may be shared: what does not say that it is ours is left alone. Without any record nothing is an orphan: then
+    it is the topic that has been lost. Raises StoreError.
+    """
+    named: set[str] = set()
+    for record in records:
+        named |= files_of(record)
+    if not named:
+        return []
+    old = set(store.written_before((time.time() - ORPHAN_S) * 1000))
+    looked_at &= old
+    found = []
+    for name in sorted(old - named - looked_at):
+        if store.lineage(name).get("deployment") == deployment:
+            found.append(name)
+        else:
+            looked_at.add(name)
+        if len(found) == ORPHANS_A_TIME:
+            break
+    return found
 
 
 def now() -> str:
@@ -59,11 +86,3 @@ def now() -> str:
 
 def _same_grid(old: ModelRef | None, new: ModelRef) -> ModelRef | None:
     return old if old is not None and old.grid_version == new.grid_version else None
-
-
-def _written_ms(name: str) -> float:
-    """When an artefact was written, by its version; a name that is not one of ours is never old."""
-    try:
-        return float(int(name.removesuffix(SUFFIX).partition("-")[0], 16))
-    except ValueError:
-        return float("inf")

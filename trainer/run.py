@@ -46,6 +46,7 @@ class TrainingRun:
     keys: Keys
     store: ArtefactStore
     teacher: Teacher | None
+    deployment: str = ""  # whose artefacts these are, see `trainer.announce.orphans`
     zone_of: Callable[[str], str | None] = lambda _: None  # time zone of a stream's people
 
     async def work(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord]) -> Outcome:
@@ -146,6 +147,7 @@ class TrainingRun:
         return done
 
     async def _store(self, trained: Trained, known: Mapping[str, ModelRecord], outcome: Outcome) -> int:
+        trained.header.lineage["deployment"] = self.deployment
         name = trained.header.version + SUFFIX
         data = trained.data()
         uri, sha256 = await patiently(

@@ -27,7 +27,7 @@ from streamer.kafka.stream_settings import StreamSettingsTable
 from streamer.parsing import parse
 from streamer.patience import patiently
 from streamer.stopping import Stop
-from trainer.announce import files_of, unneeded
+from trainer.announce import files_of, orphans, unneeded
 from trainer.fit.agreed import load_teacher
 from trainer.jobs import merge
 from trainer.run import TrainingRun
@@ -49,6 +49,7 @@ class TrainerWorker:
         self.stopping = Stop()
         self._deleted: list[str] = []
         self._replaced: set[str] = set()  # artefacts that streams have left; deleted once all have
+        self._of_others: set[str] = set()  # old artefacts in the store that are not ours to delete
         self._next_sweep = time.monotonic() + SWEEP_S
 
     def stop(self) -> None:
@@ -70,18 +71,21 @@ class TrainerWorker:
             self.stats.counts[count] = 0
         store = await open_store(settings)
         teacher = await asyncio.to_thread(load_teacher, settings)
-        self.training_run = TrainingRun(settings, servers.redis, servers.keys, store, teacher, self._zone_of)
         self.cluster = ClusterCheck(settings)
+        self.training_run = TrainingRun(settings, servers.redis, servers.keys, store, teacher, zone_of=self._zone_of)
         self.models = FollowedModels(settings, lambda stream: True)
         self.stream_settings = StreamSettingsTable(settings, self._deleted.append)
         servers.closes(self.stream_settings.stop, self.models.stop)
-        await self.cluster.learn()
+        self._belongs_to(await self.cluster.learn())
         self._reporting = asyncio.create_task(self._report())
         servers.closes(self._end_reporting)
         await self._start_consumer(servers)
         await self.stream_settings.start()
         await self.models.start()
         log.info("models known", models=len(self.models.known))
+
+    def _belongs_to(self, cluster: str) -> None:
+        self.training_run.deployment = f"{cluster}/{self.settings.topic_prefix}"
 
     async def _start_consumer(self, servers: Servers) -> None:
         settings = self.settings
@@ -181,15 +185,15 @@ class TrainerWorker:
 
     async def _begin_again(self) -> None:
         """Another cluster, with an empty log."""
+        self._belongs_to(self.cluster.known)
         self.models.known.clear()
         await self.models.rewind()
         await self.stream_settings.rewind()
         await self.consumer.seek_to_beginning()
 
     async def _sweep(self) -> None:
-        """Delete artefacts that this worker saw replaced and that no record refers to any more.
-
-        Others are left alone, whoever they belong to: a store may be shared.
+        """Delete artefacts that no record refers to any more: after an hour those that this worker saw replaced, after a
+        day all others of this deployment.
         """
         if time.monotonic() < self._next_sweep:
             return
@@ -200,6 +204,12 @@ class TrainerWorker:
                 await asyncio.to_thread(store.remove, name)
                 self._replaced.discard(name)
                 log.info("artefact deleted", artefact=name)
+            known = list(self.models.known.values())
+            deployment = self.training_run.deployment
+            for name in await asyncio.to_thread(orphans, store, known, deployment, self._of_others):
+                await asyncio.to_thread(store.remove, name)
+                self.stats.counts["orphans_deleted"] += 1
+                log.info("artefact deleted: no model record names it", artefact=name)
         except StoreError as error:
             log.warning("artefacts not swept", error=str(error))
 

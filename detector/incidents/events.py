@@ -14,6 +14,9 @@ from streamer.timestamps import NS, format_ns
 HISTORIC_S = 3600.0
 
 
+DELETED = -1  # in place of the slot at which a silence is over: the stream is
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What an event needs beside the incident itself."""
@@ -82,6 +85,9 @@ def no_data_event(
     stream: str, stream_state: StreamState, silence: NoData, state: IncidentState, slot: int, context: Context
 ) -> AnomalyEvent:
     """A no-data incident's event; `slot` is the newest one without data, or the first with data again."""
+    deleted = state == "resolved" and slot == DELETED
+    if deleted:  # by the wall clock: no slot of it will ever come
+        slot = max(silence.anchor, (context.now_ns - stream_state.phase_ns) // stream_state.interval_ns)
     slots = max(slot - silence.anchor + (state == "open"), 0)
     seconds = slots * stream_state.interval_ns / NS
     incident = _incident(
@@ -94,11 +100,12 @@ def no_data_event(
         score=0.0,
         tail_probability=1.0,
         threshold=0.0,
-        channels=[],
+        channels=[ChannelShare(channel=name, share=1 / len(silence.channels)) for name in silence.channels],
         view="no_data",
         scale=0,
         depth=0,
-        reason=wording.silence(stream, seconds, slots, back=state == "resolved"),
+        end_reason="deleted" if deleted else "returned" if state == "resolved" else None,
+        reason=wording.silence(stream, seconds, slots, state == "resolved", silence.channels, silence.nulls, deleted),
     )  # fmt: skip
     return _event(incident, context)
 

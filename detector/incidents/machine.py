@@ -86,8 +86,9 @@ class Rules:
 
 
 # Why an incident has ended: its slots are within expectation again; it is how things are now; nothing could be judged
-# any more; a person called it a false alarm; the stream's grid is another one; the stream is deleted.
-EndReason = Literal["returned", "baseline", "unseen", "verdict", "grid", "deleted"]
+# any more, for no data came, or for they could not be scored; a person called it a false alarm; the stream's grid is
+# another one; the stream is deleted.
+EndReason = Literal["returned", "baseline", "unseen", "unjudged", "verdict", "grid", "deleted"]
 
 
 @dataclass(slots=True)

@@ -28,6 +28,8 @@ class NoData:
     anchor: int  # the slot after the stream's last one
     since_ms: int  # record time of the newest point before the silence
     revision: int = 0
+    channels: list[str] = field(default_factory=list)  # those that have ended while others go on; none: all
+    nulls: bool = False  # it sends, but only nulls
 
 
 @dataclass(slots=True)

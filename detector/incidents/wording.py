@@ -9,7 +9,7 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.incidents.dial import WEEK_NS, closing, per_week_of
@@ -28,6 +28,7 @@ WARMING = "(warming: judged by a general rule, for the stream has no model of it
 _ENDS = {
     "returned": "back to normal",
     "unseen": "not judged any more, for no data came since: whether it is over is not known",
+    "unjudged": "not judged any more, for {why}: whether it is over is not known",
     "paused": "closed, for the stream is paused: whether it is over is not known",
     "verdict": "closed: a person called it a false alarm",
     "grid": "closed, for its interval or channels have changed: whether it is over is not known",
@@ -115,6 +116,7 @@ def anomaly(stream: str, transition: Transition, interval_s: float, settings: St
         told = f"{happened}, for {lasted} so far"
     else:
         over = _ENDS.get(end_reason(episode, settings), _ENDS["returned"])
+        over = over.format(why=evidence_why(episode))
         # The prior soon takes for normal what lasts, so it cannot know whether that is over.
         over = "no longer unusual" if warming and over == _ENDS["returned"] else over
         told = f"{happened}, for {lasted}; {over}"
@@ -122,6 +124,11 @@ def anomaly(stream: str, transition: Transition, interval_s: float, settings: St
         return f"{told} {WARMING}"
     often = rarity(once_in_s(episode, interval_s, settings))
     return f"{told}. On its normal data that {'is' if often.startswith('rarer') else 'happens'} {often}"
+
+
+def evidence_why(episode: Episode) -> str:
+    """Why an incident's stream cannot be judged any more."""
+    return str(episode.evidence.get("unjudged", "its slots cannot be scored"))
 
 
 def _happened(stream: str, episode: Episode, unit: str | None) -> str:
@@ -188,9 +195,21 @@ def _with(text: str, unit: str | None) -> str:
     return text if unit is None else f"{text}{unit}" if unit == "%" else f"{text} {unit}"
 
 
-def silence(stream: str, seconds: float, slots: int, back: bool) -> str:
-    """A stream that stopped, or came back."""
+def silence(
+    stream: str, seconds: float, slots: int, back: bool, channels: Sequence[str] = (), nulls: bool = False,
+    deleted: bool = False,
+) -> str:  # fmt: skip
+    """A stream that stopped, or came back; or only these of its channels."""
     lasted = duration(seconds)
+    if channels:
+        more = f" (and {len(channels) - 1} more channel{'s' if len(channels) > 2 else ''})" if len(channels) > 1 else ""
+        stream = f"{channels[0]} of {stream}{more}"
+        if not back:
+            return f"{stream} has sent nothing for {lasted} ({slots} intervals), while other channels go on"
+    if deleted:
+        return f"{stream} was deleted, after {lasted} without data"
+    if nulls and not back:
+        return f"{stream} has sent nothing but nulls for {lasted} ({slots} intervals)"
     if back:
         return f"{stream} sends again after {lasted} without data"
     return f"{stream} has sent nothing for {lasted} ({slots} intervals)"

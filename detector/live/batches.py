@@ -52,12 +52,14 @@ class Batches:
         moved on and must be dropped before the batch is read again.
         """
         every = (record for own in records.values() for record in own)
-        taken = await self._streams.follow_batch(every, self._owner.ledger.applied)
+        taken = await self._streams.follow_batch(every, self._owner.ledger.applied, self._watch.read)
         await self._bury([DeadLetter(record, error.reason, str(error)) for record, error in taken.bad])
         if taken.unknown:
             self._servers.stats.counts["changes_unknown"] += taken.unknown
             log.warning("changes that Redis does not have are passed over", changes=taken.unknown)
         decisions = Decisions(self._settings, self._streams)
+        for stream in taken.live.keys() - taken.entries.keys():  # Redis had told all that its changes say
+            self._watch.again(self._streams.entries[stream], taken.live[stream])
         for stream, stream_state in taken.replaced:
             decisions.close(stream, stream_state, self._judge.settings_of(stream))
             decisions.touch(stream)
@@ -80,15 +82,16 @@ class Batches:
         for stream, entry in taken.entries.items():
             stream_state = self._streams.states[stream]
             if stream in taken.live:
-                self._watch.seen(stream, entry.interval_ns)
-                if stream_state.no_data is not None and entry.hi >= stream_state.no_data.anchor:
-                    decisions.no_data(stream, stream_state, self._judge.settings_of(stream), "resolved", entry.hi)
+                self._watch.heard(decisions, entry, stream_state, taken.live[stream])
             elif entry.history:
                 self._watch.silence.forget(stream)
             judgement = self._judge.judgement(entry, stream_state)
             if judgement is not None:
                 judgements.append(judgement)
                 decisions.touch(stream)
+            else:
+                settings, why = self._judge.settings_of(stream), self._judge.why_not(entry)
+                decisions.cannot_judge(stream, stream_state, settings, entry.hi, why)
         return judgements
 
     def _announce(self, decisions: Decisions, entry: Entry, stream_state: StreamState, transition: Transition) -> None:

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.live.blocks import Blocks
+from detector.live.hearing import Hearing
 from detector.model.interface import Clock
 from streamer.windows.header import GridState, StreamHeader
+from streamer.windows.pauses import usual_ms
 from streamer.windows.ring import StreamWindow
 from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
@@ -35,6 +37,8 @@ class WindowChange(NamedTuple):
     seen_ms: int
     flags: int
     data: int  # slots with any data among the changed ones
+    full: bool = False  # every channel has data in every one of them
+    pause_ms: int = 0  # how long the stream is silent by habit
 
     @property
     def last(self) -> int:
@@ -46,8 +50,9 @@ class Entry:
     """Window of one stream; slots `base..hi` are in the buffer, NaN where nothing arrived."""
 
     __slots__ = (
-        "base", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hi", "history",
-        "history_hi", "interval_ns", "keep", "late_from", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state", "stream",
+        "base", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hearing", "hi",
+        "history", "history_hi", "interval_ns", "keep", "late_from", "offsets", "pause_ms", "phase_ns", "scored", "seen_ms",
+        "seq", "state", "stream", "turn",
     )  # fmt: skip
 
     def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
@@ -58,6 +63,9 @@ class Entry:
         self.late_from: int | None = None  # earliest judged slot that has changed since
         self.offsets = (-1, -1)
         self.seen_ms = 0
+        self.pause_ms = 0  # how long the stream is silent by habit
+        self.turn = 0  # the batch in which it was last heard
+        self.hearing = Hearing()  # which channels are still heard
         self.history_hi = -1
         self.consider_at = 0  # newest slot from which it is considered again whether the stream needs training
         self.history = False  # the newest change was written by mode=history
@@ -78,7 +86,7 @@ class Entry:
         self.state: GridState = header.state
         self.seq, self.hi, self.base = header.seq, header.hi, header.lo
         self.blocks = None if coarse is None else Blocks(coarse, header.interval_ns)
-        self.seen_ms = max(self.seen_ms, header.last_seen_ms)
+        self.seen_ms, self.pause_ms = max(self.seen_ms, header.last_seen_ms), usual_ms(header.pauses)
         self.history_hi = max(self.history_hi, header.history_hi)
         self.scored = max(self.scored, header.history_hi)
         self.buffer_SC = np.full((len(values_SC) + ROOM, len(self.channels)), np.nan, np.float32)
@@ -89,8 +97,13 @@ class Entry:
 
     def note_seen(self, change: WindowChange) -> None:
         """Note where a change came from whose data Redis has brought already."""
-        self.offsets = change.offsets
+        self.offsets, self.pause_ms = change.offsets, change.pause_ms
         self.history = bool(change.flags & FLAG_HISTORY)
+        self._hear(change)
+
+    def _hear(self, change: WindowChange) -> None:
+        if not self.history:
+            self.hearing.hear(self.hi, None if change.full else np.isfinite(change.values_NC).any(0))
 
     def needs_redis(self, change: WindowChange) -> bool:
         """Whether the window must be read from Redis, because `follow` cannot know what it needs."""
@@ -111,6 +124,7 @@ class Entry:
             return False
         self.seq = change.seq
         self.offsets, self.seen_ms = change.offsets, max(change.seen_ms, self.seen_ms)
+        self.pause_ms = change.pause_ms
         first, last, values_NC = change.first, change.last, change.values_NC
         if first <= self.hi:
             first, values_NC = self._overwrite(first, values_NC)
@@ -125,6 +139,7 @@ class Entry:
         if self.history:
             self.history_hi = max(self.history_hi, last)
             self.scored = max(self.scored, last)
+        self._hear(change)
         return True
 
     def _append(self, first: int, values_NC: np.ndarray) -> None:
@@ -195,6 +210,10 @@ class Entry:
         row_C: np.ndarray = self.buffer_SC[slot - self.base]
         return row_C
 
+    def seen_at(self, slot: int) -> bool:
+        """Whether a slot has any data."""
+        return bool(np.isfinite(self.row(slot)).any())
+
     def present(self, first: int, last: int) -> np.ndarray:
         """Which slots first..last (in the buffer) have any data, bool (S,)."""
         return _present(self.buffer_SC[first - self.base : last - self.base + 1])
@@ -236,7 +255,11 @@ def window_changes(batch: WindowBatch) -> Iterator[tuple[str, WindowChange]]:
         values_NC = batch.values[at:to].reshape(slots, channels)
         # one slot has data when it has a number, a full block everywhere; only blocks with gaps are counted slot by slot
         data = min(numbers, slots) if slots == 1 or numbers == to - at else int(_present(values_NC).sum())
-        yield stream, WindowChange(seq, grid, first, values_NC, interval, phase, (low, high), seen, flags, data)
+        full, pause = numbers == to - at, batch.pauses.get(stream, 0)
+        yield (
+            stream,
+            WindowChange(seq, grid, first, values_NC, interval, phase, (low, high), seen, flags, data, full, pause),
+        )
 
 
 def _present(values_SC: np.ndarray) -> np.ndarray:

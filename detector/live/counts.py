@@ -83,6 +83,7 @@ def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: Installabl
     counts["windows_scored"] = judge.windows
     counts["teacher_windows"] = judge.teacher_windows
     counts["teacher_share"] = round(judge.teacher_windows / max(1, judge.windows), 4)
+    counts["streams_unjudged"] = len(judge.unjudged)  # scoring them fails
     counts["streams_with_teacher"] = bank.with_teacher()
     for name, count in census.stages.items():
         counts[f"streams_{name}"] = count

@@ -2,7 +2,7 @@
 
 import time
 
-from detector.incidents.events import Context, anomaly_event, no_data_event
+from detector.incidents.events import DELETED, Context, anomaly_event, no_data_event
 from detector.incidents.machine import EndReason, Transition, end
 from detector.incidents.record import NoData, StreamState
 from detector.live.outbox import Message, Outbox
@@ -60,6 +60,16 @@ class Decisions:
         stream_state.settle(transition)
         self._event(stream, anomaly_event(stream, stream_state, transition, self._context(stream, settings)))
 
+    def cannot_judge(
+        self, stream: str, stream_state: StreamState, settings: StreamSettings, slot: int, why: str
+    ) -> None:
+        """Nothing judges the stream any more: its open incident ends, and says so."""
+        if stream_state.tracker.incident is not None:
+            ended = end(stream_state.tracker, slot, "unjudged")
+            ended.episode.evidence = {**ended.episode.evidence, "unjudged": why}
+            self.announce(stream, stream_state, settings, ended)
+            self.touch(stream)
+
     def close(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, reason: EndReason = "grid"
     ) -> None:
@@ -67,16 +77,18 @@ class Decisions:
         if stream_state.tracker.incident is not None:
             self.announce(stream, stream_state, settings, end(stream_state.tracker, stream_state.scored, reason))
         if stream_state.no_data is not None:
-            self.no_data(stream, stream_state, settings, "resolved", stream_state.no_data.anchor)
+            slot = DELETED if reason == "deleted" else stream_state.no_data.anchor
+            self.no_data(stream, stream_state, settings, "resolved", slot)
 
     def no_data(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, state: IncidentState, slot: int
     ) -> None:
-        """Publish the no-data incident that the state holds: open it, or resolve it."""
+        """Publish the no-data incident that the state holds: open it, tell what has changed, or resolve it."""
         silence = stream_state.no_data
         assert isinstance(silence, NoData)
         if state != "open":
             silence.revision += 1
+        if state == "resolved":
             stream_state.no_data = None
         self._event(stream, no_data_event(stream, stream_state, silence, state, slot, self._context(stream, settings)))
         self.touch(stream)

@@ -168,6 +168,8 @@ class Following:
         decisions.delete(stream)
         self._bank.remove(stream)
         self.models.forget(stream)
+        self._judge.unjudged.pop(stream, None)
+        self._uninstalled.pop(stream, None)
         self._on_delete(stream)
         log.info("stream deleted", stream=stream)
 

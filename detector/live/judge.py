@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 # A backlog is scored in pieces, so that one stream's thousands of slots do not make a tensor of their own size.
 PIECE = 256
 BATCH_SLOTS = 4096  # scored in one call, at most: a tenth of a second of a core that scores 42 000 a second
+MAX_RULES = 10_000
 _NO_SETTINGS = StreamSettings()
 
 
@@ -61,8 +62,9 @@ class Judge:
         self._bank = bank
         self._settings = settings
         self._of_stream = of_stream
-        self._failing: set[str] = set()
-        self._rules: dict[tuple[float, float, int], Rules] = {}  # by threshold: most streams share one
+        self.unjudged: dict[str, str] = {}  # streams that cannot be scored → why; each is logged once
+        self._rules: dict[tuple[float, float, int, int], Rules] = {}  # by threshold: most streams share one
+        self.apart = 1  # how much farther apart scored slots are than asked for, under overload
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
 
@@ -73,9 +75,11 @@ class Judge:
     def rules_of(self, settings: StreamSettings, interval_ns: int, warming: bool = False) -> Rules:
         """Incident rules of a stream with so many ns a slot."""
         budget, per_week = budget_of(settings, interval_ns, warming), per_week_of(settings, interval_ns)
-        key = (budget, per_week, interval_ns)
+        key = (budget, per_week, interval_ns, self.apart)
         rules = self._rules.get(key)
         if rules is None:
+            if len(self._rules) >= MAX_RULES:  # intervals that were inferred differ by nanoseconds
+                self._rules.clear()
             own, block_ns = self._settings, block_ns_of(interval_ns)
             quiet = min(own.quiet, max(5, round(300 * 10**9 / interval_ns)))
             rules = self._rules[key] = Rules(
@@ -84,7 +88,7 @@ class Judge:
                 open_window=own.open_window,
                 quiet=quiet,
                 max_slots=own.max_slots,
-                stride=own.stride,
+                stride=own.stride * self.apart,
                 fatigue=own.fatigue,
                 season=None if block_ns is None else season_rule(interval_ns, block_ns),
                 season_opens=season_opens_of(per_week),
@@ -108,6 +112,12 @@ class Judge:
             if not warming:  # a student may know the new baseline; the prior does not
                 stream_state.tracker.muted, stream_state.tracker.calm = None, 0
         return True
+
+    def why_not(self, entry: Entry) -> str:
+        """Why nothing judges a stream."""
+        if entry.state != "grid":
+            return "its time stamps follow no interval"
+        return "it has no model for its grid, and no general rule judges (--no-warming)"
 
     def judgement(self, entry: Entry, stream_state: StreamState) -> Judgement | None:
         """What there is to do for a stream; None (and nothing is left to do) when nothing judges it."""
@@ -144,6 +154,7 @@ class Judge:
                     segments, pieces, budget = [], [], BATCH_SLOTS
         self._score(segments, pieces)
         for judgement, top in zip(judgements, _tops(judgements), strict=True):
+            judgement.failed = self.unjudged.get(judgement.entry.stream)
             entry, state = judgement.entry, judgement.stream_state.tracker
             rules, timed = judgement.rules, max((p.score.season_top for p in judgement.pieces if p.score), default=0.0)
             surprising = top >= rules.threshold or timed >= rules.season_opens
@@ -196,14 +207,17 @@ class Judge:
             if score is not None:
                 self.windows += len(piece.slots)
                 self.teacher_windows += int(score.teacher_K.sum())
+                if score.stream in self.unjudged:
+                    del self.unjudged[score.stream]
+                    log.info("stream can be scored again", stream=score.stream)
 
     def _alone(self, segment: Segment) -> SegmentScore | None:
         try:
             return self._bank.score([segment])[0]
-        except Exception:
-            if segment.stream not in self._failing:
-                self._failing.add(segment.stream)
+        except Exception as error:
+            if segment.stream not in self.unjudged:
                 log.exception("stream cannot be scored; logged once", stream=segment.stream)
+            self.unjudged[segment.stream] = f"scoring it fails ({type(error).__name__}: {error})"[:300]
             return None
 
 

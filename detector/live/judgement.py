@@ -27,6 +27,7 @@ class Judgement:
     settings: StreamSettings
     start: int
     context: int  # slots that a score depends on
+    failed: str | None = None  # why its slots could not be scored
     pieces: list[Piece] = field(default_factory=list)
 
     def find(self, slot: int) -> tuple[SegmentScore, int] | None:

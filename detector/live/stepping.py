@@ -55,7 +55,15 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
         if mine is not None:
             note(mine, slot)
         if transition is not None:
+            if transition.episode.end_reason == "unseen" and entry.seen_at(slot):
+                _unjudged(transition, judgement.failed or "too much is missing before its newest points")
             emit(entry, stream_state, transition)
+
+
+def _unjudged(transition: Transition, why: str) -> None:
+    """The incident has ended for its data cannot be scored."""
+    transition.episode.end_reason = "unjudged"
+    transition.episode.evidence = {**transition.episode.evidence, "unjudged": why}
 
 
 def _note(episode: Episode, slot: int, found: dict[str, Any], here: dict[str, Any]) -> None:

@@ -17,8 +17,13 @@ from streamer.windows import wire
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
 from streamer.windows.ring import StreamWindow, read_headers, read_windows
+from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
 log = structlog.get_logger(__name__)
+
+# Streams kept in memory, 5 to 10 KB each; the rest is read from Redis again when it next appears. A tenth of them goes
+# at a time, those that have been silent longest.
+MAX_LIVE = 200_000
 
 BadRecord = tuple[ConsumerRecord, ContractError]
 _Unread = tuple[ConsumerRecord, WindowChange]
@@ -31,7 +36,8 @@ class BatchOutcome:
         self.entries: dict[str, Entry] = {}  # streams with something new
         self.replaced: list[tuple[str, StreamState]] = []  # states of grids that are no more
         self.bad: list[BadRecord] = []
-        self.live: set[str] = set()  # streams with data that are not history
+        # streams with data that are not history (known already, perhaps) → what their partition's clock of silence said then
+        self.live: dict[str, float] = {}
         self.unknown = 0  # changes that Redis has never heard of, passed over
 
     def refuse(self, record: ConsumerRecord, stream: str, why: str) -> None:
@@ -51,6 +57,7 @@ class OwnedStreams:
         self._client = client
         self._keys = keys
         self._keep = context + SLACK
+        self._turn = 0  # batches so far
 
     def shard(self, stream: str) -> int:
         """Virtual shard of a stream."""
@@ -59,6 +66,21 @@ class OwnedStreams:
     def partition(self, stream: str) -> int:
         """Home partition of a stream."""
         return home_partition(stream, self._settings.partitions, self._settings.partitioner)
+
+    def make_room(self) -> int:
+        """Forget those that have been silent longest, where there are too many; Redis has all. Returns how many.
+
+        Between batches only: what was judged has been written then.
+        """
+        if len(self.entries) <= MAX_LIVE and len(self.states) <= 2 * MAX_LIVE:
+            return 0
+        kept = MAX_LIVE - MAX_LIVE // 10
+        oldest = sorted(self.entries, key=lambda stream: self.entries[stream].turn)[: max(len(self.entries) - kept, 0)]
+        gone = [*oldest, *(self.states.keys() - self.entries.keys())]
+        for stream in gone:
+            self.drop(stream)
+        log.info("streams that have been silent longest leave memory", streams=len(gone), kept=len(self.entries))
+        return len(gone)
 
     def drop(self, stream: str) -> None:
         """Forget a stream; Redis keeps what it has."""
@@ -73,22 +95,31 @@ class OwnedStreams:
             self.drop(stream)
         return gone
 
-    async def follow_batch(self, records: Iterable[ConsumerRecord], applied: Callable[[int, int], int]) -> BatchOutcome:
+    async def follow_batch(
+        self,
+        records: Iterable[ConsumerRecord],
+        applied: Callable[[int, int], int],
+        mark: Callable[[int, WindowBatch], float] = lambda partition, batch: 0.0,
+    ) -> BatchOutcome:
         """Bring the streams of a batch up to date.
 
-        `applied` gives the last judged offset of (partition, shard): records at or below it are passed over.
+        `applied` gives the last judged offset of (partition, shard): records at or below it are passed over. `mark` is
+        told of every message of a partition, and returns what the partition's clock of silence says.
 
         Raises:
             redis.RedisError: Redis is away; the same batch can be followed again later.
         """
         outcome = BatchOutcome()
+        self._turn += 1
         unread: dict[str, list[_Unread]] = {}  # from the first change on that the cache cannot follow
+        heard: dict[str, float] = {}
         for record in records:
             try:
                 batch = wire.decode(record.value or b"")
             except ContractError as error:
                 outcome.bad.append((record, error))
                 continue
+            now = mark(record.partition, batch)
             for stream, change in window_changes(batch):
                 shard = self.shard(stream)
                 if shard % self._settings.partitions != record.partition:
@@ -96,20 +127,24 @@ class OwnedStreams:
                     continue
                 if record.offset <= applied(record.partition, shard):
                     continue
-                entry = self.entries.get(stream)
+                entry, heard[stream] = self.entries.get(stream), now
                 if stream in unread:
                     unread[stream].append((record, change))
                 elif entry is None or entry.needs_redis(change):
                     unread[stream] = [(record, change)]
-                elif entry.follow(change):
-                    outcome.entries[stream] = entry
-                    if not entry.history:
-                        outcome.live.add(stream)
+                else:
+                    entry.turn = self._turn
+                    if entry.follow(change):
+                        outcome.entries[stream] = entry
+                    if not change.flags & FLAG_HISTORY:
+                        outcome.live[stream] = now
         if unread:
-            await self._load(unread, outcome)
+            await self._load(unread, outcome, heard)
         return outcome
 
-    async def _load(self, unread: Mapping[str, Sequence[_Unread]], outcome: BatchOutcome) -> None:
+    async def _load(
+        self, unread: Mapping[str, Sequence[_Unread]], outcome: BatchOutcome, heard: Mapping[str, float]
+    ) -> None:
         streams = sorted(unread)
         windows = await self._windows(streams)
         await self.load_states(streams)
@@ -118,10 +153,13 @@ class OwnedStreams:
             if window is None:  # deleted since
                 self.drop(stream)
                 outcome.entries.pop(stream, None)
+                outcome.live.pop(stream, None)
                 continue
-            self._enter(stream, window, unread[stream], outcome)
+            if self._enter(stream, window, unread[stream], outcome):
+                outcome.live[stream] = heard[stream]
 
-    def _enter(self, stream: str, window: StreamWindow, pending: Sequence[_Unread], outcome: BatchOutcome) -> None:
+    def _enter(self, stream: str, window: StreamWindow, pending: Sequence[_Unread], outcome: BatchOutcome) -> bool:
+        """Returns whether any of it is live."""
         header = window.header
         self.census.mark(stream)
         stream_state = self.states.get(stream)
@@ -149,11 +187,11 @@ class OwnedStreams:
             entry.reload(window)
         if stream_state is None:
             self.states[stream] = StreamState(header.grid_version, header.interval_ns, header.phase_ns, entry.scored)
+        entry.turn = self._turn
         for change in own:
             entry.note_seen(change)
         outcome.entries[stream] = entry
-        if not entry.history and own:
-            outcome.live.add(stream)
+        return not entry.history and bool(own)
 
     async def _windows(self, streams: Sequence[str]) -> dict[str, StreamWindow]:
         """Newest slots of the streams; all slots of those whose unjudged ones reach further back."""

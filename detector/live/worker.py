@@ -5,15 +5,19 @@ judges new windows, `Finishing` writes and sends what both have decided.
 """
 
 import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import structlog
+from aiokafka import ConsumerRecord
 
 from detector.live.batches import Batches
 from detector.live.counts import refresh
 from detector.live.finishing import Finishing
 from detector.live.following import Following
 from detector.live.judge import Judge
+from detector.live.overload import COALESCED_BYTES, Overload
 from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import OwnedStreams
@@ -54,12 +58,13 @@ class DetectorWorker:
         self.stats = servers.stats
         self.bank = await asyncio.to_thread(open_bank, settings)
         store = await open_store(settings)
+        self.overload, self._told = Overload(), False
         deleted: list[str] = []
         stream_settings = StreamSettingsTable(settings, deleted.append)
         self.streams = OwnedStreams(settings, client, keys, self.bank.context)
         self.judge = Judge(self.bank, settings, stream_settings.of)
         self.owner = Ownership(settings, client, keys, "windows", "detector", on_gain=self._gain, on_loss=self._lose)
-        self.watch = SilenceWatch(settings, servers, self.streams, self.judge, self.owner)
+        self.watch = SilenceWatch(settings, self.streams, self.judge, self.owner)
         self.following = Following(
             settings, servers, self.streams, self.judge, self.bank, store, self.owner, stream_settings, deleted,
             self.watch.silence.forget,
@@ -74,7 +79,7 @@ class DetectorWorker:
 
     async def _turn(self) -> None:
         cluster = self.owner.ledger.cluster
-        fetched = await self.owner.fetch(FETCH_MESSAGES, FETCH_MS)
+        fetched = await self._fetch()
         async with self.owner.lock:
             if self.owner.ledger.cluster != cluster:
                 await self.following.rewind()
@@ -83,13 +88,16 @@ class DetectorWorker:
                 await self.following.poll(self.finishing.finish)
                 records = {p: own for p, own in fetched.items() if p in self.owner.owned}
                 if records:
+                    began = time.monotonic()
                     decisions = await self.batches.decide(records)
+                    self.overload.judged(_size(records)[0], time.monotonic() - began)
                     await self.finishing.finish(decisions, {p: own[-1].offset for p, own in records.items()})
                 elif not fetched:
                     await self.finishing.clear_outboxes()
-                silent = await self.watch.check(arrived=bool(fetched))
+                silent = await self.watch.check()
                 if silent is not None:
                     await self.finishing.finish(silent)
+                self.stats.counts["left_memory"] += self.streams.make_room()
             except REDIS_ERRORS as error:
                 raise_if_refused(redis_name(self.settings), error)
                 # Nothing was written for these records: forget what they changed in memory and read them again.
@@ -97,9 +105,49 @@ class DetectorWorker:
                 for partition in sorted(self.owner.owned):
                     await self.finishing.restart(partition)
         await self.finishing.commit()
+        self._adapt()
         if self.stats.due:
             refresh(self.stats.counts, self.judge, self.bank, self.streams)
+            self.stats.counts["partitions_blind"] = self.watch.blind()
             await self.stats.publish()
+
+    async def _fetch(self) -> dict[int, list[ConsumerRecord]]:
+        """New messages by partition; as many as a batch may hold where there is more than can be scored."""
+        fetched = await self.owner.fetch(FETCH_MESSAGES, FETCH_MS)
+        most, messages, size = self.overload.messages(FETCH_MESSAGES), *_size(fetched)
+        while 0 < messages < most and size < COALESCED_BYTES:
+            more = await self.owner.more(min(FETCH_MESSAGES, most - messages), FETCH_MS)
+            if not more:
+                break
+            messages, size = messages + _size(more)[0], size + _size(more)[1]
+            for partition, records in more.items():
+                fetched.setdefault(partition, []).extend(records)
+        return fetched
+
+    def _adapt(self) -> None:
+        """Judge as much as there is time for."""
+        before, unread = self.overload.level, self.owner.unread()
+        level = self.overload.observe(time.monotonic(), max(unread - FETCH_MESSAGES, 0))
+        if level != before:
+            self._tell(unread)
+        self.judge.apart = self.overload.apart
+        self.bank.ask_teacher(self.overload.teacher)
+        self.stats.counts["overload_level"] = level
+
+    def _tell(self, unread: int) -> None:
+        """Once an episode; its steps are for those who look closer."""
+        level, words = self.overload.level, self.overload.words
+        if level > 1 and not self._told:
+            log.warning(
+                "more arrives than can be scored: judging more coarsely until that is over", judged=words, unread=unread
+            )
+            self._told = True
+            self.stats.counts["overloads"] += 1
+        elif level == 0 and self._told:
+            log.warning("the overload is over: all is judged again", unread=unread)
+            self._told = False
+        else:
+            log.info("judging adapts to what arrives", judged=words, unread=unread)
 
     async def _drain(self) -> None:
         """What is left undone here, the next owner does: servers may be away."""
@@ -128,14 +176,19 @@ class DetectorWorker:
         self.watch.seen_lately(await self.streams.headers(shards))
 
     def _lose(self, partition: int) -> None:
-        for stream in self.streams.drop_partition(partition):
-            self.watch.silence.forget(stream)
+        self.streams.drop_partition(partition)
+        self.watch.silence.lose(partition)
         self.following.lose(partition)
         self.finishing.lose(partition)
 
     def _fenced(self, partition: int) -> None:
         self._lose(partition)
         self.owner.lose(partition)
+
+
+def _size(fetched: Mapping[int, Sequence[ConsumerRecord]]) -> tuple[int, int]:
+    """Messages, and bytes of them."""
+    return sum(map(len, fetched.values())), sum(len(r.value or b"") for own in fetched.values() for r in own)
 
 
 def run(settings: WorkerSettings) -> None:

@@ -11,6 +11,7 @@ import time
 import uuid
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ SUFFIX = ".safetensors"
 _HEADER = "anomalyllm"
 # What reading a file of somebody else may come to besides: tensors of other names, kinds and shapes.
 _UNFIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
+# Copies of a remote store on this host: some 80 artefacts of 512 streams. Students are in memory once they are installed,
+# so that more is of use to a restart only.
+CACHE_BYTES = 2 << 30
+IN_USE_S = 600.0  # another worker may be about to open what it has just looked up
+MAX_HEAD = 64 << 20  # the format allows 100 MB; ours has some 100 bytes a stream
 # Most of a student's numbers; rounding them to half precision moves a score by less than the calibration's own error.
 _HALF = ("tokens.", "ridge.", "proto.", "mahalanobis", "shape.own")
 
@@ -116,6 +122,14 @@ def new_version() -> str:
     return f"{time.time_ns() // 1_000_000:012x}-{uuid.uuid4().hex[:8]}"
 
 
+def written_ms(name: str) -> float:
+    """When an artefact was written (Unix ms), by its version; a name that is not one of ours is never old."""
+    try:
+        return float(int(name.removesuffix(SUFFIX).partition("-")[0], 16)) if name.endswith(SUFFIX) else float("inf")
+    except ValueError:
+        return float("inf")
+
+
 def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories, seasons: Seasons) -> bytes:
     """The file. `rows` (R, …) and `streams` (S, …) follow the order of the header's members."""
     tensors = {f"row.{name}": _stored(name, value) for name, value in rows.items()}
@@ -161,6 +175,29 @@ class ArtefactStore:
         self._local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
         self._cache = cache_dir
         self._checked: set[tuple[str, str]] = set()
+
+    def written_before(self, ms: float) -> list[str]:
+        """Names of our kind whose version says that they were written before that moment (Unix ms). Raises StoreError."""
+        try:
+            paths = self._fs.ls(self._root, detail=False) if self._fs.exists(self._root) else []
+        except Exception as error:  # drivers raise their own classes
+            raise StoreError(f"artefact store {self.uri}: cannot list: {error}") from error
+        names = (str(path).rpartition("/")[2] for path in paths)
+        return sorted(name for name in names if written_ms(name) < ms)
+
+    def lineage(self, name: str) -> dict[str, str]:
+        """What a stored file says it was made of, by its first bytes; nothing where it is none. Raises StoreError."""
+        path = f"{self._root}/{name}"
+        try:
+            size = int.from_bytes(self._fs.cat_file(path, start=0, end=8), "little")
+            if not 0 < size <= MAX_HEAD:
+                return {}
+            head = orjson.loads(self._fs.cat_file(path, start=8, end=8 + size))
+            return dict(orjson.loads(head["__metadata__"][_HEADER])["lineage"])
+        except (FileNotFoundError, KeyError, TypeError, ValueError):
+            return {}
+        except Exception as error:  # drivers raise their own classes
+            raise StoreError(f"artefact store {self.uri}: cannot read {name}: {error}") from error
 
     def write(self, name: str, data: bytes) -> tuple[str, str]:
         """Store a file; returns its URI relative to the store and its sha256. Raises StoreError."""
@@ -211,10 +248,13 @@ class ArtefactStore:
         local = Path(self._root) / name if self._local else self._cache / f"{sha256}{SUFFIX}"
         if self._local and not local.resolve().is_relative_to(Path(self._root).resolve()):
             raise ArtefactError(f"artefact {name} is a link that leads out of the store: put the file itself there")
+        if not self._local and local.exists():
+            os.utime(local)  # newest used, goes last
         if (name, sha256) in self._checked and local.exists():
             return local
         if not self._local and not local.exists():
             _replace(local, self._download(name))
+            self._make_room(local)
         try:
             found = hashlib.sha256(local.read_bytes()).hexdigest()
         except FileNotFoundError as error:
@@ -227,6 +267,22 @@ class ArtefactStore:
             raise ArtefactError(f"artefact {name} has sha256 {found[:12]}…, announced was {sha256[:12]}…: fit again")
         self._checked.add((name, sha256))
         return local
+
+    def _make_room(self, newest: Path) -> None:
+        """Delete what was not used for longest from the cache, where it holds too much; what is in use stays readable."""
+        found = []
+        for path in self._cache.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):  # another worker of this host makes room, too
+                found.append((path.stat().st_mtime, path.stat().st_size, path))
+        found.sort(reverse=True)
+        total = 0
+        for used, size, path in found:
+            total += size
+            if total > CACHE_BYTES and path != newest and time.time() - used > IN_USE_S:
+                path.unlink(missing_ok=True)
+        self._checked = {
+            (name, sha256) for name, sha256 in self._checked if (self._cache / f"{sha256}{SUFFIX}").exists()
+        }
 
     def _download(self, name: str) -> bytes:
         try:

@@ -24,8 +24,8 @@ class LayoutBank(InstalledStudents):
     `put` and `remove` may be called from another thread than `score`: each call sees all of a swap or nothing.
     """
 
-    def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:
-        """Scores of all segments, in their order.
+    def score(self, segments: Sequence[Segment], ask_teacher: bool = True) -> list[SegmentScore]:
+        """Scores of all segments, in their order; at depth 0 where the teacher is not to be asked.
 
         A stream without a student is scored by the generic prior; a segment whose number of channels differs from its
         student's gets NaN. A score depends on the slots up to it alone, not on how they come in calls.
@@ -39,7 +39,7 @@ class LayoutBank(InstalledStudents):
                 segment = segments[i]
                 scores[i] = unscored(segment.stream, slots, segment.channels, self.version_of(segment.stream))
             shallow = [depth0(group, self) for group in groups]
-            deep = asked(groups, shallow, self)
+            deep = asked(groups, shallow, self, ask_teacher)
             for parts in zip(groups, shallow, deep, strict=True):
                 scores |= finished(*parts, self)
         return [scores[i] for i in range(len(segments))]

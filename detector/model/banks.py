@@ -46,6 +46,7 @@ class StudentBank:
         """Without `teachers` all students are scored at depth 0; `device`: where tables and teachers are, or the CPU."""
         self.device = device or torch.device("cpu")
         self._teachers = teachers
+        self._asks = True
         self._banks: list[LayoutBank] = []
         self._seasons = SeasonBank(self.device)
         self._of: dict[str, LayoutBank] = {}  # by stream
@@ -62,6 +63,10 @@ class StudentBank:
     def with_teacher(self) -> int:
         """Streams whose windows may reach a teacher."""
         return sum(bank.with_teacher() for bank in list(self._banks))
+
+    def ask_teacher(self, wanted: bool) -> None:
+        """Whether windows reach a teacher at all, from the next call of `score` on; else they are scored at depth 0."""
+        self._asks = wanted
 
     def context_of(self, stream: str, cold: bool = False) -> int:
         """Slots, up to and including the scored one, that the stream's scores depend on; `cold`: those of the prior."""
@@ -143,7 +148,7 @@ class StudentBank:
 
     def _by_layout(self, segments: Sequence[Segment]) -> list[SegmentScore]:
         if len(self._banks) == 1:
-            return self._banks[0].score(segments)
+            return self._banks[0].score(segments, self._asks)
         if not self._banks:
             with torch.inference_mode():
                 return prior.score(segments, self.device)
@@ -153,7 +158,7 @@ class StudentBank:
             parts.setdefault(self._banks.index(bank), []).append(i)
         scores: dict[int, SegmentScore] = {}
         for index, mine in parts.items():
-            scores |= zip(mine, self._banks[index].score([segments[i] for i in mine]), strict=True)
+            scores |= zip(mine, self._banks[index].score([segments[i] for i in mine], self._asks), strict=True)
         return [scores[i] for i in range(len(segments))]
 
     def _teacher_of(self, student: Student) -> Teacher | None:

@@ -169,6 +169,10 @@ class InstallableBank(Bank, Protocol):
         """Streams whose windows may reach the teacher."""
         ...
 
+    def ask_teacher(self, wanted: bool) -> None:
+        """Whether windows reach the teacher at all, from the next call of `score` on."""
+        ...
+
 
 def open_bank(settings: "ComputeSettings") -> "StudentBank":
     """An empty bank on the device of the settings; importing torch takes seconds, so call it in a thread."""

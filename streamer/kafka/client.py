@@ -174,6 +174,16 @@ async def fetch(
     return {partition: records for partition, records in batches.items() if records}
 
 
+def unread(consumer: AIOKafkaConsumer, at: TopicPartition) -> int | None:
+    """Offsets between where we read and the end of a partition in its broker's newest answer; None when not known."""
+    if at not in consumer.assignment():
+        return None
+    state = consumer._subscription.subscription.assignment.state_value(at)
+    if not state.has_valid_position or state.highwater is None:
+        return None
+    return max(int(state.highwater) - int(state.position), 0)
+
+
 def raise_if_hidden(settings: CommonSettings, consumer: AIOKafkaConsumer, topics: Set[str]) -> None:
     """Raises RefusedError when the broker does not even describe one of these topics to us.
 

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from streamer.errors import AnomalyLLMError
-from streamer.kafka.client import fetch, kafka_name, make_consumer
+from streamer.kafka.client import fetch, kafka_name, make_consumer, unread
 from streamer.kafka.cluster import ClusterCheck
 from streamer.patience import patiently
 from streamer.redis_client import redis_name
@@ -121,6 +121,15 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         if not batches and await self.cluster.replaced():
             await self._begin_again()
         return {tp.partition: records for tp, records in batches.items()}
+
+    async def more(self, max_records: int, timeout_ms: int) -> dict[int, list[ConsumerRecord]]:
+        """Further records for the same batch. Raises RefusedError, UnavailableError."""
+        batches = await fetch(self.settings, self.consumer, timeout_ms, max_records)
+        return {tp.partition: records for tp, records in batches.items()}
+
+    def unread(self) -> int:
+        """Offsets that have not been read, of all owned partitions, as far as their brokers have said."""
+        return sum(unread(self.consumer, TopicPartition(self._name, p)) or 0 for p in self.owned)
 
     async def _begin_again(self) -> None:
         """Another cluster, with an empty log: stored offsets of the old one count for nothing."""

@@ -41,6 +41,7 @@ class Decoded:
     history_R: np.ndarray = field(default_factory=lambda: np.empty(0, bool))  # a record
     dead: list[tuple[ConsumerRecord, str, str]] = field(default_factory=list)  # record, reason, message
     rehome: list[tuple[ConsumerRecord, str]] = field(default_factory=list)  # record, stream
+    refused: set[str] = field(default_factory=set)  # streams that sent something that breaks a rule
 
 
 class Decoder:
@@ -71,6 +72,9 @@ class Decoder:
                 self._record(batch, index, record)
             except ContractError as error:
                 batch.out.dead.append((record, error.reason, self._advised(error, record)))
+                sender = _sender(record)
+                if sender is not None:
+                    batch.out.refused.add(sender)
         return batch.finish()
 
     def _advised(self, error: ContractError, record: ConsumerRecord) -> str:
@@ -227,6 +231,15 @@ def _stream(body: dict[str, Any]) -> str:
             "contract", f"stream {stream[:40]!r}… is longer than {MAX_STREAM_BYTES} bytes or has control characters"
         )
     return stream
+
+
+def _sender(record: ConsumerRecord) -> str | None:
+    """The stream that a record which breaks a rule is about, as far as it says so: in its value, or by its key."""
+    try:
+        return _stream(_parse(record.value))
+    except ContractError:
+        key = (record.key or b"").decode(errors="replace")
+        return key if 0 < len(key) <= MAX_STREAM_BYTES else None
 
 
 def _check_channels(channels: list[Any]) -> None:

@@ -34,6 +34,7 @@ class StreamHeader:
     last_raw: list[float | None] = field(default_factory=list)
     last_raw_slot: list[int] = field(default_factory=list)
     last_seen_ms: int = 0  # record time stamp of the newest point: wall time, for no-data incidents
+    pauses: list[int] = field(default_factory=lambda: [0, 0, 0])  # how long it is silent by habit, see `Pauses`
     points: int = 0  # points ever applied
     coarse: CoarseHead | None = None  # eight weeks in blocks of minutes; None above an hour per slot
 

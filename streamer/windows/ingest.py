@@ -40,6 +40,7 @@ class Plan:
     reread: dict[str, Reread] = field(default_factory=dict)  # by stream
     late: dict[int, int] = field(default_factory=dict)  # record index → cells older than the window
     refused: dict[int, str] = field(default_factory=dict)  # record index → why its cells were left out
+    spoilt: set[str] = field(default_factory=set)  # streams some of whose points could not be used
     points: int = 0
 
     def include(self, stream: str, shard: int, outcome: StreamOutcome) -> None:
@@ -51,6 +52,8 @@ class Plan:
             self.reread[stream] = outcome.reread
         self.late |= outcome.late
         self.refused |= outcome.refused
+        if outcome.late or outcome.refused:
+            self.spoilt.add(stream)
         self.points += outcome.points
 
 
@@ -151,7 +154,7 @@ class Ingest:
             new_M = offset_R[batch.record_M[chosen]] > applied(shard)
             if new_M.any():
                 cells = _cells(batch, names, chosen[new_M])
-                part.advance(cells, offset_R, int(stamp_R[cells.record_M].max()))
+                part.advance(cells, offset_R, stamp_R)
             if not new_M.all():
                 part.repeat(batch.ts_M[chosen[~new_M]])
             plan.include(stream, shard, part.outcome)

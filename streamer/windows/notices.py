@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.windows.header import StreamHeader
+from streamer.windows.pauses import TELL_MS, usual_ms
 from streamer.windows.wire import COLUMNS, FLAG_HISTORY, FLAG_LATE, WindowBatch, encode
 
 # Floats in one notice: a longer run of slots is cut, so that a bulk load of a wide stream fits into messages.
@@ -23,6 +24,7 @@ class Notice(NamedTuple):
     stream: str
     columns: tuple[int, ...]
     values_NC: np.ndarray
+    pause_ms: int = 0  # how long the stream is silent by habit, where that is worth telling
 
 
 def numbered_notices(
@@ -71,7 +73,8 @@ def _notice(
         seq, header.grid_version, channels, first, slots, header.interval_ns, header.phase_ns, *offsets,
         header.last_seen_ms, flags,
     )  # fmt: skip
-    return Notice(stream, columns, values_NC)
+    pause_ms = usual_ms(header.pauses)
+    return Notice(stream, columns, values_NC, pause_ms if pause_ms >= TELL_MS else 0)
 
 
 class Notices:
@@ -104,4 +107,5 @@ def _encode(notices: list[Notice]) -> bytes:
     table = np.array([notice.columns for notice in notices], np.int64)
     columns = {name: table[:, i] for i, (name, _) in enumerate(COLUMNS)}
     values = np.concatenate([notice.values_NC.reshape(-1) for notice in notices])
-    return encode(WindowBatch([notice.stream for notice in notices], columns, values))
+    pauses = {notice.stream: notice.pause_ms for notice in notices if notice.pause_ms}
+    return encode(WindowBatch([notice.stream for notice in notices], columns, values, pauses=pauses))

@@ -100,7 +100,8 @@ class OpenWindow:
         are per interval) go on. The caller deletes the ring."""
         old = self.header
         self.header = StreamHeader(
-            grid_version=old.grid_version, seq=old.seq, last_seen_ms=old.last_seen_ms, points=old.points,
+            grid_version=old.grid_version, seq=old.seq, last_seen_ms=old.last_seen_ms, pauses=old.pauses,
+            points=old.points,
             coarse=None if any(old.counters) else old.coarse,
         )  # fmt: skip
         self.mean = False

@@ -23,6 +23,7 @@ from streamer.windows.keys import StreamKeys
 from streamer.windows.ledger import ShardOps
 from streamer.windows.notices import Notice, numbered_notices
 from streamer.windows.open_window import OpenWindow, RingChange, Waiting, wrap
+from streamer.windows.pauses import observe, observe_one
 from streamer.windows.ring import StreamWindow
 
 log = structlog.get_logger(__name__)
@@ -102,19 +103,20 @@ class StreamBatch:
         self._capacity = settings.capacity or capacity
         self._ring = ring
 
-    def advance(self, cells: Cells, offset_R: np.ndarray, seen_ms: int) -> Self:
+    def advance(self, cells: Cells, offset_R: np.ndarray, stamp_R: np.ndarray) -> Self:
         """Apply new cells.
 
         Args:
             offset_R: Kafka offsets of the batch's records.
-            seen_ms: newest time stamp among the cells' records.
+            stamp_R: their time stamps, Unix ms.
         """
         window, settings, writes = self._window, self._settings, self.outcome.writes
         first_record = int(cells.record_M[0])
         if window.header.points == 0:
             writes.sadd(self._keys.names, self._stream)
         window.header.points += len(cells.ts_M)
-        window.header.last_seen_ms = max(window.header.last_seen_ms, seen_ms)
+        self._note_pauses(cells, stamp_R)
+        window.header.last_seen_ms = max(window.header.last_seen_ms, int(stamp_R[cells.record_M].max()))
         self.outcome.points += len(cells.ts_M)
         if self._has_another_interval(int(cells.ts_M[0])):
             window.leave_grid()
@@ -135,6 +137,23 @@ class StreamBatch:
             writes.delete(self._keys.waiting)
         self._put_on_grid(cells, offset_R)
         return self
+
+    def _note_pauses(self, cells: Cells, stamp_R: np.ndarray) -> None:
+        """How long the stream is silent by habit; history has been silent for ever."""
+        header, ts_M, record_M = self._window.header, cells.ts_M, cells.record_M
+        if record_M[0] == record_M[-1]:  # one record, by far the most frequent case
+            if not cells.history_M[0]:
+                oldest_ms = int(ts_M[0] if len(ts_M) == 1 else ts_M.min()) // 1_000_000
+                observe_one(header.pauses, header.last_seen_ms, int(stamp_R[record_M[0]]), oldest_ms)
+            return
+        live_M = ~cells.history_M
+        if not live_M.all():
+            ts_M, record_M = ts_M[live_M], record_M[live_M]
+        if not len(ts_M):
+            return
+        begins = np.flatnonzero(np.diff(record_M, prepend=-1))
+        oldest_R = np.minimum.reduceat(ts_M, begins) // 1_000_000
+        observe(header.pauses, header.last_seen_ms, stamp_R[record_M[begins]], oldest_R)
 
     def repeat(self, ts_M: np.ndarray) -> Self:
         """Cells that were applied before a crash, at these instants: a notice of their slots once more.

@@ -2,9 +2,14 @@
 
 Layout: magic `ALW1`, uint32 LE length of a JSON header (`contracts.WindowsHeader`), the header, then the numeric
 columns of `COLUMNS` (each n entries, little endian), then all values as float32, stream after stream, slot-major.
+
+A message may say besides, in its header, up to when everything of the partition has been received (`received_ms`): a
+*mark*. It stands behind the changes it speaks of, so that whoever has read it has read those. A mark has no changes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import orjson
@@ -51,6 +56,9 @@ class WindowBatch:
     streams: list[str]
     columns: dict[str, np.ndarray]
     values: np.ndarray
+    received_ms: int | None = None  # a mark: all that came to the partition up to then has been announced …
+    refused: list[str] = field(default_factory=list)  # … and these streams sent since the last one, but nothing usable
+    pauses: Mapping[str, int] = field(default_factory=dict)  # stream → ms between its deliveries, of those that pause
 
     def __len__(self) -> int:
         return len(self.streams)
@@ -63,11 +71,26 @@ class WindowBatch:
 
 def encode(batch: WindowBatch) -> bytes:
     """WindowBatch → message value."""
-    header = orjson.dumps({"v": 1, "streams": batch.streams})
+    head: dict[str, Any] = {"v": 1, "streams": batch.streams}
+    if batch.received_ms is not None:
+        head |= {"received_ms": batch.received_ms, "refused": batch.refused}
+    if batch.pauses:
+        head["pauses"] = batch.pauses
+    header = orjson.dumps(head)
     parts = [MAGIC, len(header).to_bytes(4, "little"), header]
     parts += [np.ascontiguousarray(batch.columns[name], dtype).tobytes() for name, dtype in COLUMNS]
     parts.append(np.ascontiguousarray(batch.values, "<f4").tobytes())
     return b"".join(parts)
+
+
+def mark(received_ms: int, refused: list[str]) -> bytes:
+    """A message without changes, see the module.
+
+    >>> decode(mark(1_790_000_000_000, ["web.cpu"])).refused
+    ['web.cpu']
+    """
+    columns = {name: np.empty(0, dtype) for name, dtype in COLUMNS}
+    return encode(WindowBatch([], columns, np.empty(0, np.float32), received_ms, refused))
 
 
 def decode(raw: bytes) -> WindowBatch:
@@ -83,7 +106,8 @@ def decode(raw: bytes) -> WindowBatch:
     if raw[:4] != MAGIC or len(raw) < 8:
         raise ContractError("windows", "value does not begin with ALW1: not a windows message")
     end = 8 + int.from_bytes(raw[4:8], "little")
-    streams = _streams(raw[8:end])
+    head = _head(raw[8:end])
+    streams: list[str] = head["streams"]
     n = len(streams)
     if len(raw) < end + n * _ITEM_BYTES:
         raise ContractError("windows", f"{len(raw)} bytes are too few for {n} changes")
@@ -106,11 +130,12 @@ def decode(raw: bytes) -> WindowBatch:
     count = int((columns["slots"].astype(np.int64) * columns["channels"]).sum())
     if len(raw) != at + 4 * count:
         raise ContractError("windows", f"{len(raw) - at} bytes of values where {4 * count} were announced")
-    return WindowBatch(streams, columns, np.frombuffer(raw, "<f4", count, at))
+    values = np.frombuffer(raw, "<f4", count, at)
+    return WindowBatch(streams, columns, values, *_marked(head))
 
 
-def _streams(raw: bytes) -> list[str]:
-    """The header's names of streams. Raises ContractError."""
+def _head(raw: bytes) -> dict[str, Any]:
+    """The header, with names of streams that are some. Raises ContractError."""
     try:
         header = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -120,4 +145,20 @@ def _streams(raw: bytes) -> list[str]:
         raise ContractError("windows", "the header is not that of a windows message of version 1")
     if not all(isinstance(name, str) and 0 < len(name) <= MAX_STREAM_BYTES for name in streams):
         raise ContractError("windows", f"a stream's name is not a text of 1 to {MAX_STREAM_BYTES} characters")
-    return streams
+    found: dict[str, Any] = header
+    return found
+
+
+def _marked(head: Mapping[str, Any]) -> tuple[int | None, list[str], Mapping[str, int]]:
+    """What a header says beside its streams. Raises ContractError."""
+    received_ms, refused, pauses = head.get("received_ms"), head.get("refused", []), head.get("pauses", {})
+    sound = (
+        (received_ms is None or (type(received_ms) is int and 0 <= received_ms < 1 << 53))
+        and isinstance(refused, list)
+        and all(isinstance(stream, str) for stream in refused)
+        and isinstance(pauses, dict)
+        and all(type(pause) is int and 0 <= pause < 1 << 53 for pause in pauses.values())
+    )
+    if not sound:
+        raise ContractError("windows", "received_ms, refused or pauses in the header are not what they should be")
+    return received_ms, refused, pauses

@@ -1,15 +1,11 @@
 """The detector worker between real Kafka, real Redis and the real streamer, with real students."""
 
-import time
-from collections.abc import Sequence
-
 import numpy as np
 import orjson
 import pytest
 import redis.asyncio
 
 from detector.incidents.record import StreamState
-from detector.live.worker import DetectorWorker
 from streamer.contracts import AnomalyEvent, Feedback, TrainingRequest
 from streamer.host.stats import read_stats
 from streamer.kafka.client import header
@@ -295,6 +291,50 @@ async def test_a_new_model_takes_over_between_batches(
         assert run.slot(stream_state.model_since) == PAST + 100
 
 
+async def test_an_incident_of_a_stream_that_nothing_judges_any_more_says_so(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    async with ready(settings, redis_client, ["a"], warming=False) as run:
+        await run.live("a", PAST, risen(60, 50))
+        await until(lambda: _open(settings, "a"))
+        await run.producer.send_and_wait(settings.topic("models"), None, key=b"a")
+        await until(lambda: _without_model(run, "a"))
+        await run.live("a", PAST + 60, risen(5, 0, first=PAST + 60))
+        await until(lambda: _last(settings, "a", "resolved"))
+        told = (await events(settings, "a"))[-1].data
+        assert told.end_reason == "unjudged"
+        assert "not judged any more, for it has no model for its grid" in told.reason
+
+
+async def _without_model(run: Ready, stream: str) -> bool:
+    return run.detector.bank.model_of(stream) is None
+
+
+async def test_streams_leave_memory_and_come_back_as_they_were(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detector.live.streams.MAX_LIVE", 1)
+    async with ready(settings, redis_client, STREAMS) as run:
+        for at in range(0, 200, 10):
+            for stream in STREAMS:
+                values = (
+                    risen(10, 100 - at, 115 - at, first=PAST + at)
+                    if stream == "a" and 100 <= at < 120
+                    else normal(PAST + at, 10)
+                )
+                await run.live(stream, PAST + at, values)
+        await until(lambda: _last(settings, "a", "resolved"))
+        published = await events(settings)
+        assert {event.subject for event in published} == {"a"}
+        assert gapless(published)
+        assert run.detector.stats.counts["left_memory"] > 0
+
+        async def few() -> bool:
+            return len(run.detector.streams.entries) <= 1
+
+        await until(few)
+
+
 async def test_a_lasting_shift_is_a_new_baseline(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     async with ready(settings, redis_client, ["a"], max_slots=40) as run:
         await run.live("a", PAST, risen(200, 50))
@@ -306,106 +346,3 @@ async def test_a_lasting_shift_is_a_new_baseline(settings: CommonSettings, redis
         (drift,) = [r for r in await requests(settings) if r.reason == "drift"]
         assert drift.span is not None
         assert run.slot(drift.span[0]) in range(PAST + 49, PAST + 54)
-
-
-class PipelineClock:
-    """The clock by which the detector measures silence, in the test's hands: however long the machine takes to do
-    something, silence lasts as long as the test says."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.reads = 0
-        self._wall = time.time()
-
-    def monotonic(self) -> float:
-        """Read once whenever the detector looks for silence, at the beginning."""
-        self.reads += 1
-        return self.now
-
-    async def advance(self, seconds: float) -> None:
-        """Later; returns when the detector has looked once since then, all the way."""
-        self.now += seconds
-        enough = self.reads + 2
-
-        async def looked() -> bool:
-            return self.reads >= enough
-
-        await until(looked)
-
-    def time(self) -> float:
-        return self._wall
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> PipelineClock:
-    made = PipelineClock()
-    monkeypatch.setattr("detector.live.silence_watch.time", made)
-    return made
-
-
-async def _round(run: Ready, detector: DetectorWorker, streams: Sequence[str], slot: int) -> None:
-    """A point of each of these streams, until the detector has judged them all and looked for silence."""
-    for stream in streams:
-        await run.live(stream, slot, normal(slot, 1))
-
-    async def judged() -> bool:
-        return all([await _seen(detector, stream, run, slot + 1) for stream in streams])
-
-    await until(judged)
-    async with detector.owner.lock:  # what judged them looks for silence next, by the clock as it is now
-        return
-
-
-async def test_a_stream_that_stops_is_told_once(
-    settings: CommonSettings, redis_client: redis.asyncio.Redis, clock: PipelineClock
-) -> None:
-    given = {"interval_s": 0.1, "no_data_after": 8}
-    streams = ["a", "b", "c", "d", "e"]
-    async with ready(settings, redis_client, streams, given=given, no_data_min_s=0.5) as run:
-        await _round(run, run.detector, streams, PAST)
-        for slot in range(PAST + 1, PAST + 9):
-            clock.now += 0.2
-            await _round(run, run.detector, streams[1:], slot)
-        await until(lambda: _open(settings, "a"))
-        (opened,) = await events(settings, "a")
-        assert (opened.data.kind, run.slot(opened.data.anchor_slot)) == ("no_data", PAST + 1)
-        assert "has sent nothing for 800 ms" in opened.data.reason or "0.8 s" in opened.data.reason
-        await run.stop_detector()
-        async with detecting(run.own) as again:
-            await _round(run, again, streams[1:], PAST + 9)
-            assert again.watch.silence.watches("a")
-            for slot in range(PAST + 10, PAST + 20):
-                clock.now += 0.2
-                await _round(run, again, streams[1:], slot)
-            # Found silent once more, several batches ago.
-            assert not again.watch.silence.watches("a")
-            assert await states(settings, "a") == ["open"]
-            await run.live("a", PAST + 30, normal(PAST + 30, 1))
-            await until(lambda: _last(settings, "a", "resolved"))
-        published = await events(settings)
-        assert {event.subject for event in published} == {"a"}
-        assert gapless(published)
-        assert len(published) == 2
-
-
-async def test_a_silent_pipeline_blames_no_stream(
-    settings: CommonSettings, redis_client: redis.asyncio.Redis, clock: PipelineClock
-) -> None:
-    given = {"interval_s": 0.1, "no_data_after": 2}
-    streams = ["a", "b", "c", "d", "e"]
-    async with ready(settings, redis_client, streams, given=given, no_data_min_s=2.0) as run:
-        for slot in range(PAST, PAST + 5):
-            await _round(run, run.detector, streams, slot)
-            clock.now += 0.1
-        assert not run.detector.watch.stalled
-        assert len(run.detector.watch.silence) == len(streams)
-
-        for _ in range(2):
-            await clock.advance(100.0)
-            assert run.detector.watch.stalled
-        # What arrives next comes after all that the silence could have led to.
-        await _round(run, run.detector, streams, PAST + 5)
-        assert not run.detector.watch.stalled
-        clock.now += 1.0
-        await _round(run, run.detector, streams, PAST + 6)
-        assert await events(settings) == []

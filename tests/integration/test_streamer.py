@@ -1,5 +1,7 @@
 """The streamer worker between real Kafka and real Redis."""
 
+import time
+
 import numpy as np
 import orjson
 import pytest
@@ -9,7 +11,7 @@ from streamer.kafka.client import header
 from streamer.placement import home_partition, shard_of
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
-from streamer.windows.ring import all_streams, read_windows
+from streamer.windows.ring import all_streams, read_headers, read_windows
 from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, WindowBatch, decode
 from testkit.serving import NOW_MS, committed, producing, publish, read_all, running, until
 
@@ -143,3 +145,27 @@ async def test_group_assignment_hands_partitions_over(
             await until(done)
     windows = await read_windows(redis_client, keys, [f"g{i}" for i in range(20)])
     assert {len(w.values_SC) for w in windows.values()} == {40}
+
+
+async def test_a_stream_that_nobody_publishes_any_more_is_deleted_everywhere(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PERIOD_S": 0.0, "UNCHANGED_S": 0.0, "SHARDS_A_TIME": 256}.items():
+        monkeypatch.setattr(f"streamer.forgetting.{name}", value)
+    async with producing(settings) as producer, running(settings) as worker:
+        month = 31 * 86_400_000
+        for stream, at in (("old", round(time.time() * 1000) - month), ("young", round(time.time() * 1000))):
+            body = {"stream": stream, "points": [[at + k * 1000, 1.0] for k in range(-40, 0)]}
+            await publish(producer, settings, body, key=stream.encode(), timestamp_ms=at)
+
+        async def forgotten() -> bool:
+            return hasattr(worker, "stats") and worker.stats.counts["forgotten"] > 0
+
+        await until(forgotten)
+
+        async def deleted() -> bool:
+            names = await read_headers(redis_client, Keys(settings.namespace), ["old", "young"])
+            return set(names) == {"young"}
+
+        await until(deleted)
+    assert {(r.key, r.value) for r in await read_all(settings, "streams")} == {(b"old", None)}

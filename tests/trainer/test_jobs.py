@@ -1,14 +1,22 @@
 """Requests, jobs, and what a job may learn from."""
 
+import time
+import uuid
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from detector.model.artefact import ArtefactStore, Header, dump
+from detector.model.layout import Layout
+from detector.model.memories import Memories
+from detector.model.seasons import Seasons
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.errors import ContractError
 from streamer.parsing import parse
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow
-from trainer.announce import files_of, record_of, rolled_back, unneeded
+from trainer.announce import files_of, orphans, record_of, rolled_back, unneeded
 from trainer.fit.histories import History
 from trainer.fit.run import GateResult
 from trainer.jobs import TrainingJob, history_of, merge
@@ -112,3 +120,27 @@ def test_only_old_artefacts_that_nobody_refers_to_are_unneeded() -> None:
     record = ModelRecord(stream="a", promoted=_ref(used.removesuffix(".safetensors")), announced_at="now")
     assert files_of(record) == {used}
     assert unneeded([old, used, new, "readme.txt"], [record]) == [old]
+
+
+def test_orphans_of_this_deployment_only(tmp_path: Path) -> None:
+    store = ArtefactStore(f"file://{tmp_path}", tmp_path / "cache")
+    layout = Layout(scales=(8, 16, 64), prototypes=32, shapes=12, medoids=256)
+
+    def stored(written_s: float, deployment: str | None) -> str:
+        name = f"{round(written_s * 1000):012x}-{uuid.uuid4().hex[:8]}.safetensors"
+        lineage = {} if deployment is None else {"deployment": deployment}
+        store.write(name, dump(Header(name, layout, [], lineage), {}, {}, Memories(), Seasons()))
+        return name
+
+    old, new = time.time() - 2 * 86_400, time.time() - 3600
+    orphan, used = stored(old, "c1/"), stored(old, "c1/")
+    others = {stored(old, "c2/"), stored(old, None)}
+    stored(new, "c1/")
+    (tmp_path / "000000000001-broken.safetensors").write_bytes(b"no artefact")
+    (tmp_path / "readme.txt").write_text("not ours")
+    ref = ModelRef(version="v", uri=used, row=0, sha256="0" * 64, grid_version=1, trained_slots=(0, 9), points=10)
+    record = ModelRecord(stream="a", previous=ref, announced_at="2026-01-01T00:00:00Z")
+    looked_at: set[str] = set()
+    assert orphans(store, [record], "c1/", looked_at) == [orphan]
+    assert looked_at == {*others, "000000000001-broken.safetensors"}
+    assert orphans(store, [], "c1/", set()) == []  # no record at all: it is the topic that has been lost

@@ -24,9 +24,15 @@ class Asked(NamedTuple):
     teacher_RK: Tensor  # True where it was
 
 
-def asked(groups: Sequence[Group], depth0: Sequence[Depth0], students: InstalledStudents) -> list[Asked]:
+def asked(
+    groups: Sequence[Group], depth0: Sequence[Depth0], students: InstalledStudents, wanted: bool = True
+) -> list[Asked]:
     """Ask the teacher of the windows past the gate; without a teacher, what depth 0 has found."""
     teacher = students.teacher
+    if teacher is not None and not wanted:
+        deep = students.layout.deep_views
+        nobody = [torch.zeros_like(d.row_RK, dtype=torch.bool) for d in depth0]
+        return [Asked(d.row_RK, _with_room(d.view_RKV, deep), none) for d, none in zip(depth0, nobody, strict=True)]
     if teacher is None:
         return [Asked(d.row_RK, d.view_RKV, torch.zeros_like(d.row_RK, dtype=torch.bool)) for d in depth0]
     passing = [_passing(shallow, students) for shallow in depth0]

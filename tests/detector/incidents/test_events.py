@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from detector.incidents.events import Context, anomaly_event, no_data_event
+from detector.incidents.events import DELETED, Context, anomaly_event, no_data_event
 from detector.incidents.machine import Episode, Transition
 from detector.incidents.record import NoData, StreamState
 from detector.incidents.wording import duration, number, numbers, rarity
@@ -205,6 +205,24 @@ def test_no_data() -> None:
     assert back.data.incident_id == event.data.incident_id
     assert back.id.endswith(":1")
     assert back.data.reason == "host sends again after 10 s without data"
+
+
+def test_a_silent_stream_that_is_deleted_has_not_come_back() -> None:
+    gone = no_data_event("host", STATE, NoData(1000, 0, 1), "resolved", DELETED, CONTEXT).data
+    assert gone.end_reason == "deleted"
+    assert gone.reason.startswith("host was deleted, after ")
+    assert gone.slot > 1000
+
+
+def test_channels_that_ended() -> None:
+    event = no_data_event("host", STATE, NoData(1000, 0, channels=["a", "b", "c"]), "open", 1029, CONTEXT)
+    assert [share.channel for share in event.data.channels] == ["a", "b", "c"]
+    assert (
+        event.data.reason
+        == "a of host (and 2 more channels) has sent nothing for 3 s (30 intervals), while other channels go on"
+    )
+    nulls = no_data_event("host", STATE, NoData(1000, 0, nulls=True), "open", 1029, CONTEXT)
+    assert nulls.data.reason == "host has sent nothing but nulls for 3 s (30 intervals)"
 
 
 def test_numbers_durations_rarities() -> None:

@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 
 from detector.incidents.machine import Tracker, Transition
 from detector.incidents.record import StreamState
+from detector.incidents.wording import anomaly
 from detector.live.cache import Entry
 from detector.live.judge import Judge
+from detector.live.stepping import Emit
 from streamer.contracts import StreamSettings
 from streamer.windows.wire import FLAG_HISTORY
 from testkit.fakes import SETTINGS, FakeBank, change_of, column, entry_of, state_of
 
 NORMAL = [10.0] * 30
+NONE = StreamSettings()
 
 
 class Published:
@@ -46,7 +49,7 @@ def feed(
     return published, entry, stream_state
 
 
-def run(judge: Judge, published: Published, *pairs: Any) -> None:
+def run(judge: Judge, published: Emit, *pairs: Any) -> None:
     judgements = [
         judge.judgement(entry, stream_state) for entry, stream_state in zip(pairs[::2], pairs[1::2], strict=True)
     ]
@@ -264,6 +267,40 @@ def test_one_broken_stream_does_not_silence_the_others() -> None:
     assert [event[:2] for event in published.events] == [("good", "open")]
     assert judge.windows == 2
     assert bad.scored == 1031
+
+
+def test_an_incident_of_a_stream_that_cannot_be_scored_any_more_says_so() -> None:
+    bank, told = FakeBank(), []
+    judge = Judge(bank, SETTINGS, {})
+    entry = entry_of("bad", column(NORMAL))
+    stream_state, seq = state_of(entry), 2
+
+    def emit(entry: Entry, stream_state: StreamState, transition: Transition) -> None:
+        told.append((transition.state, transition.episode.end_reason, anomaly(entry.stream, transition, 0.1, NONE)))
+
+    def feed_on(*values: float) -> None:
+        nonlocal seq
+        entry.follow(change_of(seq, entry.hi + 1, values))
+        seq += 1
+        run(judge, emit, entry, stream_state)
+
+    feed_on(20, 20)
+    bank.broken = {"bad"}
+    for _ in range(SETTINGS.quiet + 1):
+        feed_on(20)
+    assert [row[:2] for row in told if row[0] != "update"] == [("open", "returned"), ("resolved", "unjudged")]
+    assert "not judged any more, for scoring it fails (RuntimeError: broken): whether it is over is not" in told[-1][2]
+    assert judge.unjudged == {"bad": "scoring it fails (RuntimeError: broken)"}
+    bank.broken = set()
+    feed_on(20)
+    assert not judge.unjudged
+
+
+def test_nothing_judges_a_stream_without_student_and_prior() -> None:
+    entry = entry_of("cold", column(NORMAL))
+    judge = Judge(FakeBank(), SETTINGS.model_copy(update={"warming": False}), {})
+    assert judge.judgement(entry, state_of(entry, model=None)) is None
+    assert "no model" in judge.why_not(entry)
 
 
 def test_many_streams_are_one_call() -> None:

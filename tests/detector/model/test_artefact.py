@@ -1,8 +1,11 @@
 """Artefacts: what is written is what is read, and nothing else is accepted."""
 
 import hashlib
+import os
+import time
+import uuid
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from detector.model import artefact
 from detector.model.artefact import ArtefactError, ArtefactStore, Header, Member, StoreError, dump, new_version
 from detector.model.banks import StudentBank
 from detector.model.layout import Layout
@@ -190,3 +194,27 @@ def test_a_foreign_artefact_is_refused_and_the_bank_goes_on(tmp_path: Path, chan
     data = save(tensors, metadata={"anomalyllm": orjson.dumps(head).decode()})
     assert isinstance(install(data)["b"], ArtefactError)
     assert bank.model_of("b") == before
+
+
+def test_the_cache_of_a_remote_store_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header, rows, streams, memories = _made()
+    data = dump(header, rows, streams, memories, Seasons())
+    monkeypatch.setattr(artefact, "CACHE_BYTES", 2 * len(data) + 1)
+    monkeypatch.setattr(artefact, "IN_USE_S", -1.0)
+    store = ArtefactStore(f"memory://{uuid.uuid4().hex}", tmp_path / "cache")
+    known = []
+    for number in range(4):
+        known.append(
+            store.write(
+                f"{number}.safetensors", dump(replace(header, version=str(number)), rows, streams, memories, Seasons())
+            )
+        )
+        store.read(*known[-1], [0])
+        store.read(*known[0], [0])  # used all the time
+        for age, (_, sha256) in enumerate(reversed(known[1:])):  # as if seconds lay between them
+            path = tmp_path / "cache" / f"{sha256}.safetensors"
+            if path.exists():
+                os.utime(path, (time.time() - 10 - age, time.time() - 10 - age))
+    kept = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert kept == {f"{known[0][1]}.safetensors", f"{known[3][1]}.safetensors"}
+    assert store.read(*known[1], [0])[0].version == "1"  # fetched again

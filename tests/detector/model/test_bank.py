@@ -238,6 +238,22 @@ def test_without_its_teacher_a_student_is_scored_at_depth_0_and_that_is_said_onc
             assert not score.teacher_K.any()
 
 
+def test_a_teacher_that_is_not_to_be_asked_is_as_none(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path, teacher="random")
+    trained, bank = fitted_bank(_histories(), settings, with_teacher=True)
+    alone = StudentBank()
+    alone.put([(trained.refs("memory", "0" * 64)[s.member.stream], s) for s in students_of(trained)])
+    values = _fresh(bank, "wave", 30)
+    values[-5:] += 30.0  # past any gate
+    segment = Segment("wave", values, 30)
+    bank.ask_teacher(False)
+    [score], [shallow] = bank.score([segment]), alone.score([segment])
+    assert not score.teacher_K.any()
+    np.testing.assert_array_equal(score.surprise_K, shallow.surprise_K)
+    bank.ask_teacher(True)
+    assert bank.score([segment])[0].teacher_K.any()
+
+
 def test_students_of_several_layouts_and_teachers_are_scored_as_alone(tmp_path: Path) -> None:
     """As artefacts of before and after a change of the trainer's settings lie side by side, each with its teacher."""
     store = ArtefactStore(str(tmp_path / "models"), tmp_path / "cache")

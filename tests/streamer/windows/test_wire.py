@@ -1,6 +1,7 @@
 """The binary value of `windows` survives the round trip; anything else is refused, never misread."""
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from streamer.errors import ContractError
 from streamer.windows.header import StreamHeader
 from streamer.windows.notices import MAX_BYTES, MAX_RUN, Notices, numbered_notices, reread_notice
-from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, MAGIC, decode
+from streamer.windows.wire import FLAG_HISTORY, FLAG_LATE, MAGIC, decode, mark
 from testkit.hostile import windows_message
 
 
@@ -124,3 +125,26 @@ def test_whatever_follows_the_magic_is_read_or_refused(tail: bytes, cut: int) ->
         except ContractError:
             continue
         assert batch.bounds()[-1] == len(batch.values)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"received_ms": "now"}, {"received_ms": -1}, {"received_ms": 1 << 60}, {"received_ms": True}, {"refused": "a"},
+        {"refused": [1]}, {"pauses": ["a"]}, {"pauses": {"a": "long"}}, {"pauses": {"a": -5}},
+    ],
+)  # fmt: skip
+def test_a_mark_that_is_none_is_refused(head: dict[str, object]) -> None:
+    raw = orjson.dumps({"v": 1, "streams": [], **head})
+    with pytest.raises(ContractError, match="received_ms"):
+        decode(b"ALW1" + len(raw).to_bytes(4, "little") + raw)
+
+
+def test_pauses_and_marks_are_read_back() -> None:
+    made = header(1)
+    made.pauses = [59_000, 0, 0]
+    notices = Notices()
+    notices.extend(numbered_notices("a", made, 100, np.ones((1, 1), np.float32), False, False))
+    assert [decode(raw).pauses for raw in notices.messages()] == [{"a": 59_000}]
+    batch = decode(mark(17, ["b"]))
+    assert (batch.streams, batch.received_ms, batch.refused) == ([], 17, ["b"])

@@ -58,10 +58,10 @@ class TrainingRun:
             lambda: read_headers(self.redis, self.keys, sorted(jobs), self.settings.partitioner),
             REDIS_ERRORS,
         )
-        fitting = {}
+        fitting, free = {}, free_bytes()
         for stream in sorted(jobs):
             header = headers.get(stream)
-            why = "the stream has no window (yet)" if header is None else too_large(header, free_bytes())
+            why = "the stream has no window (yet)" if header is None else too_large(header, free)
             if header is None or why is not None:
                 outcome.dropped[stream] = str(why)
             else:

@@ -9,7 +9,7 @@ Source: README of the Prometheus Kafka adapter, "JSON"; OpenMetrics 1.0, "Counte
 from typing import Any
 
 from streamer.errors import ContractError
-from streamer.sources.jsontext import json_documents, label_text
+from streamer.sources.jsontext import json_items, label_text
 from streamer.sources.naming import Known, Naming
 from streamer.sources.openmetrics import kind_by_name
 from streamer.sources.points import Cells, Decoded
@@ -31,12 +31,8 @@ def decode_adapter(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
     """
     cells = Cells(at_ns, "ns")
     known = naming.known("adapter")
-    for where, document in json_documents(raw, cells):
-        if isinstance(document, list):
-            for at, sample in enumerate(document):
-                _sample(f"{where}[{at}]", sample, cells, naming, known)
-        else:
-            _sample(where or "the payload", document, cells, naming, known)
+    for where, sample in json_items(raw, cells):
+        _sample(where, sample, cells, naming, known)
     return cells.finish("not the adapter's JSON")
 
 

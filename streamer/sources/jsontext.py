@@ -45,6 +45,21 @@ def json_documents(raw: bytes, cells: Cells) -> Iterator[tuple[str, Any]]:
         cells.bad(f"line {number}", "json", f"not JSON: {why}", "One document, or one a line; null for a gap")
 
 
+def json_items(raw: bytes, cells: Cells, within: str = "") -> Iterator[tuple[str, Any]]:
+    """(where, item) of documents that are an item, a list of them, or an object with a list of them under `within`.
+
+    Raises:
+        ContractError: as `json_documents`.
+    """
+    for where, document in json_documents(raw, cells):
+        if within and isinstance(document, dict) and isinstance(document.get(within), list):
+            where, document = f"{where}{within}", document[within]
+        if isinstance(document, list):
+            yield from ((f"{where}[{at}]", item) for at, item in enumerate(document))
+        else:
+            yield where or "the payload", document
+
+
 def label_text(value: Any) -> str:
     """A label's value as text, the same for the same value."""
     if isinstance(value, str):

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from streamer.errors import ContractError
-from streamer.sources.jsontext import json_documents, label_text
+from streamer.sources.jsontext import json_items, label_text
 from streamer.sources.naming import Known, Naming
 from streamer.sources.points import Cells, Decoded, Series
 from streamer.timestamps import parse_timestamp
@@ -33,15 +33,8 @@ def decode_telegraf(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
     """
     cells = Cells(at_ns, "ns")
     known = naming.known("telegraf")
-    for where, document in json_documents(raw, cells):
-        if isinstance(document, dict) and isinstance(document.get("metrics"), list):
-            for at, metric in enumerate(document["metrics"]):
-                _metric(f"{where}metrics[{at}]", metric, cells, naming, known)
-        elif isinstance(document, list):
-            for at, metric in enumerate(document):
-                _metric(f"{where}[{at}]", metric, cells, naming, known)
-        else:
-            _metric(where or "the payload", document, cells, naming, known)
+    for where, metric in json_items(raw, cells, within="metrics"):
+        _metric(where, metric, cells, naming, known)
     return cells.finish("not Telegraf JSON")
 
 

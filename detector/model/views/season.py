@@ -301,10 +301,9 @@ def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> tuple[Tensor, Tensor]
     known_R7 = rows.whole("trust")
     reach = [s.seconds if s.fine else s.seconds + 2 * block_s for s in STATISTICS]
     back_S = torch.tensor([*reach, 0, 0], device=local_RL.device)
-    since_RLS = (local_RL[..., None] - back_S - _MONDAY_S) % WEEK_S // DAY_S
-    now_RL = (local_RL - _MONDAY_S) % WEEK_S // DAY_S
+    since_RLS = phases(local_RL[..., None] - back_S, 1)
     then_RLS = known_R7.gather(-1, since_RLS.flatten(1)).view(since_RLS.shape)
-    least_RLS = torch.minimum(then_RLS, known_R7.gather(-1, now_RL)[..., None])
+    least_RLS = torch.minimum(then_RLS, known_R7.gather(-1, phases(local_RL, 1))[..., None])
     return least_RLS, _unlike(least_RLS, known_R7)
 
 

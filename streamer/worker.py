@@ -12,6 +12,7 @@ from streamer.contracts import HEADER_REHOMED
 from streamer.errors import FencedError, OffsetConflictError, UnavailableError, UnsendableError
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.dead_letters import DeadLetter, bury
+from streamer.kafka.losses import Losses
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.sending import Outgoing, send, send_patiently
 from streamer.kafka.stream_settings import StreamSettingsTable
@@ -71,9 +72,11 @@ class StreamerWorker:
         self.decoder = Decoder(
             self.stream_settings.of, settings.partitions, settings.partitioner, settings.max_ahead_s, advise
         )
+        self.losses = Losses(settings, self.redis, self.producer, self.keys, self.stats)
         self.owner = Ownership(
             settings, self.redis, self.keys, "metrics", "streamer",
             on_gain=self.ingest.forget_partition, on_loss=self.ingest.forget_partition,
+            on_state_lost=self._state_lost, rebuilds=True,
         )  # fmt: skip
         servers.closes(self.owner.stop, self.stream_settings.stop, self._end_bridge)
         await self.owner.start()
@@ -81,6 +84,10 @@ class StreamerWorker:
         if self.sources:
             self.bridge = Bridge(settings, self.sources, self.producer, self.stream_settings.of, self.stats.counts)
             self._bridging = asyncio.create_task(self.bridge.run(self.stopping.requested))
+
+    def _state_lost(self, partition: int, known: int) -> None:
+        self.ingest.restore_partition(partition)
+        self.losses.note(self.settings.topic("metrics"), partition, known)
 
     async def _drain(self) -> None:
         if self._bridging is not None:
@@ -103,9 +110,11 @@ class StreamerWorker:
                 self.bridge.rewind()
         await self.stream_settings.poll()
         await self._delete()
+        await self.losses.tell()
         if batches:
             async with self.owner.lock:
-                done = await asyncio.gather(*(self._batch(p, records) for p, records in batches.items()))
+                current = self.owner.current(batches)
+                done = await asyncio.gather(*(self._batch(p, records) for p, records in current.items()))
                 offsets = {p: offset for p, offset in done if offset is not None}
                 if offsets:
                     await self.owner.commit(offsets)
@@ -115,14 +124,13 @@ class StreamerWorker:
 
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:
         """One batch of one partition: returns the offset to commit, None when it must be read again. Raises RefusedError."""
-        if partition not in self.owner.owned:
-            return partition, None
         batch = self.decoder.decode(records)
+        old_until = self.owner.rebuilt_until(partition)
         try:
-            plan = await self.ingest.plan(batch, records, lambda s: self.owner.ledger.applied(partition, s))
+            plan = await self.ingest.plan(batch, records, lambda s: self.owner.ledger.applied(partition, s), old_until)
             await self.owner.ledger.apply(partition, records[-1].offset, plan.ops)
             await self.ingest.reread(plan)
-            await self._send(partition, batch, records, plan)
+            await self._send(partition, batch, records, plan, old_until)
         except FencedError as error:
             log.warning("partition taken over by another worker", partition=partition, error=str(error))
             self.ingest.forget_partition(partition)
@@ -145,15 +153,19 @@ class StreamerWorker:
         counts["rehomed"] += len(batch.rehome)
         counts["dead_letters"] += len(batch.dead) + len(plan.late) + len(plan.refused)
 
-    async def _send(self, partition: int, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan) -> None:
-        """Everything a batch sends to Kafka; returns when all of it is acknowledged.
+    async def _send(
+        self, partition: int, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan, old_until: int
+    ) -> None:
+        """Everything a batch sends to Kafka; returns when all of it is acknowledged. Records below `old_until` are read
+        again to rebuild windows: they have been sent home or dead-lettered before.
 
         One try: whoever waits here holds the partition's lock, and another worker may be waiting for the partition.
         """
         settings = self.settings
         topic = settings.topic("windows")
         notices = [Outgoing(topic, value, partition=partition) for value in plan.notices.messages()]
-        homeward = [self._homeward(record, stream) for record, stream in batch.rehome]
+        rehome = [(record, stream) for record, stream in batch.rehome if record.offset >= old_until]
+        homeward = [self._homeward(record, stream) for record, stream in rehome]
         dead = [DeadLetter(*bad) for bad in batch.dead]
         for index, cells in plan.late.items():
             message = f"{cells} points lie before the stream's window; older than its capacity they cannot be placed"
@@ -165,10 +177,10 @@ class StreamerWorker:
         except UnsendableError:  # a header more than when it came: find out which do not fit any more
             dead += [
                 DeadLetter(record, "too_large", "too large to be sent to its home partition: publish it with its key")
-                for (record, _), outgoing in zip(batch.rehome, homeward, strict=True)
+                for (record, _), outgoing in zip(rehome, homeward, strict=True)
                 if not await self._fits(outgoing)
             ]
-        await bury(settings, self.producer, dead, send)
+        await bury(settings, self.producer, [letter for letter in dead if letter.record.offset >= old_until], send)
 
     def _homeward(self, record: ConsumerRecord, stream: str) -> Outgoing:
         """A record that came to another partition than its stream's, as it is sent home."""

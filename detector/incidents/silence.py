@@ -58,6 +58,10 @@ class Silence:
         """Whether the stream counts as live."""
         return stream in self._deadlines
 
+    def watched(self) -> list[str]:
+        """Streams that count as live."""
+        return list(self._deadlines)
+
     def forget(self, stream: str) -> None:
         """Deleted, given away, paused for history, or already reported."""
         self._deadlines.pop(stream, None)

@@ -95,7 +95,7 @@ class Entry:
     def needs_redis(self, change: WindowChange) -> bool:
         """Whether the window must be read from Redis, because `follow` cannot know what it needs."""
         return (
-            change.grid_version != self.grid_version
+            (change.grid_version, change.phase_ns) != (self.grid_version, self.phase_ns)
             or change.seq > self.seq + 1
             # points that came in one batch with the last of the history are history, too: only the header says so
             or (self.history and not change.flags & FLAG_HISTORY)

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 MARK_S = 30 * 86_400  # longer than any topic's retention of bad feedback matters
 STORE_RETRY_S = 10.0
 
-Finish = Callable[[Decisions], Awaitable[None]]
+Finish = Callable[[Decisions], Awaitable[object]]
 
 
 class Following:

@@ -53,6 +53,12 @@ class SilenceWatch:
             if header.hi > header.history_hi and since < self._limit(stream, header.interval_ns) + LATELY_S:
                 self.seen(stream, header.interval_ns)
 
+    def forget_partition(self, partition: int) -> None:
+        """Its streams are watched again from their next live data on."""
+        for stream in self.silence.watched():
+            if self._streams.partition(stream) == partition:
+                self.silence.forget(stream)
+
     def _limit(self, stream: str, interval_ns: int) -> float:
         return limit_s(interval_ns, self._judge.settings_of(stream), self._settings.no_data_min_s)
 

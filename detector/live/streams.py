@@ -110,11 +110,12 @@ class OwnedStreams:
     def _enter(self, stream: str, window: StreamWindow, pending: Sequence[WindowChange], outcome: BatchOutcome) -> None:
         header = window.header
         stream_state = self.states.get(stream)
-        if stream_state is not None and stream_state.grid_version != header.grid_version:
+        grid = (header.grid_version, header.phase_ns)
+        if stream_state is not None and (stream_state.grid_version, stream_state.phase_ns) != grid:
             outcome.replaced.append((stream, stream_state))
             stream_state = None
             self.entries.pop(stream, None)
-        own = [change for change in pending if change.grid_version == header.grid_version]
+        own = [change for change in pending if (change.grid_version, change.phase_ns) == grid]
         entry = self.entries.get(stream)
         if entry is None:
             first = own[0].first if own else header.hi + 1

@@ -10,9 +10,9 @@ from aiokafka import ConsumerRecord
 
 from streamer.contracts import HEADER_REHOMED
 from streamer.errors import FencedError, OffsetConflictError, UnavailableError, UnsendableError
+from streamer.host.losses import Losses
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.dead_letters import DeadLetter, bury
-from streamer.kafka.losses import Losses
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.sending import Outgoing, send, send_patiently
 from streamer.kafka.stream_settings import StreamSettingsTable

@@ -15,8 +15,8 @@ from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import OwnedStreams
 from streamer.contracts import AnomalyEvent
+from streamer.host.losses import Losses
 from streamer.host.worker import Servers
-from streamer.kafka.losses import Losses
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.tables import TableReader
 from streamer.placement import shards_of_partition

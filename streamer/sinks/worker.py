@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from streamer.errors import ContractError, FencedError, OffsetConflictError
+from streamer.host.losses import Losses
 from streamer.host.stats import Stats
 from streamer.kafka.dead_letters import DeadLetter, bury
-from streamer.kafka.losses import Losses
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.topics import at_end
 from streamer.patience import patiently

@@ -8,8 +8,8 @@ import pytest
 import redis.asyncio
 
 from streamer.contracts import AnomalyEvent
+from streamer.host.losses import SYSTEM_STREAM
 from streamer.host.stats import read_stats
-from streamer.kafka.losses import SYSTEM_STREAM
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from streamer.kafka.losses import SYSTEM_STREAM
+from streamer.host.losses import SYSTEM_STREAM
 from streamer.settings import CommonSettings
 from testkit.serving import producing, until
 from tests.integration.sinking import life, sinking, tell

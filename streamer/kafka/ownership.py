@@ -13,6 +13,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from streamer.errors import AnomalyLLMError
 from streamer.kafka.client import fetch, kafka_name, make_consumer
 from streamer.kafka.cluster import ClusterCheck
+from streamer.kafka.topics import raise_if_misfit
 from streamer.patience import patiently
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
@@ -106,6 +107,9 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
             self._failed = error
 
     async def _gain(self, assigned: set[TopicPartition]) -> None:
+        count = max((tp.partition + 1 for tp in assigned), default=0)
+        if count > self.settings.partitions:  # added since we started
+            raise_if_misfit(self.settings, {self._name: count})
         async with self.lock:
             for tp in sorted(assigned):
                 await self._ask_redis(partial(self.ledger.claim, tp.partition))

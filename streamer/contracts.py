@@ -195,7 +195,9 @@ class WindowsHeader(Contract):
 
 Severity = Literal["info", "warning", "critical"]
 IncidentState = Literal["open", "update", "resolved", "revised", "retracted"]
-IncidentKind = Literal["anomaly", "no_data"]
+# A `system` event tells the detector's own trouble, under the name "anomalyllm.system" in place of a stream's; it has
+# begun and ended, and its numbers are 0.
+IncidentKind = Literal["anomaly", "no_data", "system"]
 
 
 class ChannelShare(Contract):
@@ -263,9 +265,9 @@ class Incident(Contract):
         None, description="average of the season that was most surprised: slot, 5 min, …, unchanged, never seen"
     )
     unit_name: str | None = Field(None, description="unit of the values, from the stream's settings")
-    end_reason: Literal["returned", "baseline", "unseen", "unjudged", "paused", "verdict", "grid", "deleted"] | None = (
-        Field(None, description="why it is over; none: it is not, or it has been no incident")
-    )
+    end_reason: (
+        Literal["returned", "baseline", "unseen", "unjudged", "paused", "verdict", "grid", "deleted", "lost"] | None
+    ) = Field(None, description="why it is over; none: it is not, or it has been no incident")
     view: str = Field(description="the view with the largest surprise: season, prototype, shape, teacher, forecast, …")
     scale: int = Field(description="slots of the window that fired")
     depth: int = Field(description="0: the window itself; above: teacher depth")
@@ -286,7 +288,7 @@ class AnomalyEvent(Contract):
     specversion: Literal["1.0"] = "1.0"
     id: str
     source: str
-    type: str = Field(description="anomalyllm.incident.<state>")
+    type: str = Field(description="anomalyllm.incident.<state>; anomalyllm.system where data.kind is system")
     subject: StreamName
     time: str
     datacontenttype: Literal["application/json"] = "application/json"

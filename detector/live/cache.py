@@ -108,7 +108,7 @@ class Entry:
     def needs_redis(self, change: WindowChange) -> bool:
         """Whether the window must be read from Redis, because `follow` cannot know what it needs."""
         return (
-            change.grid_version != self.grid_version
+            (change.grid_version, change.phase_ns) != (self.grid_version, self.phase_ns)
             or change.seq > self.seq + 1
             # no streamer writes this: Redis says what the stream is
             or change.values_NC.shape[1] != len(self.channels)
@@ -236,7 +236,7 @@ def unknown(header: StreamHeader, change: WindowChange) -> bool:
     there and will be said again. Followed, such a change of somebody else's would make the stream deaf to all real ones,
     or its buffer as long as the writer likes.
     """
-    return change.grid_version > header.grid_version or change.seq > header.seq
+    return change.seq > header.seq
 
 
 def window_changes(batch: WindowBatch) -> Iterator[tuple[str, WindowChange]]:

@@ -99,6 +99,10 @@ class Decisions:
         self._post(request.stream, Message(topic, None, request.stream, request.model_dump_json()))
         self.touch(request.stream)
 
+    def publish(self, event: AnomalyEvent) -> None:
+        """Publish an event that is made already."""
+        self._event(event.subject, event)
+
     def now(self) -> str:
         """The moment of this batch, RFC 3339."""
         return format_ns(self._now_ns)

@@ -163,7 +163,8 @@ class OwnedStreams:
         header = window.header
         self.census.mark(stream)
         stream_state = self.states.get(stream)
-        if stream_state is not None and stream_state.grid_version != header.grid_version:
+        grid = (header.grid_version, header.phase_ns)
+        if stream_state is not None and (stream_state.grid_version, stream_state.phase_ns) != grid:
             outcome.replaced.append((stream, stream_state))
             stream_state = None
             self.entries.pop(stream, None)
@@ -172,7 +173,7 @@ class OwnedStreams:
             channels = change.values_NC.shape[1]
             if unknown(header, change):
                 outcome.unknown += 1
-            elif change.grid_version == header.grid_version:
+            elif (change.grid_version, change.phase_ns) == grid:
                 if channels == len(header.channels):
                     own.append(change)
                 else:
@@ -230,9 +231,9 @@ class OwnedStreams:
             if stream_state is None:
                 stream_state = StreamState(header.grid_version, header.interval_ns, header.phase_ns, header.hi)
                 self.states[stream] = stream_state
-            if (
-                stream_state.grid_version == header.grid_version
-            ):  # else the next change closes what the old grid left open
+            grid = (stream_state.grid_version, stream_state.phase_ns)
+            # else the next change closes what the old grid left open
+            if grid == (header.grid_version, header.phase_ns):
                 scored = stream_state.scored if stream_state.judged else header.hi
                 self.entries[stream] = Entry(stream, window, self._keep, scored)
         return [stream for stream in streams if stream in self.entries]

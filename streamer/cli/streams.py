@@ -5,14 +5,16 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 from rich.table import Table
 
 from streamer.cli.options import with_fields, with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out, redis_or_error, send_one
+from streamer.cli.running import GIVE_UP_AFTER_S, err, out, redis_or_error, send_one
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
 from streamer.settings import CommonSettings
 
+MOST_REASONS = 3  # one for each artefact: the others say the same
 _PANEL = "What to set (what is not given keeps its value)"
 Name = Annotated[str, typer.Argument(help="Name of the stream.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Start from the defaults instead of the present settings.")]
@@ -36,6 +38,8 @@ def register(app: typer.Typer) -> None:
                 typer.echo(orjson.dumps(row).decode())
             return
         out.print(_table(rows))
+        for why in sorted({row["student_missing"] for row in rows if row["student_missing"]})[:MOST_REASONS]:
+            err.print(f"[yellow]{escape(why)}[/]")
 
     @streams.command("set")
     @with_settings(CommonSettings)
@@ -104,6 +108,8 @@ async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
     async with redis_or_error(settings) as client:
         seen = await all_streams(client, keys)
         headers = await read_headers(client, keys, seen, settings.partitioner)
+        raw: Any = await client.hgetall(keys.students_missing())
+        missing = {name.decode(): why.decode() for name, why in raw.items()}
     rows = []
     for name in sorted({*known, *headers}):
         header, chosen = headers.get(name), known.get(name)
@@ -115,6 +121,7 @@ async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
                 "channels": header.channels if header else [],
                 "slots": max(0, header.hi - header.lo + 1) if header else 0,
                 "points": header.points if header else 0,
+                "student_missing": missing.get(name),
                 "settings": chosen.model_dump(mode="json", exclude_unset=True) if chosen else {},
             }
         )
@@ -132,5 +139,6 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         interval = "–" if row["interval_s"] is None else f"{row['interval_s']:g} s"
         chosen = ", ".join(f"{key}={value}" for key, value in row["settings"].items())
         counts = (str(len(row["channels"])), f"{row['slots']:,}", f"{row['points']:,}")
-        table.add_row(row["stream"], row["state"], interval, *counts, chosen)
+        state = row["state"] + (", [yellow]student not in reach[/]" if row["student_missing"] else "")
+        table.add_row(row["stream"], state, interval, *counts, chosen)
     return table

@@ -3,6 +3,7 @@
 Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class Ingest:
         self._client = client
         self._keys = keys
         self._of_stream = of_stream
+        self._restored: dict[int, int] = {}  # partition → sequence numbers begin here: Redis has lost what they were
 
     def _shard(self, stream: str) -> int:
         return shard_of(stream, self._settings.partitioner)
@@ -97,6 +99,24 @@ class Ingest:
                 break
             del self.windows[stream]
 
+    def restore_partition(self, partition: int) -> None:
+        """Redis has lost data of the partition: what it has is not what readers of `windows` have seen."""
+        self.forget_partition(partition)
+        self._restored[partition] = time.time_ns() // 1_000_000
+
+    def _header(self, stream: str, stored: bytes | None) -> StreamHeader:
+        """The stream's header, as stored or new.
+
+        Whoever reads `windows` drops what has a sequence number at or below the newest one: a stream that begins anew
+        (deleted and still published, or lost by Redis) must not begin below its former life. It begins at the
+        milliseconds since 1970; no stream has a thousand notices a second for long.
+        """
+        if stored is None:
+            return StreamHeader(seq=time.time_ns() // 1_000_000)
+        header = StreamHeader.from_json(stored)
+        header.seq = max(header.seq, self._restored.get(self._shard(stream) % self._settings.partitions, 0))
+        return header
+
     async def fetch_missing(self, streams: Sequence[str]) -> None:
         """Read the streams that are not in memory from Redis, in one round trip."""
         missing = [stream for stream in streams if stream not in self.windows]
@@ -114,8 +134,7 @@ class Ingest:
             if isinstance(row, Exception) and "WRONGTYPE" not in str(row):
                 raise row
         for stream, (head, recent), waiting in zip(missing, rows[::2], rows[1::2], strict=True):
-            header = StreamHeader() if head is None else StreamHeader.from_json(head)
-            window = OpenWindow(header, self._settings.lateness_slots)
+            window = OpenWindow(self._header(stream, head), self._settings.lateness_slots)
             window.mean = self._settings_of(stream).same_slot == "mean"
             window.restore_rows(recent or b"")
             for chunk in () if isinstance(waiting, Exception) else waiting:
@@ -125,24 +144,30 @@ class Ingest:
     def _settings_of(self, stream: str) -> StreamSettings:
         return self._of_stream.get(stream, _NO_SETTINGS)
 
-    async def plan(self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int]) -> Plan:
+    async def plan(
+        self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int], old_until: int = 0
+    ) -> Plan:
         """Writes and notices of a batch. `applied` gives a shard's last applied offset.
 
-        Records at or below it are not applied again, but their streams are notified again.
+        Records at or below it are not applied again, but their streams are notified again. Records below `old_until`
+        were applied before Redis lost them: they are history now, learnt from and never alerted on.
         """
         self._busy.update(batch.streams)
         try:
-            return await self._plan(batch, records, applied)
+            return await self._plan(batch, records, applied, old_until)
         finally:
             self._busy.subtract(batch.streams)
             self._busy = +self._busy
 
-    async def _plan(self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int]) -> Plan:
+    async def _plan(
+        self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int], old_until: int
+    ) -> Plan:
         await self.fetch_missing(batch.streams)
         parts = list(_by_stream(batch))
         rings = await self._rings_needed(batch, parts)
         plan = Plan()
         offset_R = np.array([record.offset for record in records], np.int64)
+        batch.history_R |= offset_R < old_until
         stamp_R = np.array([record.timestamp for record in records], np.int64)
         names = [channel for _, channel in batch.channels]
         for stream, chosen in parts:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamer.windows.coarse import CoarseHead, block_ns_of
-from streamer.windows.grid import Grid
+from streamer.windows.grid import Grid, grid_version_of
 from streamer.windows.header import StreamHeader
 
 NEVER = np.iinfo(np.int64).min  # time stamp of a cell that nothing has reached
@@ -76,7 +76,7 @@ class OpenWindow:
         """
         header = self.header
         header.state = "grid" if grid.regular else "irregular"
-        header.grid_version += 1
+        header.grid_version = grid_version_of(grid.interval_ns, channels, counters)
         header.interval_ns, header.phase_ns, header.capacity = grid.interval_ns, grid.phase_ns, capacity
         header.channels, header.counters = channels, counters
         header.last_raw, header.last_raw_slot = [None] * len(channels), [0] * len(channels)
@@ -136,7 +136,7 @@ class OpenWindow:
         self.ts_RC[nothing], self.raw_RC[nothing] = NEVER, np.nan
 
     def add_channels(self, names: list[str]) -> None:
-        """More channels; each is a new grid version, so that it counts alike however batches are cut.
+        """More channels: a new grid version.
 
         The caller rewrites the ring.
         """
@@ -146,7 +146,7 @@ class OpenWindow:
         header.counters = [*header.counters, *[False] * width]
         header.last_raw = [*header.last_raw, *[None] * width]
         header.last_raw_slot = [*header.last_raw_slot, *[0] * width]
-        header.grid_version += width
+        header.grid_version = grid_version_of(header.interval_ns, header.channels, header.counters)
         self.ts_RC = np.pad(self.ts_RC, ((0, 0), (0, width)), constant_values=NEVER)
         self.raw_RC = np.pad(self.raw_RC, ((0, 0), (0, width)), constant_values=np.nan)
         self.n_RC = np.pad(self.n_RC, ((0, 0), (0, width)))

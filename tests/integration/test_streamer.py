@@ -94,7 +94,7 @@ async def test_settings_of_a_stream_apply_and_a_tombstone_deletes_it(
 
         async def anew() -> bool:
             header = (await read_windows(redis_client, keys, ["c"]))["c"].header
-            return (header.grid_version, header.lo) == (2, header.hi)
+            return (header.interval_ns, header.lo) == (10**9, header.hi)
 
         await until(anew)
         await producer.send_and_wait(settings.topic("streams"), None, key=b"c")
@@ -124,7 +124,7 @@ async def test_a_new_channel_widens_the_window_and_keeps_its_history(
         await publish(producer, settings, {"stream": "w", "ts": NOW_MS + 40_000, "values": {"y": 5}}, key=b"w")
         await until(lambda: wide(41))
         window = (await read_windows(redis_client, keys, ["w"]))["w"]
-    assert (window.header.channels, window.header.grid_version) == (["x", "y"], 2)
+    assert window.header.channels == ["x", "y"]
     np.testing.assert_array_equal(window.values_SC[:, 0], np.array([*range(40), np.nan], np.float32))
     np.testing.assert_array_equal(window.values_SC[:, 1], np.array([np.nan] * 40 + [5], np.float32))
 

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import HEADER_REHOMED
+from streamer.contracts import HEADER_REHOMED, header_text
 from streamer.errors import FencedError, OffsetConflictError, UnavailableError, UnsendableError
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.dead_letters import DeadLetter, bury
@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 TTL_SWEEP_S = 30.0
 FETCH_RECORDS = 5000  # of one partition in one call: 60 ms of work where 81 000 single points a second are taken in
+TOLD_KEYS = 100  # streams with records of a wrong key that get a line in the log; a publisher without keys has them all
 FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
 
 
@@ -47,6 +48,7 @@ class StreamerWorker:
         self.bridge: Bridge | None = None
         self._bridging: asyncio.Task[None] | None = None
         self._deleted: list[str] = []
+        self._told_keys: set[str] = set()
         self._bad_settings: list[DeadLetter] = []
         self._next_sweep = time.monotonic() + TTL_SWEEP_S
 
@@ -154,9 +156,14 @@ class StreamerWorker:
         topic = settings.topic("windows")
         notices = [Outgoing(topic, value, partition=partition) for value in plan.notices.messages()]
         homeward = [self._homeward(record, stream) for record, stream in batch.rehome]
+        self._tell_keys(batch.rehome)
         dead = [DeadLetter(*bad) for bad in batch.dead]
         for index, cells in plan.late.items():
             message = f"{cells} points lie before the stream's window; older than its capacity they cannot be placed"
+            if (came := header_text(records[index].headers, HEADER_REHOMED)) is not None:
+                message += (
+                    f"; it came through {came}, and order holds within a partition only: publish with key = stream"
+                )
             dead.append(DeadLetter(records[index], "late", message))
         dead += [DeadLetter(records[index], "refused", why) for index, why in plan.refused.items()]
         await send(settings, self.producer, notices)
@@ -169,6 +176,18 @@ class StreamerWorker:
                 if not await self._fits(outgoing)
             ]
         await bury(settings, self.producer, dead, send)
+
+    def _tell_keys(self, rehomed: Sequence[tuple[ConsumerRecord, str]]) -> None:
+        """One line for a stream whose records come to other partitions than its own, and why they do."""
+        for record, stream in rehomed:
+            if stream in self._told_keys or len(self._told_keys) >= TOLD_KEYS:
+                continue
+            self._told_keys.add(stream)
+            key = "no key" if record.key is None else f"key {record.key[:40].decode(errors='replace')!r}"
+            log.warning(
+                f"records have {key} and are sent on to the stream's partition, out of order: publish with key = stream",
+                stream=stream, partition=record.partition,
+            )  # fmt: skip
 
     def _homeward(self, record: ConsumerRecord, stream: str) -> Outgoing:
         """A record that came to another partition than its stream's, as it is sent home."""

@@ -4,6 +4,7 @@ import numpy as np
 import orjson
 import pytest
 import redis.asyncio
+import structlog.testing
 
 from streamer.kafka.client import header
 from streamer.placement import home_partition, shard_of
@@ -143,3 +144,24 @@ async def test_group_assignment_hands_partitions_over(
             await until(done)
     windows = await read_windows(redis_client, keys, [f"g{i}" for i in range(20)])
     assert {len(w.values_SC) for w in windows.values()} == {40}
+
+
+async def test_a_record_without_a_key_is_heard_as_what_it_is(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    away = (home_partition("nokey", 4) + 1) % 4
+    async with producing(settings) as producer:
+        for ts in (NOW_MS, NOW_MS - 10**10):
+            body = {"stream": "nokey", "points": [[ts + i * 1000, float(i)] for i in range(40)]}
+            await publish(producer, settings, body, partition=away)
+        with structlog.testing.capture_logs() as lines:
+            async with running(settings):
+
+                async def done() -> bool:
+                    return await committed(settings) == 4  # each once where it came, once at home
+
+                await until(done)
+    told = [line["event"] for line in lines if line.get("stream") == "nokey"]
+    assert ["no key" in event and "key = stream" in event for event in told] == [True]
+    (late,) = await read_all(settings, "dead-letters")
+    assert (header(late, "error"), "publish with key = stream" in (header(late, "message") or "")) == ("late", True)

@@ -150,7 +150,7 @@ class WindowsHeader(Contract):
 
 Severity = Literal["info", "warning", "critical"]
 IncidentState = Literal["open", "update", "resolved", "revised", "retracted"]
-IncidentKind = Literal["anomaly", "no_data"]
+IncidentKind = Literal["anomaly", "no_data", "unjudged"]
 
 
 class ChannelShare(Contract):
@@ -190,7 +190,7 @@ class Incident(Contract):
     incident_id: str
     revision: int = Field(ge=0)
     state: IncidentState
-    kind: IncidentKind = "anomaly"
+    kind: IncidentKind = Field("anomaly", description="unjudged: the stream cannot be judged; why is in `reason`")
     stream: StreamName
     tenant: str | None = None
     labels: dict[str, str] = {}

@@ -144,6 +144,7 @@ class StreamerWorker:
         counts["records_in"] += len(records)
         counts["points_in"] += plan.points
         counts["late"] += sum(plan.late.values())
+        counts["regridded"] += plan.regrids
         counts["rehomed"] += len(batch.rehome)
         counts["dead_letters"] += len(batch.dead) + len(plan.late) + len(plan.refused)
 

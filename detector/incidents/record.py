@@ -10,6 +10,7 @@ import redis.asyncio
 from detector.incidents.machine import Episode, Tracker, Transition, forget_before, incident_id
 from detector.incidents.severity import VERY_RARE
 from streamer.contracts import TrainingReason
+from streamer.unjudged import UnjudgedReason
 from streamer.windows.keys import Keys
 
 # Ranges kept for training requests, the newest ones; a ring of 8192 slots rarely holds more incidents.
@@ -27,6 +28,15 @@ class NoData:
 
     anchor: int  # the slot after the stream's last one
     since_ms: int  # record time of the newest point before the silence
+    revision: int = 0
+
+
+@dataclass(slots=True)
+class Unjudged:
+    """A stream that is not judged, as it was told."""
+
+    why: UnjudgedReason
+    anchor: int  # its newest slot at that moment
     revision: int = 0
 
 
@@ -75,6 +85,7 @@ class StreamState:
     warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
     # anchor of settled incidents, first and last slot of what is left out for them
     past: list[tuple[int, int, int]] = field(default_factory=list)
+    unjudged: Unjudged | None = None  # told, and not yet judged again
 
     @property
     def judged(self) -> bool:
@@ -98,6 +109,7 @@ class StreamState:
         tracker["recent"] = [_of(Episode, episode) for episode in tracker["recent"]]
         body["tracker"] = _of(Tracker, tracker)
         body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
+        body["unjudged"] = Unjudged(**body["unjudged"]) if body.get("unjudged") else None
         body["pending"] = PendingRequest(**body["pending"]) if body["pending"] else None
         body["exclude"] = [(first, last) for first, last in body["exclude"]]
         body["past"] = [(anchor, first, last) for anchor, first, last in body.get("past", ())]

@@ -20,6 +20,10 @@ from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 ROOM = 256
 # Slots kept beyond the context, so that late points are judged again: four times what may arrive in any order (64).
 SLACK = 256
+# Slots with data that were not judged until that is told, and how many of them a judged one takes back: three of four
+# points may be lost at random, and what comes at every sixth slot is told.
+UNSCORED = 64
+RECOVERY = 4
 
 
 class WindowChange(NamedTuple):
@@ -47,7 +51,8 @@ class Entry:
 
     __slots__ = (
         "base", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hi", "history",
-        "history_hi", "interval_ns", "keep", "late_from", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state", "stream",
+        "history_hi", "interval_ns", "keep", "last_data", "late_from", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state",
+        "stream", "unscored",
     )  # fmt: skip
 
     def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
@@ -60,6 +65,8 @@ class Entry:
         self.seen_ms = 0
         self.history_hi = -1
         self.consider_at = 0  # newest slot from which it is considered again whether the stream needs training
+        self.unscored = 0  # slots with data that nothing has judged, up to `UNSCORED`; scored ones count backwards
+        self.last_data = -1  # newest slot with data that was counted in it
         self.history = False  # the newest change was written by mode=history
         self.grid_version = -1
         self.filled = 0  # slots with data in the stream's whole ring (an estimate for what was not read)
@@ -166,6 +173,11 @@ class Entry:
         if differs_N.any():
             slot = low + int(differs_N.argmax())
             self.late_from = slot if self.late_from is None else min(slot, self.late_from)
+
+    def count_judged(self, judged: int, unjudged: int) -> None:
+        """Count live slots with data of a batch."""
+        if unjudged or self.unscored:
+            self.unscored = min(max(self.unscored + unjudged - RECOVERY * judged, 0), UNSCORED)
 
     @property
     def whole(self) -> bool:

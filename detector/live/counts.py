@@ -6,6 +6,7 @@ from detector.live.judge import Judge
 from detector.live.streams import OwnedStreams
 from detector.model.interface import InstallableBank
 from detector.training.due import stage
+from streamer.unjudged import REASONS
 
 
 def refresh(counts: MutableMapping[str, float], judge: Judge, bank: InstallableBank, streams: OwnedStreams) -> None:
@@ -20,6 +21,11 @@ def refresh(counts: MutableMapping[str, float], judge: Judge, bank: InstallableB
         stages[stage(ref.points if ref and ref.grid_version == entry.grid_version else 0)] += 1
     for name, count in stages.items():
         counts[f"streams_{name}"] = count
+    whys = [state.unjudged.why for state in streams.states.values() if state.unjudged is not None]
+    counts["streams_unjudged"] = len(whys)
+    for reason in REASONS:
+        if reason != "waiting":  # the streamer's: no window comes of those
+            counts[f"streams_unjudged_{reason}"] = whys.count(reason)
     counts["open_incidents"] = sum(
         (stream_state.tracker.incident is not None) + (stream_state.no_data is not None)
         for stream_state in streams.states.values()

@@ -13,12 +13,13 @@ from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
 from detector.incidents.season_rule import season_rule
-from detector.live.cache import SLACK, Entry
+from detector.live.cache import SLACK, UNSCORED, Entry
 from detector.live.judgement import Judgement, Piece
 from detector.live.settings import WorkerSettings
 from detector.live.stepping import Emit, step_through
 from detector.model.interface import Bank, Segment, SegmentScore
 from streamer.contracts import StreamSettings
+from streamer.unjudged import UnjudgedReason
 from streamer.windows.coarse import block_ns_of
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 # A backlog is scored in pieces, so that one stream's thousands of slots do not make a tensor of their own size.
 PIECE = 256
 BATCH_SLOTS = 4096  # scored in one call, at most: a tenth of a second of a core that scores 42 000 a second
+BRIDGED = 3  # slots that a gap may have: as many as the bank fills with the last value
 _NO_SETTINGS = StreamSettings()
 
 
@@ -112,6 +114,9 @@ class Judge:
     def judgement(self, entry: Entry, stream_state: StreamState) -> Judgement | None:
         """What there is to do for a stream; None (and nothing is left to do) when nothing judges it."""
         if not self.in_force(entry, stream_state):
+            first = max(entry.scored + 1, entry.base)
+            if not entry.history and first <= entry.hi:
+                entry.count_judged(0, int(entry.present(first, entry.hi).sum()))
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
             return None
         settings = self.settings_of(entry.stream)
@@ -127,6 +132,24 @@ class Judge:
             if again is not None and again <= entry.scored:
                 start = min(start, again)
         return Judgement(entry, stream_state, rules, settings, start, context)
+
+    def why_unjudged(self, entry: Entry) -> UnjudgedReason | None:
+        """Why what comes of a stream is not judged, None when it is, or when that is not known yet."""
+        if entry.state == "irregular":
+            return "irregular"
+        if entry.unscored < UNSCORED:
+            return None
+        if entry.stream in self._failing:
+            return "failing"
+        return "gaps" if self._judges(entry) else "no_model"
+
+    def is_judged(self, entry: Entry) -> bool:
+        """Whether all that came of a stream of late was judged."""
+        return entry.state == "grid" and not entry.unscored and self._judges(entry)
+
+    def _judges(self, entry: Entry) -> bool:
+        ref = self._bank.model_of(entry.stream)
+        return self._settings.warming or (ref is not None and ref.grid_version == entry.grid_version)
 
     def run(self, judgements: Sequence[Judgement], emit: Emit) -> None:
         """Judge all; `emit` is called once per transition, while its episode is as the event describes it."""
@@ -145,6 +168,7 @@ class Judge:
         self._score(segments, pieces)
         for judgement, top in zip(judgements, _tops(judgements), strict=True):
             entry, state = judgement.entry, judgement.stream_state.tracker
+            entry.count_judged(*_judged(judgement))
             rules, timed = judgement.rules, max((p.score.season_top for p in judgement.pieces if p.score), default=0.0)
             surprising = top >= rules.threshold or timed >= rules.season_opens
             if surprising or not state.idle or judgement.start <= entry.scored:
@@ -205,6 +229,36 @@ class Judge:
                 self._failing.add(segment.stream)
                 log.exception("stream cannot be scored; logged once", stream=segment.stream)
             return None
+
+
+def _judged(judgement: Judgement) -> tuple[int, int]:
+    """How many of the new slots with data were judged, and how many were not: they have no score, or lie behind a gap that
+    cannot be bridged, so that what they are compared with is missing."""
+    entry, judged, unjudged = judgement.entry, 0, 0
+    for piece in judgement.pieces:
+        first, last = piece.slots[0], piece.slots[-1]
+        if last <= entry.scored:
+            continue
+        score = piece.score
+        if first == last and entry.last_data >= 0 and score is not None:  # by far the most frequent case
+            if not entry.present(last, last)[0]:
+                continue
+            bad = last - entry.last_data > BRIDGED + 1 or score.surprise_K[0] != score.surprise_K[0]
+            judged, unjudged, entry.last_data = judged + (not bad), unjudged + bad, last
+            continue
+        slots = np.arange(max(first, entry.scored + 1), last + 1)
+        at_K = slots[entry.present(int(slots[0]), last)]
+        if not len(at_K):
+            continue
+        far_K = np.diff(at_K, prepend=entry.last_data if entry.last_data >= 0 else at_K[0]) > BRIDGED + 1
+        if score is None:
+            far_K[:] = True
+        elif len(piece.slots) == last - first + 1:
+            far_K |= np.isnan(score.surprise_K[at_K - first])
+        unjudged += int(far_K.sum())
+        judged += len(far_K) - int(far_K.sum())
+        entry.last_data = int(at_K[-1])
+    return judged, unjudged
 
 
 def _tops(judgements: Sequence[Judgement]) -> list[float]:

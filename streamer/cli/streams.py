@@ -12,6 +12,7 @@ from streamer.cli.running import GIVE_UP_AFTER_S, out, redis_or_error, send_one
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
 from streamer.settings import CommonSettings
+from streamer.unjudged import why_not
 
 _PANEL = "What to set (what is not given keeps its value)"
 Name = Annotated[str, typer.Argument(help="Name of the stream.")]
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
     @streams.command("list")
     @with_settings(CommonSettings)
     def show(settings: CommonSettings, as_json: AsJson = False) -> None:
-        """List all streams: what arrived, their grid, and what was set."""
+        """List all streams: what arrived, their grid, what was set, and why one is not judged."""
         rows = asyncio.run(_list(settings))
         if as_json:
             import orjson
@@ -97,13 +98,14 @@ async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], repl
 
 async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
     from streamer.windows.keys import Keys
-    from streamer.windows.ring import all_streams, read_headers
+    from streamer.windows.ring import all_streams, read_headers, read_unjudged
 
     known = await present_settings(settings)
     keys = Keys(settings.namespace)
     async with redis_or_error(settings) as client:
         seen = await all_streams(client, keys)
         headers = await read_headers(client, keys, seen, settings.partitioner)
+        unjudged = await read_unjudged(client, keys, headers, settings.partitioner)
     rows = []
     for name in sorted({*known, *headers}):
         header, chosen = headers.get(name), known.get(name)
@@ -115,6 +117,7 @@ async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
                 "channels": header.channels if header else [],
                 "slots": max(0, header.hi - header.lo + 1) if header else 0,
                 "points": header.points if header else 0,
+                "unjudged": why_not(unjudged[name]) if name in unjudged else None,
                 "settings": chosen.model_dump(mode="json", exclude_unset=True) if chosen else {},
             }
         )
@@ -127,10 +130,11 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(column, no_wrap=True)
     for column in ("interval", "channels", "slots", "points"):
         table.add_column(column, justify="right")
+    table.add_column("not judged")
     table.add_column("settings")
     for row in rows:
         interval = "–" if row["interval_s"] is None else f"{row['interval_s']:g} s"
         chosen = ", ".join(f"{key}={value}" for key, value in row["settings"].items())
         counts = (str(len(row["channels"])), f"{row['slots']:,}", f"{row['points']:,}")
-        table.add_row(row["stream"], row["state"], interval, *counts, chosen)
+        table.add_row(row["stream"], row["state"], interval, *counts, row["unjudged"] or "", chosen)
     return table

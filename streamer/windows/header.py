@@ -6,6 +6,8 @@ from typing import Literal
 import orjson
 
 from streamer.windows.coarse import CoarseHead
+from streamer.windows.grid import Grid
+from streamer.windows.review import Review
 
 GridState = Literal["waiting", "grid", "irregular"]
 
@@ -35,6 +37,7 @@ class StreamHeader:
     last_raw_slot: list[int] = field(default_factory=list)
     last_seen_ms: int = 0  # record time stamp of the newest point: wall time, for no-data incidents
     points: int = 0  # points ever applied
+    review: Review = field(default_factory=Review)  # whether its points still follow the grid
     coarse: CoarseHead | None = None  # eight weeks in blocks of minutes; None above an hour per slot
 
     def to_json(self) -> bytes:
@@ -47,7 +50,13 @@ class StreamHeader:
         body = orjson.loads(raw)
         if body.get("coarse"):
             body["coarse"] = CoarseHead(**body["coarse"])
+        body["review"] = Review(**body["review"]) if body.get("review") else Review()
         return cls(**body)
+
+    @property
+    def grid(self) -> Grid:
+        """Its grid."""
+        return Grid(self.interval_ns, self.phase_ns, self.state == "grid")
 
     def slot_ns(self, slot: int) -> int:
         """The slot's centre in ns since 1970."""

@@ -4,7 +4,7 @@ Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots o
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -21,6 +21,7 @@ from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
 from streamer.windows.notices import Notices, reread_notice
 from streamer.windows.open_window import OpenWindow
+from streamer.windows.review import may_end
 from streamer.windows.ring import StreamWindow, read_windows
 from streamer.windows.stream_batch import Cells, Reread, StreamBatch, StreamOutcome
 
@@ -40,6 +41,7 @@ class Plan:
     late: dict[int, int] = field(default_factory=dict)  # record index → cells older than the window
     refused: dict[int, str] = field(default_factory=dict)  # record index → why its cells were left out
     points: int = 0
+    regrids: int = 0
 
     def include(self, stream: str, shard: int, outcome: StreamOutcome) -> None:
         """Join what one stream asks for to the rest."""
@@ -51,6 +53,7 @@ class Plan:
         self.late |= outcome.late
         self.refused |= outcome.refused
         self.points += outcome.points
+        self.regrids += outcome.regrids
 
 
 class Ingest:
@@ -113,39 +116,49 @@ class Ingest:
         Records at or below it are not applied again, but their streams are notified again.
         """
         await self.fetch_missing(batch.streams)
-        parts = list(_by_stream(batch))
+        offset_R = np.array([record.offset for record in records], np.int64)
+        parts = []
+        for stream, chosen in _by_stream(batch):
+            new_M = offset_R[batch.record_M[chosen]] > applied(self._shard(stream))
+            parts.append((stream, chosen[new_M], chosen[~new_M]))
         rings = await self._rings_needed(batch, parts)
         plan = Plan()
-        offset_R = np.array([record.offset for record in records], np.int64)
         stamp_R = np.array([record.timestamp for record in records], np.int64)
         names = [channel for _, channel in batch.channels]
-        for stream, chosen in parts:
+        for stream, new, repeated in parts:
             shard = self._shard(stream)
             part = StreamBatch(
                 stream, self.windows[stream], self._keys.of_stream(shard, stream), self._settings_of(stream),
                 self._settings.capacity, rings.get(stream),
             )  # fmt: skip
-            new_M = offset_R[batch.record_M[chosen]] > applied(shard)
-            if new_M.any():
-                cells = _cells(batch, names, chosen[new_M])
+            if len(new):
+                cells = _cells(batch, names, new)
                 part.advance(cells, offset_R, int(stamp_R[cells.record_M].max()))
-            if not new_M.all():
-                part.repeat(batch.ts_M[chosen[~new_M]])
+            if len(repeated):
+                part.repeat(batch.ts_M[repeated])
             plan.include(stream, shard, part.outcome)
         return plan
 
-    async def _rings_needed(self, batch: Decoded, parts: Sequence[tuple[str, np.ndarray]]) -> dict[str, StreamWindow]:
-        """Windows of streams that show a channel they did not have (their rings are laid out anew), or points for blocks
-        that only the coarse ring knows."""
+    async def _rings_needed(
+        self, batch: Decoded, parts: Sequence[tuple[str, np.ndarray, np.ndarray]]
+    ) -> dict[str, StreamWindow]:
+        """Windows of streams that show a channel they did not have (their rings are laid out anew), points for blocks
+        that only the coarse ring knows, or another grid."""
         needed = {
             batch.streams[at]
             for at, channel in batch.channels
             if (window := self.windows[batch.streams[at]]).header.hi >= 0 and channel not in window.header.channels
         }
-        for stream, chosen in parts:
-            head = self.windows[stream].header.coarse
-            if head is not None and touches_closed(head, int(batch.ts_M[chosen].min()) // head.block_ns):
+        for stream, new, repeated in parts:
+            header = self.windows[stream].header
+            head = header.coarse
+            lowest = min(int(batch.ts_M[chosen].min()) for chosen in (new, repeated) if len(chosen))
+            if head is not None and touches_closed(head, lowest // head.block_ns):
                 needed.add(stream)
+            if header.hi >= 0 and not self._settings_of(stream).interval_s and may_end(header.review, len(new)):
+                ahead = replace(header.review, watch=None if header.review.watch is None else [*header.review.watch])
+                if ahead.scan(header.interval_ns, header.state == "grid", batch.ts_M[new]) is not None:
+                    needed.add(stream)
         return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner)
 
     async def reread(self, plan: Plan) -> None:

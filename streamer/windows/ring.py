@@ -3,11 +3,12 @@
 Shapes: S slots of a window, C channels
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 import redis.asyncio
 
 from streamer.placement import SHARDS, Partitioner, shard_of
@@ -34,6 +35,25 @@ async def read_headers(
         pipe.get(keys.header(shard_of(stream, partitioner), stream))
     rows = await pipe.execute() if streams else []
     return {stream: StreamHeader.from_json(raw) for stream, raw in zip(streams, rows, strict=True) if raw is not None}
+
+
+async def read_unjudged(
+    client: redis.asyncio.Redis, keys: Keys, headers: Mapping[str, StreamHeader], partitioner: Partitioner = "murmur2"
+) -> dict[str, str]:
+    """Streams that are not judged → why (`streamer.unjudged`): by their grid, or by what the detector has stored."""
+    pipe = client.pipeline(transaction=False)
+    for stream in headers:
+        pipe.get(keys.stream_state(shard_of(stream, partitioner), stream))
+    states = await pipe.execute() if headers else []
+    found: dict[str, str] = {}
+    for (stream, header), raw in zip(headers.items(), states, strict=True):
+        state = orjson.loads(raw) if raw else {}
+        told = state.get("unjudged") if state.get("grid_version") == header.grid_version else None
+        if header.state != "grid":
+            found[stream] = header.state
+        elif told:
+            found[stream] = told["why"]
+    return found
 
 
 def unroll(header: StreamHeader, raw: bytes, last: int | None = None) -> StreamWindow:

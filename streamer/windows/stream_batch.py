@@ -8,7 +8,7 @@ X values for the blocks
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 # A stream that repeats the same instants never gets an interval; what waits for one is bounded.
 MAX_WAITING = 4096
+_NOTHING = np.empty((0, 0), np.float32)
+_IRREGULAR = "irregular stream: kept but not judged; set interval_s in the `streams` topic"
 
 
 class Cells(NamedTuple):
@@ -44,6 +46,12 @@ class Cells(NamedTuple):
         """All but the first `count`."""
         return Cells(
             self.ts_M[count:], self.name_M[count:], self.value_M[count:], self.history_M[count:], self.record_M[count:]
+        )
+
+    def before(self, count: int) -> "Cells":
+        """The first `count`."""
+        return Cells(
+            self.ts_M[:count], self.name_M[:count], self.value_M[:count], self.history_M[:count], self.record_M[:count]
         )
 
     def only(self, chosen_M: np.ndarray) -> "Cells":
@@ -81,6 +89,7 @@ class StreamOutcome:
     notices: list[Notice] = field(default_factory=list)
     reread: Reread | None = None
     points: int = 0
+    regrids: int = 0  # changes of the grid that the points asked for
     late: dict[int, int] = field(default_factory=dict)  # record index → cells older than the window
     refused: dict[int, str] = field(default_factory=dict)  # record index → why its cells were left out
 
@@ -93,7 +102,7 @@ class StreamBatch:
         ring: StreamWindow | None,
     ) -> None:  # fmt: skip
         """`capacity` counts where the stream's settings give none; `ring` is the window of a stream that gets
-        wider, or has points for blocks long closed."""
+        wider, has points for blocks long closed, or is about to get another grid."""
         self.outcome = StreamOutcome()
         self._stream = stream
         self._window = window
@@ -133,8 +142,48 @@ class StreamBatch:
                 cells = cells.after(count)
             cells = cells.with_waiting(waited, first_record)
             writes.delete(self._keys.waiting)
-        self._put_on_grid(cells, offset_R)
+        while (seen := self._review(cells)) is not None:
+            self._put_on_grid(cells.before(seen), offset_R, followed=True)
+            self._change_grid()
+            cells = cells.after(seen)
+        if cells.name_M:
+            self._put_on_grid(cells, offset_R)
         return self
+
+    def _review(self, cells: Cells) -> int | None:
+        """After how many cells it is to be seen whether the grid is still the right one; None: not in this batch."""
+        header = self._window.header
+        if self._settings.interval_s or not cells.name_M:
+            return None
+        return header.review.scan(header.interval_ns, header.state == "grid", cells.ts_M)
+
+    def _change_grid(self) -> None:
+        """The grid that the newest points follow, if it is another one; history is carried over."""
+        window, header, before = self._window, self._window.header, self._window.header.grid
+        grid = header.review.verdict(before)
+        if grid is None:
+            self._save_header()
+            return
+        ring, blocks = self._ring, header.coarse
+        lo, values_SC = (0, _NOTHING) if ring is None else (ring.header.lo, ring.values_SC)
+        values_NC = window.change_grid(grid, lo, values_SC)
+        self.outcome.writes.delete(self._keys.ring)
+        self.outcome.writes.delete(self._keys.recent)
+        if header.coarse is not blocks:
+            self.outcome.writes.delete(self._keys.coarse)
+        if len(values_NC):
+            self._write_ring(header.lo, values_NC)
+            self._write_recent(max(header.lo, header.hi - window.rows + 1), header.hi)
+        stored = ring.coarse if ring is not None and header.coarse is blocks else None
+        self._ring = StreamWindow(replace(header), values_NC, stored)
+        self.outcome.reread = None  # it was of slots of the old grid; a new version is read whole
+        self.outcome.regrids += 1
+        self._save_header()
+        log.warning(
+            "another interval: a new grid version begins" if grid.regular else _IRREGULAR,
+            stream=self._stream, interval_s=grid.interval_ns / 1e9, interval_before_s=before.interval_ns / 1e9,
+            grid_version=header.grid_version, slots_before=len(values_SC), slots_carried_over=len(values_NC),
+        )  # fmt: skip
 
     def repeat(self, ts_M: np.ndarray) -> Self:
         """Cells that were applied before a crash, at these instants: a notice of their slots once more.
@@ -217,12 +266,9 @@ class StreamBatch:
         if self._window.header.coarse is not before:
             self.outcome.writes.delete(self._keys.coarse)
         if not grid.regular:
-            log.warning(
-                "irregular stream: kept but not judged; set interval_s in the `streams` topic",
-                stream=self._stream, interval_s=grid.interval_ns / 1e9,
-            )  # fmt: skip
+            log.warning(_IRREGULAR, stream=self._stream, interval_s=grid.interval_ns / 1e9)
 
-    def _put_on_grid(self, cells: Cells, offset_R: np.ndarray) -> None:
+    def _put_on_grid(self, cells: Cells, offset_R: np.ndarray, followed: bool = False) -> None:
         window, header, outcome = self._window, self._window.header, self.outcome
         known = {name: c for c, name in enumerate(header.channels)}
         if any(name not in known for name in cells.name_M):
@@ -236,15 +282,14 @@ class StreamBatch:
             header.history_hi = max(header.history_hi, int(slot_M[cells.history_M].max()))
         hi_before = header.hi
         change = window.place(slot_M, channel_M, cells.ts_M, cells.value_M)
+        if followed:
+            self._follow(change)
         kept_M = self._add_to_blocks(cells, channel_M, change, hi_before)
         for record in cells.record_M[change.refused[~kept_M[change.refused]]].tolist():
             outcome.late[record] = outcome.late.get(record, 0) + 1
         if change.filled:
             gap_NC = np.full((change.filled[1] - change.filled[0] + 1, len(known)), np.nan, np.float32)
             self._write_ring(change.filled[0], gap_NC)
-        for (slot, channel), value in sorted(change.old.items()):
-            at = (slot % header.capacity * len(known) + channel) * 4
-            outcome.writes.setrange(self._keys.ring, at, np.float32(value).tobytes())
         if len(change.values_NC):
             self._write_ring(change.first, change.values_NC)
             self._write_recent(change.first, change.first + len(change.values_NC) - 1)
@@ -253,10 +298,28 @@ class StreamBatch:
                 self._stream, header, change.first, change.values_NC, change.late, bool(cells.history_M.all()),
                 (int(offset_M.min()), int(offset_M.max())),
             )  # fmt: skip
+        # After the run: a point that has become old in its own batch came later than what the run has of its slot.
+        for (slot, channel), value in sorted(change.old.items()):
+            at = (slot % header.capacity * len(known) + channel) * 4
+            outcome.writes.setrange(self._keys.ring, at, np.float32(value).tobytes())
         if change.old:
             slots = [slot for slot, _ in change.old]
             self._notify_from_redis(min(slots), max(slots))
         self._save_header()
+
+    def _follow(self, change: RingChange) -> None:
+        """Keep the whole window in memory as it is after a change: a grid that is changed takes it over."""
+        header, ring = self._window.header, self._ring
+        values_SC = np.full((header.hi - header.lo + 1, len(header.channels)), np.nan, np.float32)
+        before = [] if ring is None else [(ring.header.lo, ring.values_SC)]
+        for first, rows in (*before, (change.first, change.values_NC)):
+            low, high = max(first, header.lo), min(first + len(rows), header.hi + 1)
+            if high > low:
+                values_SC[low - header.lo : high - header.lo, : rows.shape[1]] = rows[low - first : high - first]
+        for (slot, channel), value in change.old.items():
+            if slot >= header.lo:
+                values_SC[slot - header.lo, channel] = value
+        self._ring = StreamWindow(replace(header), values_SC, None if ring is None else ring.coarse)
 
     def _add_to_blocks(self, cells: Cells, channel_M: np.ndarray, change: RingChange, hi_before: int) -> np.ndarray:
         """The coarse ring's share of the cells; returns which of them it has kept (M,).

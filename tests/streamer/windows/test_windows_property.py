@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import orjson
+import pytest
 import redis.asyncio
 from aiokafka import ConsumerRecord
 from hypothesis import HealthCheck, given, settings
@@ -168,6 +169,73 @@ def test_any_order_within_the_lateness_bound_gives_the_same_windows(
     one = asyncio.run(result(stack.redis_url, fixed, [shuffled(records, 0)]))
     two = asyncio.run(result(stack.redis_url, fixed, cut(shuffled(records, order), places)))
     assert two == one
+
+
+def changing(seed: int) -> list[ConsumerRecord]:
+    """Points of streams whose interval changes, of two channels or counting up; some come late, some not at all."""
+    rng = np.random.default_rng(seed)
+    bodies: list[dict[str, object]] = []
+    steps = np.concatenate([np.full(70, 2000), np.full(60, 10_000), np.full(60, 5000), rng.exponential(9000, 70)])
+    ts_M = T0_MS + np.cumsum(steps).astype(np.int64)
+    total = np.cumsum(rng.integers(1, 90, len(ts_M))) + 5000
+    for ts, count in zip(ts_M.tolist(), total.tolist(), strict=True):
+        bodies.append({"stream": "one", "ts": ts, "value": float(rng.normal())})
+        bodies.append(
+            {"stream": "two", "ts": ts, "values": {c: float(rng.normal()) for c in "ab" if rng.random() < 0.8}}
+        )
+        bodies.append({"stream": "count", "ts": ts, "value": count})
+    bodies = [body for body in bodies if body.get("values") != {}]
+    order = np.argsort(np.arange(len(bodies)) + rng.uniform(0, 9, len(bodies)), kind="stable")
+    return [record(i * 2, bodies[at]) for i, at in enumerate(order)]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seeds, st.lists(st.integers(0, 1000), max_size=5), st.sets(st.integers(0, 5)))
+def test_a_grid_changes_at_the_same_point_however_batches_are_cut(
+    stack: EmbeddedStack, seed: int, places: list[int], repeats: set[int]
+) -> None:
+    of = {"one": StreamSettings(), "two": StreamSettings(), "count": StreamSettings()}
+    records = changing(seed)
+    whole = asyncio.run(result(stack.redis_url, of, [records]))
+    pieces = asyncio.run(result(stack.redis_url, of, cut(records, places), sorted(repeats)))
+    assert pieces == whole
+
+
+def test_a_grid_changes_at_the_same_point_when_records_come_singly(stack: EmbeddedStack) -> None:
+    records = [each for each in changing(4) if orjson.loads(each.value)["stream"] == "one"]
+    whole = asyncio.run(result(stack.redis_url, {"one": StreamSettings()}, [records]))
+    assert asyncio.run(result(stack.redis_url, {"one": StreamSettings()}, [[each] for each in records])) == whole
+
+
+def test_a_point_that_grows_old_in_its_own_batch_is_kept(stack: EmbeddedStack) -> None:
+    order = [i for p in range(2) for i in range(p, 60, 2)]  # read from one partition after the other
+    rows = [record(n, {"stream": "s", "ts": T0_MS + i * 1000, "value": i}) for n, i in enumerate(order)]
+    windows, dead = asyncio.run(_blocks(stack.redis_url, {"s": StreamSettings(interval_s=1)}, [rows]))
+    assert (windows["s"].values_SC[:, 0].tolist(), dead) == (list(range(60)), [])
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_history_goes_on_under_another_interval(stack: EmbeddedStack, counts: bool) -> None:
+    """10 s, then 60 s: the window is that of a stream that had 60 s from the beginning."""
+    seconds = np.concatenate([np.arange(0, 1200, 10), np.arange(1200, 6000, 60)])
+    # a counter's first 33 points decide what it is: they are alike in both
+    value = np.cumsum(np.random.default_rng(0).integers(1, 9, 6000)) + 5000 if counts else np.arange(6000)
+    own = StreamSettings(kind="counter" if counts else "gauge", capacity=512)
+    rows = [
+        record(i, {"stream": "s", "ts": T0_MS + int(s) * 1000, "value": int(value[s])}) for i, s in enumerate(seconds)
+    ]
+    minutes = [row for row, s in zip(rows, seconds, strict=True) if s % 60 == 0]
+    changed, _ = asyncio.run(_blocks(stack.redis_url, {"s": own}, [rows[:150], rows[150:]]))
+    always, _ = asyncio.run(_blocks(stack.redis_url, {"s": own}, [minutes]))
+    header = changed["s"].header
+    assert (header.grid_version, header.interval_ns, header.hi) == (2, 60 * 10**9, always["s"].header.hi)
+    ours, theirs = (w["s"].values_SC[-98:, 0] for w in (changed, always))
+    known = np.isfinite(ours)
+    assert known.sum() >= 97
+    if counts:
+        np.testing.assert_allclose(ours[known], theirs[known], rtol=1e-6)
+    else:  # of 10 s, the newest of a minute's values
+        assert (np.abs(ours - theirs) <= 30).all()
 
 
 async def _blocks(

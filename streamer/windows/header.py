@@ -28,6 +28,8 @@ class StreamHeader:
     capacity: int = 0
     channels: list[str] = field(default_factory=list)
     counters: list[bool] = field(default_factory=list)  # channels stored as increase per interval
+    rising: list[bool] = field(default_factory=list)  # gauges that have never fallen: they may turn out to count up
+    highest: list[float] = field(default_factory=list)  # of counters, the largest raw value ever
     lo: int = 0
     hi: int = -1
     history_hi: int = -1  # slots up to here came with mode=history: learnt from, never alerted on
@@ -51,7 +53,10 @@ class StreamHeader:
         if body.get("coarse"):
             body["coarse"] = CoarseHead(**body["coarse"])
         body["review"] = Review(**body["review"]) if body.get("review") else Review()
-        return cls(**body)
+        header = cls(**body)
+        header.rising += [False] * (len(header.channels) - len(header.rising))  # an earlier version had none
+        header.highest += [0.0] * (len(header.channels) - len(header.highest))
+        return header
 
     @property
     def grid(self) -> Grid:

@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord
 from streamer.contracts import StreamSettings
 from streamer.placement import shard_of
 from streamer.settings import StreamerSettings
+from streamer.windows.cells import Cells
 from streamer.windows.coarse import touches_closed
 from streamer.windows.decode import Decoded
 from streamer.windows.header import StreamHeader
@@ -23,7 +24,7 @@ from streamer.windows.notices import Notices, reread_notice
 from streamer.windows.open_window import OpenWindow
 from streamer.windows.review import may_end
 from streamer.windows.ring import StreamWindow, read_windows
-from streamer.windows.stream_batch import Cells, Reread, StreamBatch, StreamOutcome
+from streamer.windows.stream_batch import Reread, StreamBatch, StreamOutcome
 
 # Streams kept in memory, 1 to 2 KB each; the rest is read from Redis again when it next appears.
 MAX_LIVE = 200_000
@@ -153,6 +154,8 @@ class Ingest:
             header = self.windows[stream].header
             head = header.coarse
             lowest = min(int(batch.ts_M[chosen].min()) for chosen in (new, repeated) if len(chosen))
+            if self.windows[stream].doubted and self._settings_of(stream).kind == "auto":
+                needed.add(stream)
             if head is not None and touches_closed(head, lowest // head.block_ns):
                 needed.add(stream)
             if header.hi >= 0 and not self._settings_of(stream).interval_s and may_end(header.review, len(new)):

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamer.windows.coarse import CoarseHead, block_ns_of
-from streamer.windows.grid import Grid, slots_of
+from streamer.windows.grid import Grid
 from streamer.windows.header import StreamHeader
-from streamer.windows.resample import raw_before, resample
+from streamer.windows.increments import counts_up, increases
 from streamer.windows.review import Review
 
+RISING_EVERY = 32  # slots between two looks at gauges that may turn out to count up
 NEVER = np.iinfo(np.int64).min  # time stamp of a cell that nothing has reached
 CARRIED = NEVER + 1  # of one whose value was carried over from another grid
 
@@ -54,12 +55,14 @@ class RingChange:
 class OpenWindow:
     """One stream as it is being written: waiting for its grid, or on it."""
 
-    __slots__ = ("header", "mean", "n_RC", "raw_RC", "rows", "ts_RC", "waiting")
+    __slots__ = ("doubted", "header", "mean", "n_RC", "raw_RC", "rows", "ts_RC", "waiting")
 
     def __init__(self, header: StreamHeader, rows: int) -> None:
         self.header = header
         self.rows = rows
         self.mean = False
+        # Channels that are not what they were taken for; of counters, slot and raw value before they fell as none does.
+        self.doubted: dict[int, tuple[int, float] | None] = {}
         self.waiting = Waiting()
         self.clear()
 
@@ -71,22 +74,27 @@ class OpenWindow:
         self.n_RC = np.zeros((self.rows, channels), np.int32)
 
     def enter_grid(
-        self, grid: Grid, channels: list[str], counters: list[bool], capacity: int, mean: bool = False
+        self, grid: Grid, channels: list[str], counters: list[bool | None], capacity: int, mean: bool = False
     ) -> None:
         """Begin a window under a new grid version; what waited is forgotten, the caller has it.
 
-        `mean`: of several points in one slot the mean is kept, not the newest.
+        Args:
+            counters: which channels count up; None: a gauge as long as it does not.
+            mean: of several points in one slot the mean is kept, not the newest.
         """
+        counting = [bool(counts) for counts in counters]
         header = self.header
         header.state = "grid" if grid.regular else "irregular"
         header.grid_version += 1
         header.interval_ns, header.phase_ns, header.capacity = grid.interval_ns, grid.phase_ns, capacity
-        header.channels, header.counters = channels, counters
+        header.channels, header.counters = channels, counting
+        header.rising, header.highest = [counts is None for counts in counters], [0.0] * len(channels)
         header.last_raw, header.last_raw_slot = [None] * len(channels), [0] * len(channels)
-        header.coarse = self._blocks_of(grid.interval_ns, channels, counters)
+        header.coarse = self._blocks_of(grid.interval_ns, channels, counting)
         header.review = Review(newest_ns=max(self.waiting.ts, default=0))
         self.rows = min(self.rows, capacity)
         self.mean = mean
+        self.doubted.clear()
         self.waiting = Waiting()
         self.clear()
 
@@ -98,82 +106,6 @@ class OpenWindow:
         if before and not any(counters) and (before.block_ns, before.channels) == (block_ns, channels):
             return before
         return CoarseHead.of_channels(block_ns, channels)
-
-    def change_grid(self, grid: Grid, lo: int, values_SC: np.ndarray) -> np.ndarray:
-        """Go on under a new grid version, with the history as far as it means the same there.
-
-        Args:
-            lo: slot of the first row of `values_SC`, the whole window as it is.
-
-        Returns:
-            The window, float32 (N, C) from `header.lo` on. The caller rewrites the ring, and the blocks where they are others.
-        """
-        header, before = self.header, self.header.grid
-        newest = self._newest_raw()
-        first, values_NC = resample(values_SC, lo, before, grid, header.counters, self.mean)
-        cut = max(0, len(values_NC) - header.capacity)
-        first, values_NC = first + cut, values_NC[cut:]
-        if header.history_hi >= 0:
-            at_ns = np.array([header.slot_ns(header.history_hi)])
-            header.history_hi = int(slots_of(at_ns, grid.interval_ns, grid.phase_ns)[0])
-        header.coarse = self._blocks_on(grid)
-        header.state = "grid" if grid.regular else "irregular"
-        header.grid_version += 1
-        header.interval_ns, header.phase_ns = grid.interval_ns, grid.phase_ns
-        header.lo, header.hi = (first, first + len(values_NC) - 1) if len(values_NC) else (0, -1)
-        self._fill_recent(values_NC, newest)
-        return values_NC
-
-    def _newest_raw(self) -> list[tuple[int, float] | None]:
-        """Instant and raw value of the newest cell of every counter, as far as known."""
-        found: list[tuple[int, float] | None] = []
-        for c, counts in enumerate(self.header.counters):
-            known = np.flatnonzero(np.isfinite(self.raw_RC[:, c]) & (self.ts_RC[:, c] > CARRIED) & counts)
-            before = self.header.last_raw[c]
-            if len(known):
-                row = known[self.ts_RC[known, c].argmax()]
-                found.append((int(self.ts_RC[row, c]), float(self.raw_RC[row, c])))
-            else:
-                found.append(None if before is None else (self.header.slot_ns(self.header.last_raw_slot[c]), before))
-        return found
-
-    def _blocks_on(self, grid: Grid) -> CoarseHead | None:
-        """The blocks so far, those of counters in increases over the new interval; else none yet."""
-        head, block_ns = self.header.coarse, block_ns_of(grid.interval_ns)
-        if head is None or block_ns != head.block_ns:
-            return None if block_ns is None else CoarseHead.of_channels(block_ns, self.header.channels)
-        ratio_C = np.where(self.header.counters, grid.interval_ns / self.header.interval_ns, 1.0)
-        head.level = [
-            None if level is None else level * r for level, r in zip(head.level, ratio_C.tolist(), strict=True)
-        ]
-        head.unit = (np.array(head.unit) * ratio_C).tolist()
-        head.open = [(block, (np.array(sums) * ratio_C).tolist(), counts) for block, sums, counts in head.open]
-        return head
-
-    def _fill_recent(self, values_NC: np.ndarray, newest: list[tuple[int, float] | None]) -> None:
-        """Recent rows of a window that was carried over: any point that comes for their slots wins."""
-        header, rows = self.header, min(self.rows, len(values_NC))
-        self.clear()
-        tail_NC = values_NC[len(values_NC) - rows :].astype(np.float64)
-        first = header.hi - rows + 1
-        raw_NC = tail_NC.copy()
-        header.last_raw, header.last_raw_slot = [None] * len(header.channels), [0] * len(header.channels)
-        for c in np.flatnonzero(header.counters).tolist():
-            raw_NC[:, c] = np.nan
-            if (known := newest[c]) is None:
-                continue
-            slot = int(slots_of(np.array([known[0]]), header.interval_ns, header.phase_ns)[0])
-            raw_NC[:, c] = raw_before(tail_NC[:, c], slot - first, known[1])
-            at = np.flatnonzero(np.isfinite(raw_NC[:, c]))
-            if not len(at):
-                header.last_raw[c], header.last_raw_slot[c] = known[1], slot
-            elif np.isfinite(tail_NC[at[0], c]):
-                header.last_raw[c] = float(raw_NC[at[0], c] - tail_NC[at[0], c])
-                header.last_raw_slot[c] = first + int(at[0]) - 1
-        at = np.arange(first, header.hi + 1) % self.rows
-        there = np.isfinite(raw_NC)
-        self.raw_RC[at], self.n_RC[at] = raw_NC, there
-        self.ts_RC[at] = np.where(there, CARRIED, NEVER)
 
     def leave_grid(self) -> None:
         """Wait for another grid; only version, sequence number, counts and blocks of time (but for counters, whose values
@@ -223,6 +155,7 @@ class OpenWindow:
         width = len(names)
         header.channels = [*header.channels, *names]
         header.counters = [*header.counters, *[False] * width]
+        header.rising, header.highest = [*header.rising, *[True] * width], [*header.highest, *[0.0] * width]
         header.last_raw = [*header.last_raw, *[None] * width]
         header.last_raw_slot = [*header.last_raw_slot, *[0] * width]
         header.grid_version += width
@@ -257,6 +190,8 @@ class OpenWindow:
         if old and min(slot for slot, _ in old) < header.lo:
             filled = (min(slot for slot, _ in old), header.lo - 1)
             header.lo = filled[0]
+        if any(header.rising) and header.hi // RISING_EVERY != hi_before // RISING_EVERY:
+            self._look_at_rising(values_NC)
         return RingChange(
             first, values_NC, bool(hi_before >= 0 and first <= hi_before), old, filled, np.flatnonzero(refused_M)
         )
@@ -350,29 +285,49 @@ class OpenWindow:
         n_flat[place_M[wins]] = 1
 
     def _count(self, start: int, raw_NC: np.ndarray, values_NC: np.ndarray) -> None:
-        """Counter channels: values become the increase an interval; a fall is a reset to 0.
+        """Counter channels: values become the increase an interval; a fall is a reset, and a gap.
 
-        A gap spreads the increase over its slots. Raw values leaving the recent rows are kept in the header.
+        Raw values leaving the recent rows are kept in the header.
         """
         header = self.header
         slots = np.arange(start, start + len(raw_NC))
-        for c in np.flatnonzero(header.counters):
+        for c in np.flatnonzero(header.counters).tolist():
             known = np.flatnonzero(np.isfinite(raw_NC[:, c]))
             values_NC[:, c] = np.nan
-            before = header.last_raw[c]
             raw, at = raw_NC[known, c], slots[known]
-            previous = np.concatenate([[np.nan if before is None else before], raw[:-1]])
-            previous_at = np.concatenate([[header.last_raw_slot[c]], at[:-1]])
-            step = raw - previous
-            step = np.where(step < 0, raw, step)
-            slots_since = at - previous_at
-            # a window that began anew may begin at the slot of its last raw value, or before it: nothing is known of those
-            step = np.where(slots_since > 0, step, np.nan)
-            values_NC[known, c] = (step / np.maximum(slots_since, 1)).astype(np.float32)
+            if not len(known):
+                continue
+            made = increases(raw, at, header.last_raw[c], header.last_raw_slot[c], header.highest[c])
+            values_NC[known, c] = made.value_X
+            header.highest[c] = max(header.highest[c], float(raw.max()))
+            if made.gauge is not None:
+                self.doubted.setdefault(c, made.gauge)
             leaving = np.flatnonzero(at <= header.hi - self.rows)
             if len(leaving):
                 header.last_raw[c] = float(raw[leaving[-1]])
                 header.last_raw_slot[c] = int(at[leaving[-1]])
+
+    def recent(self, c: int) -> tuple[np.ndarray, np.ndarray]:
+        """Slots and raw values of a channel's recent rows that are known, in order."""
+        slots = np.arange(max(self.header.lo, self.header.hi - self.rows + 1), self.header.hi + 1)
+        raw = self.raw_RC[slots % self.rows, c]
+        if self.mean:
+            raw = raw / np.maximum(self.n_RC[slots % self.rows, c], 1)
+        known = np.isfinite(raw)
+        return slots[known], raw[known]
+
+    def _look_at_rising(self, values_NC: np.ndarray) -> None:
+        """Gauges that have never fallen so far: one that counts up now is doubted, one that fell is a gauge for good.
+
+        `values_NC`: what was written last, perhaps more than the recent rows.
+        """
+        for c in np.flatnonzero(self.header.rising).tolist():
+            fell = bool((np.diff(values_NC[np.isfinite(values_NC[:, c]), c]) < 0).any())
+            counts = False if fell else counts_up(self.recent(c)[1])
+            if counts is not None:
+                self.header.rising[c] = False
+                if counts:
+                    self.doubted[c] = None
 
 
 def wrap(first: int, last: int, size: int) -> list[tuple[int, int]]:

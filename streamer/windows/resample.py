@@ -41,19 +41,3 @@ def resample(
             last = np.append(row[1:] != row[:-1], True)[: len(row)]
             made_NC[row[last], c] = value[last]
     return first, made_NC.astype(np.float32)
-
-
-def raw_before(value_S: np.ndarray, newest: int, raw: float) -> np.ndarray:
-    """A counter's raw values (S,) out of its increases an interval, back from `raw` at row `newest`; NaN where unknown.
-
-    The inverse of what `OpenWindow` makes of raw values: an increase after a gap was spread over its slots.
-    """
-    raw_S = np.full(len(value_S), np.nan)
-    known = np.flatnonzero(np.isfinite(value_S[: newest + 1]))
-    if not 0 <= newest < len(value_S):
-        return raw_S
-    at = np.append(known[known < newest], newest)
-    increase = np.where(np.isfinite(value_S[at]), value_S[at], 0.0).astype(np.float64) * np.diff(at, prepend=at[0] - 1)
-    rise = np.cumsum(increase)
-    raw_S[at] = raw - (rise[-1] - rise)
-    return raw_S

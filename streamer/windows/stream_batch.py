@@ -16,13 +16,15 @@ import orjson
 import structlog
 
 from streamer.contracts import MAX_CHANNELS, StreamSettings
+from streamer.windows.another_grid import change_grid, change_kinds
+from streamer.windows.cells import Cells
 from streamer.windows.coarse import add, oldest_kept, widen
 from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
 from streamer.windows.keys import StreamKeys
 from streamer.windows.ledger import ShardOps
 from streamer.windows.notices import Notice, numbered_notices
-from streamer.windows.open_window import OpenWindow, RingChange, Waiting, wrap
+from streamer.windows.open_window import OpenWindow, RingChange, wrap
 from streamer.windows.ring import StreamWindow
 
 log = structlog.get_logger(__name__)
@@ -31,46 +33,6 @@ log = structlog.get_logger(__name__)
 MAX_WAITING = 4096
 _NOTHING = np.empty((0, 0), np.float32)
 _IRREGULAR = "irregular stream: kept but not judged; set interval_s in the `streams` topic"
-
-
-class Cells(NamedTuple):
-    """Cells of one stream in order of arrival; all arrays are (M,)."""
-
-    ts_M: np.ndarray  # ns
-    name_M: list[str]  # channels
-    value_M: np.ndarray  # float64
-    history_M: np.ndarray  # came with mode=history
-    record_M: np.ndarray  # index into the batch's records
-
-    def after(self, count: int) -> "Cells":
-        """All but the first `count`."""
-        return Cells(
-            self.ts_M[count:], self.name_M[count:], self.value_M[count:], self.history_M[count:], self.record_M[count:]
-        )
-
-    def before(self, count: int) -> "Cells":
-        """The first `count`."""
-        return Cells(
-            self.ts_M[:count], self.name_M[:count], self.value_M[:count], self.history_M[:count], self.record_M[:count]
-        )
-
-    def only(self, chosen_M: np.ndarray) -> "Cells":
-        """Those where the mask is true."""
-        names = [name for name, mine in zip(self.name_M, chosen_M, strict=True) if mine]
-        ts_M, value_M, history_M, record_M = (
-            column[chosen_M] for column in (self.ts_M, self.value_M, self.history_M, self.record_M)
-        )
-        return Cells(ts_M, names, value_M, history_M, record_M)
-
-    def with_waiting(self, waiting: Waiting, record: int) -> "Cells":
-        """The cells that waited for a grid first; they count as the record's."""
-        return Cells(
-            np.concatenate([np.array(waiting.ts, np.int64), self.ts_M]),
-            waiting.channel + self.name_M,
-            np.concatenate([np.array(waiting.value, np.float64), self.value_M]),
-            np.concatenate([np.array(waiting.history, bool), self.history_M]),
-            np.concatenate([np.full(len(waiting.ts), record), self.record_M]),
-        )
 
 
 class Reread(NamedTuple):
@@ -129,12 +91,15 @@ class StreamBatch:
             window.leave_grid()
             writes.delete(self._keys.ring)
             writes.delete(self._keys.recent)
+        if window.doubted:
+            self._change_kinds()
         if window.header.state == "waiting":
             waited = window.waiting
             if settings.interval_s:
                 grid = given_grid(settings.interval_s, waited.ts[0] if waited.ts else int(cells.ts_M[0]))
                 here = zip(cells.name_M, cells.record_M, strict=True)
-                self._enter_grid(grid, waited.channel or [name for name, record in here if record == first_record], [])
+                names = waited.channel or [name for name, record in here if record == first_record]
+                self._enter_grid(grid, names, counting_channels(waited, settings.kind))
             else:
                 count = self._wait(cells)
                 if window.header.state == "waiting":
@@ -166,7 +131,7 @@ class StreamBatch:
             return
         ring, blocks = self._ring, header.coarse
         lo, values_SC = (0, _NOTHING) if ring is None else (ring.header.lo, ring.values_SC)
-        values_NC = window.change_grid(grid, lo, values_SC)
+        values_NC = change_grid(window, grid, lo, values_SC)
         self.outcome.writes.delete(self._keys.ring)
         self.outcome.writes.delete(self._keys.recent)
         if header.coarse is not blocks:
@@ -254,15 +219,46 @@ class StreamBatch:
         for record in np.unique(record_M):
             self.outcome.refused[int(record)] = why
 
-    def _enter_grid(self, grid: Grid, names: Iterable[str], counters: list[bool]) -> None:
+    def _change_kinds(self) -> None:
+        """Channels that turned out to be no counters, or to be some, go on as what they are; without the window in memory
+        they wait for the next batch."""
+        window, header, ring = self._window, self._window.header, self._ring
+        if self._settings.kind != "auto" or header.hi < 0:
+            window.doubted.clear()
+        if not window.doubted or ring is None:
+            return
+        doubted = sorted(window.doubted)
+        values_NC = change_kinds(window, ring.header.lo, ring.values_SC)
+        stored, head = ring.coarse, header.coarse
+        self.outcome.writes.delete(self._keys.ring)
+        self._write_ring(header.lo, values_NC)
+        if head is not None:
+            # the blocks of those channels held another quantity
+            for c in doubted:
+                head.level[c] = None
+                head.open = [(b, [*s[:c], 0.0, *s[c + 1 :]], [*n[:c], 0, *n[c + 1 :]]) for b, s, n in head.open]
+                if stored is not None:
+                    stored.mean_BC[:, c] = np.nan
+            raw = widen(head, stored, [])
+            self.outcome.writes.delete(self._keys.coarse)
+            if raw:
+                self.outcome.writes.setrange(self._keys.coarse, 0, raw)
+        self._ring = StreamWindow(replace(header), values_NC, stored)
+        self.outcome.regrids += 1
+        log.warning(
+            "channels are no counters or turn out to be some: a new grid version begins; set kind in the `streams` topic "
+            "if that is wrong",
+            stream=self._stream, grid_version=header.grid_version,
+            kinds={header.channels[c]: "counter" if header.counters[c] else "gauge" for c in doubted},
+        )  # fmt: skip
+
+    def _enter_grid(self, grid: Grid, names: Iterable[str], counters: dict[str, bool | None]) -> None:
         settings = self._settings
         channels = list(dict.fromkeys([*(settings.channels or []), *names]))[:MAX_CHANNELS]
-        if settings.kind == "counter":
-            counters = [True] * len(channels)
-        elif len(counters) != len(channels):
-            counters = [False] * len(channels)
+        unseen = {"auto": None, "counter": True, "gauge": False}[settings.kind]
+        counting = [counters.get(name, unseen) for name in channels]
         before = self._window.header.coarse
-        self._window.enter_grid(grid, channels, counters, self._capacity, mean=settings.same_slot == "mean")
+        self._window.enter_grid(grid, channels, counting, self._capacity, mean=settings.same_slot == "mean")
         if self._window.header.coarse is not before:
             self.outcome.writes.delete(self._keys.coarse)
         if not grid.regular:

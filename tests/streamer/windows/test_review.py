@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from streamer.timestamps import NS
 from streamer.windows.grid import DIFFERENCES, Grid, infer_grid
-from streamer.windows.resample import raw_before, resample
+from streamer.windows.increments import raw_before
+from streamer.windows.resample import resample
 from streamer.windows.review import Review
 
 T0 = 1_790_000_000

@@ -1,7 +1,6 @@
 """Any cut into batches, any order within the lateness bound and any repeat of a suffix give the same windows."""
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -15,59 +14,8 @@ from hypothesis import strategies as st
 
 from streamer.contracts import StreamSettings
 from streamer.host.embedded import EmbeddedStack
-from streamer.placement import shard_of
-from streamer.settings import StreamerSettings
-from streamer.windows.decode import Decoder
-from streamer.windows.ingest import Ingest
-from streamer.windows.keys import Keys
-from streamer.windows.ledger import Ledger
 from streamer.windows.ring import StreamWindow, read_windows
-
-T0_MS = 1_790_000_000_000
-LATENESS = 8
-CAPACITY = 64
-
-
-def record(offset: int, body: object, history: bool = False) -> ConsumerRecord:
-    headers = [("mode", b"history")] if history else []
-    return ConsumerRecord(
-        "metrics", 0, offset, T0_MS + 10_000_000, 0, None, orjson.dumps(body), None, 0, 0, tuple(headers)
-    )
-
-
-class Rig:
-    """The streamer between Kafka and Redis: decoder, ingest, ledger, on one partition of a real Valkey."""
-
-    def __init__(self, client: redis.asyncio.Redis, of: dict[str, StreamSettings]) -> None:
-        self.client = client
-        self.keys = Keys(f"p{uuid.uuid4().hex[:10]}")
-        self.of = of
-        self.own = StreamerSettings(partitions=1, lateness_slots=LATENESS, capacity=CAPACITY)
-        self.ledger = Ledger(self.client, self.keys, "metrics", "cluster", 1)
-        self.ingest = Ingest(self.own, self.client, self.keys, of)
-        self.decoder = Decoder(of, 1, "murmur2", 1e9)
-
-    async def feed(self, records: Sequence[ConsumerRecord], restart: bool = False) -> list[str]:
-        if restart:
-            self.ingest = Ingest(self.own, self.client, self.keys, self.of)
-        batch = self.decoder.decode(records)
-        plan = await self.ingest.plan(batch, records, lambda shard: self.ledger.applied(0, shard))
-        await self.ledger.apply(0, records[-1].offset, plan.ops)
-        await self.ingest.reread(plan)
-        assert all(len(message) < 1_000_000 for message in plan.notices.messages())
-        return [reason for _, reason, _ in batch.dead] + ["late"] * len(plan.late)
-
-    async def state(self) -> dict[str, tuple[object, bytes]]:
-        windows: dict[str, StreamWindow] = await read_windows(self.client, self.keys, sorted(self.of))
-        out: dict[str, tuple[object, bytes]] = {}
-        for stream, window in windows.items():
-            header = window.header
-            seen = (header.grid_version, header.interval_ns, header.phase_ns, header.channels, header.lo, header.hi)
-            raw = await self.client.get(self.keys.ring(shard_of(stream), stream))
-            assert raw is not None
-            assert len(raw) <= 4 * CAPACITY * len(header.channels)
-            out[stream] = (seen, window.values_SC.tobytes())
-        return out
+from testkit.rig import LATENESS, T0_MS, Rig, record
 
 
 async def result(

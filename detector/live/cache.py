@@ -14,6 +14,7 @@ from detector.live.blocks import Blocks
 from detector.model.interface import Clock
 from streamer.windows.header import GridState
 from streamer.windows.ring import StreamWindow
+from streamer.windows.scale import scale_from
 from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
 # Room for new rows behind the kept ones: the larger, the rarer they are moved to the front.
@@ -51,8 +52,8 @@ class Entry:
 
     __slots__ = (
         "base", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hi", "history",
-        "history_hi", "interval_ns", "keep", "last_data", "late_from", "offsets", "phase_ns", "scored", "seen_ms", "seq", "state",
-        "stream", "unscored",
+        "history_hi", "interval_ns", "keep", "last_data", "late_from", "offsets", "phase_ns", "scale", "scored", "seen_ms", "seq",
+        "state", "stream", "unscored",
     )  # fmt: skip
 
     def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
@@ -84,6 +85,7 @@ class Entry:
         self.channels, self.capacity = list(header.channels), header.capacity
         self.state: GridState = header.state
         self.seq, self.hi, self.base = header.seq, header.hi, header.lo
+        self.scale = scale_from(header.scale)
         self.blocks = None if coarse is None else Blocks(coarse, header.interval_ns)
         self.seen_ms = max(self.seen_ms, header.last_seen_ms)
         self.history_hi = max(self.history_hi, header.history_hi)
@@ -199,11 +201,11 @@ class Entry:
         return rows_SC
 
     def row(self, slot: int) -> np.ndarray:
-        """Values of one slot (C,), NaN outside the buffer."""
+        """Values of one slot (C,) in the unit of the data, NaN outside the buffer; float64 where the stream has a scale."""
         if not self.base <= slot <= self.hi:
             return np.full(len(self.channels), np.nan, np.float32)
         row_C: np.ndarray = self.buffer_SC[slot - self.base]
-        return row_C
+        return row_C if self.scale is None else self.scale.data(row_C)
 
     def present(self, first: int, last: int) -> np.ndarray:
         """Which slots first..last (in the buffer) have any data, bool (S,)."""

@@ -15,6 +15,7 @@ from detector.incidents.rejudging import rejudge_from
 from detector.incidents.season_rule import season_rule
 from detector.live.cache import SLACK, UNSCORED, Entry
 from detector.live.judgement import Judgement, Piece
+from detector.live.scaled import in_data_unit
 from detector.live.settings import WorkerSettings
 from detector.live.stepping import Emit, step_through
 from detector.model.interface import Bank, Segment, SegmentScore
@@ -190,7 +191,7 @@ class Judge:
         clock = entry.clock(judgement.settings.timezone)
         if first == last and stride == 1:  # by far the most frequent case
             segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold, clock)
-            return [(Piece(range(first, last + 1)), segment)]
+            return [(Piece(range(first, last + 1), scale=entry.scale), segment)]
         if last - first >= PIECE:
             present = np.flatnonzero(entry.present(first, last))
             if not len(present):
@@ -204,7 +205,7 @@ class Judge:
             runs = [range(at, min(at + PIECE, last + 1)) for at in range(first, last + 1, PIECE)]
         for run in runs:
             rows_SC = entry.segment(run[0], run[-1], context)
-            made.append((Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold, clock)))
+            made.append((Piece(run, scale=entry.scale), Segment(entry.stream, rows_SC, len(run), run[-1], cold, clock)))
         return made
 
     def _score(self, segments: list[Segment], pieces: list[Piece]) -> None:
@@ -216,7 +217,7 @@ class Judge:
             log.exception("scoring a batch failed, trying stream by stream", streams=len(segments))
             scores = [self._alone(segment) for segment in segments]
         for piece, score in zip(pieces, scores, strict=True):
-            piece.score = score
+            piece.score = score if score is None or piece.scale is None else in_data_unit(score, piece.scale)
             if score is not None:
                 self.windows += len(piece.slots)
                 self.teacher_windows += int(score.teacher_K.sum())

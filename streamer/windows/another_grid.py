@@ -10,6 +10,7 @@ from streamer.windows.grid import Grid, slots_of
 from streamer.windows.increments import EXACT, increases, raw_before
 from streamer.windows.open_window import CARRIED, NEVER, OpenWindow
 from streamer.windows.resample import resample
+from streamer.windows.scale import PLAIN, scale_from, scale_of, stored_scale
 
 
 def change_grid(window: OpenWindow, grid: Grid, lo: int, values_SC: np.ndarray) -> np.ndarray:
@@ -70,7 +71,8 @@ def _fill_recent(window: OpenWindow, values_NC: np.ndarray, newest: list[tuple[i
     window.clear()
     tail_NC = values_NC[len(values_NC) - rows :].astype(np.float64)
     first = header.hi - rows + 1
-    raw_NC = tail_NC.copy()
+    scale = scale_from(header.scale)
+    raw_NC = tail_NC.copy() if scale is None else scale.data(tail_NC)
     header.last_raw, header.last_raw_slot = [None] * len(header.channels), [0] * len(header.channels)
     for c in np.flatnonzero(header.counters).tolist():
         raw_NC[:, c] = np.nan
@@ -101,6 +103,7 @@ def change_kinds(window: OpenWindow, lo: int, values_SC: np.ndarray) -> np.ndarr
     """
     header = window.header
     made_SC = values_SC.astype(np.float64)
+    pairs = list(header.scale) or [PLAIN] * len(header.channels)
     for c, fell in window.doubted.items():
         at, raw = window.recent(c)
         if fell is not None:
@@ -109,8 +112,12 @@ def change_kinds(window: OpenWindow, lo: int, values_SC: np.ndarray) -> np.ndarr
             made_SC[made_SC[:, c] < 0, c] = np.nan  # behind a reset
             made_SC[at - lo, c] = raw
             header.last_raw[c] = None
+            pairs[c] = offset, unit = scale_of(raw)
+            made_SC[:, c] = (made_SC[:, c] - offset) / unit
         else:
             made_SC[np.abs(made_SC[:, c]) >= EXACT, c] = np.nan
+            made_SC[:, c] = made_SC[:, c] * pairs[c][1] + pairs[c][0]
+            pairs[c] = PLAIN
             made_SC[at - lo, c] = raw
             known = np.flatnonzero(np.isfinite(made_SC[:, c]))
             older = known[known < len(made_SC) - window.rows]
@@ -119,6 +126,7 @@ def change_kinds(window: OpenWindow, lo: int, values_SC: np.ndarray) -> np.ndarr
             header.highest[c] = float(np.nanmax(made_SC[:, c])) if len(known) else 0.0
             made_SC[known, c] = increases(made_SC[known, c], known, None, 0, header.highest[c]).value_X
         header.counters[c] = not header.counters[c]
+    header.scale = stored_scale(pairs)
     header.grid_version += 1
     window.doubted.clear()
     return made_SC.astype(np.float32)

@@ -28,6 +28,8 @@ class StreamHeader:
     capacity: int = 0
     channels: list[str] = field(default_factory=list)
     counters: list[bool] = field(default_factory=list)  # channels stored as increase per interval
+    # offset and unit a channel: the ring holds (value − offset) / unit (streamer.windows.scale); empty: 0 and 1 for all
+    scale: list[tuple[float, float]] = field(default_factory=list)
     rising: list[bool] = field(default_factory=list)  # gauges that have never fallen: they may turn out to count up
     highest: list[float] = field(default_factory=list)  # of counters, the largest raw value ever
     lo: int = 0

@@ -162,7 +162,7 @@ class Ingest:
                 ahead = replace(header.review, watch=None if header.review.watch is None else [*header.review.watch])
                 if ahead.scan(header.interval_ns, header.state == "grid", batch.ts_M[new]) is not None:
                     needed.add(stream)
-        return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner)
+        return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner, as_stored=True)
 
     async def reread(self, plan: Plan) -> None:
         """After the write: complete the notices whose values only Redis has."""

@@ -5,7 +5,7 @@ arrival gives the same window: of two points in one slot the one with the larger
 overwritten in order of arrival. Shapes: M cells, R recent rows, C channels, N rows of the work array.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from streamer.windows.grid import Grid
 from streamer.windows.header import StreamHeader
 from streamer.windows.increments import counts_up, increases
 from streamer.windows.review import Review
+from streamer.windows.scale import PLAIN, scale_from, stored_scale
 
 RISING_EVERY = 32  # slots between two looks at gauges that may turn out to count up
 NEVER = np.iinfo(np.int64).min  # time stamp of a cell that nothing has reached
@@ -45,9 +46,9 @@ class RingChange:
     """What a batch did to a stream's ring."""
 
     first: int  # slots first..first + len(values) - 1 were written
-    values_NC: np.ndarray  # float32
+    values_NC: np.ndarray  # float32, as the ring has them
     late: bool  # slots at or below the previous newest one are among them
-    old: dict[tuple[int, int], float]  # (slot, channel) → value, overwritten beyond the recent rows
+    old: dict[tuple[int, int], float]  # (slot, channel) → value as the ring has it, overwritten beyond the recent rows
     filled: tuple[int, int] | None  # older slots (inclusive) newly taken into the window, NaN unless in `old`
     refused: np.ndarray  # indices of cells older than the window
 
@@ -74,13 +75,15 @@ class OpenWindow:
         self.n_RC = np.zeros((self.rows, channels), np.int32)
 
     def enter_grid(
-        self, grid: Grid, channels: list[str], counters: list[bool | None], capacity: int, mean: bool = False
-    ) -> None:
+        self, grid: Grid, channels: list[str], counters: list[bool | None], capacity: int, mean: bool = False,
+        scale: Sequence[tuple[float, float]] = (),
+    ) -> None:  # fmt: skip
         """Begin a window under a new grid version; what waited is forgotten, the caller has it.
 
         Args:
             counters: which channels count up; None: a gauge as long as it does not.
             mean: of several points in one slot the mean is kept, not the newest.
+            scale: offset and unit of each channel in the ring; of counters it is passed over.
         """
         counting = [bool(counts) for counts in counters]
         header = self.header
@@ -88,6 +91,10 @@ class OpenWindow:
         header.grid_version += 1
         header.interval_ns, header.phase_ns, header.capacity = grid.interval_ns, grid.phase_ns, capacity
         header.channels, header.counters = channels, counting
+        pairs = [
+            PLAIN if counts else pair for counts, pair in zip(counting, scale or [PLAIN] * len(channels), strict=True)
+        ]
+        header.scale = stored_scale(pairs)
         header.rising, header.highest = [counts is None for counts in counters], [0.0] * len(channels)
         header.last_raw, header.last_raw_slot = [None] * len(channels), [0] * len(channels)
         header.coarse = self._blocks_of(grid.interval_ns, channels, counting)
@@ -156,6 +163,7 @@ class OpenWindow:
         header.channels = [*header.channels, *names]
         header.counters = [*header.counters, *[False] * width]
         header.rising, header.highest = [*header.rising, *[True] * width], [*header.highest, *[0.0] * width]
+        header.scale = [*header.scale, *[PLAIN] * width] if header.scale else []
         header.last_raw = [*header.last_raw, *[None] * width]
         header.last_raw_slot = [*header.last_raw_slot, *[0] * width]
         header.grid_version += width
@@ -201,6 +209,9 @@ class OpenWindow:
     ) -> dict[tuple[int, int], float]:
         """Old cells by place; the last to arrive wins, and what the window has moved past is left out."""
         lowest = self.header.hi - self.header.capacity
+        if self.header.scale and len(chosen):
+            offset_M, unit_M = np.array(self.header.scale)[channel_M].T
+            value_M = (value_M - offset_M) / unit_M
         return {(int(slot_M[i]), int(channel_M[i])): float(value_M[i]) for i in chosen if slot_M[i] > lowest}
 
     def _fresh(
@@ -235,7 +246,8 @@ class OpenWindow:
         self._merge(place_M, ts_M[inside], value_M[inside], ts_NC, raw_NC, n_NC)
         header.lo = max(min(header.lo, start) if hi >= 0 else start, new_hi - header.capacity + 1)
         header.hi = new_hi
-        values_NC = np.asarray(raw_NC / np.maximum(n_NC, 1) if self.mean else raw_NC, np.float32)
+        value_NC, scale = raw_NC / np.maximum(n_NC, 1) if self.mean else raw_NC, scale_from(header.scale)
+        values_NC = np.asarray(value_NC if scale is None else scale.ring(value_NC), np.float32)
         if counting:
             self._count(start, raw_NC, values_NC)
         at = np.arange(max(start, new_hi - rows + 1), end + 1)

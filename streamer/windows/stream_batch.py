@@ -7,7 +7,7 @@ Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots o
 X values for the blocks
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
@@ -26,6 +26,7 @@ from streamer.windows.ledger import ShardOps
 from streamer.windows.notices import Notice, numbered_notices
 from streamer.windows.open_window import OpenWindow, RingChange, wrap
 from streamer.windows.ring import StreamWindow
+from streamer.windows.scale import scale_of
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +100,9 @@ class StreamBatch:
                 grid = given_grid(settings.interval_s, waited.ts[0] if waited.ts else int(cells.ts_M[0]))
                 here = zip(cells.name_M, cells.record_M, strict=True)
                 names = waited.channel or [name for name, record in here if record == first_record]
-                self._enter_grid(grid, names, counting_channels(waited, settings.kind))
+                first = cells.record_M == first_record
+                values = waited.value or cells.value_M[first].tolist()
+                self._enter_grid(grid, names, values, counting_channels(waited, settings.kind))
             else:
                 count = self._wait(cells)
                 if window.header.state == "waiting":
@@ -203,7 +206,7 @@ class StreamBatch:
         if len(seen) > DIFFERENCES and count == need:
             waiting = window.waiting
             grid = infer_grid(np.array(waiting.ts, np.int64))
-            self._enter_grid(grid, waiting.channel, counting_channels(waiting, self._settings.kind))
+            self._enter_grid(grid, waiting.channel, waiting.value, counting_channels(waiting, self._settings.kind))
             return count
         self._refuse(
             cells.record_M[count:],
@@ -252,13 +255,19 @@ class StreamBatch:
             kinds={header.channels[c]: "counter" if header.counters[c] else "gauge" for c in doubted},
         )  # fmt: skip
 
-    def _enter_grid(self, grid: Grid, names: Iterable[str], counters: dict[str, bool | None]) -> None:
+    def _enter_grid(
+        self, grid: Grid, names: Sequence[str], values: Sequence[float], counters: dict[str, bool | None]
+    ) -> None:
+        """Begin on the grid; `names` and `values` are those of the first cells."""
         settings = self._settings
         channels = list(dict.fromkeys([*(settings.channels or []), *names]))[:MAX_CHANNELS]
         unseen = {"auto": None, "counter": True, "gauge": False}[settings.kind]
         counting = [counters.get(name, unseen) for name in channels]
         before = self._window.header.coarse
-        self._window.enter_grid(grid, channels, counting, self._capacity, mean=settings.same_slot == "mean")
+        self._window.enter_grid(
+            grid, channels, counting, self._capacity, settings.same_slot == "mean",
+            [scale_of([v for n, v in zip(names, values, strict=True) if n == name]) for name in channels],
+        )  # fmt: skip
         if self._window.header.coarse is not before:
             self.outcome.writes.delete(self._keys.coarse)
         if not grid.regular:

@@ -1,7 +1,8 @@
 """The binary columnar value of the `windows` topic.
 
 Layout: magic `ALW1`, uint32 LE length of a JSON header (`contracts.WindowsHeader`), the header, then the numeric
-columns of `COLUMNS` (each n entries, little endian), then all values as float32, stream after stream, slot-major.
+columns of `COLUMNS` (each n entries, little endian), then all values as float32, stream after stream, slot-major
+(in the numbers of the ring: relative to the `scale` of the stream's header).
 """
 
 from dataclasses import dataclass

@@ -16,6 +16,7 @@ from streamer.windows.header import StreamHeader
 from streamer.windows.open_window import OpenWindow, Waiting
 from streamer.windows.resample import FINEST
 from streamer.windows.review import WATCHED, Review
+from streamer.windows.scale import PLAIN, scale_of, stored_scale
 from trainer.backtest.series import Series, SourceError
 from trainer.backtest.tables import Reading, Table
 
@@ -48,29 +49,32 @@ def on_grid(table: Table, reading: Reading) -> Series:
             "one of the time stamps is wrong, or give the interval with --interval-s"
         )
     placed = partial(_placed, table, grid, cell_ts_M, channel_M, value_M, slot_M)
-    values_SC, doubted = placed(counters)
+    values_SC, scale, doubted = placed(counters)
     if doubted:  # the whole table is known: channels are from the beginning what they turn out to be
-        values_SC, _ = placed([counts != (c in doubted) for c, counts in enumerate(counters)])
+        values_SC, scale, _ = placed([counts != (c in doubted) for c, counts in enumerate(counters)])
     labels_S = (
         None if table.labels_N is None else _labels(slot_M[::channels] - low, table.labels_N[first // channels :], span)
     )
     return Series(
         table.stream, values_SC, _split(span, reading.train), labels_S, table.channels, None, grid.interval_ns,
-        grid.phase_ns, low,
+        grid.phase_ns, low, scale,
     )  # fmt: skip
 
 
 def _placed(
     table: Table, grid: Grid, ts_M: np.ndarray, channel_M: np.ndarray, value_M: np.ndarray, slot_M: np.ndarray,
     counters: list[bool],
-) -> tuple[np.ndarray, set[int]]:  # fmt: skip
-    """Values on the grid (S, C), and the channels that are not what they were taken for, counter or gauge."""
+) -> tuple[np.ndarray, tuple[tuple[float, float], ...], set[int]]:  # fmt: skip
+    """Values on the grid (S, C) as a ring has them, their scale, and the channels that are not what they were taken for, counter or gauge."""
     channels, low, span = len(table.channels), int(slot_M.min()), int(slot_M.max() - slot_M.min()) + 1
     header = StreamHeader(
         state="grid", grid_version=1, interval_ns=grid.interval_ns, phase_ns=grid.phase_ns, capacity=span,
         channels=list(table.channels), counters=counters, rising=[not counts for counts in counters],
         highest=[0.0] * channels, last_raw=[None] * channels, last_raw_slot=[0] * channels,
     )  # fmt: skip
+    begin = value_M[: (DIFFERENCES + 1) * channels].reshape(-1, channels)
+    scale = [PLAIN if counts else scale_of(begin[:, c]) for c, counts in enumerate(counters)]
+    header.scale = stored_scale(scale)
     window = OpenWindow(header, min(StreamerSettings.model_fields["lateness_slots"].default, span))
     values_SC = np.full((span, channels), np.nan, np.float32)
     for at in range(0, len(slot_M), CELLS_A_CALL):
@@ -80,7 +84,7 @@ def _placed(
         values_SC[first : first + len(change.values_NC)] = change.values_NC
         for (slot, channel), value in change.old.items():
             values_SC[slot - low, channel] = value
-    return values_SC, set(window.doubted)
+    return values_SC, tuple(header.scale), set(window.doubted)
 
 
 def _grid_of(

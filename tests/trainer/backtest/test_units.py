@@ -31,7 +31,14 @@ UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 # What is tested is the way of the numbers, not how well a student sees.
-LIGHT: dict[str, object] = {"teacher": "none", "scales": [4, 16], "teacher_scales": [16], "prototypes": 8, "shape_share": 0.0, "alerts_per_week": 1.0}
+LIGHT: dict[str, object] = {
+    "teacher": "none",
+    "scales": [4, 16],
+    "teacher_scales": [16],
+    "prototypes": 8,
+    "shape_share": 0.0,
+    "alerts_per_week": 1.0,
+}
 
 
 def replayed(of: Callable[[np.ndarray], np.ndarray], folder: Path, **own: object) -> Replayed:

@@ -8,7 +8,7 @@ import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import HEADER_REHOMED
+from streamer.contracts import HEADER_REHOMED, header_text
 from streamer.errors import AnomalyLLMError, FencedError, OffsetConflictError, UnavailableError, UnsendableError
 from streamer.forgetting import Forgetting
 from streamer.host.losses import Losses
@@ -33,6 +33,7 @@ from streamer.windows.ingest import Ingest, Plan
 log = structlog.get_logger(__name__)
 
 FETCH_RECORDS = 5000  # of one partition in one call: 60 ms of work where 81 000 single points a second are taken in
+TOLD_KEYS = 100  # streams with records of a wrong key that get a line in the log; a publisher without keys has them all
 FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
 
 
@@ -48,6 +49,7 @@ class StreamerWorker:
         self.bridge: Bridge | None = None
         self._bridging: asyncio.Task[None] | None = None
         self._deleted: list[str] = []
+        self._told_keys: set[str] = set()
         self._bad_settings: list[DeadLetter] = []
 
     def stop(self) -> None:
@@ -191,6 +193,7 @@ class StreamerWorker:
         counts["records_in"] += len(records)
         counts["points_in"] += plan.points
         counts["late"] += sum(plan.late.values())
+        counts["regridded"] += plan.regrids
         counts["rehomed"] += len(batch.rehome)
         counts["dead_letters"] += len(batch.dead) + len(plan.late) + len(plan.refused)
 
@@ -207,9 +210,14 @@ class StreamerWorker:
         notices = [Outgoing(topic, value, partition=partition) for value in plan.notices.messages()]
         rehome = [(record, stream) for record, stream in batch.rehome if record.offset >= old_until]
         homeward = [self._homeward(record, stream) for record, stream in rehome]
+        self._tell_keys(rehome)
         dead = [DeadLetter(*bad) for bad in batch.dead]
         for index, cells in plan.late.items():
             message = f"{cells} points lie before the stream's window; older than its capacity they cannot be placed"
+            if (came := header_text(records[index].headers, HEADER_REHOMED)) is not None:
+                message += (
+                    f"; it came through {came}, and order holds within a partition only: publish with key = stream"
+                )
             dead.append(DeadLetter(records[index], "late", message))
         dead += [DeadLetter(records[index], "refused", why) for index, why in plan.refused.items()]
         await send(settings, self.producer, notices)
@@ -222,6 +230,18 @@ class StreamerWorker:
                     message = f"cannot be sent to its home partition, publish it with its key: {why}"
                     dead.append(DeadLetter(record, "homeless", message))
         await bury(settings, self.producer, [letter for letter in dead if letter.record.offset >= old_until], send)
+
+    def _tell_keys(self, rehomed: Sequence[tuple[ConsumerRecord, str]]) -> None:
+        """One line for a stream whose records come to other partitions than its own, and why they do."""
+        for record, stream in rehomed:
+            if stream in self._told_keys or len(self._told_keys) >= TOLD_KEYS:
+                continue
+            self._told_keys.add(stream)
+            key = "no key" if record.key is None else f"key {record.key[:40].decode(errors='replace')!r}"
+            log.warning(
+                f"records have {key} and are sent on to the stream's partition, out of order: publish with key = stream",
+                stream=stream, partition=record.partition,
+            )  # fmt: skip
 
     def _homeward(self, record: ConsumerRecord, stream: str) -> Outgoing:
         """A record that came to another partition than its stream's, as it is sent home."""

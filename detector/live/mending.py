@@ -70,8 +70,10 @@ class Mending:
         await self._streams.load_states(list(headers))
         for stream, header in headers.items():
             state = self._streams.states.get(stream)
-            if state is not None and state.grid_version == header.grid_version:  # as old as what was restored
-                state.tracker, state.no_data, state.scored = Tracker(), None, max(state.scored, header.history_hi)
+            grid = (header.grid_version, header.phase_ns)
+            if state is not None and (state.grid_version, state.phase_ns) == grid:  # as old as what was restored
+                state.tracker, state.no_data, state.unjudged = Tracker(), None, None
+                state.scored = max(state.scored, header.history_hi)
                 decisions.touch(stream)
         open_events = await self._open_events(partition)
         for event in open_events:

@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord
 
 from detector.incidents.record import StreamState, read_states
 from detector.live.blocks import KEPT
-from detector.live.cache import SLACK, Entry, WindowChange, unknown, window_changes
+from detector.live.cache import SLACK, UNSCORED, Entry, WindowChange, unknown, window_changes
 from detector.live.counts import Census
 from detector.live.settings import WorkerSettings
 from streamer.errors import ContractError
@@ -183,7 +183,7 @@ class OwnedStreams:
             first = own[0].first if own else header.hi + 1
             # A stream that has never been judged is judged from its first change on, whatever lies in Redis.
             scored = stream_state.scored if stream_state is not None and stream_state.judged else first - 1
-            entry = self.entries[stream] = Entry(stream, window, self._keep, scored)
+            entry = self.entries[stream] = _entered(stream, window, self._keep, scored, stream_state)
         else:
             entry.reload(window)
         if stream_state is None:
@@ -235,7 +235,7 @@ class OwnedStreams:
             # else the next change closes what the old grid left open
             if grid == (header.grid_version, header.phase_ns):
                 scored = stream_state.scored if stream_state.judged else header.hi
-                self.entries[stream] = Entry(stream, window, self._keep, scored)
+                self.entries[stream] = _entered(stream, window, self._keep, scored, stream_state)
         return [stream for stream in streams if stream in self.entries]
 
     async def headers(self, shards: Iterable[int]) -> dict[str, StreamHeader]:
@@ -248,3 +248,10 @@ class OwnedStreams:
             names = sorted(name.decode() for name in members)
             found |= await read_headers(self._client, self._keys, names, self._settings.partitioner)
         return {stream: header for stream, header in found.items() if header.state == "grid" and header.hi >= 0}
+
+
+def _entered(stream: str, window: StreamWindow, keep: int, scored: int, stream_state: StreamState | None) -> Entry:
+    entry = Entry(stream, window, keep, scored)
+    if stream_state is not None and stream_state.unjudged is not None:
+        entry.unscored = UNSCORED  # told before: what comes from now on says whether it is still so
+    return entry

@@ -6,7 +6,7 @@ Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots o
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -16,6 +16,7 @@ from aiokafka import ConsumerRecord
 from streamer.contracts import StreamSettings
 from streamer.placement import shard_of
 from streamer.settings import StreamerSettings
+from streamer.windows.cells import Cells
 from streamer.windows.coarse import touches_closed
 from streamer.windows.decode import Decoded
 from streamer.windows.header import StreamHeader
@@ -23,8 +24,9 @@ from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
 from streamer.windows.notices import Notices, reread_notice
 from streamer.windows.open_window import OpenWindow
+from streamer.windows.review import may_end
 from streamer.windows.ring import StreamWindow, read_windows
-from streamer.windows.stream_batch import Cells, Reread, StreamBatch, StreamOutcome
+from streamer.windows.stream_batch import Reread, StreamBatch, StreamOutcome
 
 # Streams kept in memory, 1 to 2 KB each; the rest is read from Redis again when it next appears.
 MAX_LIVE = 200_000
@@ -43,6 +45,7 @@ class Plan:
     refused: dict[int, str] = field(default_factory=dict)  # record index → why its cells were left out
     spoilt: set[str] = field(default_factory=set)  # streams some of whose points could not be used
     points: int = 0
+    regrids: int = 0
 
     def include(self, stream: str, shard: int, outcome: StreamOutcome) -> None:
         """Join what one stream asks for to the rest."""
@@ -56,6 +59,7 @@ class Plan:
         if outcome.late or outcome.refused:
             self.spoilt.add(stream)
         self.points += outcome.points
+        self.regrids += outcome.regrids
 
 
 class Ingest:
@@ -163,41 +167,53 @@ class Ingest:
         self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int], old_until: int
     ) -> Plan:
         await self.fetch_missing(batch.streams)
-        parts = list(_by_stream(batch))
+        offset_R = np.array([record.offset for record in records], np.int64)
+        parts = []
+        for stream, chosen in _by_stream(batch):
+            new_M = offset_R[batch.record_M[chosen]] > applied(self._shard(stream))
+            parts.append((stream, chosen[new_M], chosen[~new_M]))
         rings = await self._rings_needed(batch, parts)
         plan = Plan()
-        offset_R = np.array([record.offset for record in records], np.int64)
         batch.history_R |= offset_R < old_until
         stamp_R = np.array([record.timestamp for record in records], np.int64)
         names = [channel for _, channel in batch.channels]
-        for stream, chosen in parts:
+        for stream, new, repeated in parts:
             shard = self._shard(stream)
             part = StreamBatch(
                 stream, self.windows[stream], self._keys.of_stream(shard, stream), self._settings_of(stream),
                 self._settings.capacity, rings.get(stream),
             )  # fmt: skip
-            new_M = offset_R[batch.record_M[chosen]] > applied(shard)
-            if new_M.any():
-                cells = _cells(batch, names, chosen[new_M])
+            if len(new):
+                cells = _cells(batch, names, new)
                 part.advance(cells, offset_R, stamp_R)
-            if not new_M.all():
-                part.repeat(batch.ts_M[chosen[~new_M]])
+            if len(repeated):
+                part.repeat(batch.ts_M[repeated])
             plan.include(stream, shard, part.outcome)
         return plan
 
-    async def _rings_needed(self, batch: Decoded, parts: Sequence[tuple[str, np.ndarray]]) -> dict[str, StreamWindow]:
-        """Windows of streams that show a channel they did not have (their rings are laid out anew), or points for blocks
-        that only the coarse ring knows."""
+    async def _rings_needed(
+        self, batch: Decoded, parts: Sequence[tuple[str, np.ndarray, np.ndarray]]
+    ) -> dict[str, StreamWindow]:
+        """Windows of streams that show a channel they did not have (their rings are laid out anew), points for blocks
+        that only the coarse ring knows, or another grid."""
         needed = {
             batch.streams[at]
             for at, channel in batch.channels
             if (window := self.windows[batch.streams[at]]).header.hi >= 0 and channel not in window.header.channels
         }
-        for stream, chosen in parts:
-            head = self.windows[stream].header.coarse
-            if head is not None and touches_closed(head, int(batch.ts_M[chosen].min()) // head.block_ns):
+        for stream, new, repeated in parts:
+            header = self.windows[stream].header
+            head = header.coarse
+            lowest = min(int(batch.ts_M[chosen].min()) for chosen in (new, repeated) if len(chosen))
+            if self.windows[stream].doubted and self._settings_of(stream).kind == "auto":
                 needed.add(stream)
-        return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner)
+            if head is not None and touches_closed(head, lowest // head.block_ns):
+                needed.add(stream)
+            if header.hi >= 0 and not self._settings_of(stream).interval_s and may_end(header.review, len(new)):
+                ahead = replace(header.review, watch=None if header.review.watch is None else [*header.review.watch])
+                if ahead.scan(header.interval_ns, header.state == "grid", batch.ts_M[new]) is not None:
+                    needed.add(stream)
+        return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner, as_stored=True)
 
     async def reread(self, plan: Plan) -> None:
         """After the write: complete the notices whose values only Redis has."""

@@ -84,12 +84,13 @@ def numeric_timestamps(column: np.ndarray, unit: str | None = None) -> np.ndarra
         factor = np.full(len(column), UNITS[unit], np.int64)
     else:
         factor = np.select([safe < bound for bound, _ in _BOUNDS], [f for _, f in _BOUNDS], 1).astype(np.int64)
-    bad |= safe.astype(np.float64) * factor > float(_MAX_NS - 1024)
     if column.dtype.kind == "f":
+        bad |= safe * factor > float(_MAX_NS - 1024)
         ns = np.rint(np.where(bad, 0.0, safe * factor))
         coarse = factor >= 1_000_000
         ns = np.where(coarse, np.rint(ns / 1000).astype(np.int64) * 1000, ns.astype(np.int64))
     else:
+        bad |= safe > _MAX_NS // factor
         ns = np.where(bad, 0, safe).astype(np.int64) * factor
     return np.where(bad, -1, ns)
 

@@ -3,14 +3,32 @@
 Shapes: S slots of the window as it is, N slots of the one that goes on, C channels, R recent rows
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from streamer.windows.coarse import CoarseHead, block_ns_of
 from streamer.windows.grid import Grid, slots_of
+from streamer.windows.header import StreamHeader
 from streamer.windows.increments import EXACT, increases, raw_before
-from streamer.windows.open_window import CARRIED, NEVER, OpenWindow
+from streamer.windows.open_window import CARRIED, NEVER, OpenWindow, RingChange
 from streamer.windows.resample import resample
+from streamer.windows.ring import StreamWindow
 from streamer.windows.scale import PLAIN, scale_from, scale_of, stored_scale
+
+
+def follow(ring: StreamWindow | None, header: StreamHeader, change: RingChange) -> StreamWindow:
+    """The whole window as it is after a change: a grid that is changed takes it over. `ring`: as it was, None: empty."""
+    values_SC = np.full((header.hi - header.lo + 1, len(header.channels)), np.nan, np.float32)
+    before = [] if ring is None else [(ring.header.lo, ring.values_SC)]
+    for first, rows in (*before, (change.first, change.values_NC)):
+        low, high = max(first, header.lo), min(first + len(rows), header.hi + 1)
+        if high > low:
+            values_SC[low - header.lo : high - header.lo, : rows.shape[1]] = rows[low - first : high - first]
+    for (slot, channel), value in change.old.items():
+        if slot >= header.lo:
+            values_SC[slot - header.lo, channel] = value
+    return StreamWindow(replace(header), values_SC, None if ring is None else ring.coarse)
 
 
 def change_grid(window: OpenWindow, grid: Grid, lo: int, values_SC: np.ndarray) -> np.ndarray:

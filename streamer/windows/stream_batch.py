@@ -16,8 +16,8 @@ import orjson
 import structlog
 
 from streamer.contracts import MAX_RING, StreamSettings, channels_of
-from streamer.windows.another_grid import change_grid, change_kinds
-from streamer.windows.cells import Cells
+from streamer.windows.another_grid import change_grid, change_kinds, follow
+from streamer.windows.cells import Cells, note_pauses
 from streamer.windows.coarse import add, oldest_kept, widen
 from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
@@ -25,7 +25,6 @@ from streamer.windows.keys import StreamKeys
 from streamer.windows.ledger import ShardOps
 from streamer.windows.notices import Notice, numbered_notices
 from streamer.windows.open_window import OpenWindow, RingChange, wrap
-from streamer.windows.pauses import observe, observe_one
 from streamer.windows.ring import StreamWindow
 from streamer.windows.scale import scale_of
 
@@ -87,7 +86,7 @@ class StreamBatch:
         if window.header.points == 0:
             writes.sadd(self._keys.names, self._stream)
         window.header.points += len(cells.ts_M)
-        self._note_pauses(cells, stamp_R)
+        note_pauses(window.header, cells, stamp_R)
         window.header.last_seen_ms = max(window.header.last_seen_ms, int(stamp_R[cells.record_M].max()))
         self.outcome.points += len(cells.ts_M)
         if self._has_another_interval(int(cells.ts_M[0])):
@@ -119,23 +118,6 @@ class StreamBatch:
         if cells.name_M:
             self._put_on_grid(cells, offset_R)
         return self
-
-    def _note_pauses(self, cells: Cells, stamp_R: np.ndarray) -> None:
-        """How long the stream is silent by habit; history has been silent for ever."""
-        header, ts_M, record_M = self._window.header, cells.ts_M, cells.record_M
-        if record_M[0] == record_M[-1]:  # one record, by far the most frequent case
-            if not cells.history_M[0]:
-                oldest_ms = int(ts_M[0] if len(ts_M) == 1 else ts_M.min()) // 1_000_000
-                observe_one(header.pauses, header.last_seen_ms, int(stamp_R[record_M[0]]), oldest_ms)
-            return
-        live_M = ~cells.history_M
-        if not live_M.all():
-            ts_M, record_M = ts_M[live_M], record_M[live_M]
-        if not len(ts_M):
-            return
-        begins = np.flatnonzero(np.diff(record_M, prepend=-1))
-        oldest_R = np.minimum.reduceat(ts_M, begins) // 1_000_000
-        observe(header.pauses, header.last_seen_ms, stamp_R[record_M[begins]], oldest_R)
 
     def _review(self, cells: Cells) -> int | None:
         """After how many cells it is to be seen whether the grid is still the right one; None: not in this batch."""
@@ -307,7 +289,7 @@ class StreamBatch:
         hi_before = header.hi
         change = window.place(slot_M, channel_M, cells.ts_M, cells.value_M)
         if followed:
-            self._follow(change)
+            self._ring = follow(self._ring, header, change)
         kept_M = self._add_to_blocks(cells, channel_M, change, hi_before)
         for record in cells.record_M[change.refused[~kept_M[change.refused]]].tolist():
             outcome.late[record] = outcome.late.get(record, 0) + 1
@@ -330,20 +312,6 @@ class StreamBatch:
             slots = [slot for slot, _ in change.old]
             self._notify_from_redis(min(slots), max(slots))
         self._save_header()
-
-    def _follow(self, change: RingChange) -> None:
-        """Keep the whole window in memory as it is after a change: a grid that is changed takes it over."""
-        header, ring = self._window.header, self._ring
-        values_SC = np.full((header.hi - header.lo + 1, len(header.channels)), np.nan, np.float32)
-        before = [] if ring is None else [(ring.header.lo, ring.values_SC)]
-        for first, rows in (*before, (change.first, change.values_NC)):
-            low, high = max(first, header.lo), min(first + len(rows), header.hi + 1)
-            if high > low:
-                values_SC[low - header.lo : high - header.lo, : rows.shape[1]] = rows[low - first : high - first]
-        for (slot, channel), value in change.old.items():
-            if slot >= header.lo:
-                values_SC[slot - header.lo, channel] = value
-        self._ring = StreamWindow(replace(header), values_SC, None if ring is None else ring.coarse)
 
     def _add_to_blocks(self, cells: Cells, channel_M: np.ndarray, change: RingChange, hi_before: int) -> np.ndarray:
         """The coarse ring's share of the cells; returns which of them it has kept (M,).

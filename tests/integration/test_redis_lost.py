@@ -93,7 +93,7 @@ async def windows_of(run: Ready) -> dict[str, bytes]:
     return {stream: window.values_SC.tobytes() for stream, window in windows.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(7)
 async def test_emptied_while_workers_run(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     async with ready(settings, redis_client, STREAMS) as run:
         await everywhere(run, PAST, 60)
@@ -135,7 +135,7 @@ async def test_emptied_while_workers_run(settings: CommonSettings, redis_client:
         await until(counted)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(7)
 async def test_emptied_and_both_workers_restart(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     async with ready(settings, redis_client, STREAMS) as run:
         await everywhere(run, PAST, 40)
@@ -150,7 +150,7 @@ async def test_emptied_and_both_workers_restart(settings: CommonSettings, redis_
             assert await in_force(detector, STREAMS, run.version)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(7)
 async def test_emptied_while_nobody_runs(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     async with ready(settings, redis_client, STREAMS) as run:
         await run.live("a", PAST, risen(PAST, 200, 50, 65))  # told and over: it must not be told again
@@ -178,7 +178,7 @@ async def test_emptied_while_nobody_runs(settings: CommonSettings, redis_client:
         assert all(e.subject == SYSTEM_STREAM or run.slot(e.data.anchor_slot) >= PAST + 240 for e in new)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(7)
 async def test_restored_from_an_older_state(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     async with ready(settings, redis_client, STREAMS) as run:
         await everywhere(run, PAST, 40)

@@ -16,7 +16,7 @@ from tests.streamer.sinks.servers import FakeServer, serving
 pytestmark = pytest.mark.kafka
 
 
-@pytest.mark.slow
+@pytest.mark.slow(7)
 async def test_redis_emptied_under_a_sink(
     settings: CommonSettings, redis_client: redis.asyncio.Redis, tmp_path: Path
 ) -> None:

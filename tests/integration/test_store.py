@@ -31,7 +31,7 @@ async def listed(settings: CommonSettings, folder: Path) -> dict[str, str | None
     return {row["stream"]: row["student_missing"] for row in rows}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(7)
 async def test_another_hosts_folder_is_told_and_heals_when_the_artefacts_come(
     settings: CommonSettings, redis_client: redis.asyncio.Redis, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],

@@ -21,6 +21,7 @@ COMPACTED = frozenset({"streams", "models"})
 # Shared out among workers, with the same number of partitions each. A message of windows or anomalies goes to the
 # partition that its stream has in metrics; a training request goes where the hash of its key sends it.
 PARTITIONED = frozenset({"metrics", "windows", "anomalies", "training"})
+TS_NAMES = ("ts", "timestamp", "time", "@timestamp")  # metrics: a point's time, the first that is there
 HEADER_MODE = "mode"  # metrics: value `history` = learn from it, never alert on it
 HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that came with the wrong key
 
@@ -46,7 +47,8 @@ class Contract(BaseModel):
 
 
 class MetricPoint(Contract, extra="ignore"):
-    """`metrics`: one point. `value` is short for `values: {"value": …}`; null is a known gap.
+    """`metrics`: one point. `value` is short for `values: {"value": …}`; null is a known gap, true and false are 1 and 0.
+    `timestamp`, `time` and `@timestamp` are read where there is no `ts`. Values that break a rule are refused one by one.
 
     >>> MetricPoint.model_validate_json('{"stream": "web.cpu", "ts": 1790000000, "value": 0.5}').value
     0.5
@@ -56,8 +58,8 @@ class MetricPoint(Contract, extra="ignore"):
     ts: int | float | str | None = Field(
         None, description="number (s, ms, µs or ns by size) or RFC 3339; none: the record's"
     )
-    value: Number | None = None
-    values: dict[ChannelName, Number | None] | None = Field(None, min_length=1, max_length=MAX_CHANNELS)
+    value: Number | bool | None = None
+    values: dict[ChannelName, Number | bool | None] | None = Field(None, min_length=1, max_length=MAX_CHANNELS)
 
     @model_validator(mode="after")
     def _one_of(self) -> "MetricPoint":
@@ -68,7 +70,8 @@ class MetricPoint(Contract, extra="ignore"):
 
 
 class MetricBatch(Contract, extra="ignore"):
-    """`metrics`: many points of one stream, columns in the order of `channels`.
+    """`metrics`: many points of one stream, columns in the order of `channels`. Numbers that break a rule are refused one
+    by one; a row without a time that can be read, or of another length, as a whole.
 
     >>> batch = MetricBatch(stream="web.cpu", channels=["user", "system"], points=[[1790000000, 0.5, None]])
     >>> len(batch.points)
@@ -77,7 +80,7 @@ class MetricBatch(Contract, extra="ignore"):
 
     stream: StreamName
     channels: list[ChannelName] = Field(default=["value"], min_length=1, max_length=MAX_CHANNELS)
-    points: list[list[int | float | str | None]] = Field(
+    points: list[list[int | float | str | bool | None]] = Field(
         min_length=1, description="rows of [ts, one number or null per channel]"
     )
 
@@ -195,7 +198,9 @@ class WindowsHeader(Contract):
 
 Severity = Literal["info", "warning", "critical"]
 IncidentState = Literal["open", "update", "resolved", "revised", "retracted"]
-IncidentKind = Literal["anomaly", "no_data"]
+# `unjudged`: the stream's points are kept, and nothing judges them. A `system` event tells the detector's own trouble,
+# under the name "anomalyllm.system" in place of a stream's; it has begun and ended, and its numbers are 0.
+IncidentKind = Literal["anomaly", "no_data", "unjudged", "system"]
 
 
 class ChannelShare(Contract):
@@ -235,7 +240,7 @@ class Incident(Contract):
     incident_id: str
     revision: int = Field(ge=0)
     state: IncidentState
-    kind: IncidentKind = "anomaly"
+    kind: IncidentKind = Field("anomaly", description="unjudged: the stream cannot be judged; why is in `reason`")
     stream: StreamName
     tenant: str | None = None
     labels: dict[str, str] = {}
@@ -263,9 +268,9 @@ class Incident(Contract):
         None, description="average of the season that was most surprised: slot, 5 min, …, unchanged, never seen"
     )
     unit_name: str | None = Field(None, description="unit of the values, from the stream's settings")
-    end_reason: Literal["returned", "baseline", "unseen", "unjudged", "paused", "verdict", "grid", "deleted"] | None = (
-        Field(None, description="why it is over; none: it is not, or it has been no incident")
-    )
+    end_reason: (
+        Literal["returned", "baseline", "unseen", "unjudged", "paused", "verdict", "grid", "deleted", "lost"] | None
+    ) = Field(None, description="why it is over; none: it is not, or it has been no incident")
     view: str = Field(description="the view with the largest surprise: season, prototype, shape, teacher, forecast, …")
     scale: int = Field(description="slots of the window that fired")
     depth: int = Field(description="0: the window itself; above: teacher depth")
@@ -286,7 +291,7 @@ class AnomalyEvent(Contract):
     specversion: Literal["1.0"] = "1.0"
     id: str
     source: str
-    type: str = Field(description="anomalyllm.incident.<state>")
+    type: str = Field(description="anomalyllm.incident.<state>; anomalyllm.system where data.kind is system")
     subject: StreamName
     time: str
     datacontenttype: Literal["application/json"] = "application/json"

@@ -49,3 +49,7 @@ class OffsetConflictError(AnomalyLLMError):
     """The stored offset is not the one this worker expected: re-read from the stored one (compare-and-set lost)."""
 
     retriable = True
+
+
+class StateLostError(OffsetConflictError):
+    """Redis knows less than it did: it was emptied, or restored from an older state."""

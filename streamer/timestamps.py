@@ -14,7 +14,8 @@ UNITS = {"s": NS, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _BOUNDS = ((1e11, NS), (1e14, 1_000_000), (1e17, 1_000))
 _MAX_NS = 2**62  # the year 2116: twice an instant still fits into int64, which slot arithmetic needs
 MAX_MS = _MAX_NS // 1_000_000  # the same of time stamps of records
-_RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,12})?([Zz]|[+-]\d\d:\d\d)$")
+# RFC 3339, and what ISO 8601 allows besides and can only mean one thing: no seconds, an offset without a colon
+_RFC3339 = re.compile(r"^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?((?<=:\d\d:\d\d)\.\d{1,12})?([Zz]|[+-]\d\d:?\d\d)$")
 
 
 def parse_timestamp(value: object, unit: str | None = None) -> int:
@@ -49,12 +50,10 @@ def _float_ns(value: float, factor: int) -> int:
 def _parse_text(text: str) -> int:
     match = _RFC3339.match(text.strip())
     if match is None:
-        raise ContractError(
-            "timestamp", f"ts {text[:40]!r} is not RFC 3339 (2026-01-31T12:00:00Z); an offset is required"
-        )
-    day, clock, fraction, zone = match.groups()
+        raise ContractError("timestamp", f"ts {text[:40]!r} is not RFC 3339 (2026-01-31T12:00:00Z){_text_cure(text)}")
+    day, clock, second, fraction, zone = match.groups()
     try:
-        moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+        moment = datetime.fromisoformat(f"{day}T{clock}{second or ':00'}{'+00:00' if zone in 'Zz' else zone}")
     except ValueError as error:
         raise ContractError("timestamp", f"ts {text[:40]!r}: {error}") from None
     seconds = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
@@ -62,6 +61,12 @@ def _parse_text(text: str) -> int:
     if not 0 <= ns <= _MAX_NS:
         raise ContractError("timestamp", f"ts {text[:40]!r} lies outside 1970 to 2116")
     return ns
+
+
+def _text_cure(text: str) -> str:
+    if text.strip().replace(".", "", 1).isdigit():
+        return ": send the number without quotes"
+    return "; an offset is required: Z for UTC" if re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", text.strip()) else ""
 
 
 def numeric_timestamps(column: np.ndarray, unit: str | None = None) -> np.ndarray:
@@ -79,12 +84,13 @@ def numeric_timestamps(column: np.ndarray, unit: str | None = None) -> np.ndarra
         factor = np.full(len(column), UNITS[unit], np.int64)
     else:
         factor = np.select([safe < bound for bound, _ in _BOUNDS], [f for _, f in _BOUNDS], 1).astype(np.int64)
-    bad |= safe.astype(np.float64) * factor > float(_MAX_NS - 1024)
     if column.dtype.kind == "f":
+        bad |= safe * factor > float(_MAX_NS - 1024)
         ns = np.rint(np.where(bad, 0.0, safe * factor))
         coarse = factor >= 1_000_000
         ns = np.where(coarse, np.rint(ns / 1000).astype(np.int64) * 1000, ns.astype(np.int64))
     else:
+        bad |= safe > _MAX_NS // factor
         ns = np.where(bad, 0, safe).astype(np.int64) * factor
     return np.where(bad, -1, ns)
 

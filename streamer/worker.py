@@ -11,9 +11,10 @@ import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import HEADER_REHOMED
+from streamer.contracts import HEADER_REHOMED, header_text
 from streamer.errors import AnomalyLLMError, FencedError, OffsetConflictError, UnavailableError, UnsendableError
 from streamer.forgetting import Forgetting
+from streamer.host.losses import Losses
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
@@ -35,6 +36,7 @@ from streamer.windows.ingest import Ingest, Plan
 log = structlog.get_logger(__name__)
 
 FETCH_RECORDS = 5000  # of one partition in one call: 60 ms of work where 81 000 single points a second are taken in
+TOLD_KEYS = 100  # streams with records of a wrong key that get a line in the log; a publisher without keys has them all
 FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
 
 
@@ -50,6 +52,7 @@ class StreamerWorker:
         self.bridge: Bridge | None = None
         self._bridging: asyncio.Task[None] | None = None
         self._deleted: list[str] = []
+        self._told_keys: set[str] = set()
         self._bad_settings: list[DeadLetter] = []
 
     def stop(self) -> None:
@@ -75,9 +78,11 @@ class StreamerWorker:
         self.decoder = Decoder(
             self.stream_settings.of, settings.partitions, settings.partitioner, settings.max_ahead_s, advise
         )
+        self.losses = Losses(settings, self.redis, self.producer, self.keys, self.stats)
         self.owner = Ownership(
             settings, self.redis, self.keys, "metrics", "streamer",
             on_gain=self.ingest.forget_partition, on_loss=self.ingest.forget_partition,
+            on_state_lost=self._state_lost, rebuilds=True,
         )  # fmt: skip
         servers.closes(self.owner.stop, self.stream_settings.stop, self._end_bridge)
         await self.owner.start()
@@ -85,6 +90,10 @@ class StreamerWorker:
         if self.sources:
             self.bridge = Bridge(settings, self.sources, self.producer, self.stream_settings.of, self.stats.counts)
             self._bridging = asyncio.create_task(self.bridge.run(self.stopping.requested))
+
+    def _state_lost(self, partition: int, known: int) -> None:
+        self.ingest.restore_partition(partition)
+        self.losses.note(self.settings.topic("metrics"), partition, known)
 
     async def _drain(self) -> None:
         if self._bridging is not None:
@@ -108,9 +117,11 @@ class StreamerWorker:
                 self.bridge.rewind()
         await self.stream_settings.poll()
         await self._delete()
+        await self.losses.tell()
         if batches:
             async with self.owner.lock:
-                done = await asyncio.gather(*(self._batch(p, records) for p, records in batches.items()))
+                current = self.owner.current(batches)
+                done = await asyncio.gather(*(self._batch(p, records) for p, records in current.items()))
                 offsets = {p: offset for p, offset in done if offset is not None}
                 if offsets:
                     await self.owner.commit(offsets)
@@ -159,11 +170,12 @@ class StreamerWorker:
         if partition not in self.owner.owned:
             return partition, None
         batch = (decode or self.decoder.decode)(records)
+        old_until = self.owner.rebuilt_until(partition)
         try:
-            plan = await self.ingest.plan(batch, records, lambda s: self.owner.ledger.applied(partition, s))
+            plan = await self.ingest.plan(batch, records, lambda s: self.owner.ledger.applied(partition, s), old_until)
             await self.owner.ledger.apply(partition, records[-1].offset, plan.ops)
             await self.ingest.reread(plan)
-            await self._send(partition, batch, records, plan)
+            await self._send(partition, batch, records, plan, old_until)
         except FencedError as error:
             log.warning("partition taken over by another worker", partition=partition, error=str(error))
             self.ingest.forget_partition(partition)
@@ -184,33 +196,55 @@ class StreamerWorker:
         counts["records_in"] += len(records)
         counts["points_in"] += plan.points
         counts["late"] += sum(plan.late.values())
+        counts["regridded"] += plan.regrids
         counts["rehomed"] += len(batch.rehome)
         counts["dead_letters"] += len(batch.dead) + len(plan.late) + len(plan.refused)
 
-    async def _send(self, partition: int, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan) -> None:
-        """Everything a batch sends to Kafka; returns when all of it is acknowledged.
+    async def _send(
+        self, partition: int, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan, old_until: int
+    ) -> None:
+        """Everything a batch sends to Kafka; returns when all of it is acknowledged. Records below `old_until` are read
+        again to rebuild windows: they have been sent home or dead-lettered before.
 
         One try: whoever waits here holds the partition's lock, and another worker may be waiting for the partition.
         """
         settings = self.settings
         topic = settings.topic("windows")
         notices = [Outgoing(topic, value, partition=partition) for value in plan.notices.messages()]
-        homeward = [self._homeward(record, stream) for record, stream in batch.rehome]
+        rehome = [(record, stream) for record, stream in batch.rehome if record.offset >= old_until]
+        homeward = [self._homeward(record, stream) for record, stream in rehome]
+        self._tell_keys(rehome)
         dead = [DeadLetter(*bad) for bad in batch.dead]
         for index, cells in plan.late.items():
             message = f"{cells} points lie before the stream's window; older than its capacity they cannot be placed"
+            if (came := header_text(records[index].headers, HEADER_REHOMED)) is not None:
+                message += (
+                    f"; it came through {came}, and order holds within a partition only: publish with key = stream"
+                )
             dead.append(DeadLetter(records[index], "late", message))
         dead += [DeadLetter(records[index], "refused", why) for index, why in plan.refused.items()]
         await send(settings, self.producer, notices)
         try:
             await send(settings, self.producer, homeward)
         except UnsendableError:  # a header more than when it came, or a time stamp too old: find out which
-            for (record, _), outgoing in zip(batch.rehome, homeward, strict=True):
+            for (record, _), outgoing in zip(rehome, homeward, strict=True):
                 why = await self._refused(outgoing)
                 if why is not None:
                     message = f"cannot be sent to its home partition, publish it with its key: {why}"
                     dead.append(DeadLetter(record, "homeless", message))
-        await bury(settings, self.producer, dead, send)
+        await bury(settings, self.producer, [letter for letter in dead if letter.record.offset >= old_until], send)
+
+    def _tell_keys(self, rehomed: Sequence[tuple[ConsumerRecord, str]]) -> None:
+        """One line for a stream whose records come to other partitions than its own, and why they do."""
+        for record, stream in rehomed:
+            if stream in self._told_keys or len(self._told_keys) >= TOLD_KEYS:
+                continue
+            self._told_keys.add(stream)
+            key = "no key" if record.key is None else f"key {record.key[:40].decode(errors='replace')!r}"
+            log.warning(
+                f"records have {key} and are sent on to the stream's partition, out of order: publish with key = stream",
+                stream=stream, partition=record.partition,
+            )  # fmt: skip
 
     def _homeward(self, record: ConsumerRecord, stream: str) -> Outgoing:
         """A record that came to another partition than its stream's, as it is sent home."""

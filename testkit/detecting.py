@@ -137,6 +137,7 @@ class Ready:
     start_ms: int
     version: str
     stop_detector: Callable[[], Awaitable[None]]  # returns when it has ended
+    stop_streamer: Callable[[], Awaitable[None]]  # the same
 
     async def live(self, stream: str, first: int, values: Sequence[float] | np.ndarray, piece: int = 10) -> None:
         """Live points from slot `first` on, a few at a time."""
@@ -164,7 +165,8 @@ async def ready(
     """Streamer and detector running, students in force, nothing live yet."""
     made = detector_settings(settings, **own)
     start = start_of(PAST)
-    async with producing(settings) as producer, running(settings), AsyncExitStack() as stack:
+    async with producing(settings) as producer, AsyncExitStack() as streaming, AsyncExitStack() as stack:
+        await streaming.enter_async_context(running(settings))
         detector = await stack.enter_async_context(detecting(made))
         for stream in streams:
             body = orjson.dumps(given or {"interval_s": STEP_MS / 1000})
@@ -181,7 +183,7 @@ async def ready(
         await until(lambda: asked_for(settings, set(streams)))
         version = await announce(producer, made, client, list(streams), fit)
         await until(lambda: in_force(detector, streams, version))
-        yield Ready(made, producer, client, detector, list(streams), start, version, stack.aclose)
+        yield Ready(made, producer, client, detector, list(streams), start, version, stack.aclose, streaming.aclose)
 
 
 async def asked_for(settings: CommonSettings, streams: set[str]) -> bool:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.incidents import wording
-from detector.incidents.machine import NO_COLUMN, Transition, incident_id
-from detector.incidents.record import NoData, StreamState
+from detector.incidents.machine import NO_COLUMN, EndReason, Transition, incident_id
+from detector.incidents.record import NoData, StreamState, Unjudged
 from detector.persistence import STATISTICS, slots_of
 from streamer.contracts import AnomalyEvent, ChannelShare, Departure, Incident, IncidentState, StreamSettings
 from streamer.timestamps import NS, format_ns
@@ -106,6 +106,36 @@ def no_data_event(
         depth=0,
         end_reason="deleted" if deleted else "returned" if state == "resolved" else None,
         reason=wording.silence(stream, seconds, slots, state == "resolved", silence.channels, silence.nulls, deleted),
+    )  # fmt: skip
+    return _event(incident, context)
+
+
+def unjudged_event(
+    stream: str,
+    stream_state: StreamState,
+    unjudged: Unjudged,
+    slot: int,
+    context: Context,
+    over: EndReason | None = None,
+) -> AnomalyEvent:
+    """The event of a stream that is not judged, or of which that is over, and why; `slot` is its newest one."""
+    state: IncidentState = "open" if over is None else "resolved"
+    incident = _incident(
+        stream, stream_state, context, unjudged.anchor, unjudged.revision, state, slot,
+        kind="unjudged",
+        severity="info",
+        started_at=format_ns(stream_state.slot_ns(unjudged.anchor)),
+        ended_at=format_ns(stream_state.slot_ns(slot)) if state == "resolved" else None,
+        slots=max(slot - unjudged.anchor, 0),
+        score=0.0,
+        tail_probability=1.0,
+        threshold=0.0,
+        channels=[],
+        view="unjudged",
+        scale=0,
+        depth=0,
+        end_reason=over,
+        reason=wording.unjudged(stream, unjudged.why, over),
     )  # fmt: skip
     return _event(incident, context)
 

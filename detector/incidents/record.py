@@ -10,6 +10,7 @@ import redis.asyncio
 from detector.incidents.machine import Episode, Tracker, Transition, forget_before, incident_id
 from detector.incidents.severity import VERY_RARE
 from streamer.contracts import TrainingReason
+from streamer.unjudged import UnjudgedReason
 from streamer.windows.keys import Keys
 
 # Ranges kept for training requests, the newest ones; a ring of 8192 slots rarely holds more incidents.
@@ -30,6 +31,15 @@ class NoData:
     revision: int = 0
     channels: list[str] = field(default_factory=list)  # those that have ended while others go on; none: all
     nulls: bool = False  # it sends, but only nulls
+
+
+@dataclass(slots=True)
+class Unjudged:
+    """A stream that is not judged, as it was told."""
+
+    why: UnjudgedReason
+    anchor: int  # its newest slot at that moment
+    revision: int = 0
 
 
 @dataclass(slots=True)
@@ -77,6 +87,7 @@ class StreamState:
     warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
     # anchor of settled incidents, first and last slot of what is left out for them
     past: list[tuple[int, int, int]] = field(default_factory=list)
+    unjudged: Unjudged | None = None  # told, and not yet judged again
 
     @property
     def judged(self) -> bool:
@@ -100,6 +111,7 @@ class StreamState:
         tracker["recent"] = [_of(Episode, episode) for episode in tracker["recent"]]
         body["tracker"] = _of(Tracker, tracker)
         body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
+        body["unjudged"] = Unjudged(**body["unjudged"]) if body.get("unjudged") else None
         body["pending"] = PendingRequest(**body["pending"]) if body["pending"] else None
         body["exclude"] = [(first, last) for first, last in body["exclude"]]
         body["past"] = [(anchor, first, last) for anchor, first, last in body.get("past", ())]

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.incidents.dial import WEEK_NS, closing, per_week_of
-from detector.incidents.machine import NO_COLUMN, Episode, Transition
+from detector.incidents.machine import NO_COLUMN, EndReason, Episode, Transition
 from streamer.contracts import StreamSettings
 from streamer.timestamps import NS
+from streamer.unjudged import UnjudgedReason, why_not
 
 # A bound so small beside the value is written as 0: it is that of a stream that was always zero.
 NEGLIGIBLE = 1e-6
@@ -193,6 +194,13 @@ def _slowly(season: Mapping[str, Any]) -> str:
 
 def _with(text: str, unit: str | None) -> str:
     return text if unit is None else f"{text}{unit}" if unit == "%" else f"{text} {unit}"
+
+
+def unjudged(stream: str, why: UnjudgedReason, over: EndReason | None) -> str:
+    """Sentence of a stream that is not judged, or of which that is over, and why (`returned`: it is judged again)."""
+    if over is None:
+        return f"{stream} is not judged: {why_not(why)}"
+    return f"{stream} is judged again" if over == "returned" else f"{stream} was not judged; {_ENDS[over]}"
 
 
 def silence(

@@ -7,7 +7,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from detector.incidents.machine import Transition
-from detector.incidents.record import StreamState
+from detector.incidents.record import StreamState, Unjudged
 from detector.live.cache import Entry
 from detector.live.decisions import Decisions
 from detector.live.followed import FollowedModels
@@ -20,6 +20,7 @@ from detector.training.request import ask_after_shift, ask_if_due
 from streamer.host.worker import Servers
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
+from streamer.unjudged import why_not
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,9 @@ class Batches:
             await asyncio.to_thread(
                 self._judge.run, judgements, lambda *published: self._announce(decisions, *published)
             )
+        for stream in taken.live:
+            if stream in taken.entries:
+                self._tell_unjudged(stream, taken.entries[stream], decisions)
         for stream, entry in taken.entries.items():
             if entry.hi >= entry.consider_at:
                 state, known = self._streams.states[stream], self._models.known.get(stream)
@@ -93,6 +97,18 @@ class Batches:
                 settings, why = self._judge.settings_of(stream), self._judge.why_not(entry)
                 decisions.cannot_judge(stream, stream_state, settings, entry.hi, why)
         return judgements
+
+    def _tell_unjudged(self, stream: str, entry: Entry, decisions: Decisions) -> None:
+        """Once, that a stream is not judged, and why; and once that it is again."""
+        stream_state, settings = self._streams.states[stream], self._judge.settings_of(stream)
+        if stream_state.unjudged is None:
+            why = None if settings.paused else self._judge.why_unjudged(entry)
+            if why is not None:
+                stream_state.unjudged = Unjudged(why, entry.hi)
+                decisions.unjudged(stream, stream_state, settings, entry.hi)
+                log.warning("stream is not judged", stream=stream, why=why_not(why))
+        elif self._judge.is_judged(entry):
+            decisions.unjudged(stream, stream_state, settings, entry.hi, "returned")
 
     def _announce(self, decisions: Decisions, entry: Entry, stream_state: StreamState, transition: Transition) -> None:
         decisions.announce(entry.stream, stream_state, self._judge.settings_of(entry.stream), transition)

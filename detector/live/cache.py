@@ -16,12 +16,17 @@ from detector.model.interface import Clock
 from streamer.windows.header import GridState, StreamHeader
 from streamer.windows.pauses import usual_ms
 from streamer.windows.ring import StreamWindow
+from streamer.windows.scale import scale_from
 from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 
 # Room for new rows behind the kept ones: the larger, the rarer they are moved to the front.
 ROOM = 256
 # Slots kept beyond the context, so that late points are judged again: four times what may arrive in any order (64).
 SLACK = 256
+# Slots with data that were not judged until that is told, and how many of them a judged one takes back: three of four
+# points may be lost at random, and what comes at every sixth slot is told.
+UNSCORED = 64
+RECOVERY = 4
 
 
 class WindowChange(NamedTuple):
@@ -51,8 +56,8 @@ class Entry:
 
     __slots__ = (
         "base", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hearing", "hi",
-        "history", "history_hi", "interval_ns", "keep", "late_from", "offsets", "pause_ms", "phase_ns", "scored", "seen_ms",
-        "seq", "state", "stream", "turn",
+        "history", "history_hi", "interval_ns", "keep", "last_data", "late_from", "offsets", "pause_ms", "phase_ns", "scale",
+        "scored", "seen_ms", "seq", "state", "stream", "turn", "unscored",
     )  # fmt: skip
 
     def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
@@ -68,6 +73,8 @@ class Entry:
         self.hearing = Hearing()  # which channels are still heard
         self.history_hi = -1
         self.consider_at = 0  # newest slot from which it is considered again whether the stream needs training
+        self.unscored = 0  # slots with data that nothing has judged, up to `UNSCORED`; scored ones count backwards
+        self.last_data = -1  # newest slot with data that was counted in it
         self.history = False  # the newest change was written by mode=history
         self.grid_version = -1
         self.filled = 0  # slots with data in the stream's whole ring (an estimate for what was not read)
@@ -85,6 +92,7 @@ class Entry:
         self.channels, self.capacity = list(header.channels), header.capacity
         self.state: GridState = header.state
         self.seq, self.hi, self.base = header.seq, header.hi, header.lo
+        self.scale = scale_from(header.scale)
         self.blocks = None if coarse is None else Blocks(coarse, header.interval_ns)
         self.seen_ms, self.pause_ms = max(self.seen_ms, header.last_seen_ms), usual_ms(header.pauses)
         self.history_hi = max(self.history_hi, header.history_hi)
@@ -108,7 +116,7 @@ class Entry:
     def needs_redis(self, change: WindowChange) -> bool:
         """Whether the window must be read from Redis, because `follow` cannot know what it needs."""
         return (
-            change.grid_version != self.grid_version
+            (change.grid_version, change.phase_ns) != (self.grid_version, self.phase_ns)
             or change.seq > self.seq + 1
             # no streamer writes this: Redis says what the stream is
             or change.values_NC.shape[1] != len(self.channels)
@@ -184,6 +192,11 @@ class Entry:
             slot = low + int(differs_N.argmax())
             self.late_from = slot if self.late_from is None else min(slot, self.late_from)
 
+    def count_judged(self, judged: int, unjudged: int) -> None:
+        """Count live slots with data of a batch."""
+        if unjudged or self.unscored:
+            self.unscored = min(max(self.unscored + unjudged - RECOVERY * judged, 0), UNSCORED)
+
     @property
     def whole(self) -> bool:
         """Whether all that the stream has ever sent is in memory: nothing was dropped, left in Redis or overwritten."""
@@ -204,11 +217,11 @@ class Entry:
         return rows_SC
 
     def row(self, slot: int) -> np.ndarray:
-        """Values of one slot (C,), NaN outside the buffer."""
+        """Values of one slot (C,) in the unit of the data, NaN outside the buffer; float64 where the stream has a scale."""
         if not self.base <= slot <= self.hi:
             return np.full(len(self.channels), np.nan, np.float32)
         row_C: np.ndarray = self.buffer_SC[slot - self.base]
-        return row_C
+        return row_C if self.scale is None else self.scale.data(row_C)
 
     def seen_at(self, slot: int) -> bool:
         """Whether a slot has any data."""
@@ -236,7 +249,7 @@ def unknown(header: StreamHeader, change: WindowChange) -> bool:
     there and will be said again. Followed, such a change of somebody else's would make the stream deaf to all real ones,
     or its buffer as long as the writer likes.
     """
-    return change.grid_version > header.grid_version or change.seq > header.seq
+    return change.seq > header.seq
 
 
 def window_changes(batch: WindowBatch) -> Iterator[tuple[str, WindowChange]]:

@@ -1,11 +1,13 @@
 """What the detector reports of itself: its counters and gauges, kept as streams change."""
 
+from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from detector.incidents.record import StreamState
 from detector.model.interface import Bank, InstallableBank
 from detector.training.due import stage
+from streamer.unjudged import REASONS, UnjudgedReason
 
 if TYPE_CHECKING:
     from detector.live.cache import Entry
@@ -20,6 +22,7 @@ class Counted(NamedTuple):
 
     stage: str | None  # None: its window is not in memory
     incidents: int  # open ones
+    unjudged: UnjudgedReason | None = None  # told
 
 
 _NOTHING = Counted(None, 0)
@@ -38,6 +41,7 @@ class Census:
     def __init__(self) -> None:
         self.stages = dict.fromkeys(STAGES, 0)
         self.incidents = 0
+        self.unjudged: Counter[UnjudgedReason] = Counter()  # by why they are not
         self._changed: set[str] = set()
         self._of: dict[str, Counted] = {}
 
@@ -61,6 +65,10 @@ class Census:
         if now.stage is not None:
             self.stages[now.stage] += 1
         self.incidents += now.incidents - before.incidents
+        if before.unjudged is not None:
+            self.unjudged[before.unjudged] -= 1
+        if now.unjudged is not None:
+            self.unjudged[now.unjudged] += 1
         if now != _NOTHING:
             self._of[stream] = now
 
@@ -73,7 +81,8 @@ def counted(stream: str, entry: "Entry | None", state: StreamState | None, bank:
         where = stage(ref.points if ref and ref.grid_version == entry.grid_version else 0)
     if state is None:
         return Counted(where, 0)
-    return Counted(where, (state.tracker.incident is not None) + (state.no_data is not None))
+    incidents = (state.tracker.incident is not None) + (state.no_data is not None)
+    return Counted(where, incidents, None if state.unjudged is None else state.unjudged.why)
 
 
 def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: InstallableBank, streams: "OwnedStreams") -> None:
@@ -83,8 +92,11 @@ def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: Installabl
     counts["windows_scored"] = judge.windows
     counts["teacher_windows"] = judge.teacher_windows
     counts["teacher_share"] = round(judge.teacher_windows / max(1, judge.windows), 4)
-    counts["streams_unjudged"] = len(judge.unjudged)  # scoring them fails
     counts["streams_with_teacher"] = bank.with_teacher()
     for name, count in census.stages.items():
         counts[f"streams_{name}"] = count
+    for reason in REASONS:
+        if reason != "waiting":  # the streamer's: no window comes of those
+            counts[f"streams_unjudged_{reason}"] = census.unjudged[reason]
+    counts["streams_unjudged"] = census.unjudged.total()
     counts["open_incidents"] = census.incidents

@@ -2,9 +2,9 @@
 
 import time
 
-from detector.incidents.events import DELETED, Context, anomaly_event, no_data_event
+from detector.incidents.events import DELETED, Context, anomaly_event, no_data_event, unjudged_event
 from detector.incidents.machine import EndReason, Transition, end
-from detector.incidents.record import NoData, StreamState
+from detector.incidents.record import NoData, StreamState, Unjudged
 from detector.live.outbox import Message, Outbox
 from detector.live.settings import WorkerSettings
 from detector.live.streams import OwnedStreams
@@ -79,6 +79,8 @@ class Decisions:
         if stream_state.no_data is not None:
             slot = DELETED if reason == "deleted" else stream_state.no_data.anchor
             self.no_data(stream, stream_state, settings, "resolved", slot)
+        if stream_state.unjudged is not None:
+            self.unjudged(stream, stream_state, settings, stream_state.scored, reason)
 
     def no_data(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, state: IncidentState, slot: int
@@ -93,11 +95,27 @@ class Decisions:
         self._event(stream, no_data_event(stream, stream_state, silence, state, slot, self._context(stream, settings)))
         self.touch(stream)
 
+    def unjudged(
+        self, stream: str, stream_state: StreamState, settings: StreamSettings, slot: int, over: EndReason | None = None
+    ) -> None:
+        """Tell that the stream is not judged, as its state has it, or that this is over, and why."""
+        told = stream_state.unjudged
+        assert isinstance(told, Unjudged)
+        if over is not None:
+            told.revision += 1
+            stream_state.unjudged = None
+        self._event(stream, unjudged_event(stream, stream_state, told, slot, self._context(stream, settings), over))
+        self.touch(stream)
+
     def request(self, request: TrainingRequest) -> None:
         """Ask for training."""
         topic = self._settings.topic("training")
         self._post(request.stream, Message(topic, None, request.stream, request.model_dump_json()))
         self.touch(request.stream)
+
+    def publish(self, event: AnomalyEvent) -> None:
+        """Publish an event that is made already."""
+        self._event(event.subject, event)
 
     def now(self) -> str:
         """The moment of this batch, RFC 3339."""
@@ -128,7 +146,7 @@ class Decisions:
         return Context(source, self._streams.partition(stream), settings, self._now_ns)
 
     def _event(self, stream: str, event: AnomalyEvent) -> None:
-        if event.data.state == "open":
+        if event.data.state == "open" and event.data.kind != "unjudged":
             self.alerts += 1
         topic = self._settings.topic("anomalies")
         self._post(stream, Message(topic, self._streams.partition(stream), stream, event.model_dump_json()))

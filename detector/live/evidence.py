@@ -101,13 +101,14 @@ def reach_at(score: SegmentScore, k: int, value_C: np.ndarray) -> float:
 def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:
     """The fields of a `Departure` of slot k, in JSON types."""
     c, value, expected, low, high = place_of(score, k, value_C)
+    digits = _digits(value_C)
     return {
         "channel": channels[c],
         "slot": slot,
-        "value": _number(value),
-        "expected": _number(expected),
-        "low": _number(low),
-        "high": _number(high),
+        "value": _number(value, digits),
+        "expected": _number(expected, digits),
+        "low": _number(low, digits),
+        "high": _number(high, digits),
         "reach": round(reach_of(value, low, high, expected), 3),
     }
 
@@ -140,15 +141,16 @@ def evidence_at(
     largest = int(order[0])
     view = score.views[max(int(score.view_KC[k, largest]), 0)]
     nearest = int(score.nearest_KC[k, largest])
+    digits = _digits(value_C)
     return {
         "channels": [
             {
                 "channel": channels[c],
                 "share": round(float(share_C[c]), 4),
-                "value": _number(value_C[c]),
-                "expected": _number(score.expected_KC[k, c]),
-                "low": _number(score.low_KC[k, c]),
-                "high": _number(score.high_KC[k, c]),
+                "value": _number(value_C[c], digits),
+                "expected": _number(score.expected_KC[k, c], digits),
+                "low": _number(score.low_KC[k, c], digits),
+                "high": _number(score.high_KC[k, c], digits),
             }
             for c in order
         ],
@@ -166,7 +168,12 @@ def evidence_at(
     }
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any, digits: int = 7) -> float | None:
     """A JSON number of float32 precision, None for NaN."""
     number = float(value)
-    return float(f"{number:.7g}") if np.isfinite(number) else None
+    return float(f"{number:.{digits}g}") if np.isfinite(number) else None
+
+
+def _digits(value_C: np.ndarray) -> int:
+    """Digits that a stream's values have: more of one that has a scale, whose changes may be small beside its level."""
+    return 15 if value_C.dtype == np.float64 else 7

@@ -68,8 +68,31 @@ class Finishing:
         await self._owner.recover(partition)
         self.gained.add(partition)
 
-    async def finish(self, decisions: Decisions, offsets: Mapping[int, int] | None = None) -> None:
-        """Store and send; `offsets` are those of the last judged record of each partition of a batch."""
+    async def adopt(self, partition: int) -> None:
+        """The stored outbox of a partition is not to be sent: Redis has lost data, and it may be an old one."""
+        self._sent[partition] = await read_outbox(
+            self._servers.redis, self._servers.keys, partition, self._settings.partitions
+        )
+        self._uncommitted.pop(partition, None)
+        self.gained.discard(partition)
+
+    async def settle(self, partition: int) -> bool:
+        """What Redis had lost of a partition is mended; False when it is not, and has to be begun again."""
+        try:
+            await self._owner.settle(partition)
+        except FencedError as error:
+            log.warning("partition taken over by another worker", partition=partition, error=str(error))
+            self._on_fenced(partition)
+        except OffsetConflictError:
+            await self.restart(partition)
+            return False
+        return True
+
+    async def finish(self, decisions: Decisions, offsets: Mapping[int, int] | None = None) -> bool:
+        """Store and send; `offsets` are those of the last judged record of each partition of a batch.
+
+        Returns whether all of it is done; a part that is not is decided again, or is another worker's now.
+        """
         offsets = offsets or {}
         for partition in offsets:
             decisions.parts.setdefault(partition, PartitionDecisions())
@@ -78,6 +101,7 @@ class Finishing:
         )
         if all(done):
             self._servers.stats.counts["alerts"] += decisions.alerts
+        return all(done)
 
     async def _finish(self, decisions: Decisions, partition: int, part: PartitionDecisions, offset: int | None) -> bool:
         ledger = self._owner.ledger

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,6 +12,7 @@ from detector.incidents.machine import SILENCED, end
 from detector.live.decisions import Decisions
 from detector.live.followed import FollowedFeedback, FollowedModels
 from detector.live.judge import Judge
+from detector.live.missing import MissingStudents
 from detector.live.settings import WorkerSettings
 from detector.live.streams import OwnedStreams
 from detector.model.interface import InstallableBank
@@ -19,6 +21,9 @@ from streamer.host.worker import Servers
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.stream_settings import StreamSettingsTable
+from streamer.patience import patiently
+from streamer.redis_client import redis_name
+from streamer.refusals import REDIS_ERRORS
 
 if TYPE_CHECKING:
     from detector.model.artefact import ArtefactStore
@@ -26,10 +31,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MARK_S = 30 * 86_400  # longer than any topic's retention of bad feedback matters
-STORE_RETRY_S = 10.0
 LOST_KEPT_S = 60.0  # a rebalance takes seconds
 
-Finish = Callable[[Decisions], Awaitable[None]]
+Finish = Callable[[Decisions], Awaitable[object]]
 
 
 class Following:
@@ -64,8 +68,7 @@ class Following:
         self._deleted = deleted  # filled by `stream_settings`
         self._on_delete = on_delete
         self._store = store
-        self._uninstalled: dict[str, ModelRecord] = {}  # the store was away
-        self._next_install = 0.0
+        self._missing = MissingStudents(servers)
         self._lost: dict[int, float] = {}  # partitions given away, since when
 
     def _owns(self, stream: str) -> bool:
@@ -104,9 +107,9 @@ class Following:
             elif now - since > LOST_KEPT_S:
                 del self._lost[partition]
                 gone = [s for s in self.models.known if self._streams.partition(s) == partition]
+                self._missing.lose(gone)
                 for stream in gone:
                     self.models.forget(stream)
-                    self._uninstalled.pop(stream, None)
                     self._bank.remove(stream)
                     self._streams.census.mark(stream)
                 log.info("students of a lost partition forgotten", partition=partition, streams=len(gone))
@@ -135,12 +138,10 @@ class Following:
         await finish(decisions)
         for stream in deleted:
             self._streams.drop(stream)
+            await self._missing.forget(stream)
 
     async def _install(self, news: Mapping[str, ModelRecord | None]) -> None:
-        for stream in news:
-            self._uninstalled.pop(stream, None)
-        if self._uninstalled and time.monotonic() >= self._next_install:
-            news = {**self._uninstalled, **news}
+        news = self._missing.with_due(news)
         if not news:
             return
         for stream, record in news.items():
@@ -153,13 +154,9 @@ class Following:
         records = [record for record in news.values() if record is not None and record.promoted is not None]
         if records:
             failed = await asyncio.to_thread(self._bank.install, records, self._store)
-            for record in records:
-                if record.stream in failed and failed[record.stream].retriable:
-                    self._uninstalled[record.stream] = record
-                else:
-                    self._uninstalled.pop(record.stream, None)
-            self._next_install = time.monotonic() + STORE_RETRY_S
-            log.info("models installed", streams=len(records) - len(failed), failed=len(failed))
+            await patiently(redis_name(self._settings), partial(self._missing.note, records, failed), REDIS_ERRORS)
+            if len(failed) < len(records):
+                log.info("models installed", streams=len(records) - len(failed), failed=len(failed))
 
     def _delete(self, decisions: Decisions, stream: str) -> None:
         stream_state = self._streams.states.get(stream)
@@ -169,7 +166,6 @@ class Following:
         self._bank.remove(stream)
         self.models.forget(stream)
         self._judge.unjudged.pop(stream, None)
-        self._uninstalled.pop(stream, None)
         self._on_delete(stream)
         log.info("stream deleted", stream=stream)
 

@@ -13,12 +13,14 @@ from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
 from detector.incidents.season_rule import season_rule
-from detector.live.cache import SLACK, Entry
+from detector.live.cache import SLACK, UNSCORED, Entry
 from detector.live.judgement import Judgement, Piece
+from detector.live.scaled import in_data_unit
 from detector.live.settings import WorkerSettings
 from detector.live.stepping import Emit, step_through
 from detector.model.interface import Bank, Segment, SegmentScore
 from streamer.contracts import StreamSettings
+from streamer.unjudged import UnjudgedReason
 from streamer.windows.coarse import block_ns_of
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,7 @@ log = structlog.get_logger(__name__)
 PIECE = 256
 BATCH_SLOTS = 4096  # scored in one call, at most: a tenth of a second of a core that scores 42 000 a second
 MAX_RULES = 10_000
+BRIDGED = 3  # slots that a gap may have: as many as the bank fills with the last value
 _NO_SETTINGS = StreamSettings()
 
 
@@ -122,6 +125,9 @@ class Judge:
     def judgement(self, entry: Entry, stream_state: StreamState) -> Judgement | None:
         """What there is to do for a stream; None (and nothing is left to do) when nothing judges it."""
         if not self.in_force(entry, stream_state):
+            first = max(entry.scored + 1, entry.base)
+            if not entry.history and first <= entry.hi:
+                entry.count_judged(0, int(entry.present(first, entry.hi).sum()))
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
             return None
         settings = self.settings_of(entry.stream)
@@ -137,6 +143,24 @@ class Judge:
             if again is not None and again <= entry.scored:
                 start = min(start, again)
         return Judgement(entry, stream_state, rules, settings, start, context)
+
+    def why_unjudged(self, entry: Entry) -> UnjudgedReason | None:
+        """Why what comes of a stream is not judged, None when it is, or when that is not known yet."""
+        if entry.state == "irregular":
+            return "irregular"
+        if entry.unscored < UNSCORED:
+            return None
+        if entry.stream in self.unjudged:
+            return "failing"
+        return "gaps" if self._judges(entry) else "no_model"
+
+    def is_judged(self, entry: Entry) -> bool:
+        """Whether all that came of a stream of late was judged."""
+        return entry.state == "grid" and not entry.unscored and self._judges(entry)
+
+    def _judges(self, entry: Entry) -> bool:
+        ref = self._bank.model_of(entry.stream)
+        return self._settings.warming or (ref is not None and ref.grid_version == entry.grid_version)
 
     def run(self, judgements: Sequence[Judgement], emit: Emit) -> None:
         """Judge all; `emit` is called once per transition, while its episode is as the event describes it."""
@@ -156,6 +180,7 @@ class Judge:
         for judgement, top in zip(judgements, _tops(judgements), strict=True):
             judgement.failed = self.unjudged.get(judgement.entry.stream)
             entry, state = judgement.entry, judgement.stream_state.tracker
+            entry.count_judged(*_judged(judgement))
             rules, timed = judgement.rules, max((p.score.season_top for p in judgement.pieces if p.score), default=0.0)
             surprising = top >= rules.threshold or timed >= rules.season_opens
             if surprising or not state.idle or judgement.start <= entry.scored:
@@ -177,7 +202,7 @@ class Judge:
         clock = entry.clock(judgement.settings.timezone)
         if first == last and stride == 1:  # by far the most frequent case
             segment = Segment(entry.stream, entry.segment(first, last, context), 1, last, cold, clock)
-            return [(Piece(range(first, last + 1)), segment)]
+            return [(Piece(range(first, last + 1), scale=entry.scale), segment)]
         if last - first >= PIECE:
             present = np.flatnonzero(entry.present(first, last))
             if not len(present):
@@ -191,7 +216,7 @@ class Judge:
             runs = [range(at, min(at + PIECE, last + 1)) for at in range(first, last + 1, PIECE)]
         for run in runs:
             rows_SC = entry.segment(run[0], run[-1], context)
-            made.append((Piece(run), Segment(entry.stream, rows_SC, len(run), run[-1], cold, clock)))
+            made.append((Piece(run, scale=entry.scale), Segment(entry.stream, rows_SC, len(run), run[-1], cold, clock)))
         return made
 
     def _score(self, segments: list[Segment], pieces: list[Piece]) -> None:
@@ -203,7 +228,7 @@ class Judge:
             log.exception("scoring a batch failed, trying stream by stream", streams=len(segments))
             scores = [self._alone(segment) for segment in segments]
         for piece, score in zip(pieces, scores, strict=True):
-            piece.score = score
+            piece.score = score if score is None or piece.scale is None else in_data_unit(score, piece.scale)
             if score is not None:
                 self.windows += len(piece.slots)
                 self.teacher_windows += int(score.teacher_K.sum())
@@ -219,6 +244,36 @@ class Judge:
                 log.exception("stream cannot be scored; logged once", stream=segment.stream)
             self.unjudged[segment.stream] = f"scoring it fails ({type(error).__name__}: {error})"[:300]
             return None
+
+
+def _judged(judgement: Judgement) -> tuple[int, int]:
+    """How many of the new slots with data were judged, and how many were not: they have no score, or lie behind a gap that
+    cannot be bridged, so that what they are compared with is missing."""
+    entry, judged, unjudged = judgement.entry, 0, 0
+    for piece in judgement.pieces:
+        first, last = piece.slots[0], piece.slots[-1]
+        if last <= entry.scored:
+            continue
+        score = piece.score
+        if first == last and entry.last_data >= 0 and score is not None:  # by far the most frequent case
+            if not entry.present(last, last)[0]:
+                continue
+            bad = last - entry.last_data > BRIDGED + 1 or score.surprise_K[0] != score.surprise_K[0]
+            judged, unjudged, entry.last_data = judged + (not bad), unjudged + bad, last
+            continue
+        slots = np.arange(max(first, entry.scored + 1), last + 1)
+        at_K = slots[entry.present(int(slots[0]), last)]
+        if not len(at_K):
+            continue
+        far_K = np.diff(at_K, prepend=entry.last_data if entry.last_data >= 0 else at_K[0]) > BRIDGED + 1
+        if score is None:
+            far_K[:] = True
+        elif len(piece.slots) == last - first + 1:
+            far_K |= np.isnan(score.surprise_K[at_K - first])
+        unjudged += int(far_K.sum())
+        judged += len(far_K) - int(far_K.sum())
+        entry.last_data = int(at_K[-1])
+    return judged, unjudged
 
 
 def _tops(judgements: Sequence[Judgement]) -> list[float]:

@@ -7,6 +7,7 @@ from detector.incidents.record import StreamState
 from detector.live.cache import Entry
 from detector.model.interface import SegmentScore
 from streamer.contracts import StreamSettings
+from streamer.windows.scale import Scale
 
 
 @dataclass(slots=True)
@@ -14,7 +15,8 @@ class Piece:
     """Consecutive scored slots of one segment."""
 
     slots: range
-    score: SegmentScore | None = None
+    score: SegmentScore | None = None  # in the unit of the data
+    scale: Scale | None = None  # of what the bank is given
 
 
 @dataclass(slots=True)

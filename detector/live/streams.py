@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 
 from detector.incidents.record import StreamState, read_states
 from detector.live.blocks import KEPT
-from detector.live.cache import SLACK, Entry, WindowChange, unknown, window_changes
+from detector.live.cache import SLACK, UNSCORED, Entry, WindowChange, unknown, window_changes
 from detector.live.counts import Census
 from detector.live.settings import WorkerSettings
 from streamer.errors import ContractError
@@ -166,7 +166,8 @@ class OwnedStreams:
         header = window.header
         self.census.mark(stream)
         stream_state = self.states.get(stream)
-        if stream_state is not None and stream_state.grid_version != header.grid_version:
+        grid = (header.grid_version, header.phase_ns)
+        if stream_state is not None and (stream_state.grid_version, stream_state.phase_ns) != grid:
             outcome.replaced.append((stream, stream_state))
             stream_state = None
             self.entries.pop(stream, None)
@@ -175,7 +176,7 @@ class OwnedStreams:
             channels = change.values_NC.shape[1]
             if unknown(header, change):
                 outcome.unknown += 1
-            elif change.grid_version == header.grid_version:
+            elif (change.grid_version, change.phase_ns) == grid:
                 if channels == len(header.channels):
                     own.append(change)
                 else:
@@ -185,7 +186,7 @@ class OwnedStreams:
             first = own[0].first if own else header.hi + 1
             # A stream that has never been judged is judged from its first change on, whatever lies in Redis.
             scored = stream_state.scored if stream_state is not None and stream_state.judged else first - 1
-            entry = self.entries[stream] = Entry(stream, window, self._keep, scored)
+            entry = self.entries[stream] = _entered(stream, window, self._keep, scored, stream_state)
         else:
             entry.reload(window)
         if stream_state is None:
@@ -233,11 +234,11 @@ class OwnedStreams:
             if stream_state is None:
                 stream_state = StreamState(header.grid_version, header.interval_ns, header.phase_ns, header.hi)
                 self.states[stream] = stream_state
-            if (
-                stream_state.grid_version == header.grid_version
-            ):  # else the next change closes what the old grid left open
+            grid = (stream_state.grid_version, stream_state.phase_ns)
+            # else the next change closes what the old grid left open
+            if grid == (header.grid_version, header.phase_ns):
                 scored = stream_state.scored if stream_state.judged else header.hi
-                self.entries[stream] = Entry(stream, window, self._keep, scored)
+                self.entries[stream] = _entered(stream, window, self._keep, scored, stream_state)
         return [stream for stream in streams if stream in self.entries]
 
     async def headers(self, shards: Iterable[int]) -> dict[str, StreamHeader]:
@@ -250,3 +251,10 @@ class OwnedStreams:
             names = sorted(name.decode() for name in members)
             found |= await read_headers(self._client, self._keys, names, self._settings.partitioner)
         return {stream: header for stream, header in found.items() if header.state == "grid" and header.hi >= 0}
+
+
+def _entered(stream: str, window: StreamWindow, keep: int, scored: int, stream_state: StreamState | None) -> Entry:
+    entry = Entry(stream, window, keep, scored)
+    if stream_state is not None and stream_state.unjudged is not None:
+        entry.unscored = UNSCORED  # told before: what comes from now on says whether it is still so
+    return entry

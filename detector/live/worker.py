@@ -17,6 +17,7 @@ from detector.live.counts import refresh
 from detector.live.finishing import Finishing
 from detector.live.following import Following
 from detector.live.judge import Judge
+from detector.live.mending import Mending
 from detector.live.overload import COALESCED_BYTES, Overload
 from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
@@ -63,13 +64,17 @@ class DetectorWorker:
         stream_settings = StreamSettingsTable(settings, deleted.append)
         self.streams = OwnedStreams(settings, client, keys, self.bank.context)
         self.judge = Judge(self.bank, settings, stream_settings.of)
-        self.owner = Ownership(settings, client, keys, "windows", "detector", on_gain=self._gain, on_loss=self._lose)
+        self.owner = Ownership(
+            settings, client, keys, "windows", "detector",
+            on_gain=self._gain, on_loss=self._lose, on_state_lost=self._state_lost,
+        )  # fmt: skip
         self.watch = SilenceWatch(settings, self.streams, self.judge, self.owner)
         self.following = Following(
             settings, servers, self.streams, self.judge, self.bank, store, self.owner, stream_settings, deleted,
             self.watch.silence.forget,
         )  # fmt: skip
         self.finishing = Finishing(settings, servers, self.streams, self.owner, self._fenced)
+        self.mending = Mending(settings, servers, self.streams, self.watch, self.owner, self.finishing)
         self.batches = Batches(
             settings, servers, self.streams, self.judge, self.watch, self.following.models, self.owner
         )
@@ -84,9 +89,10 @@ class DetectorWorker:
             if self.owner.ledger.cluster != cluster:
                 await self.following.rewind()
             await self._take_over()
+            records = self.owner.current(fetched)
             try:
+                await self.mending.mend()
                 await self.following.poll(self.finishing.finish)
-                records = {p: own for p, own in fetched.items() if p in self.owner.owned}
                 if records:
                     began = time.monotonic()
                     decisions = await self.batches.decide(records)
@@ -116,12 +122,10 @@ class DetectorWorker:
         fetched = await self.owner.fetch(FETCH_MESSAGES, FETCH_MS)
         most, messages, size = self.overload.messages(FETCH_MESSAGES), *_size(fetched)
         while 0 < messages < most and size < COALESCED_BYTES:
-            more = await self.owner.more(min(FETCH_MESSAGES, most - messages), FETCH_MS)
+            more = await self.owner.more(fetched, min(FETCH_MESSAGES, most - messages), FETCH_MS)
             if not more:
                 break
-            messages, size = messages + _size(more)[0], size + _size(more)[1]
-            for partition, records in more.items():
-                fetched.setdefault(partition, []).extend(records)
+            messages, size = _size(fetched)
         return fetched
 
     def _adapt(self) -> None:
@@ -160,12 +164,15 @@ class DetectorWorker:
     def _gain(self, partition: int) -> None:
         self.finishing.gained.add(partition)
 
+    def _state_lost(self, partition: int, known: int) -> None:
+        self.mending.note(partition, known)
+
     async def _take_over(self) -> None:
         """New partitions: first send what their last owner had decided to send."""
         gained = self.finishing.gained
         if not gained:
             return
-        for partition in sorted(gained & self.owner.owned):
+        for partition in sorted((gained & self.owner.owned) - self.mending.lost):
             await patiently(redis_name(self.settings), partial(self._start_partition, partition), REDIS_ERRORS)
         gained.clear()
         await self.following.gained()

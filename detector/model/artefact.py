@@ -59,6 +59,20 @@ class ArtefactError(AnomalyLLMError):
     """An artefact is missing, damaged or of another layout: fit the stream again."""
 
 
+class MissingArtefactError(ArtefactError):
+    """An artefact is not in the store: it may be another one than the trainer's, or not have come there yet."""
+
+    retriable = True
+
+    def __init__(self, name: str, uri: str) -> None:
+        super().__init__(
+            masked(
+                f"artefact {name} is not in the store {uri}: give detectors and trainers the same --store, one that all "
+                "of them reach; if it was deleted, fit its streams again"
+            )
+        )
+
+
 @dataclass(frozen=True)
 class Member:
     """One stream of an artefact: its rows begin at `start`, one for each channel in this order."""
@@ -258,7 +272,7 @@ class ArtefactStore:
         try:
             found = hashlib.sha256(local.read_bytes()).hexdigest()
         except FileNotFoundError as error:
-            raise ArtefactError(f"artefact {name} is not in the store {self.uri}: fit its streams again") from error
+            raise MissingArtefactError(name, self.uri) from error
         except OSError as error:
             raise StoreError(f"artefact store {self.uri}: cannot read {name}: {error}") from error
         if found != sha256:
@@ -288,7 +302,7 @@ class ArtefactStore:
         try:
             data: bytes = self._fs.cat_file(f"{self._root}/{name}")
         except FileNotFoundError as error:
-            raise ArtefactError(f"artefact {name} is not in the store {self.uri}: fit its streams again") from error
+            raise MissingArtefactError(name, self.uri) from error
         except Exception as error:  # drivers raise their own classes
             raise StoreError(f"artefact store {self.uri}: cannot read {name}: {error}") from error
         return data

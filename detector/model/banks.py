@@ -99,7 +99,8 @@ class StudentBank:
                 students = store.read(uri, sha256, [ref.row for _, ref in wanted])
             except AnomalyLLMError as error:
                 failed |= {stream: error for stream, _ in wanted}
-                log.warning("students not installed", artefact=uri, streams=len(wanted), error=str(error))
+                said = log.debug if error.retriable else log.warning  # what is tried again, the caller says once
+                said("students not installed", artefact=uri, streams=len(wanted), error=str(error))
                 continue
             for (stream, ref), student in zip(wanted, students, strict=True):
                 if student.member.stream == stream:

@@ -5,14 +5,17 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 from rich.table import Table
 
 from streamer.cli.options import with_fields, with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out, redis_or_error, send_one
+from streamer.cli.running import GIVE_UP_AFTER_S, err, out, redis_or_error, send_one
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
 from streamer.settings import CommonSettings
+from streamer.unjudged import why_not
 
+MOST_REASONS = 3  # one for each artefact: the others say the same
 _PANEL = "What to set (what is not given keeps its value)"
 Name = Annotated[str, typer.Argument(help="Name of the stream.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Start from the defaults instead of the present settings.")]
@@ -27,7 +30,7 @@ def register(app: typer.Typer) -> None:
     @streams.command("list")
     @with_settings(CommonSettings)
     def show(settings: CommonSettings, as_json: AsJson = False) -> None:
-        """List all streams: what arrived, their grid, and what was set."""
+        """List all streams: what arrived, their grid, what was set, and why one is not judged."""
         rows = asyncio.run(_list(settings))
         if as_json:
             import orjson
@@ -36,6 +39,8 @@ def register(app: typer.Typer) -> None:
                 typer.echo(orjson.dumps(row).decode())
             return
         out.print(_table(rows))
+        for why in sorted({row["student_missing"] for row in rows if row["student_missing"]})[:MOST_REASONS]:
+            err.print(f"[yellow]{escape(why)}[/]")
 
     @streams.command("set")
     @with_settings(CommonSettings)
@@ -97,13 +102,16 @@ async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], repl
 
 async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
     from streamer.windows.keys import Keys
-    from streamer.windows.ring import all_streams, read_headers
+    from streamer.windows.ring import all_streams, read_headers, read_unjudged
 
     known = await present_settings(settings)
     keys = Keys(settings.namespace)
     async with redis_or_error(settings) as client:
         seen = await all_streams(client, keys)
         headers = await read_headers(client, keys, seen, settings.partitioner)
+        raw: Any = await client.hgetall(keys.students_missing())
+        missing = {name.decode(): why.decode() for name, why in raw.items()}
+        unjudged = await read_unjudged(client, keys, headers, settings.partitioner)
     rows = []
     for name in sorted({*known, *headers}):
         header, chosen = headers.get(name), known.get(name)
@@ -115,6 +123,8 @@ async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
                 "channels": header.channels if header else [],
                 "slots": max(0, header.hi - header.lo + 1) if header else 0,
                 "points": header.points if header else 0,
+                "student_missing": missing.get(name),
+                "unjudged": why_not(unjudged[name]) if name in unjudged else None,
                 "settings": chosen.model_dump(mode="json", exclude_unset=True) if chosen else {},
             }
         )
@@ -127,10 +137,12 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(column, no_wrap=True)
     for column in ("interval", "channels", "slots", "points"):
         table.add_column(column, justify="right")
+    table.add_column("not judged")
     table.add_column("settings")
     for row in rows:
         interval = "–" if row["interval_s"] is None else f"{row['interval_s']:g} s"
         chosen = ", ".join(f"{key}={value}" for key, value in row["settings"].items())
         counts = (str(len(row["channels"])), f"{row['slots']:,}", f"{row['points']:,}")
-        table.add_row(row["stream"], row["state"], interval, *counts, chosen)
+        state = row["state"] + (", [yellow]student not in reach[/]" if row["student_missing"] else "")
+        table.add_row(row["stream"], state, interval, *counts, row["unjudged"] or "", chosen)
     return table

@@ -1,6 +1,7 @@
 """`anomalyllm topics`: create the topics of the contract, and say what is there."""
 
 import asyncio
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -20,6 +21,12 @@ DIRECTIONS = {
     "dead-letters": "all → operators",
 }
 
+MOVED = (
+    "Streams move to other partitions: start all workers with this number. Windows, models and incidents stay; records "
+    "that wait in an old partition, and those of publishers that have not heard of the new ones yet, are sent on to "
+    "their stream's new one."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
@@ -28,12 +35,20 @@ def register(app: typer.Typer) -> None:
 
     @topics.command("provision")
     @with_settings(CommonSettings, shown=("partitions", "replication"))
-    def provision(settings: CommonSettings) -> None:
-        """Create the topics that are missing; those that exist are left as they are."""
+    def provision(
+        settings: CommonSettings,
+        fix: Annotated[
+            bool,
+            typer.Option("--fix", help="Add partitions where topics have too few; stop the workers before."),
+        ] = False,
+    ) -> None:
+        """Create the topics that are missing, and check the partitions of those that exist."""
         from streamer.kafka.topics import provision
 
-        created = asyncio.run(provision(settings, give_up_after_s=GIVE_UP_AFTER_S))
-        out.print("\n".join(f"created {name}" for name in created) or "all topics exist")
+        done = asyncio.run(provision(settings, give_up_after_s=GIVE_UP_AFTER_S, fix=fix))
+        out.print("\n".join(done) or "all topics exist", highlight=False)
+        if any(" partitions, now " in line for line in done):
+            out.print(MOVED)
 
     @topics.command("describe")
     @with_settings(CommonSettings)

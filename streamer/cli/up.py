@@ -1,6 +1,7 @@
 """`anomalyllm up`: broker, Redis and the three workers on this machine, until Ctrl-C."""
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +10,18 @@ from rich.markup import escape
 
 from streamer.cli.options import with_settings
 from streamer.cli.running import err, out, run_until_stopped
+from streamer.errors import ConfigError
+from streamer.masking import masked
 from streamer.settings import CommonSettings
 
 if TYPE_CHECKING:
     from streamer.host.embedded import EmbeddedStack
     from streamer.host.fleet import Fleet
+    from streamer.host.kept_tables import KeptTables
 
 # What a Kafka and a Redis client expect when nobody tells them anything; taken if free.
 USUAL_PORTS = (9092, 6379)
+OWN = re.compile(r"(?:redis://)?(?:127\.0\.0\.1|localhost):([0-9]+)(?:/0?)?")  # an address that `up` can serve
 CHECK_S = 1.0
 # A worker that cannot start (no memory, a bad setting) must not fill the log by dying in a loop.
 RESTART_AFTER_S = 2.0
@@ -49,7 +54,10 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("up")
-    @with_settings(CommonSettings, connection=("topic_prefix", "partitions", "state_dir", "store", "config"))
+    @with_settings(
+        CommonSettings,
+        connection=("bootstrap", "redis_url", "topic_prefix", "partitions", "state_dir", "store", "config"),
+    )
     def up(
         settings: CommonSettings,
         workers: Annotated[bool, typer.Option(help="Run the streamer, detector and trainer as well.")] = True,
@@ -61,31 +69,76 @@ def register(app: typer.Typer) -> None:
 async def _up(settings: CommonSettings, with_workers: bool) -> None:
     from streamer.host.embedded import EmbeddedStack
     from streamer.host.fleet import Fleet, worker_env
+    from streamer.host.kept_tables import KeptTables
     from streamer.kafka.topics import provision
 
     state_dir = settings.state_dir.resolve()
     stack_dir = state_dir / "up"
-    async with EmbeddedStack(stack_dir, ports=USUAL_PORTS) as stack:
+    wanted = wanted_ports(settings)
+    async with EmbeddedStack(stack_dir, ports=wanted) as stack:
+        for what, port, address in zip(("Kafka", "Redis"), wanted, (stack.bootstrap, stack.redis_url), strict=True):
+            if f":{port}" not in address:
+                err.print(f"[bold red]port {port} is taken: {what} is at {address}[/]; clients must be told so")
         servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
         placed = settings.model_copy(update={**servers, "state_dir": state_dir})
         await provision(placed)
+        kept = KeptTables(placed, stack_dir / "tables.json")
+        await kept.start()
+        if len(kept):
+            out.print(f"settings and models of before are back: {len(kept)} records")
         out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics")))
         workers = Fleet(worker_env(placed), stack_dir)
-        nurse = Supervisor(stack, workers)
+        nurse = Supervisor(stack, workers, placed, kept)
         try:
             if with_workers:
                 workers.start()
             while True:
                 await asyncio.sleep(CHECK_S)
                 await nurse.revive()
+                await kept.poll()
         finally:
             await workers.stop()
+            await kept.stop()
+
+
+def wanted_ports(settings: CommonSettings) -> tuple[int, int]:
+    """Ports of Kafka and Redis that `--bootstrap` and `--redis-url` ask for.
+
+    Raises ConfigError: they name a server that is not ours to start, or a port other than the usual that is taken.
+
+    >>> wanted_ports(CommonSettings(bootstrap="localhost:19092"))
+    (19092, 6379)
+    >>> wanted_ports(CommonSettings(redis_url="redis://cache.example.com:6379/0"))
+    Traceback (most recent call last):
+    streamer.errors.ConfigError: `up` starts a Redis of its own on this host; redis://cache.example.com:6379/0 is another. \
+Unset ANOMALYLLM_REDIS_URL, or start streamer, detector and trainer by themselves
+    """
+    from streamer.host.embedded import LOOPBACK, free_port
+
+    ports = []
+    for what, variable, given, usual in (
+        ("Kafka", "BOOTSTRAP", settings.bootstrap, USUAL_PORTS[0]),
+        ("Redis", "REDIS_URL", settings.redis_url, USUAL_PORTS[1]),
+    ):
+        found = OWN.fullmatch(given)
+        if found is None:
+            raise ConfigError(
+                f"`up` starts a {what} of its own on this host; {masked(given)} is another. Unset ANOMALYLLM_{variable}, "
+                "or start streamer, detector and trainer by themselves"
+            )
+        port = int(found[1])
+        if port != usual and free_port(port) != port:
+            raise ConfigError(f"port {port} of {LOOPBACK} is taken: stop who has it, or change ANOMALYLLM_{variable}")
+        ports.append(port)
+    return ports[0], ports[1]
 
 
 class Supervisor:
     """Starts again what has died, saying so; a worker that dies again and again is given more and more time."""
 
-    def __init__(self, stack: "EmbeddedStack", workers: "Fleet") -> None:
+    def __init__(self, stack: "EmbeddedStack", workers: "Fleet", settings: CommonSettings, kept: "KeptTables") -> None:
+        self._settings = settings
+        self._kept = kept
         self._stack = stack
         self._workers = workers
         self._next: dict[str, float] = {}  # when a dead worker may start again
@@ -93,9 +146,13 @@ class Supervisor:
 
     async def revive(self) -> None:
         """One look; raises ProcessDiedError when a server does not come back."""
+        from streamer.kafka.topics import provision
+
         if not self._stack.broker_alive:
-            err.print("[yellow]the embedded broker died; starting it again, empty[/]")
+            err.print("[yellow]the embedded broker died; starting it again: settings and models are put back[/]")
             await self._stack.start_broker()
+            await provision(self._settings)
+            await self._kept.begin_again()
         if not self._stack.redis_alive:
             err.print("[yellow]the embedded Valkey died; starting it again with its data[/]")
             await self._stack.start_redis()

@@ -1,6 +1,7 @@
 """Owning partitions: assignment, epochs, where to resume, and a broker that came back as another one."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -12,20 +13,33 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from streamer.errors import AnomalyLLMError
 from streamer.kafka.client import fetch, kafka_name, make_consumer, unread
 from streamer.kafka.cluster import ClusterCheck
+from streamer.kafka.topics import raise_if_misfit
 from streamer.patience import patiently
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
-from streamer.windows.ledger import Ledger
+from streamer.windows.ledger import Ledger, Ops
 
 log = structlog.get_logger(__name__)
+
+# How often a worker looks whether Redis still has what it was told to keep: 256 small hashes, 2 ms.
+KEPT_S = 5.0
+# A worker that was fenced and is still assigned the partition by its group is the owner after all: a worker that the group
+# has given up on knows it after its session timeout of 6 s.
+RECLAIM_S = 15.0
 
 
 class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """The partitions of one topic that this worker owns.
 
     `lock` is held by the worker while it works on a batch: a partition is given away between batches only.
+
+    **Redis that has lost data** (emptied, or restored from an older state) is known by stored offsets that lie behind
+    those applied or committed before: `on_state_lost` is called with the partition and the offset known before. With
+    `rebuilds` the worker then stands where Redis is, and reads again up to `rebuilt_until`; nothing is committed
+    meanwhile, so that a crash begins it anew. Without, it stands where it was, and calls `settle` when it has mended
+    what was lost. Decision 022.
     """
 
     def __init__(
@@ -37,6 +51,8 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         group: str,
         on_gain: Callable[[int], None] | None = None,
         on_loss: Callable[[int], None] | None = None,
+        on_state_lost: Callable[[int, int], None] | None = None,
+        rebuilds: bool = False,
     ) -> None:
         self.settings = settings
         self.topic = topic
@@ -50,6 +66,13 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         self._keys = keys
         self._on_gain = on_gain
         self._on_loss = on_loss
+        self._on_state_lost = on_state_lost
+        self._rebuilds = rebuilds
+        self._until: dict[int, int] = {}  # partitions whose state was lost: the offset known before
+        self._seeks: dict[int, int] = {}  # times that we have moved in a partition …
+        self._fetched_at: dict[int, int] = {}  # … at the newest fetch
+        self._fenced: dict[int, float] = {}  # when we were fenced from it (monotonic)
+        self._next_look = 0.0
         self._consumer: AIOKafkaConsumer | None = None
         self._failed: AnomalyLLMError | None = None
 
@@ -84,9 +107,15 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
             self._failed = error
 
     async def _gain(self, assigned: set[TopicPartition]) -> None:
+        count = max((tp.partition + 1 for tp in assigned), default=0)
+        if count > self.settings.partitions:  # added since we started
+            raise_if_misfit(self.settings, {self._name: count})
         async with self.lock:
             for tp in sorted(assigned):
                 await self._ask_redis(partial(self.ledger.claim, tp.partition))
+                self._until.pop(tp.partition, None)
+                if self._fenced.pop(tp.partition, None) is not None:
+                    self.consumer.resume(tp)
                 await self._seek(tp)
                 self.owned.add(tp.partition)
                 if self._on_gain:
@@ -98,55 +127,132 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         async with self.lock:
             for tp in revoked:
                 self.owned.discard(tp.partition)
+                self._fenced.pop(tp.partition, None)
                 self.ledger.release(tp.partition)
                 if self._on_loss:
                     self._on_loss(tp.partition)
 
-    async def _seek(self, tp: TopicPartition) -> None:
-        committed = await patiently(kafka_name(self.settings), lambda: self.consumer.committed(tp))
-        # Notified (committed) and applied (Redis) may differ after a crash either way: the smaller misses nothing.
-        self.consumer.seek(tp, min(committed or 0, self.ledger.resume_at(tp.partition)))
+    async def _seek(self, tp: TopicPartition, known: int = 0) -> None:
+        """Stand where nothing is missed; `known` is where the stored offsets were when we last saw them."""
+        committed = await patiently(kafka_name(self.settings), lambda: self.consumer.committed(tp)) or 0
+        kept, until = self.ledger.resume_at(tp.partition), self._until.get(tp.partition)
+        # Committed is what has been applied: Redis is behind it only when it has lost something, or is being rebuilt.
+        known = max(known, committed if until is None else 0)
+        if kept < known:
+            self._until[tp.partition] = until = max(known, until or 0)
+            if self._on_state_lost:
+                self._on_state_lost(tp.partition, until)
+        # Notified (committed) and applied (Redis) may differ after a crash: the smaller misses nothing.
+        at = min(committed, kept)
+        self._move(tp, at if until is None or self._rebuilds else until)
+
+    def _move(self, tp: TopicPartition, offset: int) -> None:
+        self._seeks[tp.partition] = self._seeks.get(tp.partition, 0) + 1
+        self.consumer.seek(tp, offset)
+
+    def rebuilt_until(self, partition: int) -> int:
+        """Records below this offset were applied before Redis lost them; 0 where nothing is being rebuilt."""
+        return self._until.get(partition, 0)
+
+    async def settle(self, partition: int) -> None:
+        """What was lost of the partition is mended: the offsets are again what they were. Raises as `Ledger.apply`."""
+        if partition in self._until:
+            await self.ledger.apply(partition, self._until[partition] - 1, Ops())
+            del self._until[partition]
+
+    def current(self, batches: dict[int, list[ConsumerRecord]]) -> dict[int, list[ConsumerRecord]]:
+        """Those of the newest fetch that are still to be worked on; to be called under `lock`.
+
+        Not those of a partition that was given away, or in which we have moved since they were fetched.
+        """
+        return {
+            p: records
+            for p, records in batches.items()
+            if p in self.owned and self._seeks.get(p) == self._fetched_at.get(p)
+        }
 
     async def _ask_redis(self, call: Callable[[], Awaitable[object]]) -> None:
         await patiently(redis_name(self.settings), call, REDIS_ERRORS)
 
     async def fetch(self, max_records: int, timeout_ms: int) -> dict[int, list[ConsumerRecord]]:
-        """Records of owned partitions, at most `max_records` in all; watches for a replaced broker while idle.
+        """Records of owned partitions, at most `max_records` in all; watches for a replaced broker while idle, and for a
+        Redis that has lost data. To be passed through `current` under `lock`.
 
         Raises RefusedError.
         """
         if self._failed is not None:
             raise self._failed
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + KEPT_S
+            await self._look()
         batches = await fetch(self.settings, self.consumer, timeout_ms, max_records)
+        self._fetched_at = dict(self._seeks)
         if not batches and await self.cluster.replaced():
             await self._begin_again()
         return {tp.partition: records for tp, records in batches.items()}
 
-    async def more(self, max_records: int, timeout_ms: int) -> dict[int, list[ConsumerRecord]]:
-        """Further records for the same batch. Raises RefusedError, UnavailableError."""
-        batches = await fetch(self.settings, self.consumer, timeout_ms, max_records)
-        return {tp.partition: records for tp, records in batches.items()}
+    async def more(
+        self, batches: dict[int, list[ConsumerRecord]], max_records: int, timeout_ms: int
+    ) -> dict[int, list[ConsumerRecord]]:
+        """Further records, put behind those of the newest fetch; returns them alone. Raises RefusedError.
+
+        What was fetched of a partition before we moved in it is dropped: it is read again from there.
+        """
+        further = {
+            tp.partition: records
+            for tp, records in (await fetch(self.settings, self.consumer, timeout_ms, max_records)).items()
+        }
+        for partition in [p for p in batches if self._seeks.get(p) != self._fetched_at.get(p)]:
+            del batches[partition]
+        self._fetched_at = dict(self._seeks)
+        for partition, records in further.items():
+            batches.setdefault(partition, []).extend(records)
+        return further
 
     def unread(self) -> int:
         """Offsets that have not been read, of all owned partitions, as far as their brokers have said."""
         return sum(unread(self.consumer, TopicPartition(self._name, p)) or 0 for p in self.owned)
 
+    async def _look(self) -> None:
+        """Whether Redis has lost data while nothing was written; and whether a partition is ours after all."""
+        async with self.lock:
+            for partition in sorted(self.owned):
+                try:
+                    kept = await self.ledger.kept(partition)
+                except REDIS_ERRORS as error:  # away: whoever writes next waits for it
+                    log.debug("Redis not looked at", error=str(error))
+                    return
+                if not kept:
+                    await self.recover(partition)
+        if self.settings.fixed_partitions() is None:
+            late = time.monotonic() - RECLAIM_S
+            late_ones = {TopicPartition(self._name, p) for p, since in self._fenced.items() if since < late}
+            if mine := late_ones & self.consumer.assignment():
+                await self._gain(mine)
+
     async def _begin_again(self) -> None:
         """Another cluster, with an empty log: stored offsets of the old one count for nothing."""
         async with self.lock:
             self.ledger.cluster = self.cluster.known
+            self._until.clear()
             for partition in sorted(self.owned):
                 await self._ask_redis(partial(self.ledger.claim, partition))
-                self.consumer.seek(TopicPartition(self._name, partition), self.ledger.resume_at(partition))
+                self._move(TopicPartition(self._name, partition), self.ledger.resume_at(partition))
 
     async def recover(self, partition: int) -> None:
         """After a failed batch: read the stored offsets again and go back to where nothing is missed."""
-        await self._ask_redis(lambda: self.ledger.load(partition))
-        await self._seek(TopicPartition(self._name, partition))
+        known = self.ledger.resume_at(partition)
+
+        async def load() -> None:
+            await (self.ledger.load if await self.ledger.kept(partition) else self.ledger.claim)(partition)
+
+        await self._ask_redis(load)
+        await self._seek(TopicPartition(self._name, partition), known)
 
     def lose(self, partition: int) -> None:
         """Stop reading a partition that another owner has fenced us from (fixed assignment done twice)."""
         self.owned.discard(partition)
+        self._fenced[partition] = time.monotonic()
         self.consumer.pause(TopicPartition(self._name, partition))
 
     async def commit(self, offsets: dict[int, int]) -> None:
@@ -154,7 +260,12 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
 
         Raises RefusedError when the group does not let us commit at all.
         """
-        await commit(self.settings, self.consumer, {TopicPartition(self._name, p): at for p, at in offsets.items()})
+        for partition in [p for p, until in self._until.items() if offsets.get(p, 0) >= until]:
+            del self._until[partition]
+            log.info("what Redis had lost is rebuilt", topic=self._name, partition=partition)
+        known = {TopicPartition(self._name, p): at for p, at in offsets.items() if p not in self._until}
+        if known:
+            await commit(self.settings, self.consumer, known)
 
 
 async def commit(settings: CommonSettings, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:

@@ -1,5 +1,7 @@
 """Whole topics that a worker follows from their beginning, without a group."""
 
+from collections.abc import AsyncIterator, Collection
+
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from streamer.errors import UnavailableError
@@ -13,8 +15,10 @@ from streamer.settings import CommonSettings
 class TableReader:
     """A whole topic from its beginning, without a group: how workers follow `streams` and `models`."""
 
-    def __init__(self, settings: CommonSettings, topic: str) -> None:
+    def __init__(self, settings: CommonSettings, topic: str, only: Collection[int] | None = None) -> None:
+        """`only`: these partitions; None: all."""
         self.settings = settings
+        self._only = only
         self.topic = settings.topic(topic)
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
@@ -34,20 +38,25 @@ class TableReader:
 
         consumer._client.add_topic(self.topic)
         partitions = await patiently(f"topic {self.topic}", find, (*KAFKA_ERRORS, UnavailableError))
-        self._partitions = [TopicPartition(self.topic, p) for p in sorted(partitions)]
+        self._partitions = [
+            TopicPartition(self.topic, p) for p in sorted(partitions) if self._only is None or p in self._only
+        ]
         consumer.assign(self._partitions)
         await consumer.seek_to_beginning(*self._partitions)
 
     async def catch_up(self) -> list[ConsumerRecord]:
         """Everything up to the present end. The end is what fetches report (tansu's end_offsets are wrong)."""
+        return [record async for record in self.to_end()]
+
+    async def to_end(self) -> AsyncIterator[ConsumerRecord]:
+        """The same, record by record."""
         assert self._consumer is not None
-        records: list[ConsumerRecord] = []
         quiet = 0
         while quiet < 2:
             new = await self.poll(150)
-            records += new
+            for record in new:
+                yield record
             quiet = quiet + 1 if not new and await at_end(self._consumer, self._partitions) else 0
-        return records
 
     async def poll(self, timeout_ms: int = 0) -> list[ConsumerRecord]:
         """New records, in order of each partition; an empty list when there are none within the time.

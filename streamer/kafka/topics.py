@@ -1,17 +1,21 @@
 """The topics of the contract on a broker: creating them, their partitions, and whether all has been read."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streamer.contracts import COMPACTED, PARTITIONED, TOPICS
-from streamer.errors import UnavailableError
+from streamer.errors import ConfigError, UnavailableError
 from streamer.kafka.client import MAX_MESSAGE_BYTES, kafka_name, make_admin
 from streamer.patience import patiently
+from streamer.placement import SHARDS
 from streamer.refusals import raise_if_refused
 from streamer.settings import CommonSettings
+
+SEEN_TRIES, SEEN_S = 50, 0.1
 
 
 def topic_config(topic: str) -> dict[str, str]:
@@ -22,36 +26,140 @@ def topic_config(topic: str) -> dict[str, str]:
     return config
 
 
-async def provision(settings: CommonSettings, give_up_after_s: float | None = None) -> list[str]:
-    """Create the topics that are missing; returns their full names.
+async def provision(settings: CommonSettings, give_up_after_s: float | None = None, fix: bool = False) -> list[str]:
+    """Create the topics that are missing, and compare the partitions of all with the settings; returns lines to be said.
 
-    metrics, windows, anomalies and training get `settings.partitions` partitions, all others one. Raises
-    RefusedError, and UnavailableError after `give_up_after_s` seconds.
+    metrics, windows, anomalies and training get `settings.partitions` partitions, all others one. With `fix` partitions
+    are added where there are too few.
+
+    Raises:
+        ConfigError: the broker refuses a topic as it is asked for, or the partitions do not fit the settings.
+        RefusedError: the right to create or describe topics is missing.
+        UnavailableError: after `give_up_after_s` seconds.
     """
+    name = kafka_name(settings)
 
     async def create() -> list[str]:
         admin = await make_admin(settings, 10_000)
         try:
             existing = set(await admin.list_topics())
-            created = []
-            for topic in TOPICS:
-                name = settings.topic(topic)
-                if name in existing:
-                    continue
-                count = settings.partitions if topic in PARTITIONED else 1
-                new = NewTopic(name, count, settings.replication, topic_configs=topic_config(topic))
-                try:
-                    reply = await admin.create_topics([new])
-                except TopicAlreadyExistsError:  # another worker was faster
-                    continue
-                for _, code, *text in reply.topic_errors:
-                    raise_if_refused(kafka_name(settings), for_code(code)(name, *text))
-                created.append(name)
-            return created
+            done = [
+                f"created {settings.topic(topic)}"
+                for topic in TOPICS
+                if settings.topic(topic) not in existing and await _create(settings, admin, topic)
+            ]
+            found = await _partitions(settings, admin)
+            if fix and (few := _too_few(settings, found)):
+                await _add(settings, admin, few)
+                done += [f"{topic}: {count} partitions, now {settings.partitions}" for topic, count in few.items()]
+                found |= dict.fromkeys(few, settings.partitions)
+            raise_if_misfit(settings, found)
+            return done
         finally:
             await admin.close()
 
-    return await patiently(kafka_name(settings), create, give_up_after_s=give_up_after_s)
+    return await patiently(name, create, give_up_after_s=give_up_after_s)
+
+
+async def _create(settings: CommonSettings, admin: AIOKafkaAdminClient, topic: str) -> bool:
+    """Create one topic; False when another worker was faster. Raises as `provision`, and KafkaError."""
+    count = settings.partitions if topic in PARTITIONED else 1
+    new = NewTopic(settings.topic(topic), count, settings.replication, topic_configs=topic_config(topic))
+    try:
+        reply = await admin.create_topics([new])
+        for _, code, *text in reply.topic_errors:
+            raise_reply(settings, settings.topic(topic), code, str(text[0] or "") if text else "")
+    except TopicAlreadyExistsError:
+        return False
+    return True
+
+
+def raise_reply(settings: CommonSettings, topic: str, code: int, text: str) -> None:
+    """What a broker has answered to the wish for a topic; code 0: it is done.
+
+    Raises RefusedError, TopicAlreadyExistsError, ConfigError, and KafkaError where trying again can help.
+
+    >>> raise_reply(CommonSettings(bootstrap="b:1"), "metrics", 38, "replication factor 3, brokers 1")
+    Traceback (most recent call last):
+    streamer.errors.ConfigError: Kafka at b:1 does not create the topic metrics: InvalidReplicationFactorError (replication \
+factor 3, brokers 1). Check --partitions, --replication and --topic-prefix, or create it by hand with what it allows
+    """
+    if code == 0:
+        return
+    error = for_code(code)(text)
+    raise_if_refused(kafka_name(settings), error)
+    if error.retriable or isinstance(error, TopicAlreadyExistsError):
+        raise error
+    raise ConfigError(
+        f"{kafka_name(settings)} does not create the topic {topic}: {type(error).__name__}"
+        f"{f' ({text})' if text else ''}. Check --partitions, --replication and --topic-prefix, or create it by hand "
+        "with what it allows"
+    ) from error
+
+
+async def _partitions(settings: CommonSettings, admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """Partitions of the partitioned topics that the broker describes, by full name. Raises RefusedError, KafkaError."""
+    wanted = [settings.topic(topic) for topic in TOPICS if topic in PARTITIONED]
+    found = {}
+    for about in await admin.describe_topics(wanted):
+        error = for_code(about["error_code"])
+        raise_if_refused(kafka_name(settings), error(about["topic"]))
+        if about["error_code"] == 0:  # else it has not come to this broker yet: whoever reads it waits for it
+            found[about["topic"]] = len(about["partitions"])
+    return found
+
+
+def _too_few(settings: CommonSettings, found: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in found.items() if count < settings.partitions}
+
+
+def raise_if_misfit(settings: CommonSettings, found: Mapping[str, int]) -> None:
+    """Raises ConfigError, one line with its cure, when topics have other numbers of partitions than the settings say.
+
+    >>> settings = CommonSettings(bootstrap="b:1", partitions=4)
+    >>> raise_if_misfit(settings, {"metrics": 4, "windows": 4})
+    >>> raise_if_misfit(settings, {"metrics": 8, "windows": 8})
+    Traceback (most recent call last):
+    streamer.errors.ConfigError: Kafka at b:1 has metrics with 8 partitions, windows with 8 partitions; --partitions is 4. \
+Start every worker with --partitions 8
+    """
+    wrong = {name: count for name, count in found.items() if count != settings.partitions}
+    if not wrong:
+        return
+    counts = set(found.values())
+    if len(counts) == 1 and SHARDS % (count := counts.pop()) == 0:
+        cure = f"Start every worker with --partitions {count}"
+    elif max(found.values()) <= settings.partitions or SHARDS % max(found.values()) == 0:
+        # Kafka cannot take partitions away: all get as many as the largest has.
+        target = max(settings.partitions, *found.values())
+        cure = (
+            f"Stop the workers, run `anomalyllm topics provision --fix --partitions {target}`, and start them with that"
+        )
+    else:
+        cure = f"Delete them and run `anomalyllm topics provision`: their partitions must divide {SHARDS}"
+    if set(_too_few(settings, found)) == set(wrong) and len(set(found.values())) == 1:
+        cure += f", or stop them and run `anomalyllm topics provision --fix` to have {settings.partitions}"
+    listed = ", ".join(f"{name} with {count} partitions" for name, count in wrong.items())
+    raise ConfigError(f"{kafka_name(settings)} has {listed}; --partitions is {settings.partitions}. {cure}")
+
+
+async def _add(settings: CommonSettings, admin: AIOKafkaAdminClient, few: Mapping[str, int]) -> None:
+    """Add partitions, to `metrics` last: nothing is sent on to a partition that is not there. Raises as `provision`."""
+    for name in sorted(few, key=lambda name: name == settings.topic("metrics")):
+        try:
+            await admin.create_partitions({name: NewPartitions(settings.partitions)})
+        except KafkaError as error:
+            raise_if_refused(kafka_name(settings), error)
+            if error.retriable:
+                raise
+            raise ConfigError(
+                f"{kafka_name(settings)} does not add partitions to {name}: {type(error).__name__}: {error}. "
+                f"Start every worker with --partitions {few[name]}, or delete the topic and provision it again"
+            ) from error
+    for _ in range(SEEN_TRIES):  # brokers hear of it a moment later
+        if not _too_few(settings, await _partitions(settings, admin)):
+            return
+        await asyncio.sleep(SEEN_S)
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, *names: str) -> list[TopicPartition]:

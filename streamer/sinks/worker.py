@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import redis.asyncio
 import structlog
@@ -10,6 +11,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from streamer.errors import ContractError, FencedError, OffsetConflictError
+from streamer.host.losses import Losses
 from streamer.host.stats import Stats
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
@@ -64,10 +66,12 @@ class SinkWorker:
         self._shelf = Shelf(client, self._keys, settings.partitioner, settings.partitions)
         self._out = Outgoing(settings, file.sinks[sink], sink, transport, producer, self.save, clock)
         self._stats = Stats(client, Keys(settings.namespace), f"{sink}:{settings.worker_name}", "sink")
+        self._losses = Losses(settings, client, producer, Keys(settings.namespace), self._stats)
         self.owner = self._new_owner()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._gained: set[int] = set()
+        self._lost: set[int] = set()  # Redis has lost what was on the shelf
         self._behind: set[int] = set()  # not read up to their end: what is open there may long be over
         self._pressed = False
         self._next_sweep = 0.0
@@ -89,7 +93,7 @@ class SinkWorker:
     def _new_owner(self) -> Ownership:
         return Ownership(
             self.settings, self._client, self._keys, "anomalies", f"sink.{self.sink}",
-            on_gain=self._on_gain, on_loss=self._on_loss,
+            on_gain=self._on_gain, on_loss=self._on_loss, on_state_lost=self._on_state_lost,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -122,6 +126,10 @@ class SinkWorker:
         self._behind.discard(partition)
         self.intake.deliveries.pop(partition, None)
 
+    def _on_state_lost(self, partition: int, known: int) -> None:
+        self._lost.add(partition)
+        self._losses.note(self.settings.topic("anomalies"), partition, known)
+
     async def _read(self) -> None:
         while not self._stopping.is_set():
             if self._pressed:
@@ -133,9 +141,10 @@ class SinkWorker:
             async with self.owner.lock:
                 for partition in sorted(self._gained):
                     await self._load(partition)
+                await self._mend()
                 offsets = {}
-                for partition, records in batches.items():
-                    if partition in self.owner.owned and await self._take(partition, records):
+                for partition, records in self.owner.current(batches).items():
+                    if await self._take(partition, records):
                         offsets[partition] = records[-1].offset + 1
                 if offsets:
                     await self.owner.commit(offsets)
@@ -144,6 +153,7 @@ class SinkWorker:
             if batches:
                 self._pressed = self.intake.pending() >= MOST_PENDING
                 self._wake.set()
+            await self._losses.tell()
             await self._publish_stats()
 
     async def _load(self, partition: int) -> None:
@@ -151,6 +161,29 @@ class SinkWorker:
             redis_name(self.settings), lambda: self._shelf.load(partition), REDIS_ERRORS
         )
         self._gained.discard(partition)
+
+    async def _mend(self) -> None:
+        """Partitions whose shelf Redis has lost: what is in memory goes back onto it, and reading goes on where it was.
+
+        What was told before and is not in memory is not told again.
+        """
+        for partition in sorted(self._lost):
+            self._lost.discard(partition)
+            if partition in self.owner.owned:
+                await self._write(list(self.intake.deliveries.get(partition, {}).values()), self._shelf.put)
+                try:
+                    await patiently(redis_name(self.settings), partial(self.owner.settle, partition), REDIS_ERRORS)
+                except FencedError as error:
+                    self._lose(partition, error)
+                except OffsetConflictError:
+                    await self.owner.recover(partition)
+                    self._lost.add(partition)
+
+    async def _reload(self, partition: int) -> None:
+        """After a conflict: the shelf as it is, where Redis has not lost it."""
+        await self.owner.recover(partition)
+        if partition not in self._lost:
+            await self._load(partition)
 
     async def _take(self, partition: int, records: Sequence[ConsumerRecord]) -> bool:
         """One batch of one partition to the shelf; False when it must be read again."""
@@ -168,8 +201,7 @@ class SinkWorker:
         except (OffsetConflictError, *REDIS_ERRORS) as error:
             raise_if_refused(redis_name(self.settings), error)
             log.warning("batch not finished, reading it again", sink=self.sink, partition=partition, error=str(error))
-            await self.owner.recover(partition)
-            await self._load(partition)
+            await self._reload(partition)
             return False
         return True
 
@@ -205,8 +237,7 @@ class SinkWorker:
                 self._lose(partition, error)
             except OffsetConflictError as error:
                 log.warning("shelf has changed, reading it again", sink=self.sink, error=str(error))
-                await self.owner.recover(partition)
-                await self._load(partition)
+                await self._reload(partition)
 
     def _lose(self, partition: int, error: FencedError) -> None:
         log.warning("partition taken over by another worker", sink=self.sink, partition=partition, error=str(error))

@@ -5,7 +5,9 @@
 --   name, index into KEYS, number of arguments, arguments
 -- KEYS: the shards' offset hashes, then the keys of the ops
 -- Reply: {'ok', key, …} (keys of another type that were replaced) | {'fenced', epoch} |
---   {'conflict', shard index, stored offset} | {'large', key, bytes}
+--   {'lost', shard index, stored offset} | {'conflict', shard index, stored offset} | {'large', key, bytes}
+-- A claim has written this epoch to every hash: one that has a smaller epoch, or none, or an offset behind ours, stands in a
+-- Redis that was emptied or restored since.
 local LARGEST = 512 * 1024 * 1024
 local TYPES = {SETRANGE = 'string', SADD = 'set', SREM = 'set', RPUSH = 'list'}
 local cluster, epoch, new = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -13,19 +15,16 @@ local shards, ops = tonumber(ARGV[4]), tonumber(ARGV[5])
 for i = 1, shards do
   local stored = redis.pcall('HMGET', KEYS[i], 'cluster', 'epoch', 'offset')
   if stored.err then stored = {false, false, false} end
-  if stored[1] == cluster then
-    if tonumber(stored[2]) > epoch then return {'fenced', stored[2]} end
-    if stored[3] ~= ARGV[5 + i] then return {'conflict', i - 1, stored[3]} end
-  elseif ARGV[5 + i] ~= '-1' then
-    return {'conflict', i - 1, '-1'}
-  end
+  local owner, offset = tonumber(stored[2] or '0'), stored[1] == cluster and stored[3] or '-1'
+  if owner > epoch then return {'fenced', stored[2]} end
+  if owner < epoch or tonumber(offset) < tonumber(ARGV[5 + i]) then return {'lost', i - 1, offset} end
+  if offset ~= ARGV[5 + i] then return {'conflict', i - 1, offset} end
 end
 local reply, checked = {'ok'}, {}
 local function replace(key, wanted)
   local found = redis.call('TYPE', key).ok
   if found ~= wanted and found ~= 'none' then table.insert(reply, key) end
 end
-for i = 1, shards do replace(KEYS[i], 'hash') end
 local at = 5 + shards
 for _ = 1, ops do
   local name, index, count = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])

@@ -8,7 +8,7 @@ departure). Two zero bytes are a block that nothing is known of.
 Shapes: M cells, B blocks, C channels, X places of a flat ring.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,20 @@ class CoarseWindow(NamedTuple):
     first: int  # block b covers b · block_ns up to (b + 1) · block_ns, ns since 1970
     mean_BC: np.ndarray  # float64, NaN where nothing is known
     head: "CoarseHead"  # levels, units and the open blocks' sums
+
+    def scaled(self, offset_C: np.ndarray, unit_C: np.ndarray) -> "CoarseWindow":
+        """In other numbers: (value − offset) / unit."""
+        head = self.head
+        level = [
+            None if at is None else (at - o) / u
+            for at, o, u in zip(head.level, offset_C.tolist(), unit_C.tolist(), strict=True)
+        ]
+        opened = [
+            (block, ((np.array(sums) - np.array(counts) * offset_C) / unit_C).tolist(), counts)
+            for block, sums, counts in head.open
+        ]
+        changed = replace(head, level=level, unit=(np.array(head.unit) / unit_C).tolist(), open=opened)
+        return CoarseWindow(self.block_ns, self.first, (self.mean_BC - offset_C) / unit_C, changed)
 
 
 @dataclass(slots=True)

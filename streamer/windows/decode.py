@@ -8,21 +8,21 @@ Shapes: M cells of a batch, R records of it
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 from aiokafka import ConsumerRecord
 
 from streamer.contracts import HEADER_MODE, HEADER_REHOMED, MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings, header_text
 from streamer.errors import ContractError
 from streamer.placement import Partitioner, home_partition
 from streamer.timestamps import MAX_MS, format_ns, numeric_timestamps, parse_timestamp
+from streamer.windows.body import no_value, parse_body, stamp_of, stream_of
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_CHANNEL_CHARS = 128
 _NUMBERS = {int, float, type(None)}
-_ROWS_NAMED = 5  # bad rows named in a dead letter's message; the raw record is there for the rest
+_NAMED = 5  # bad parts named in a dead letter's message; the raw record is there for the rest
 
 # What a record of another tool looks like and what to do about it, as one sentence; None: like nothing known.
 Advise = Callable[[bytes], str | None]
@@ -85,8 +85,8 @@ class Decoder:
         return f"{error}" if advice is None else f"{error}. {advice}"
 
     def _record(self, batch: "_Batch", index: int, record: ConsumerRecord) -> None:
-        body = _parse(record.value)
-        stream = _stream(body)
+        body = parse_body(record.value)
+        stream = stream_of(body)
         home = home_partition(stream, self._partitions, self._partitioner)
         if home != record.partition:
             came = header_text(record.headers, HEADER_REHOMED)
@@ -119,8 +119,8 @@ class Decoder:
         unit: str | None, latest: int | None,
     ) -> None:  # fmt: skip
         if ("value" in body) == ("values" in body):
-            raise ContractError("contract", "give exactly one of value, values and points")
-        raw = body.get("ts")
+            raise no_value(body)
+        raw = stamp_of(body)
         if raw is None and record.timestamp < 0:
             raise ContractError("timestamp", "neither the point nor its record has a time stamp: give ts")
         ts = record.timestamp * 1_000_000 if raw is None else parse_timestamp(raw, unit)
@@ -132,39 +132,44 @@ class Decoder:
         values = body["values"]
         if not isinstance(values, dict) or not values:
             raise ContractError("contract", "values must be an object {channel: number} with at least one channel")
-        _check_channels(list(values))
-        numbers = [_number(value, name) for name, value in values.items()]
-        for name, number in zip(values, numbers, strict=True):
-            batch.cell(stream, name, ts, number, index)
+        bad = _bad_channels(list(values))
+        for name, value in values.items():
+            if name in bad:
+                continue
+            try:
+                batch.cell(stream, name, ts, _number(value, name), index)
+            except ContractError as error:
+                bad[name] = (error.reason, str(error))
+        if bad:
+            raise _refused(bad, len(values), "values")
 
     def _batch(
         self, batch: "_Batch", index: int, record: ConsumerRecord, stream: str, body: dict[str, Any],
         unit: str | None, latest: int | None,
     ) -> None:  # fmt: skip
         if "value" in body or "values" in body:
-            raise ContractError("contract", "give exactly one of value, values and points")
+            raise no_value(body)
         channels = body.get("channels", ["value"])
         points = body["points"]
         if not isinstance(channels, list) or not channels:
             raise ContractError("contract", "channels must be a list of names")
-        _check_channels(channels)
+        refused = _bad_channels(channels)
         if not isinstance(points, list) or not points:
             raise ContractError("contract", "points must be a list with at least one row [ts, number, …]")
-        ts, columns, bad = _columns(points, len(channels), unit, record.timestamp * 1_000_000)
-        if latest is not None:
-            for row in np.flatnonzero(ts > latest):
-                bad.setdefault(int(row), ("future", _future(int(ts[row]), record)))
-        keep = np.ones(len(ts), bool)
-        keep[list(bad)] = False
-        for name, values in zip(channels, columns, strict=True):
-            batch.cells(stream, name, ts[keep], values[keep], index)
-        if bad:
-            named = "; ".join(f"row {row}: {why}" for row, (_, why) in sorted(bad.items())[:_ROWS_NAMED])
-            rest = f"; and {len(bad) - _ROWS_NAMED} more" if len(bad) > _ROWS_NAMED else ""
-            reason = bad[min(bad)][0]
-            raise ContractError(
-                reason, f"{len(bad)} of {len(points)} rows refused, the others processed: {named}{rest}"
-            )
+        read = _columns(points, len(channels), unit, record.timestamp * 1_000_000)
+        keep = read.keep
+        if latest is not None and read.ts.max() > latest:
+            for row in np.flatnonzero(keep & (read.ts > latest)).tolist():
+                read.bad[row] = ("future", _future(int(read.ts[row]), record))
+                keep[row] = False
+        for at, name in enumerate(channels):
+            if not refused or not _is_refused(name, refused):
+                good = keep if read.good is None else keep & read.good[at]
+                batch.cells(stream, name, read.ts[good], read.columns[at][good], index)
+        if refused:
+            raise _refused(refused | {f"row {row}": why for row, why in read.bad.items()}, len(channels), "channels")
+        if read.bad:
+            raise _refused({f"row {row}": read.bad[row] for row in sorted(read.bad)}, len(points), "rows")
 
 
 class _Batch:
@@ -210,68 +215,84 @@ class _Batch:
         return self.out
 
 
-def _parse(value: bytes | None) -> dict[str, Any]:
-    if not value:
-        raise ContractError("empty", "the record has no value; a point is a JSON object")
-    try:
-        body = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise ContractError("json", f"not JSON: {error}. NaN and Infinity are not JSON: send null for a gap") from None
-    if not isinstance(body, dict):
-        raise ContractError("contract", f"a point is a JSON object, got {type(body).__name__}")
-    return body
-
-
-def _stream(body: dict[str, Any]) -> str:
-    stream = body.get("stream")
-    if not isinstance(stream, str) or not stream:
-        raise ContractError("contract", "stream must be a non-empty text")
-    if len(stream.encode(errors="replace")) > MAX_STREAM_BYTES or any(c < " " or c == "\x7f" for c in stream):
-        raise ContractError(
-            "contract", f"stream {stream[:40]!r}… is longer than {MAX_STREAM_BYTES} bytes or has control characters"
-        )
-    return stream
-
-
 def _sender(record: ConsumerRecord) -> str | None:
     """The stream that a record which breaks a rule is about, as far as it says so: in its value, or by its key."""
     try:
-        return _stream(_parse(record.value))
+        return stream_of(parse_body(record.value))
     except ContractError:
         key = (record.key or b"").decode(errors="replace")
         return key if 0 < len(key) <= MAX_STREAM_BYTES else None
 
 
-def _check_channels(channels: list[Any]) -> None:
+def _bad_channels(channels: list[Any]) -> dict[str, tuple[str, str]]:
+    """Channels that cannot be taken, by name, with reason and message; raises ContractError where it is about them all."""
     if len(channels) > MAX_CHANNELS:
         raise ContractError("contract", f"{len(channels)} channels; at most {MAX_CHANNELS}: split into several streams")
+    names = {name for name in channels if isinstance(name, str) and 0 < len(name) <= MAX_CHANNEL_CHARS}
+    if len(names) == len(channels):
+        return {}
+    bad = {}
     for name in channels:
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_CHANNEL_CHARS:
-            raise ContractError(
-                "contract", f"channel name {str(name)[:40]!r} is not a text of 1 to {MAX_CHANNEL_CHARS} characters"
-            )
-    if len(set(channels)) != len(channels):
-        raise ContractError("contract", "a channel is named twice")
+        if not isinstance(name, str) or name not in names:
+            why = f"a channel's name is a text of 1 to {MAX_CHANNEL_CHARS} characters: give it another"
+            bad[str(name)] = ("contract", why)
+        elif channels.count(name) > 1:
+            bad[name] = ("contract", "the channel is named twice: which is meant cannot be known")
+    return bad
+
+
+def _is_refused(name: Any, refused: Mapping[str, tuple[str, str]]) -> bool:
+    return not isinstance(name, str) or name in refused
+
+
+def _refused(bad: Mapping[str, tuple[str, str]], total: int, what: str) -> ContractError:
+    """The error of a record of which parts were refused, and all others processed."""
+    named = "; ".join(f"{part[:40]}: {why}" for part, (_, why) in list(bad.items())[:_NAMED])
+    rest = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    reason = next(iter(bad.values()))[0]
+    return ContractError(reason, f"{len(bad)} of {total} {what} refused, the others processed: {named}{rest}")
 
 
 def _number(value: object, what: str) -> float:
     if value is None:
         return float("nan")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ContractError("value", f"{what[:40]!r} must be a number or null, got {type(value).__name__}")
+    if not isinstance(value, int | float):
+        raise ContractError("value", f"{what[:40]!r} {_no_number(value)}")
     if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
-        raise ContractError("value", f"{what[:40]!r} = {str(value)[:40]} does not fit into float32")
+        raise ContractError(
+            "value",
+            f"{what[:40]!r} = {str(value)[:40]} does not fit into float32: send null for a gap, or another unit",
+        )
     return float(value)
+
+
+def _no_number(value: object) -> str:
+    if isinstance(value, str):
+        if value.strip().lower() in ("nan", "inf", "+inf", "-inf", "infinity", "-infinity"):
+            return f"must be a number or null, got {value[:20]!r}: send null for a gap"
+        try:
+            float(value)
+        except ValueError:
+            return f"must be a number or null, got the text {value[:40]!r}: leave texts out, or send them elsewhere"
+        return f"must be a number or null, got the text {value[:40]!r}: send it without quotes"
+    return f"must be a number or null, got {type(value).__name__}: flatten it into channels of `values`"
 
 
 def _future(ts: int, record: ConsumerRecord) -> str:
     return f"ts {format_ns(ts)} is further ahead of its record's time {format_ns(record.timestamp * 1_000_000)} than allowed"
 
 
-def _columns(
-    points: list[Any], channels: int, unit: str | None, record_ns: int
-) -> tuple[np.ndarray, list[np.ndarray], dict[int, tuple[str, str]]]:
-    """Rows → time stamps (N,) ns, one float64 (N,) per channel, and the rows refused with reason and message."""
+class _Read(NamedTuple):
+    """Rows of a batch, column by column."""
+
+    ts: np.ndarray  # (N,) ns
+    columns: list[np.ndarray]  # float64 (N,) per channel
+    keep: np.ndarray  # rows with a time stamp and the right length, bool (N,)
+    good: np.ndarray | None  # numbers that can be taken, bool (channels, N); None: all
+    bad: dict[int, tuple[str, str]]  # rows of which something was refused → reason and message
+
+
+def _columns(points: list[Any], channels: int, unit: str | None, record_ns: int) -> _Read:
     if all(type(row) is list and len(row) == channels + 1 for row in points):
         transposed = list(zip(*points, strict=True))
         kinds = [set(map(type, column)) for column in transposed]
@@ -284,16 +305,15 @@ def _columns(
                 ts = None
             fits = ts is not None and (ts >= 0).all()
             if ts is not None and fits and not any((np.abs(column) > FLOAT32_MAX).any() for column in columns):
-                return ts, columns, {}
+                return _Read(ts, columns, np.ones(len(ts), bool), None, {})
     return _rows(points, channels, unit, record_ns)
 
 
-def _rows(
-    points: list[Any], channels: int, unit: str | None, record_ns: int
-) -> tuple[np.ndarray, list[np.ndarray], dict[int, tuple[str, str]]]:
-    """Row by row, for batches that hold anything unusual: text time stamps, nulls as ts, rows to refuse."""
+def _rows(points: list[Any], channels: int, unit: str | None, record_ns: int) -> _Read:
+    """Row by row, for batches that hold anything unusual: text time stamps, nulls as ts, parts to refuse."""
     ts = np.zeros(len(points), np.int64)
     values = np.full((channels, len(points)), np.nan)
+    keep, good = np.ones(len(points), bool), np.ones((channels, len(points)), bool)
     bad: dict[int, tuple[str, str]] = {}
     for index, row in enumerate(points):
         try:
@@ -302,7 +322,13 @@ def _rows(
             if row[0] is None and record_ns < 0:
                 raise ContractError("timestamp", "neither the row nor its record has a time stamp")
             ts[index] = record_ns if row[0] is None else parse_timestamp(row[0], unit)
-            values[:, index] = [_number(value, f"column {at}") for at, value in enumerate(row[1:], 1)]
         except ContractError as error:
-            bad[index] = (error.reason, str(error))
-    return ts, list(values), bad
+            bad[index], keep[index] = (error.reason, str(error)), False
+            continue
+        for at, value in enumerate(row[1:]):
+            try:
+                values[at, index] = _number(value, f"column {at + 1}")
+            except ContractError as error:
+                bad.setdefault(index, (error.reason, str(error)))
+                good[at, index] = False
+    return _Read(ts, list(values), keep, good, bad)

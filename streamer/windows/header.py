@@ -6,6 +6,8 @@ from typing import Literal
 import orjson
 
 from streamer.windows.coarse import CoarseHead
+from streamer.windows.grid import Grid, grid_version_of
+from streamer.windows.review import Review
 
 GridState = Literal["waiting", "grid", "irregular"]
 
@@ -26,6 +28,10 @@ class StreamHeader:
     capacity: int = 0
     channels: list[str] = field(default_factory=list)
     counters: list[bool] = field(default_factory=list)  # channels stored as increase per interval
+    # offset and unit a channel: the ring holds (value − offset) / unit (streamer.windows.scale); empty: 0 and 1 for all
+    scale: list[tuple[float, float]] = field(default_factory=list)
+    rising: list[bool] = field(default_factory=list)  # gauges that have never fallen: they may turn out to count up
+    highest: list[float] = field(default_factory=list)  # of counters, the largest raw value ever
     lo: int = 0
     hi: int = -1
     history_hi: int = -1  # slots up to here came with mode=history: learnt from, never alerted on
@@ -36,6 +42,7 @@ class StreamHeader:
     last_seen_ms: int = 0  # record time stamp of the newest point: wall time, for no-data incidents
     pauses: list[int] = field(default_factory=lambda: [0, 0, 0])  # how long it is silent by habit, see `Pauses`
     points: int = 0  # points ever applied
+    review: Review = field(default_factory=Review)  # whether its points still follow the grid
     coarse: CoarseHead | None = None  # eight weeks in blocks of minutes; None above an hour per slot
 
     def to_json(self) -> bytes:
@@ -48,7 +55,22 @@ class StreamHeader:
         body = orjson.loads(raw)
         if body.get("coarse"):
             body["coarse"] = CoarseHead(**body["coarse"])
-        return cls(**body)
+        body["review"] = Review(**body["review"]) if body.get("review") else Review()
+        header = cls(**body)
+        header.rising += [False] * (len(header.channels) - len(header.rising))  # an earlier version had none
+        header.highest += [0.0] * (len(header.channels) - len(header.highest))
+        return header
+
+    @property
+    def grid(self) -> Grid:
+        """Its grid."""
+        return Grid(self.interval_ns, self.phase_ns, self.state == "grid")
+
+    def renumber(self) -> None:
+        """Another grid version, by what its values mean now."""
+        self.grid_version = grid_version_of(
+            self.interval_ns, self.channels, self.counters, self.state == "grid", self.scale
+        )
 
     def slot_ns(self, slot: int) -> int:
         """The slot's centre in ns since 1970."""

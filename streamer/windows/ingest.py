@@ -3,9 +3,10 @@
 Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots of a window
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -15,6 +16,7 @@ from aiokafka import ConsumerRecord
 from streamer.contracts import StreamSettings
 from streamer.placement import shard_of
 from streamer.settings import StreamerSettings
+from streamer.windows.cells import Cells
 from streamer.windows.coarse import touches_closed
 from streamer.windows.decode import Decoded
 from streamer.windows.header import StreamHeader
@@ -22,8 +24,9 @@ from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
 from streamer.windows.notices import Notices, reread_notice
 from streamer.windows.open_window import OpenWindow
+from streamer.windows.review import may_end
 from streamer.windows.ring import StreamWindow, read_windows
-from streamer.windows.stream_batch import Cells, Reread, StreamBatch, StreamOutcome
+from streamer.windows.stream_batch import Reread, StreamBatch, StreamOutcome
 
 # Streams kept in memory, 1 to 2 KB each; the rest is read from Redis again when it next appears.
 MAX_LIVE = 200_000
@@ -42,6 +45,7 @@ class Plan:
     refused: dict[int, str] = field(default_factory=dict)  # record index → why its cells were left out
     spoilt: set[str] = field(default_factory=set)  # streams some of whose points could not be used
     points: int = 0
+    regrids: int = 0
 
     def include(self, stream: str, shard: int, outcome: StreamOutcome) -> None:
         """Join what one stream asks for to the rest."""
@@ -55,6 +59,7 @@ class Plan:
         if outcome.late or outcome.refused:
             self.spoilt.add(stream)
         self.points += outcome.points
+        self.regrids += outcome.regrids
 
 
 class Ingest:
@@ -73,6 +78,7 @@ class Ingest:
         self._client = client
         self._keys = keys
         self._of_stream = of_stream
+        self._restored: dict[int, int] = {}  # partition → sequence numbers begin here: Redis has lost what they were
 
     def _shard(self, stream: str) -> int:
         return shard_of(stream, self._settings.partitioner)
@@ -97,6 +103,24 @@ class Ingest:
                 break
             del self.windows[stream]
 
+    def restore_partition(self, partition: int) -> None:
+        """Redis has lost data of the partition: what it has is not what readers of `windows` have seen."""
+        self.forget_partition(partition)
+        self._restored[partition] = time.time_ns() // 1_000_000
+
+    def _header(self, stream: str, stored: bytes | None) -> StreamHeader:
+        """The stream's header, as stored or new.
+
+        Whoever reads `windows` drops what has a sequence number at or below the newest one: a stream that begins anew
+        (deleted and still published, or lost by Redis) must not begin below its former life. It begins at the
+        milliseconds since 1970; no stream has a thousand notices a second for long.
+        """
+        if stored is None:
+            return StreamHeader(seq=time.time_ns() // 1_000_000)
+        header = StreamHeader.from_json(stored)
+        header.seq = max(header.seq, self._restored.get(self._shard(stream) % self._settings.partitions, 0))
+        return header
+
     async def fetch_missing(self, streams: Sequence[str]) -> None:
         """Read the streams that are not in memory from Redis, in one round trip."""
         missing = [stream for stream in streams if stream not in self.windows]
@@ -114,8 +138,7 @@ class Ingest:
             if isinstance(row, Exception) and "WRONGTYPE" not in str(row):
                 raise row
         for stream, (head, recent), waiting in zip(missing, rows[::2], rows[1::2], strict=True):
-            header = StreamHeader() if head is None else StreamHeader.from_json(head)
-            window = OpenWindow(header, self._settings.lateness_slots)
+            window = OpenWindow(self._header(stream, head), self._settings.lateness_slots)
             window.mean = self._settings_of(stream).same_slot == "mean"
             window.restore_rows(recent or b"")
             for chunk in () if isinstance(waiting, Exception) else waiting:
@@ -125,54 +148,72 @@ class Ingest:
     def _settings_of(self, stream: str) -> StreamSettings:
         return self._of_stream.get(stream, _NO_SETTINGS)
 
-    async def plan(self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int]) -> Plan:
+    async def plan(
+        self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int], old_until: int = 0
+    ) -> Plan:
         """Writes and notices of a batch. `applied` gives a shard's last applied offset.
 
-        Records at or below it are not applied again, but their streams are notified again.
+        Records at or below it are not applied again, but their streams are notified again. Records below `old_until`
+        were applied before Redis lost them: they are history now, learnt from and never alerted on.
         """
         self._busy.update(batch.streams)
         try:
-            return await self._plan(batch, records, applied)
+            return await self._plan(batch, records, applied, old_until)
         finally:
             self._busy.subtract(batch.streams)
             self._busy = +self._busy
 
-    async def _plan(self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int]) -> Plan:
+    async def _plan(
+        self, batch: Decoded, records: Sequence[ConsumerRecord], applied: Callable[[int], int], old_until: int
+    ) -> Plan:
         await self.fetch_missing(batch.streams)
-        parts = list(_by_stream(batch))
+        offset_R = np.array([record.offset for record in records], np.int64)
+        parts = []
+        for stream, chosen in _by_stream(batch):
+            new_M = offset_R[batch.record_M[chosen]] > applied(self._shard(stream))
+            parts.append((stream, chosen[new_M], chosen[~new_M]))
         rings = await self._rings_needed(batch, parts)
         plan = Plan()
-        offset_R = np.array([record.offset for record in records], np.int64)
+        batch.history_R |= offset_R < old_until
         stamp_R = np.array([record.timestamp for record in records], np.int64)
         names = [channel for _, channel in batch.channels]
-        for stream, chosen in parts:
+        for stream, new, repeated in parts:
             shard = self._shard(stream)
             part = StreamBatch(
                 stream, self.windows[stream], self._keys.of_stream(shard, stream), self._settings_of(stream),
                 self._settings.capacity, rings.get(stream),
             )  # fmt: skip
-            new_M = offset_R[batch.record_M[chosen]] > applied(shard)
-            if new_M.any():
-                cells = _cells(batch, names, chosen[new_M])
+            if len(new):
+                cells = _cells(batch, names, new)
                 part.advance(cells, offset_R, stamp_R)
-            if not new_M.all():
-                part.repeat(batch.ts_M[chosen[~new_M]])
+            if len(repeated):
+                part.repeat(batch.ts_M[repeated])
             plan.include(stream, shard, part.outcome)
         return plan
 
-    async def _rings_needed(self, batch: Decoded, parts: Sequence[tuple[str, np.ndarray]]) -> dict[str, StreamWindow]:
-        """Windows of streams that show a channel they did not have (their rings are laid out anew), or points for blocks
-        that only the coarse ring knows."""
+    async def _rings_needed(
+        self, batch: Decoded, parts: Sequence[tuple[str, np.ndarray, np.ndarray]]
+    ) -> dict[str, StreamWindow]:
+        """Windows of streams that show a channel they did not have (their rings are laid out anew), points for blocks
+        that only the coarse ring knows, or another grid."""
         needed = {
             batch.streams[at]
             for at, channel in batch.channels
             if (window := self.windows[batch.streams[at]]).header.hi >= 0 and channel not in window.header.channels
         }
-        for stream, chosen in parts:
-            head = self.windows[stream].header.coarse
-            if head is not None and touches_closed(head, int(batch.ts_M[chosen].min()) // head.block_ns):
+        for stream, new, repeated in parts:
+            header = self.windows[stream].header
+            head = header.coarse
+            lowest = min(int(batch.ts_M[chosen].min()) for chosen in (new, repeated) if len(chosen))
+            if self.windows[stream].doubted and self._settings_of(stream).kind == "auto":
                 needed.add(stream)
-        return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner)
+            if head is not None and touches_closed(head, lowest // head.block_ns):
+                needed.add(stream)
+            if header.hi >= 0 and not self._settings_of(stream).interval_s and may_end(header.review, len(new)):
+                ahead = replace(header.review, watch=None if header.review.watch is None else [*header.review.watch])
+                if ahead.scan(header.interval_ns, header.state == "grid", batch.ts_M[new]) is not None:
+                    needed.add(stream)
+        return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner, as_stored=True)
 
     async def reread(self, plan: Plan) -> None:
         """After the write: complete the notices whose values only Redis has."""

@@ -78,6 +78,14 @@ class Keys:
         """Mark of a bad record in a topic that every worker reads from its beginning: it is dead-lettered once."""
         return f"{self.namespace}:dead:{topic}:{cluster}:{partition}:{offset}"
 
+    def students_missing(self) -> str:
+        """Hash: stream → why its announced student cannot be read from the store."""
+        return f"{self.namespace}:students-missing"
+
+    def loss_told(self) -> str:
+        """Mark that somebody has told that Redis has lost data."""
+        return f"{self.namespace}:loss-told"
+
     def names(self, shard: int) -> str:
         """Set of all streams of this shard."""
         return f"{self.namespace}:{{{shard}}}:names"

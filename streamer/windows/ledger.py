@@ -6,11 +6,13 @@ own; on one node one call applies a whole batch or nothing, unless the batch is 
 
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import Any
 
 import redis.asyncio
 import structlog
+from redis.asyncio.client import Pipeline
 
-from streamer.errors import FencedError, OffsetConflictError, UnstorableError
+from streamer.errors import FencedError, OffsetConflictError, StateLostError, UnstorableError
 from streamer.placement import shards_of_partition
 from streamer.windows.keys import Keys
 
@@ -20,6 +22,7 @@ SCRIPT = files("streamer.windows").joinpath("apply.lua").read_text()
 # two claims may cross, and the later one wins.
 CLAIM = """
 for _, key in ipairs(KEYS) do
+  if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
   if tonumber(redis.call('HGET', key, 'epoch') or '0') < tonumber(ARGV[2]) then
     redis.call('HSET', key, 'epoch', ARGV[2])
     if redis.call('HGET', key, 'cluster') ~= ARGV[1] then
@@ -27,6 +30,13 @@ for _, key in ipairs(KEYS) do
     end
   end
 end
+"""
+# The counter may have been lost while offsets kept their epochs, or the other way round (Redis emptied, restored from an
+# older snapshot): the next epoch lies above both. Two claims at once get two epochs.
+NEXT_EPOCH = """
+local epoch = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(ARGV[1])) + 1
+redis.call('SET', KEYS[1], string.format('%.0f', epoch))
+return epoch
 """
 _Arg = bytes | str | int
 # Bytes of values in one call. Redis drops a client that sends more than 1 GB; a jump in time of one wide stream is 8 MB.
@@ -99,17 +109,23 @@ class Ledger:
         self._clustered = clustered
         self._script = client.register_script(SCRIPT)
         self._claim = client.register_script(CLAIM)
+        self._next_epoch = client.register_script(NEXT_EPOCH)
         self._epochs: dict[int, int] = {}
         self._applied: dict[int, dict[int, int]] = {}
 
     async def claim(self, partition: int) -> int:
         """Take a partition over: a new owner epoch, which fences every earlier owner from now on."""
-        epoch = int(await self._client.incr(self.keys.owner_epoch(self.topic, partition)))
-        self._epochs[partition] = epoch
         offsets = [
             self.keys.stream_offset(shard, self.topic, partition)
             for shard in shards_of_partition(partition, self._partitions)
         ]
+        pipe = self._client.pipeline(transaction=False)
+        for key in offsets:
+            pipe.hmget(key, ["epoch"])
+        rows = await _hashes(pipe)
+        known = max(self._epochs.get(partition, 0), *(int(epoch or 0) for epoch, *_ in rows))
+        epoch = int(await self._next_epoch(keys=[self.keys.owner_epoch(self.topic, partition)], args=[known]))
+        self._epochs[partition] = epoch
         for keys in [[key] for key in offsets] if self._clustered else [offsets]:
             await self._claim(keys=keys, args=[self.cluster, epoch])
         await self.load(partition)
@@ -117,16 +133,26 @@ class Ledger:
 
     async def load(self, partition: int) -> dict[int, int]:
         """Read the stored offsets: shard → last applied offset, -1 where none or from another cluster."""
+        self._applied[partition] = {shard: offset for shard, (_, offset) in (await self._stored(partition)).items()}
+        return self._applied[partition]
+
+    async def kept(self, partition: int) -> bool:
+        """Whether Redis still has what it is known to have: False after it was emptied or restored from an older state."""
+        stored, known, epoch = await self._stored(partition), self._applied[partition], self._epochs[partition]
+        return all(stored[shard] >= (epoch, known[shard]) for shard in known)
+
+    async def _stored(self, partition: int) -> dict[int, tuple[int, int]]:
+        """By shard: owner epoch, and last applied offset (-1 where none or from another cluster)."""
         shards = shards_of_partition(partition, self._partitions)
         pipe = self._client.pipeline(transaction=False)
         for shard in shards:
-            pipe.hmget(self.keys.stream_offset(shard, self.topic, partition), ["cluster", "offset"])
-        rows = await pipe.execute()
+            pipe.hmget(self.keys.stream_offset(shard, self.topic, partition), ["cluster", "epoch", "offset"])
+        rows = await _hashes(pipe)
         mine = self.cluster.encode()
-        self._applied[partition] = {
-            shard: int(offset) if cluster == mine else -1 for shard, (cluster, offset) in zip(shards, rows, strict=True)
+        return {
+            shard: (int(epoch or 0), int(offset) if cluster == mine else -1)
+            for shard, (cluster, epoch, offset) in zip(shards, rows, strict=True)
         }
-        return self._applied[partition]
 
     def release(self, partition: int) -> None:
         """Forget a partition that is no longer ours."""
@@ -148,6 +174,7 @@ class Ledger:
 
         Raises:
             FencedError: another worker owns the partition now.
+            StateLostError: Redis was emptied or restored since the partition was claimed; `claim` again.
             OffsetConflictError: the stored offsets are not those that were loaded; `load` again.
             UnstorableError: a write is beyond what Redis can hold; nothing of its call has been written.
         """
@@ -198,9 +225,26 @@ class Ledger:
                 f"partition {partition} of {self.topic} belongs to owner epoch {reply[1].decode()} now; "
                 f"this worker has {self._epochs[partition]}"
             )
+        if reply[0] == b"lost":
+            shard = group[int(reply[1])]
+            raise StateLostError(
+                f"partition {partition} of {self.topic}, shard {shard}: Redis has lost data, its offset is "
+                f"{reply[2].decode()} and was {applied[shard]}"
+            )
         if reply[0] == b"conflict":
             shard = group[int(reply[1])]
             raise OffsetConflictError(
                 f"partition {partition} of {self.topic}, shard {shard}: expected offset {applied[shard]}, "
                 f"stored is {reply[2].decode()}"
             )
+
+
+async def _hashes(pipe: Pipeline) -> list[Any]:
+    """Fields of hashes, none of a key of another kind: a claim replaces that."""
+    rows = await pipe.execute(raise_on_error=False)
+    for at, row in enumerate(rows):
+        if isinstance(row, Exception):
+            if "WRONGTYPE" not in str(row):
+                raise row
+            rows[at] = [None, None, None]
+    return rows

@@ -5,7 +5,7 @@ arrival gives the same window: of two points in one slot the one with the larger
 overwritten in order of arrival. Shapes: M cells, R recent rows, C channels, N rows of the work array.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +13,13 @@ import numpy as np
 from streamer.windows.coarse import CoarseHead, block_ns_of
 from streamer.windows.grid import Grid
 from streamer.windows.header import StreamHeader
+from streamer.windows.increments import counts_up, increases
+from streamer.windows.review import Review
+from streamer.windows.scale import PLAIN, scale_from, stored_scale
 
+RISING_EVERY = 32  # slots between two looks at gauges that may turn out to count up
 NEVER = np.iinfo(np.int64).min  # time stamp of a cell that nothing has reached
+CARRIED = NEVER + 1  # of one whose value was carried over from another grid
 
 
 @dataclass(slots=True)
@@ -41,9 +46,9 @@ class RingChange:
     """What a batch did to a stream's ring."""
 
     first: int  # slots first..first + len(values) - 1 were written
-    values_NC: np.ndarray  # float32
+    values_NC: np.ndarray  # float32, as the ring has them
     late: bool  # slots at or below the previous newest one are among them
-    old: dict[tuple[int, int], float]  # (slot, channel) → value, overwritten beyond the recent rows
+    old: dict[tuple[int, int], float]  # (slot, channel) → value as the ring has it, overwritten beyond the recent rows
     filled: tuple[int, int] | None  # older slots (inclusive) newly taken into the window, NaN unless in `old`
     refused: np.ndarray  # indices of cells older than the window
 
@@ -51,12 +56,14 @@ class RingChange:
 class OpenWindow:
     """One stream as it is being written: waiting for its grid, or on it."""
 
-    __slots__ = ("header", "mean", "n_RC", "raw_RC", "rows", "ts_RC", "waiting")
+    __slots__ = ("doubted", "header", "mean", "n_RC", "raw_RC", "rows", "ts_RC", "waiting")
 
     def __init__(self, header: StreamHeader, rows: int) -> None:
         self.header = header
         self.rows = rows
         self.mean = False
+        # Channels that are not what they were taken for; of counters, slot and raw value before they fell as none does.
+        self.doubted: dict[int, tuple[int, float] | None] = {}
         self.waiting = Waiting()
         self.clear()
 
@@ -68,21 +75,33 @@ class OpenWindow:
         self.n_RC = np.zeros((self.rows, channels), np.int32)
 
     def enter_grid(
-        self, grid: Grid, channels: list[str], counters: list[bool], capacity: int, mean: bool = False
-    ) -> None:
+        self, grid: Grid, channels: list[str], counters: list[bool | None], capacity: int, mean: bool = False,
+        scale: Sequence[tuple[float, float]] = (),
+    ) -> None:  # fmt: skip
         """Begin a window under a new grid version; what waited is forgotten, the caller has it.
 
-        `mean`: of several points in one slot the mean is kept, not the newest.
+        Args:
+            counters: which channels count up; None: a gauge as long as it does not.
+            mean: of several points in one slot the mean is kept, not the newest.
+            scale: offset and unit of each channel in the ring; of counters it is passed over.
         """
+        counting = [bool(counts) for counts in counters]
         header = self.header
         header.state = "grid" if grid.regular else "irregular"
-        header.grid_version += 1
         header.interval_ns, header.phase_ns, header.capacity = grid.interval_ns, grid.phase_ns, capacity
-        header.channels, header.counters = channels, counters
+        header.channels, header.counters = channels, counting
+        pairs = [
+            PLAIN if counts else pair for counts, pair in zip(counting, scale or [PLAIN] * len(channels), strict=True)
+        ]
+        header.scale = stored_scale(pairs)
+        header.renumber()
+        header.rising, header.highest = [counts is None for counts in counters], [0.0] * len(channels)
         header.last_raw, header.last_raw_slot = [None] * len(channels), [0] * len(channels)
-        header.coarse = self._blocks_of(grid.interval_ns, channels, counters)
+        header.coarse = self._blocks_of(grid.interval_ns, channels, counting)
+        header.review = Review(newest_ns=max(self.waiting.ts, default=0))
         self.rows = min(self.rows, capacity)
         self.mean = mean
+        self.doubted.clear()
         self.waiting = Waiting()
         self.clear()
 
@@ -136,7 +155,7 @@ class OpenWindow:
         self.ts_RC[nothing], self.raw_RC[nothing] = NEVER, np.nan
 
     def add_channels(self, names: list[str]) -> None:
-        """More channels; each is a new grid version, so that it counts alike however batches are cut.
+        """More channels: a new grid version.
 
         The caller rewrites the ring.
         """
@@ -144,9 +163,11 @@ class OpenWindow:
         width = len(names)
         header.channels = [*header.channels, *names]
         header.counters = [*header.counters, *[False] * width]
+        header.rising, header.highest = [*header.rising, *[True] * width], [*header.highest, *[0.0] * width]
+        header.scale = [*header.scale, *[PLAIN] * width] if header.scale else []
         header.last_raw = [*header.last_raw, *[None] * width]
         header.last_raw_slot = [*header.last_raw_slot, *[0] * width]
-        header.grid_version += width
+        header.renumber()
         self.ts_RC = np.pad(self.ts_RC, ((0, 0), (0, width)), constant_values=NEVER)
         self.raw_RC = np.pad(self.raw_RC, ((0, 0), (0, width)), constant_values=np.nan)
         self.n_RC = np.pad(self.n_RC, ((0, 0), (0, width)))
@@ -178,6 +199,8 @@ class OpenWindow:
         if old and min(slot for slot, _ in old) < header.lo:
             filled = (min(slot for slot, _ in old), header.lo - 1)
             header.lo = filled[0]
+        if any(header.rising) and header.hi // RISING_EVERY != hi_before // RISING_EVERY:
+            self._look_at_rising(values_NC)
         return RingChange(
             first, values_NC, bool(hi_before >= 0 and first <= hi_before), old, filled, np.flatnonzero(refused_M)
         )
@@ -187,6 +210,9 @@ class OpenWindow:
     ) -> dict[tuple[int, int], float]:
         """Old cells by place; the last to arrive wins, and what the window has moved past is left out."""
         lowest = self.header.hi - self.header.capacity
+        if self.header.scale and len(chosen):
+            offset_M, unit_M = np.array(self.header.scale)[channel_M].T
+            value_M = (value_M - offset_M) / unit_M
         return {(int(slot_M[i]), int(channel_M[i])): float(value_M[i]) for i in chosen if slot_M[i] > lowest}
 
     def _fresh(
@@ -221,7 +247,8 @@ class OpenWindow:
         self._merge(place_M, ts_M[inside], value_M[inside], ts_NC, raw_NC, n_NC)
         header.lo = max(min(header.lo, start) if hi >= 0 else start, new_hi - header.capacity + 1)
         header.hi = new_hi
-        values_NC = np.asarray(raw_NC / np.maximum(n_NC, 1) if self.mean else raw_NC, np.float32)
+        value_NC, scale = raw_NC / np.maximum(n_NC, 1) if self.mean else raw_NC, scale_from(header.scale)
+        values_NC = np.asarray(value_NC if scale is None else scale.ring(value_NC), np.float32)
         if counting:
             self._count(start, raw_NC, values_NC)
         at = np.arange(max(start, new_hi - rows + 1), end + 1)
@@ -271,26 +298,49 @@ class OpenWindow:
         n_flat[place_M[wins]] = 1
 
     def _count(self, start: int, raw_NC: np.ndarray, values_NC: np.ndarray) -> None:
-        """Counter channels: values become the increase an interval; a fall is a reset to 0.
+        """Counter channels: values become the increase an interval; a fall is a reset, and a gap.
 
-        A gap spreads the increase over its slots. Raw values leaving the recent rows are kept in the header.
+        Raw values leaving the recent rows are kept in the header.
         """
         header = self.header
         slots = np.arange(start, start + len(raw_NC))
-        for c in np.flatnonzero(header.counters):
+        for c in np.flatnonzero(header.counters).tolist():
             known = np.flatnonzero(np.isfinite(raw_NC[:, c]))
             values_NC[:, c] = np.nan
-            before = header.last_raw[c]
             raw, at = raw_NC[known, c], slots[known]
-            previous = np.concatenate([[np.nan if before is None else before], raw[:-1]])
-            previous_at = np.concatenate([[header.last_raw_slot[c]], at[:-1]])
-            step = raw - previous
-            step = np.where(step < 0, raw, step)
-            values_NC[known, c] = (step / (at - previous_at)).astype(np.float32)
+            if not len(known):
+                continue
+            made = increases(raw, at, header.last_raw[c], header.last_raw_slot[c], header.highest[c])
+            values_NC[known, c] = made.value_X
+            header.highest[c] = max(header.highest[c], float(raw.max()))
+            if made.gauge is not None:
+                self.doubted.setdefault(c, made.gauge)
             leaving = np.flatnonzero(at <= header.hi - self.rows)
             if len(leaving):
                 header.last_raw[c] = float(raw[leaving[-1]])
                 header.last_raw_slot[c] = int(at[leaving[-1]])
+
+    def recent(self, c: int) -> tuple[np.ndarray, np.ndarray]:
+        """Slots and raw values of a channel's recent rows that are known, in order."""
+        slots = np.arange(max(self.header.lo, self.header.hi - self.rows + 1), self.header.hi + 1)
+        raw = self.raw_RC[slots % self.rows, c]
+        if self.mean:
+            raw = raw / np.maximum(self.n_RC[slots % self.rows, c], 1)
+        known = np.isfinite(raw)
+        return slots[known], raw[known]
+
+    def _look_at_rising(self, values_NC: np.ndarray) -> None:
+        """Gauges that have never fallen so far: one that counts up now is doubted, one that fell is a gauge for good.
+
+        `values_NC`: what was written last, perhaps more than the recent rows.
+        """
+        for c in np.flatnonzero(self.header.rising).tolist():
+            fell = bool((np.diff(values_NC[np.isfinite(values_NC[:, c]), c]) < 0).any())
+            counts = False if fell else counts_up(self.recent(c)[1])
+            if counts is not None:
+                self.header.rising[c] = False
+                if counts:
+                    self.doubted[c] = None
 
 
 def wrap(first: int, last: int, size: int) -> list[tuple[int, int]]:

@@ -3,11 +3,12 @@
 Shapes: S slots of a window, C channels
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 import redis.asyncio
 
 from streamer.placement import SHARDS, Partitioner, shard_of
@@ -15,14 +16,24 @@ from streamer.windows.coarse import CoarseWindow
 from streamer.windows.coarse import read as read_coarse
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
+from streamer.windows.scale import scale_from
 
 
 class StreamWindow(NamedTuple):
-    """A stream's window: values_SC float32 (slots, channels) for slots header.lo..header.hi, NaN = gap; and its blocks."""
+    """A stream's window: values_SC float32 (slots, channels) for slots header.lo..header.hi, NaN = gap; and its blocks.
+
+    Numbers are relative to the header's `scale`; `data_SC` has them in the unit of the data.
+    """
 
     header: StreamHeader
     values_SC: np.ndarray
     coarse: CoarseWindow | None = None
+
+    @property
+    def data_SC(self) -> np.ndarray:
+        """Values in the unit of the data, float64 (S, C)."""
+        scale = scale_from(self.header.scale)
+        return self.values_SC.astype(np.float64) if scale is None else scale.data(self.values_SC)
 
 
 async def read_headers(
@@ -34,6 +45,25 @@ async def read_headers(
         pipe.get(keys.header(shard_of(stream, partitioner), stream))
     rows = await pipe.execute() if streams else []
     return {stream: StreamHeader.from_json(raw) for stream, raw in zip(streams, rows, strict=True) if raw is not None}
+
+
+async def read_unjudged(
+    client: redis.asyncio.Redis, keys: Keys, headers: Mapping[str, StreamHeader], partitioner: Partitioner = "murmur2"
+) -> dict[str, str]:
+    """Streams that are not judged → why (`streamer.unjudged`): by their grid, or by what the detector has stored."""
+    pipe = client.pipeline(transaction=False)
+    for stream in headers:
+        pipe.get(keys.stream_state(shard_of(stream, partitioner), stream))
+    states = await pipe.execute() if headers else []
+    found: dict[str, str] = {}
+    for (stream, header), raw in zip(headers.items(), states, strict=True):
+        state = orjson.loads(raw) if raw else {}
+        told = state.get("unjudged") if state.get("grid_version") == header.grid_version else None
+        if header.state != "grid":
+            found[stream] = header.state
+        elif told:
+            found[stream] = told["why"]
+    return found
 
 
 def unroll(header: StreamHeader, raw: bytes, last: int | None = None) -> StreamWindow:
@@ -59,10 +89,12 @@ async def read_windows(
     partitioner: Partitioner = "murmur2",
     last: int | None = None,
     last_blocks: int | None = None,
+    as_stored: bool = False,
 ) -> dict[str, StreamWindow]:
     """Windows of the streams that have a grid. Header and rings of a stream come from one MGET: they belong together.
 
-    `last` and `last_blocks`: the newest slots and blocks only; None: all of them.
+    `last` and `last_blocks`: the newest slots and blocks only; None: all of them. Both rings' numbers are relative to the
+    header's `scale`; `as_stored`: blocks are in the unit of the data, as the coarse ring has them.
     """
     pipe = client.pipeline(transaction=False)
     for stream in streams:
@@ -75,7 +107,10 @@ async def read_windows(
             parsed = StreamHeader.from_json(head)
             if parsed.hi >= 0:
                 window = unroll(parsed, ring or b"", last)
-                windows[stream] = window._replace(coarse=read_coarse(parsed.coarse, coarse or b"", last_blocks))
+                blocks, scale = read_coarse(parsed.coarse, coarse or b"", last_blocks), scale_from(parsed.scale)
+                if blocks is not None and scale is not None and not as_stored:
+                    blocks = blocks.scaled(*scale)
+                windows[stream] = window._replace(coarse=blocks)
     return windows
 
 

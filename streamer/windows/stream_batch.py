@@ -7,8 +7,8 @@ Shapes: M cells, R records of the batch, N slots of a run, C channels, S slots o
 X values for the blocks
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -16,54 +16,24 @@ import orjson
 import structlog
 
 from streamer.contracts import MAX_RING, StreamSettings, channels_of
+from streamer.windows.another_grid import change_grid, change_kinds, follow
+from streamer.windows.cells import Cells, note_pauses
 from streamer.windows.coarse import add, oldest_kept, widen
 from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
 from streamer.windows.keys import StreamKeys
 from streamer.windows.ledger import ShardOps
 from streamer.windows.notices import Notice, numbered_notices
-from streamer.windows.open_window import OpenWindow, RingChange, Waiting, wrap
-from streamer.windows.pauses import observe, observe_one
+from streamer.windows.open_window import OpenWindow, RingChange, wrap
 from streamer.windows.ring import StreamWindow
+from streamer.windows.scale import scale_of
 
 log = structlog.get_logger(__name__)
 
 # A stream that repeats the same instants never gets an interval; what waits for one is bounded.
 MAX_WAITING = 4096
-
-
-class Cells(NamedTuple):
-    """Cells of one stream in order of arrival; all arrays are (M,)."""
-
-    ts_M: np.ndarray  # ns
-    name_M: list[str]  # channels
-    value_M: np.ndarray  # float64
-    history_M: np.ndarray  # came with mode=history
-    record_M: np.ndarray  # index into the batch's records
-
-    def after(self, count: int) -> "Cells":
-        """All but the first `count`."""
-        return Cells(
-            self.ts_M[count:], self.name_M[count:], self.value_M[count:], self.history_M[count:], self.record_M[count:]
-        )
-
-    def only(self, chosen_M: np.ndarray) -> "Cells":
-        """Those where the mask is true."""
-        names = [name for name, mine in zip(self.name_M, chosen_M, strict=True) if mine]
-        ts_M, value_M, history_M, record_M = (
-            column[chosen_M] for column in (self.ts_M, self.value_M, self.history_M, self.record_M)
-        )
-        return Cells(ts_M, names, value_M, history_M, record_M)
-
-    def with_waiting(self, waiting: Waiting, record: int) -> "Cells":
-        """The cells that waited for a grid first; they count as the record's."""
-        return Cells(
-            np.concatenate([np.array(waiting.ts, np.int64), self.ts_M]),
-            waiting.channel + self.name_M,
-            np.concatenate([np.array(waiting.value, np.float64), self.value_M]),
-            np.concatenate([np.array(waiting.history, bool), self.history_M]),
-            np.concatenate([np.full(len(waiting.ts), record), self.record_M]),
-        )
+_NOTHING = np.empty((0, 0), np.float32)
+_IRREGULAR = "irregular stream: kept but not judged; set interval_s in the `streams` topic"
 
 
 class Reread(NamedTuple):
@@ -82,6 +52,7 @@ class StreamOutcome:
     notices: list[Notice] = field(default_factory=list)
     reread: Reread | None = None
     points: int = 0
+    regrids: int = 0  # changes of the grid that the points asked for
     late: dict[int, int] = field(default_factory=dict)  # record index → cells older than the window
     refused: dict[int, str] = field(default_factory=dict)  # record index → why its cells were left out
 
@@ -94,7 +65,7 @@ class StreamBatch:
         ring: StreamWindow | None,
     ) -> None:  # fmt: skip
         """`capacity` counts where the stream's settings give none; `ring` is the window of a stream that gets
-        wider, or has points for blocks long closed."""
+        wider, has points for blocks long closed, or is about to get another grid."""
         self.outcome = StreamOutcome()
         self._stream = stream
         self._window = window
@@ -115,19 +86,24 @@ class StreamBatch:
         if window.header.points == 0:
             writes.sadd(self._keys.names, self._stream)
         window.header.points += len(cells.ts_M)
-        self._note_pauses(cells, stamp_R)
+        note_pauses(window.header, cells, stamp_R)
         window.header.last_seen_ms = max(window.header.last_seen_ms, int(stamp_R[cells.record_M].max()))
         self.outcome.points += len(cells.ts_M)
         if self._has_another_interval(int(cells.ts_M[0])):
             window.leave_grid()
             writes.delete(self._keys.ring)
             writes.delete(self._keys.recent)
+        if window.doubted:
+            self._change_kinds()
         if window.header.state == "waiting":
             waited = window.waiting
             if settings.interval_s:
                 grid = given_grid(settings.interval_s, waited.ts[0] if waited.ts else int(cells.ts_M[0]))
                 here = zip(cells.name_M, cells.record_M, strict=True)
-                self._enter_grid(grid, waited.channel or [name for name, record in here if record == first_record], [])
+                names = waited.channel or [name for name, record in here if record == first_record]
+                first = cells.record_M == first_record
+                values = waited.value or cells.value_M[first].tolist()
+                self._enter_grid(grid, names, values, counting_channels(waited, settings.kind))
             else:
                 count = self._wait(cells)
                 if window.header.state == "waiting":
@@ -135,25 +111,48 @@ class StreamBatch:
                 cells = cells.after(count)
             cells = cells.with_waiting(waited, first_record)
             writes.delete(self._keys.waiting)
-        self._put_on_grid(cells, offset_R)
+        while (seen := self._review(cells)) is not None:
+            self._put_on_grid(cells.before(seen), offset_R, followed=True)
+            self._change_grid()
+            cells = cells.after(seen)
+        if cells.name_M:
+            self._put_on_grid(cells, offset_R)
         return self
 
-    def _note_pauses(self, cells: Cells, stamp_R: np.ndarray) -> None:
-        """How long the stream is silent by habit; history has been silent for ever."""
-        header, ts_M, record_M = self._window.header, cells.ts_M, cells.record_M
-        if record_M[0] == record_M[-1]:  # one record, by far the most frequent case
-            if not cells.history_M[0]:
-                oldest_ms = int(ts_M[0] if len(ts_M) == 1 else ts_M.min()) // 1_000_000
-                observe_one(header.pauses, header.last_seen_ms, int(stamp_R[record_M[0]]), oldest_ms)
+    def _review(self, cells: Cells) -> int | None:
+        """After how many cells it is to be seen whether the grid is still the right one; None: not in this batch."""
+        header = self._window.header
+        if self._settings.interval_s or not cells.name_M:
+            return None
+        return header.review.scan(header.interval_ns, header.state == "grid", cells.ts_M)
+
+    def _change_grid(self) -> None:
+        """The grid that the newest points follow, if it is another one; history is carried over."""
+        window, header, before = self._window, self._window.header, self._window.header.grid
+        grid = header.review.verdict(before)
+        if grid is None:
+            self._save_header()
             return
-        live_M = ~cells.history_M
-        if not live_M.all():
-            ts_M, record_M = ts_M[live_M], record_M[live_M]
-        if not len(ts_M):
-            return
-        begins = np.flatnonzero(np.diff(record_M, prepend=-1))
-        oldest_R = np.minimum.reduceat(ts_M, begins) // 1_000_000
-        observe(header.pauses, header.last_seen_ms, stamp_R[record_M[begins]], oldest_R)
+        ring, blocks = self._ring, header.coarse
+        lo, values_SC = (0, _NOTHING) if ring is None else (ring.header.lo, ring.values_SC)
+        values_NC = change_grid(window, grid, lo, values_SC)
+        self.outcome.writes.delete(self._keys.ring)
+        self.outcome.writes.delete(self._keys.recent)
+        if header.coarse is not blocks:
+            self.outcome.writes.delete(self._keys.coarse)
+        if len(values_NC):
+            self._write_ring(header.lo, values_NC)
+            self._write_recent(max(header.lo, header.hi - window.rows + 1), header.hi)
+        stored = ring.coarse if ring is not None and header.coarse is blocks else None
+        self._ring = StreamWindow(replace(header), values_NC, stored)
+        self.outcome.reread = None  # it was of slots of the old grid; a new version is read whole
+        self.outcome.regrids += 1
+        self._save_header()
+        log.warning(
+            "another interval: a new grid version begins" if grid.regular else _IRREGULAR,
+            stream=self._stream, interval_s=grid.interval_ns / 1e9, interval_before_s=before.interval_ns / 1e9,
+            grid_version=header.grid_version, slots_before=len(values_SC), slots_carried_over=len(values_NC),
+        )  # fmt: skip
 
     def repeat(self, ts_M: np.ndarray) -> Self:
         """Cells that were applied before a crash, at these instants: a notice of their slots once more.
@@ -208,7 +207,7 @@ class StreamBatch:
         if len(seen) > DIFFERENCES and count == need:
             waiting = window.waiting
             grid = infer_grid(np.array(waiting.ts, np.int64))
-            self._enter_grid(grid, waiting.channel, counting_channels(waiting, self._settings.kind))
+            self._enter_grid(grid, waiting.channel, waiting.value, counting_channels(waiting, self._settings.kind))
             return count
         self._refuse(
             cells.record_M[count:],
@@ -224,24 +223,58 @@ class StreamBatch:
         for record in np.unique(record_M):
             self.outcome.refused[int(record)] = why
 
-    def _enter_grid(self, grid: Grid, names: Iterable[str], counters: list[bool]) -> None:
+    def _change_kinds(self) -> None:
+        """Channels that turned out to be no counters, or to be some, go on as what they are; without the window in memory
+        they wait for the next batch."""
+        window, header, ring = self._window, self._window.header, self._ring
+        if self._settings.kind != "auto" or header.hi < 0:
+            window.doubted.clear()
+        if not window.doubted or ring is None:
+            return
+        doubted = sorted(window.doubted)
+        values_NC = change_kinds(window, ring.header.lo, ring.values_SC)
+        stored, head = ring.coarse, header.coarse
+        self.outcome.writes.delete(self._keys.ring)
+        self._write_ring(header.lo, values_NC)
+        if head is not None:
+            # the blocks of those channels held another quantity
+            for c in doubted:
+                head.level[c] = None
+                head.open = [(b, [*s[:c], 0.0, *s[c + 1 :]], [*n[:c], 0, *n[c + 1 :]]) for b, s, n in head.open]
+                if stored is not None:
+                    stored.mean_BC[:, c] = np.nan
+            raw = widen(head, stored, [])
+            self.outcome.writes.delete(self._keys.coarse)
+            if raw:
+                self.outcome.writes.setrange(self._keys.coarse, 0, raw)
+        self._ring = StreamWindow(replace(header), values_NC, stored)
+        self.outcome.regrids += 1
+        log.warning(
+            "channels are no counters or turn out to be some: a new grid version begins; set kind in the `streams` topic "
+            "if that is wrong",
+            stream=self._stream, grid_version=header.grid_version,
+            kinds={header.channels[c]: "counter" if header.counters[c] else "gauge" for c in doubted},
+        )  # fmt: skip
+
+    def _enter_grid(
+        self, grid: Grid, names: Sequence[str], values: Sequence[float], counters: dict[str, bool | None]
+    ) -> None:
+        """Begin on the grid; `names` and `values` are those of the first cells."""
         settings = self._settings
         channels = list(dict.fromkeys([*(settings.channels or []), *names]))[: channels_of(self._capacity)]
-        if settings.kind == "counter":
-            counters = [True] * len(channels)
-        elif len(counters) != len(channels):
-            counters = [False] * len(channels)
+        unseen = {"auto": None, "counter": True, "gauge": False}[settings.kind]
+        counting = [counters.get(name, unseen) for name in channels]
         before = self._window.header.coarse
-        self._window.enter_grid(grid, channels, counters, self._capacity, mean=settings.same_slot == "mean")
+        self._window.enter_grid(
+            grid, channels, counting, self._capacity, settings.same_slot == "mean",
+            [scale_of([v for n, v in zip(names, values, strict=True) if n == name]) for name in channels],
+        )  # fmt: skip
         if self._window.header.coarse is not before:
             self.outcome.writes.delete(self._keys.coarse)
         if not grid.regular:
-            log.warning(
-                "irregular stream: kept but not judged; set interval_s in the `streams` topic",
-                stream=self._stream, interval_s=grid.interval_ns / 1e9,
-            )  # fmt: skip
+            log.warning(_IRREGULAR, stream=self._stream, interval_s=grid.interval_ns / 1e9)
 
-    def _put_on_grid(self, cells: Cells, offset_R: np.ndarray) -> None:
+    def _put_on_grid(self, cells: Cells, offset_R: np.ndarray, followed: bool = False) -> None:
         window, header, outcome = self._window, self._window.header, self.outcome
         known = {name: c for c, name in enumerate(header.channels)}
         if any(name not in known for name in cells.name_M):
@@ -255,15 +288,14 @@ class StreamBatch:
             header.history_hi = max(header.history_hi, int(slot_M[cells.history_M].max()))
         hi_before = header.hi
         change = window.place(slot_M, channel_M, cells.ts_M, cells.value_M)
+        if followed:
+            self._ring = follow(self._ring, header, change)
         kept_M = self._add_to_blocks(cells, channel_M, change, hi_before)
         for record in cells.record_M[change.refused[~kept_M[change.refused]]].tolist():
             outcome.late[record] = outcome.late.get(record, 0) + 1
         if change.filled:
             gap_NC = np.full((change.filled[1] - change.filled[0] + 1, len(known)), np.nan, np.float32)
             self._write_ring(change.filled[0], gap_NC)
-        for (slot, channel), value in sorted(change.old.items()):
-            at = (slot % header.capacity * len(known) + channel) * 4
-            outcome.writes.setrange(self._keys.ring, at, np.float32(value).tobytes())
         if len(change.values_NC):
             self._write_ring(change.first, change.values_NC)
             self._write_recent(change.first, change.first + len(change.values_NC) - 1)
@@ -272,6 +304,10 @@ class StreamBatch:
                 self._stream, header, change.first, change.values_NC, change.late, bool(cells.history_M.all()),
                 (int(offset_M.min()), int(offset_M.max())),
             )  # fmt: skip
+        # After the run: a point that has become old in its own batch came later than what the run has of its slot.
+        for (slot, channel), value in sorted(change.old.items()):
+            at = (slot % header.capacity * len(known) + channel) * 4
+            outcome.writes.setrange(self._keys.ring, at, np.float32(value).tobytes())
         if change.old:
             slots = [slot for slot, _ in change.old]
             self._notify_from_redis(min(slots), max(slots))

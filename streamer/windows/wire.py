@@ -1,7 +1,8 @@
 """The binary columnar value of the `windows` topic.
 
 Layout: magic `ALW1`, uint32 LE length of a JSON header (`contracts.WindowsHeader`), the header, then the numeric
-columns of `COLUMNS` (each n entries, little endian), then all values as float32, stream after stream, slot-major.
+columns of `COLUMNS` (each n entries, little endian), then all values as float32, stream after stream, slot-major
+(in the numbers of the ring: relative to the `scale` of the stream's header).
 
 A message may say besides, in its header, up to when everything of the partition has been received (`received_ms`): a
 *mark*. It stands behind the changes it speaks of, so that whoever has read it has read those. A mark has no changes.

@@ -156,17 +156,7 @@ async def test_a_store_that_hangs_does_not_hold_a_worker(tmp_path: Path, room: s
 
 
 async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    async with (
-        listening() as silent,
-        command(
-            tmp_path,
-            CommonSettings(bootstrap=f"127.0.0.1:{silent}"),
-            "up",
-            "--no-workers",
-            "--state-dir",
-            str(tmp_path),
-        ) as up,
-    ):
+    async with command(tmp_path, CommonSettings(), "up", "--no-workers", "--state-dir", str(tmp_path)) as up:
         await up.wrote("AnomalyLLM is up")
         # Its servers do not react, so that the first signal alone would take its time.
         for server in psutil.Process(up.process.pid).children(recursive=True):

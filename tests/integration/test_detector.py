@@ -270,7 +270,7 @@ async def test_another_channel_set_ends_what_was_open(
         await run.producer.send_and_wait(settings.topic("metrics"), orjson.dumps(point), key=b"a")
         await until(lambda: _last(settings, "a", "resolved"))
         published = await events(settings, "a")
-        assert {event.data.grid_version for event in published} == {1}
+        assert len({event.data.grid_version for event in published}) == 1
         assert gapless(published)
         assert published[-1].data.end_reason == "grid"
         assert "back to normal" not in published[-1].data.reason

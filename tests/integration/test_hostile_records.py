@@ -34,9 +34,10 @@ async def test_hostile_windows_and_models_neither_stop_nor_deafen_the_detector(
         unknown = [
             windows_message(**{**fitting, "seq": 2**61}),  # deaf to all that follow
             windows_message(**{**like_it, "seq": 2**61, "first_slot": head.hi + 10**7}),  # a buffer of 40 MB and more
-            windows_message(**{**fitting, "seq": 1, "grid_version": 99}),
         ]
-        for raw in hostile + unknown:
+        # Numbers of grids have no order: this is passed over as what is left of an earlier one.
+        older = [windows_message(**{**fitting, "seq": 1, "grid_version": 99})]
+        for raw in hostile + unknown + older:
             await run.producer.send_and_wait(windows, raw, partition=home)
         stranger = next(name for name in "bcdefgh" if home_partition(name, settings.partitions) != home)
         await run.producer.send_and_wait(windows, windows_message([stranger]), partition=home)

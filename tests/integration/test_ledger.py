@@ -5,7 +5,7 @@ import uuid
 import pytest
 import redis.asyncio
 
-from streamer.errors import FencedError, OffsetConflictError, UnstorableError
+from streamer.errors import FencedError, OffsetConflictError, StateLostError, UnstorableError
 from streamer.host.embedded import EmbeddedStack
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ledger, Ops
@@ -56,13 +56,56 @@ async def test_an_unexpected_offset_is_a_conflict_and_loading_again_mends_it(
     ledger = Ledger(redis_client, keys, "t", "c1", 4)
     await ledger.claim(2)
     await ledger.apply(2, 3, Ops())
-    await redis_client.hset(keys.stream_offset(2, "t", 2), "offset", "1")  # a restored backup, say
-    with pytest.raises(OffsetConflictError, match="stored is 1"):
+    await redis_client.hset(keys.stream_offset(2, "t", 2), "offset", "5")  # our own write, whose answer did not come
+    with pytest.raises(OffsetConflictError, match="stored is 5"):
         await ledger.apply(2, 8, write("z" + keys.namespace, b"no", 2))
     assert await redis_client.get("z" + keys.namespace) is None
     await ledger.load(2)
-    assert ledger.resume_at(2) == 2
+    assert (ledger.resume_at(2), ledger.applied(2, 2)) == (4, 5)
     await ledger.apply(2, 8, Ops())
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("lost", ["all", "offsets", "counter"])
+async def test_a_redis_that_has_lost_data_is_known_and_can_be_claimed_again(
+    redis_client: redis.asyncio.Redis, keys: Keys, clustered: bool, lost: str
+) -> None:
+    for _ in range(3):
+        before = Ledger(redis_client, keys, "t", "c1", 4, clustered)
+        await before.claim(1)
+    await before.apply(1, 17, Ops())
+    assert await before.kept(1)
+    offsets = [keys.stream_offset(shard, "t", 1) for shard in range(1, 256, 4)]
+    counter = keys.owner_epoch("t", 1)
+    await redis_client.delete(*{"all": [*offsets, counter], "offsets": offsets, "counter": [counter]}[lost])
+    if lost != "counter":
+        assert not await before.kept(1)
+        with pytest.raises(StateLostError):
+            await before.apply(1, 20, write("w" + keys.namespace, b"no"))
+        assert await redis_client.get("w" + keys.namespace) is None
+        await before.claim(1)
+        assert before.resume_at(1) == 0
+    await before.apply(1, 20, Ops())
+    # the next owner is above the last one, though the counter is younger than the epochs in the offsets
+    after = Ledger(redis_client, keys, "t", "c1", 4, clustered)
+    await after.claim(1)
+    await after.apply(1, 21, Ops())
+    with pytest.raises(FencedError):
+        await before.apply(1, 22, Ops())
+
+
+async def test_an_offset_that_went_back_is_data_lost(redis_client: redis.asyncio.Redis, keys: Keys) -> None:
+    ledger = Ledger(redis_client, keys, "t", "c1", 4)
+    await ledger.claim(2)
+    await ledger.apply(2, 3, Ops())
+    backup = await redis_client.dump(keys.stream_offset(2, "t", 2))
+    assert backup is not None
+    await ledger.apply(2, 9, Ops())
+    await redis_client.restore(keys.stream_offset(2, "t", 2), 0, backup, replace=True)
+    with pytest.raises(StateLostError, match="its offset is 3 and was 9"):
+        await ledger.apply(2, 10, Ops())
+    await ledger.claim(2)
+    assert ledger.resume_at(2) == 4
 
 
 async def test_offsets_of_another_cluster_count_for_nothing(redis_client: redis.asyncio.Redis, keys: Keys) -> None:
@@ -102,6 +145,21 @@ async def test_a_key_of_another_kind_is_replaced(redis_client: redis.asyncio.Red
     assert await redis_client.smembers("b" + keys.namespace) == {b"x"}
     assert await redis_client.lrange("c" + keys.namespace, 0, -1) == [b"x"]
     assert ledger.resume_at(1) == 4
+
+
+async def test_an_offset_of_another_kind_is_data_lost(redis_client: redis.asyncio.Redis, keys: Keys) -> None:
+    ledger = Ledger(redis_client, keys, "t", "c1", 4)
+    await ledger.claim(1)
+    await ledger.apply(1, 3, Ops())
+    key = keys.stream_offset(5, "t", 1)
+    await redis_client.set(key, b"foreign")
+    assert not await ledger.kept(1)
+    with pytest.raises(StateLostError):
+        await ledger.apply(1, 4, Ops())
+    await ledger.claim(1)
+    assert ledger.resume_at(1) == 0
+    await ledger.apply(1, 4, Ops())
+    assert ledger.resume_at(1) == 5
 
 
 async def test_a_batch_too_large_for_one_call_is_written_in_several(

@@ -6,6 +6,7 @@ import numpy as np
 import orjson
 import pytest
 import redis.asyncio
+import structlog.testing
 
 from streamer.kafka.client import header
 from streamer.placement import home_partition, shard_of
@@ -82,7 +83,7 @@ async def test_settings_of_a_stream_apply_and_a_tombstone_deletes_it(
         await until(arrived)
         window = (await read_windows(redis_client, keys, ["c"]))["c"]
         assert window.header.capacity == 100
-        np.testing.assert_array_equal(window.values_SC[:, 0], np.array([np.nan, 5, 2**40 - 10, 3, 7], np.float32))
+        np.testing.assert_array_equal(window.values_SC[:, 0], np.array([np.nan, 5, 2**40 - 10, 3, np.nan], np.float32))
         # another interval: a new grid version, the window starts anew
         await producer.send_and_wait(settings.topic("streams"), orjson.dumps({"interval_s": 1.0}), key=b"c")
 
@@ -94,7 +95,7 @@ async def test_settings_of_a_stream_apply_and_a_tombstone_deletes_it(
 
         async def anew() -> bool:
             header = (await read_windows(redis_client, keys, ["c"]))["c"].header
-            return (header.grid_version, header.lo) == (2, header.hi)
+            return (header.interval_ns, header.lo) == (10**9, header.hi)
 
         await until(anew)
         await producer.send_and_wait(settings.topic("streams"), None, key=b"c")
@@ -124,7 +125,7 @@ async def test_a_new_channel_widens_the_window_and_keeps_its_history(
         await publish(producer, settings, {"stream": "w", "ts": NOW_MS + 40_000, "values": {"y": 5}}, key=b"w")
         await until(lambda: wide(41))
         window = (await read_windows(redis_client, keys, ["w"]))["w"]
-    assert (window.header.channels, window.header.grid_version) == (["x", "y"], 2)
+    assert window.header.channels == ["x", "y"]
     np.testing.assert_array_equal(window.values_SC[:, 0], np.array([*range(40), np.nan], np.float32))
     np.testing.assert_array_equal(window.values_SC[:, 1], np.array([np.nan] * 40 + [5], np.float32))
 
@@ -169,3 +170,24 @@ async def test_a_stream_that_nobody_publishes_any_more_is_deleted_everywhere(
 
         await until(deleted)
     assert {(r.key, r.value) for r in await read_all(settings, "streams")} == {(b"old", None)}
+
+
+async def test_a_record_without_a_key_is_heard_as_what_it_is(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    away = (home_partition("nokey", 4) + 1) % 4
+    async with producing(settings) as producer:
+        for ts in (NOW_MS, NOW_MS - 10**10):
+            body = {"stream": "nokey", "points": [[ts + i * 1000, float(i)] for i in range(40)]}
+            await publish(producer, settings, body, partition=away)
+        with structlog.testing.capture_logs() as lines:
+            async with running(settings):
+
+                async def done() -> bool:
+                    return await committed(settings) == 4  # each once where it came, once at home
+
+                await until(done)
+    told = [line["event"] for line in lines if line.get("stream") == "nokey"]
+    assert ["no key" in event and "key = stream" in event for event in told] == [True]
+    (late,) = await read_all(settings, "dead-letters")
+    assert (header(late, "error"), "publish with key = stream" in (header(late, "message") or "")) == ("late", True)

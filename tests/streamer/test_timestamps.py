@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamer.errors import ContractError
@@ -52,6 +52,7 @@ units = st.sampled_from([None, *UNITS])
 
 
 @given(st.lists(st.integers(-10, 2**63 - 1), min_size=1), units)
+@example([2**62 - 767, 2**62, 2**62 + 1], None)  # beyond the integers that float64 has
 def test_columns_of_integers_agree_with_single_values(values: list[int], unit: str | None) -> None:
     assert numeric_timestamps(np.array(values, np.int64), unit).tolist() == [_single(v, unit) for v in values]
 

@@ -45,7 +45,7 @@ def ring_of(series: Series, start: int, stop: int, capacity: int) -> StreamWindo
     lo, hi = series.first_slot + start, series.first_slot + stop - 1
     header = StreamHeader(
         state="grid", grid_version=GRID_VERSION, interval_ns=series.interval_ns, phase_ns=series.phase_ns,
-        capacity=capacity, channels=channels, counters=[False] * len(channels),
+        capacity=capacity, channels=channels, counters=[False] * len(channels), scale=list(series.scale),
         lo=lo, hi=hi, history_hi=hi, seq=1, points=int(np.isfinite(values_SC).sum()),
     )  # fmt: skip
     return StreamWindow(header, values_SC, blocks_of(series, stop))

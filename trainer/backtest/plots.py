@@ -63,7 +63,7 @@ def _channels(made: Replayed, count: int) -> list[int]:
 
 def _draw_channel(axis: Any, series: Series, made: Replayed, channel: int, before: int) -> None:
     start = series.train_end
-    value_K = series.values_SC[start - before :, channel].astype(np.float64)
+    value_K = series.data_SC[start - before :, channel]
     at_P, low_P, high_P = _extremes(value_K)
     # a line through both extremes of every group: at this density it is what a line through all points shows
     axis.plot(np.repeat(at_P, 2) - before, np.stack([low_P, high_P], 1).ravel(), color=_VALUE, lw=0.8, label="value")

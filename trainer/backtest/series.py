@@ -10,6 +10,7 @@ import numpy as np
 
 from streamer.errors import AnomalyLLMError
 from streamer.timestamps import NS
+from streamer.windows.scale import scale_from
 
 
 class SourceError(AnomalyLLMError):
@@ -29,6 +30,15 @@ class Series:
     interval_ns: int = NS
     phase_ns: int = 0
     first_slot: int = 0  # of the first row, in the stream's own count: 0 without time stamps
+    scale: tuple[
+        tuple[float, float], ...
+    ] = ()  # offset and unit a channel that `values_SC` are relative to; none: 0 and 1
+
+    @property
+    def data_SC(self) -> np.ndarray:
+        """Values in the unit of the data, float64 (S, C)."""
+        scale = scale_from(self.scale)
+        return self.values_SC.astype(np.float64) if scale is None else scale.data(self.values_SC)
 
     def checked(self) -> "Series":
         """Itself. Raises SourceError when it has no training or no test part, or labels of another length."""

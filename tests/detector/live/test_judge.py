@@ -10,8 +10,9 @@ from detector.incidents.machine import Tracker, Transition
 from detector.incidents.record import StreamState
 from detector.incidents.wording import anomaly
 from detector.live.cache import Entry
-from detector.live.judge import Judge
+from detector.live.judge import BRIDGED, Judge
 from detector.live.stepping import Emit
+from detector.model.pooling import FILL
 from streamer.contracts import StreamSettings
 from streamer.windows.wire import FLAG_HISTORY
 from testkit.fakes import SETTINGS, FakeBank, change_of, column, entry_of, state_of
@@ -325,3 +326,38 @@ def test_the_loudest_channel_leads() -> None:
     shares = [(channel["channel"], channel["share"]) for channel in published.evidence[0]["channels"]]
     assert [name for name, _ in shares] == ["c1", "c2", "c0"]
     assert sum(share for _, share in shares) == 1.0
+
+
+def test_points_behind_gaps_that_nothing_bridges_count_as_not_judged() -> None:
+    assert BRIDGED == FILL
+    judge, cases = Judge(FakeBank(), SETTINGS, {}), {1: False, 2: False, 4: False, 5: True, 40: True}
+    for every, unjudged in cases.items():
+        for piece in (1, 7):
+            entry = entry_of("a", column(NORMAL))
+            for number, at in enumerate(range(0, 66 * every, piece * every)):
+                values = np.full(piece * every, np.nan)
+                values[::every] = 10.0
+                entry.follow(change_of(2 + number, 1030 + at, values[: (piece - 1) * every + 1]))
+                run(judge, Published(), entry, state_of(entry))
+            assert (judge.why_unjudged(entry), judge.is_judged(entry)) == ("gaps" if unjudged else None, not unjudged)
+    entry.unscored = 8
+    entry.follow(change_of(900, entry.hi + 1, [10.0]))
+    entry.follow(change_of(901, entry.hi + 1, [10.0]))
+    run(judge, Published(), entry, state_of(entry))
+    assert judge.is_judged(entry)
+
+
+def test_who_is_judged_by_nothing_says_why() -> None:
+    bank = FakeBank()
+    entry = entry_of("cold", column(NORMAL), state="irregular")
+    assert Judge(bank, SETTINGS, {}).why_unjudged(entry) == "irregular"
+    bank.broken = {"bad"}
+    judge, bad = Judge(bank, SETTINGS, {}), entry_of("bad", column(NORMAL))
+    bad.follow(change_of(2, 1030, [10.0] * 70))
+    run(judge, Published(), bad, state_of(bad))
+    assert judge.why_unjudged(bad) == "failing"
+    cold = entry_of("cold", column(NORMAL))
+    cold.follow(change_of(2, 1030, [10.0] * 70))
+    judge = Judge(bank, SETTINGS.model_copy(update={"warming": False}), {})
+    assert judge.judgement(cold, state_of(cold, model=None)) is None
+    assert judge.why_unjudged(cold) == "no_model"

@@ -190,7 +190,7 @@ def test_install_swap_and_remove(tmp_path: Path) -> None:
     broken = _record(trained, "wave", "gone.safetensors", sha256)
     failed = bank.install([broken, _record(trained, "walk", uri, sha256)], store)
     assert set(failed) == {"wave"}
-    assert not failed["wave"].retriable
+    assert failed["wave"].retriable  # it may not have come to this store yet
     ref = bank.model_of("wave")
     assert ref is not None
     assert ref.uri == uri

@@ -52,7 +52,7 @@ def test_a_worker_shows_what_its_operator_may_want_to_turn(command: str, most: i
         ("streams list", ["--json"]),
         ("streams delete", []),
         ("feedback", ["--note"]),
-        ("topics provision", ["--partitions", "--replication"]),
+        ("topics provision", ["--fix", "--partitions", "--replication"]),
     ],
 )
 def test_a_command_shows_its_own_first_and_the_connection_once(command: str, first: list[str]) -> None:

@@ -28,7 +28,7 @@ LOGS = LogsData(resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=[L
         (orjson.dumps({"schema": {"type": "struct"}, "payload": DEBEZIUM}), "debezium"),
         (b"\x00\x00\x00\x00\x07\x02a", "confluent"),
         (b"Obj\x01\x04\x14avro.codec", "avro"),
-        (gzip.compress(b"x"), "gzip"),
+        (gzip.compress(b"x", mtime=0), "gzip"),
         (bytes(cramjam.zstd.compress(b"x")), "zstd"),
         (bytes(cramjam.snappy.compress(b"x")), "snappy-framed"),
         (b"<metrics/>", "xml"),

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from streamer.contracts import MetricBatch, MetricPoint, StreamSettings
 from streamer.placement import home_partition
+from streamer.sources.recognise import advise
 from streamer.windows.decode import Decoded, Decoder
 
 NOW_MS = 1_790_000_000_000
@@ -64,7 +65,11 @@ def test_null_is_a_gap() -> None:
         (None, "empty"),
         (b"", "empty"),
         (b"\xff\x00", "json"),
-        (b'{"stream":"a","value":NaN}', "json"),
+        (b'{"stream":"a","value":NaN', "json"),
+        (b'{"stream":"a","ts":1}\n{"stream":"a","ts":2}', "json"),
+        (b'{"stream":"a\\ud800","value":NaN}', "json"),
+        (b'{"stream":"a","value":Infinity}', "value"),
+        ({"stream": "a", "value": "NaN"}, "value"),
         ([1, 2], "contract"),
         ({"value": 1}, "contract"),
         ({"stream": 5, "value": 1}, "contract"),
@@ -74,13 +79,15 @@ def test_null_is_a_gap() -> None:
         ({"stream": "a", "value": 1, "values": {"x": 1}}, "contract"),
         ({"stream": "a", "value": 1, "points": [[1, 1]]}, "contract"),
         ({"stream": "a", "value": "12"}, "value"),
-        ({"stream": "a", "value": True}, "value"),
+        ({"stream": "a", "value": {"x": 1}}, "value"),
         ({"stream": "a", "value": 1e39}, "value"),
         ({"stream": "a", "values": {}}, "contract"),
         ({"stream": "a", "values": [1]}, "contract"),
         ({"stream": "a", "values": {str(i): 1 for i in range(257)}}, "contract"),
         ({"stream": "a", "ts": "noon", "value": 1}, "timestamp"),
         ({"stream": "a", "ts": -5, "value": 1}, "timestamp"),
+        ({"stream": "a", "time": "noon", "value": 1}, "timestamp"),
+        ({"stream": "a", "ts": "1790000000", "value": 1}, "timestamp"),
         ({"stream": "a", "ts": NOW_MS + 301_000, "value": 1}, "future"),
         ({"stream": "a", "points": []}, "contract"),
         ({"stream": "a", "points": {"a": 1}}, "contract"),
@@ -108,6 +115,98 @@ def test_bad_rows_of_a_batch_are_named_and_the_others_processed() -> None:
     assert len(out.value_M) == 6
     ((_, reason, message),) = out.dead
     assert (reason, "4 of 10 rows" in message, "row 6" in message) == ("value", True, True)
+
+
+def test_good_numbers_of_a_point_are_taken_and_bad_ones_named() -> None:
+    out = decode(
+        {
+            "stream": "a",
+            "values": {"idle": 98.1, "uptime": "12 days", "big": 1e39, "up": True, "x" * 200: 1, "n": "3.5"},
+        },
+        b'{"stream":"b","values":{"x":NaN,"y":2,"z":Infinity}}',
+    )
+    assert {name: value for stream, name, _, value in cells(out) if stream == "a"} == {"idle": 98.1, "up": 1.0}
+    taken = {name: value for stream, name, _, value in cells(out) if stream == "b"}
+    assert (np.isnan(taken.pop("x")), taken) == (True, {"y": 2.0})
+    (_, _, first), (_, _, second) = out.dead
+    assert first.startswith("4 of 6 values refused, the others processed")
+    assert "without quotes" in first
+    assert "'uptime' must be a number or null, got the text '12 days'" in first
+    assert "z" in second
+
+
+def test_good_numbers_of_a_row_are_taken_and_bad_ones_named() -> None:
+    points = [[NOW_MS, 1, 2], [NOW_MS + 1, "x", 3], [NOW_MS + 2, 4, 5]]
+    out = decode({"stream": "a", "channels": ["x", "y"], "points": points})
+    t = NOW_MS * 10**6
+    assert sorted(cells(out)) == sorted(
+        [
+            ("a", "x", t, 1),
+            ("a", "x", t + 2 * 10**6, 4),
+            *(("a", "y", t + i * 10**6, v) for i, v in enumerate([2, 3, 5])),
+        ]
+    )
+    assert "1 of 3 rows refused, the others processed: row 1: 'column 1'" in out.dead[0][2]
+    raw = b'{"stream":"a","points":[[%d,1.0],[%d,NaN],[%d,2.0]]}' % (NOW_MS, NOW_MS + 1, NOW_MS + 2)
+    nan = decode(raw)
+    assert (nan.dead, np.isnan(nan.value_M).tolist()) == ([], [False, True, False])
+
+
+def test_a_channel_that_cannot_be_takes_no_other_with_it() -> None:
+    points = [[NOW_MS, 1, 2, 3, 4]]
+    out = decode({"stream": "a", "channels": ["x", "y" * 129, "z", "z"], "points": points})
+    assert [(name, value) for _, name, _, value in cells(out)] == [("x", 1.0)]
+    assert "2 of 4 channels refused, the others processed" in out.dead[0][2]
+
+
+@pytest.mark.parametrize("name", ["ts", "time", "timestamp", "@timestamp"])
+@pytest.mark.parametrize(
+    "stamp", [NOW_MS - 86_400_000, "2026-09-20T14:13:20Z", "2026-09-20T14:13:20+0000", "2026-09-20T14:13Z"]
+)
+def test_the_time_is_found_under_the_names_that_others_give_it(name: str, stamp: int | str) -> None:
+    out = decode({"stream": "a", name: stamp, "value": 1})
+    assert (out.dead, out.ts_M.tolist()[0] // (60 * 10**9)) == ([], (NOW_MS - 86_400_000) // 60_000)
+
+
+def test_ts_goes_before_its_other_names() -> None:
+    out = decode(
+        {"stream": "a", "time": 5, "ts": NOW_MS, "value": 1}, {"stream": "a", "ts": None, "time": NOW_MS, "value": 1}
+    )
+    assert out.ts_M.tolist() == [NOW_MS * 10**6] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "cure"),
+    [
+        ({"metric": "web.cpu", "value": 1}, "rename `metric` to `stream`"),
+        ({"stream": "a", "cpu": 1.5, "mem": 2}, '"values": {"cpu": 1.5, "mem": 2}'),
+        ([{"stream": "a", "value": 1}], "one record each"),
+        (b'{"stream":"a","value":1}\n{"stream":"a","value":2}', "one record each"),
+        ({"stream": "a", "value": "12.5"}, "without quotes"),
+        ({"stream": "a", "ts": "1790000000", "value": 1}, "without quotes"),
+        ({"stream": "a", "ts": "2026-01-31T12:00:00", "value": 1}, "an offset is required"),
+        ({"stream": "x" * 300, "value": 1}, "shorten it"),
+        ({"stream": "a", "value": 1, "values": {"x": 1}}, "not value and values"),
+        ({"timestamp": "2026-01-31T12:00:00Z", "value": "9", "name": "up", "labels": {"job": "a"}}, "--source TOPIC=prometheus-adapter"),
+        ({"fields": {"idle": 98.1}, "name": "cpu", "tags": {}, "timestamp": 1}, "--source TOPIC=telegraf"),
+        ({"metrics": [{"fields": {"x": 1}, "name": "cpu", "tags": {}, "timestamp": 1}]}, "--source TOPIC=telegraf"),
+        ({"resourceMetrics": []}, "--source TOPIC=otlp-json"),
+        (b"cpu,host=a idle=98.1 1790000000000000000", "--source TOPIC=influx"),
+        (b"web.cpu 12.5 1790000000", "--source TOPIC=graphite"),
+        ({"before": None, "after": {"x": 1}, "source": {}, "op": "c"}, "Debezium"),
+        (b"Obj\x01\x04\x16avro.schema", "Avro"),
+        (b"\x00\x00\x00\x00\x05\x02\x0c", "schema registry"),
+    ],
+)  # fmt: skip
+def test_a_wrong_shape_is_refused_with_its_cure(body: Any, cure: str) -> None:
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    out = Decoder({}, 1, "murmur2", 300.0, advise).decode([record(raw)])
+    ((_, _, message),) = out.dead
+    assert cure in message
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert decode(b'\xef\xbb\xbf{"stream":"a","value":1}').dead == []
 
 
 def test_the_unit_of_the_settings_overrides_the_guess() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.windows.grid import given_grid, infer_grid, slots_of
+from streamer.windows.grid import given_grid, grid_version_of, infer_grid, slots_of
 
 T0 = 1_790_000_000 * 10**9
 
@@ -43,3 +43,18 @@ def test_jitter_around_the_first_point_of_a_given_interval_stays_in_step() -> No
     grid = given_grid(1.0, T0 + 500_000_000)
     ts = T0 + 500_000_000 + np.arange(100) * 10**9 + np.random.default_rng(2).integers(-400_000_000, 400_000_000, 100)
     assert np.diff(slots_of(ts, grid.interval_ns, grid.phase_ns)).tolist() == [1] * 99
+
+
+def test_whatever_changes_what_stored_values_mean_is_another_grid_version() -> None:
+    names, gauges = ["a", "b"], [False, False]
+    versions = [
+        grid_version_of(10**9, names, gauges),
+        grid_version_of(2 * 10**9, names, gauges),
+        grid_version_of(10**9, names[::-1], gauges),
+        grid_version_of(10**9, names, [True, False]),
+        grid_version_of(10**9, names, gauges, regular=False),
+        grid_version_of(10**9, names, gauges, scale=[(1.5, 1.0), (0.0, 1.0)]),
+        grid_version_of(10**9, names, gauges, scale=[(0.0, 1.0), (1.5, 1.0)]),
+    ]
+    assert len(set(versions)) == len(versions)
+    assert versions[-1] == grid_version_of(10**9, names, gauges, scale=[[0, 1], [1.5, 1]])

@@ -1,12 +1,12 @@
 """Any cut into batches, any order within the lateness bound and any repeat of a suffix give the same windows."""
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import orjson
+import pytest
 import redis.asyncio
 from aiokafka import ConsumerRecord
 from hypothesis import HealthCheck, given, settings
@@ -14,59 +14,8 @@ from hypothesis import strategies as st
 
 from streamer.contracts import StreamSettings
 from streamer.host.embedded import EmbeddedStack
-from streamer.placement import shard_of
-from streamer.settings import StreamerSettings
-from streamer.windows.decode import Decoder
-from streamer.windows.ingest import Ingest
-from streamer.windows.keys import Keys
-from streamer.windows.ledger import Ledger
 from streamer.windows.ring import StreamWindow, read_windows
-
-T0_MS = 1_790_000_000_000
-LATENESS = 8
-CAPACITY = 64
-
-
-def record(offset: int, body: object, history: bool = False) -> ConsumerRecord:
-    headers = [("mode", b"history")] if history else []
-    return ConsumerRecord(
-        "metrics", 0, offset, T0_MS + 10_000_000, 0, None, orjson.dumps(body), None, 0, 0, tuple(headers)
-    )
-
-
-class Rig:
-    """The streamer between Kafka and Redis: decoder, ingest, ledger, on one partition of a real Valkey."""
-
-    def __init__(self, client: redis.asyncio.Redis, of: dict[str, StreamSettings]) -> None:
-        self.client = client
-        self.keys = Keys(f"p{uuid.uuid4().hex[:10]}")
-        self.of = of
-        self.own = StreamerSettings(partitions=1, lateness_slots=LATENESS, capacity=CAPACITY)
-        self.ledger = Ledger(self.client, self.keys, "metrics", "cluster", 1)
-        self.ingest = Ingest(self.own, self.client, self.keys, of)
-        self.decoder = Decoder(of, 1, "murmur2", 1e9)
-
-    async def feed(self, records: Sequence[ConsumerRecord], restart: bool = False) -> list[str]:
-        if restart:
-            self.ingest = Ingest(self.own, self.client, self.keys, self.of)
-        batch = self.decoder.decode(records)
-        plan = await self.ingest.plan(batch, records, lambda shard: self.ledger.applied(0, shard))
-        await self.ledger.apply(0, records[-1].offset, plan.ops)
-        await self.ingest.reread(plan)
-        assert all(len(message) < 1_000_000 for message in plan.notices.messages())
-        return [reason for _, reason, _ in batch.dead] + ["late"] * len(plan.late)
-
-    async def state(self) -> dict[str, tuple[object, bytes]]:
-        windows: dict[str, StreamWindow] = await read_windows(self.client, self.keys, sorted(self.of))
-        out: dict[str, tuple[object, bytes]] = {}
-        for stream, window in windows.items():
-            header = window.header
-            seen = (header.grid_version, header.interval_ns, header.phase_ns, header.channels, header.lo, header.hi)
-            raw = await self.client.get(self.keys.ring(shard_of(stream), stream))
-            assert raw is not None
-            assert len(raw) <= 4 * CAPACITY * len(header.channels)
-            out[stream] = (seen, window.values_SC.tobytes())
-        return out
+from testkit.rig import LATENESS, T0_MS, Rig, numbered, record
 
 
 async def result(
@@ -168,6 +117,74 @@ def test_any_order_within_the_lateness_bound_gives_the_same_windows(
     one = asyncio.run(result(stack.redis_url, fixed, [shuffled(records, 0)]))
     two = asyncio.run(result(stack.redis_url, fixed, cut(shuffled(records, order), places)))
     assert two == one
+
+
+def changing(seed: int) -> list[ConsumerRecord]:
+    """Points of streams whose interval changes, of two channels or counting up; some come late, some not at all."""
+    rng = np.random.default_rng(seed)
+    bodies: list[dict[str, object]] = []
+    steps = np.concatenate([np.full(70, 2000), np.full(60, 10_000), np.full(60, 5000), rng.exponential(9000, 70)])
+    ts_M = T0_MS + np.cumsum(steps).astype(np.int64)
+    total = np.cumsum(rng.integers(1, 90, len(ts_M))) + 5000
+    for ts, count in zip(ts_M.tolist(), total.tolist(), strict=True):
+        bodies.append({"stream": "one", "ts": ts, "value": float(rng.normal())})
+        bodies.append(
+            {"stream": "two", "ts": ts, "values": {c: float(rng.normal()) for c in "ab" if rng.random() < 0.8}}
+        )
+        bodies.append({"stream": "count", "ts": ts, "value": count})
+    bodies = [body for body in bodies if body.get("values") != {}]
+    order = np.argsort(np.arange(len(bodies)) + rng.uniform(0, 9, len(bodies)), kind="stable")
+    return [record(i * 2, bodies[at]) for i, at in enumerate(order)]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seeds, st.lists(st.integers(0, 1000), max_size=5), st.sets(st.integers(0, 5)))
+def test_a_grid_changes_at_the_same_point_however_batches_are_cut(
+    stack: EmbeddedStack, seed: int, places: list[int], repeats: set[int]
+) -> None:
+    of = {"one": StreamSettings(), "two": StreamSettings(), "count": StreamSettings()}
+    records = changing(seed)
+    whole = asyncio.run(result(stack.redis_url, of, [records]))
+    pieces = asyncio.run(result(stack.redis_url, of, cut(records, places), sorted(repeats)))
+    assert pieces == whole
+
+
+def test_a_grid_changes_at_the_same_point_when_records_come_singly(stack: EmbeddedStack) -> None:
+    records = [each for each in changing(4) if orjson.loads(each.value)["stream"] == "one"]
+    whole = asyncio.run(result(stack.redis_url, {"one": StreamSettings()}, [records]))
+    assert asyncio.run(result(stack.redis_url, {"one": StreamSettings()}, [[each] for each in records])) == whole
+
+
+def test_a_point_that_grows_old_in_its_own_batch_is_kept(stack: EmbeddedStack) -> None:
+    order = [i for p in range(2) for i in range(p, 60, 2)]  # read from one partition after the other
+    rows = [record(n, {"stream": "s", "ts": T0_MS + i * 1000, "value": i}) for n, i in enumerate(order)]
+    windows, dead = asyncio.run(_blocks(stack.redis_url, {"s": StreamSettings(interval_s=1)}, [rows]))
+    assert (windows["s"].values_SC[:, 0].tolist(), dead) == (list(range(60)), [])
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_history_goes_on_under_another_interval(stack: EmbeddedStack, counts: bool) -> None:
+    """10 s, then 60 s: the window is that of a stream that had 60 s from the beginning."""
+    seconds = np.concatenate([np.arange(0, 1200, 10), np.arange(1200, 6000, 60)])
+    # a counter's first 33 points decide what it is: they are alike in both
+    value = np.cumsum(np.random.default_rng(0).integers(1, 9, 6000)) + 5000 if counts else np.arange(6000)
+    own = StreamSettings(kind="counter" if counts else "gauge", capacity=512)
+    rows = [
+        record(i, {"stream": "s", "ts": T0_MS + int(s) * 1000, "value": int(value[s])}) for i, s in enumerate(seconds)
+    ]
+    minutes = [row for row, s in zip(rows, seconds, strict=True) if s % 60 == 0]
+    changed, _ = asyncio.run(_blocks(stack.redis_url, {"s": own}, [rows[:150], rows[150:]]))
+    always, _ = asyncio.run(_blocks(stack.redis_url, {"s": own}, [minutes]))
+    header = changed["s"].header
+    assert (header.grid_version, header.interval_ns) == (numbered(header), 60 * 10**9)
+    assert header.hi == always["s"].header.hi
+    ours, theirs = (w["s"].values_SC[-98:, 0] for w in (changed, always))
+    known = np.isfinite(ours)
+    assert known.sum() >= 97
+    if counts:
+        np.testing.assert_allclose(ours[known], theirs[known], rtol=1e-6)
+    else:  # of 10 s, the newest of a minute's values
+        assert (np.abs(ours - theirs) <= 30).all()
 
 
 async def _blocks(

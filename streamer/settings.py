@@ -60,6 +60,12 @@ class CommonSettings(BaseSettings):
         return [int(p) for p in self.assignment.split(",")]
 
 
+class CommandSettings(CommonSettings):
+    """Settings of a command that a person types: it does not wait for ever, as workers do."""
+
+    timeout: float = Field(10.0, gt=0, description="seconds until a command gives up on servers that do not answer")
+
+
 class StreamerSettings(CommonSettings):
     """Settings of the streamer worker."""
 

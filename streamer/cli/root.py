@@ -4,6 +4,7 @@ import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
+import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -89,6 +90,11 @@ def main() -> None:
     # A command of a person gives up after seconds with one message; aiokafka says it forty times before.
     # Workers have a rate limit of their own instead.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # The same of our own "waiting": what a command prints is its answer, and one line when there is none.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     try:
         build_app()()
     except AnomalyLLMError as error:

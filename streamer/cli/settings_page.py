@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from streamer.cli.options import settings_of
 from streamer.cli.root import build_app
-from streamer.settings import CommonSettings
+from streamer.settings import CommandSettings, CommonSettings
 
 WORKERS = ("streamer", "detector", "trainer")
 HEAD = """# Settings
@@ -28,6 +28,11 @@ def page() -> str:
     commands: Any = typer.main.get_command(build_app())
     kinds = {worker: kind for worker in WORKERS if (kind := settings_of(commands.commands[worker]))}
     sections: dict[str, dict[str, FieldInfo]] = {"All commands": dict(CommonSettings.model_fields)}
+    only = {
+        name: CommandSettings.model_fields[name]
+        for name in CommandSettings.model_fields.keys() - CommonSettings.model_fields.keys()
+    }
+    sections["Commands that a person types"] = only
     for kind in kinds.values():
         for name, field in kind.model_fields.items():
             if name not in CommonSettings.model_fields:

@@ -1,13 +1,11 @@
 """`anomalyllm topics`: create the topics of the contract, and say what is there."""
 
-import asyncio
-
 import typer
 from rich.table import Table
 
 from streamer.cli.options import with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out
-from streamer.settings import CommonSettings
+from streamer.cli.running import ask, out
+from streamer.settings import CommandSettings
 
 DIRECTIONS = {
     "metrics": "users → streamer",
@@ -27,22 +25,22 @@ def register(app: typer.Typer) -> None:
     app.add_typer(topics, name="topics")
 
     @topics.command("provision")
-    @with_settings(CommonSettings, shown=("partitions", "replication"))
-    def provision(settings: CommonSettings) -> None:
+    @with_settings(CommandSettings, shown=("partitions", "replication"))
+    def provision(settings: CommandSettings) -> None:
         """Create the topics that are missing; those that exist are left as they are."""
         from streamer.kafka.topics import provision
 
-        created = asyncio.run(provision(settings, give_up_after_s=GIVE_UP_AFTER_S))
+        created = ask(settings, provision(settings))
         out.print("\n".join(f"created {name}" for name in created) or "all topics exist")
 
     @topics.command("describe")
-    @with_settings(CommonSettings)
-    def describe(settings: CommonSettings) -> None:
+    @with_settings(CommandSettings)
+    def describe(settings: CommandSettings) -> None:
         """Show each topic: who writes and reads it, partitions, records."""
-        out.print(asyncio.run(_describe(settings)))
+        out.print(ask(settings, _describe(settings)))
 
 
-async def _describe(settings: CommonSettings) -> Table:
+async def _describe(settings: CommandSettings) -> Table:
     from streamer.contracts import COMPACTED, TOPICS
     from streamer.kafka.client import make_consumer
     from streamer.kafka.topics import partitions_of
@@ -52,7 +50,7 @@ async def _describe(settings: CommonSettings) -> Table:
         table.add_column(column, no_wrap=True)
     for column in ("partitions", "records"):
         table.add_column(column, justify="right")
-    consumer = await make_consumer(settings, None, give_up_after_s=GIVE_UP_AFTER_S)
+    consumer = await make_consumer(settings, None)
     try:
         existing = await consumer.topics()
         for topic in TOPICS:

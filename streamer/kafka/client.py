@@ -96,10 +96,12 @@ async def started(settings: CommonSettings, client: Any) -> None:
         raise
 
 
-async def make_producer(settings: CommonSettings, give_up_after_s: float | None = None) -> AIOKafkaProducer:
+async def make_producer(
+    settings: CommonSettings, give_up_after_s: float | None = None, request_timeout_s: float = 20.0
+) -> AIOKafkaProducer:
     """A started producer: acknowledged by all replicas, short linger, lz4.
 
-    Raises RefusedError, and UnavailableError after `give_up_after_s` seconds.
+    A record that is not acknowledged within `request_timeout_s` has failed. Raises RefusedError, and UnavailableError after `give_up_after_s` seconds.
     """
 
     async def start() -> AIOKafkaProducer:
@@ -110,7 +112,7 @@ async def make_producer(settings: CommonSettings, give_up_after_s: float | None 
             compression_type="lz4",
             max_batch_size=512 * 1024,
             max_request_size=MAX_MESSAGE_BYTES,
-            request_timeout_ms=20_000,
+            request_timeout_ms=int(request_timeout_s * 1000),
         )
         await started(settings, producer)
         return producer

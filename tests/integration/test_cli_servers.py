@@ -5,23 +5,29 @@ import gzip
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
 import pytest
 
 from streamer.contracts import AnomalyEvent, ChannelShare, Feedback, Incident, StreamSettings
+from streamer.host.embedded import EmbeddedStack, TansuBroker
 from streamer.host.fleet import worker_env
 from streamer.kafka.client import header, make_producer
+from streamer.kafka.topics import provision
 from streamer.placement import home_partition
 from streamer.settings import CommonSettings
-from testkit.serving import read_all
+from testkit.processes import command, listening
+from testkit.serving import PATIENCE_S, read_all, until
 from tests.streamer.sources.payloads import series, write_v1
 
 pytestmark = pytest.mark.kafka
 
 
-async def _run(settings: CommonSettings, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+async def _run(
+    settings: CommonSettings, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "streamer.cli"),
@@ -29,7 +35,7 @@ async def _run(settings: CommonSettings, *arguments: str, stdin: bytes = b"") ->
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **worker_env(settings)},
+        env={**os.environ, **worker_env(settings), **(env or {})},
     )
     out, err = await process.communicate(stdin)
     assert process.returncode is not None
@@ -187,13 +193,45 @@ async def test_feedback_names_the_incident_as_an_alert_shows_it(settings: Common
     assert err.startswith("error: stream: ")
 
 
-@pytest.mark.slow(11)  # a command waits ten seconds for its servers
-async def test_a_broker_that_is_away_is_an_error_not_a_wait_without_end(settings: CommonSettings) -> None:
+COMMANDS = (("topics", "describe"), ("feedback", "a", "i", "true"), ("alerts",), ("publish",), ("models", "list"))
+
+
+async def _gives_up(settings: CommonSettings, *arguments: str) -> None:
+    """It ends by itself with one line: what does not answer."""
+    code, out, err = await _run(settings, *arguments, env={"ANOMALYLLM_TIMEOUT": "1"})
+    assert code == 1, arguments
+    [line] = (out + err).splitlines()
+    assert f"Kafka at {settings.bootstrap} does not answer" in line, (arguments, line)
+
+
+@pytest.mark.slow(5)
+async def test_commands_give_up_on_a_kafka_that_is_away(settings: CommonSettings) -> None:
     away = settings.model_copy(update={"bootstrap": "127.0.0.1:1"})
-    code, _, err = await _run(away, "topics", "provision")
-    assert code == 1
-    assert "Kafka at 127.0.0.1:1 does not answer" in err
-    assert "Unable connect" not in err
+    await asyncio.gather(*(_gives_up(away, *arguments) for arguments in COMMANDS))
+    async with listening() as port:  # it accepts, and never answers
+        await _gives_up(settings.model_copy(update={"bootstrap": f"127.0.0.1:{port}"}), "streams", "list")
+
+
+async def test_followed_alerts_end_when_kafka_goes(tmp_path: Path, stack: EmbeddedStack) -> None:
+    """A consumer whose broker has gone hears nothing, like one without alerts."""
+    broker = TansuBroker(tmp_path / "broker")
+    await broker.start()
+    settings = CommonSettings(bootstrap=broker.bootstrap, redis_url=stack.redis_url, state_dir=tmp_path)
+    await provision(settings)
+    async with command(tmp_path / "alerts", settings, "alerts", "--json", env={"ANOMALYLLM_TIMEOUT": "2"}) as process:
+        producer = await make_producer(settings)
+
+        async def heard() -> bool:  # it begins at the end, wherever that is by then
+            await producer.send_and_wait("anomalies", b"{}", key=b"a", partition=0)
+            return "{}" in process.output
+
+        await until(heard)
+        broker.kill()
+        await producer.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.process.wait() == 1
+    assert "does not answer" in process.output.splitlines()[-1]
+    assert "Traceback" not in process.output
 
 
 def _event(stream: str) -> AnomalyEvent:

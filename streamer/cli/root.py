@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from streamer.cli.alerts import register as alerts
+from streamer.cli.dead_letters import register as dead_letters
 from streamer.cli.demo import register as demo
 from streamer.cli.feedback import register as feedback
 from streamer.cli.options import connection_before
@@ -50,7 +51,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
     app.callback()(connection_before(_root))
-    for register in (up, demo, streamer, publish, alerts, sink, feedback, streams, topics):
+    for register in (up, demo, streamer, publish, alerts, sink, feedback, streams, topics, dead_letters):
         register(app)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _add_room(app, point)

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from streamer.placement import SHARDS, Partitioner
+from streamer.security import SecuritySettings
 
 
-class CommonSettings(BaseSettings):
+class CommonSettings(SecuritySettings):
     """Where the servers are and how topics and keys are named."""
 
     model_config = SettingsConfigDict(env_prefix="ANOMALYLLM_", extra="ignore")

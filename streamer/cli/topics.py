@@ -1,5 +1,8 @@
 """`anomalyllm topics`: create the topics of the contract, and say what is there."""
 
+import json
+from typing import Annotated
+
 import typer
 from rich.table import Table
 
@@ -38,6 +41,37 @@ def register(app: typer.Typer) -> None:
     def describe(settings: CommandSettings) -> None:
         """Show each topic: who writes and reads it, partitions, records."""
         out.print(ask(settings, _describe(settings)))
+
+    @topics.command("acls")
+    @with_settings(CommandSettings)
+    def acls(
+        settings: CommandSettings,
+        role: Annotated[
+            list[str] | None,
+            typer.Option("--role", help="Only this role (may be repeated); none: all.", show_default=False),
+        ] = None,
+        principal: Annotated[
+            str, typer.Option("--principal", help="Who a role is to Kafka; {role} stands for its name.")
+        ] = "User:anomalyllm-{role}",
+        source: Annotated[
+            list[str] | None,
+            typer.Option("--source", help="Foreign topic that the streamer reads.", show_default=False),
+        ] = None,
+        command_config: Annotated[
+            str | None, typer.Option("--command-config", help="File that the printed commands name for their login.")
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="One JSON object an access control entry.")] = False,
+    ) -> None:
+        """Print the least rights of each worker, as kafka-acls commands or JSON; asks no server."""
+        from streamer.kafka.rights import ROLES, commands, rights
+
+        for name in role or ROLES:
+            found = rights(settings, name, principal.replace("{role}", name), source or ())
+            if as_json:
+                for acl in found:
+                    typer.echo(json.dumps({**acl._asdict(), "role": name, "permission": "Allow"}))
+            else:
+                typer.echo("\n".join([f"# {name}", *commands(found, settings.bootstrap, command_config)]))
 
 
 async def _describe(settings: CommandSettings) -> Table:

@@ -14,13 +14,12 @@ from aiokafka.errors import KafkaError
 from streamer.errors import RefusedError
 from streamer.masking import masked
 
-REDIS_ERRORS = (redis.exceptions.RedisError, OSError)
+# A cluster that has lost slots, or is not to be found, is away like a server.
+REDIS_ERRORS = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError)
 KAFKA_ERRORS = (KafkaError, OSError, asyncio.TimeoutError)
 
 _SET_REDIS = "set user, password and database in ANOMALYLLM_REDIS_URL, or ANOMALYLLM_REDIS_USER and _PASSWORD or _PASSWORD_FILE (--redis-url, --redis-user)"
-_GRANT_REDIS = (
-    "give the user of --redis-url all commands on the keys of --namespace (ACL SETUSER NAME ~NAMESPACE:* +@all)"
-)
+_GRANT_REDIS = "give the user of --redis-url all commands on the keys of --namespace (ACL SETUSER NAME ~NAMESPACE:* +@connection +@read +@write +@scripting)"
 _SET_KAFKA = (
     "check --bootstrap and --kafka-security (ANOMALYLLM_KAFKA_SECURITY), and user, password and mechanism of its listener "
     "(ANOMALYLLM_KAFKA_USER, _PASSWORD or _PASSWORD_FILE, _MECHANISM)"
@@ -82,7 +81,10 @@ def refusal(server: str, error: BaseException) -> RefusedError | None:
     if cure is None and isinstance(error, redis.exceptions.ResponseError):
         cure = next((cure for text, cure in _CURES_BY_TEXT if text in str(error)), None)
     if cure is None:
-        return None
+        # A client's own error over what the server, or TLS, has said.
+        inner = error.__cause__ or error.__context__
+        wrapped = isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.RedisClusterException)
+        return refusal(server, inner) if wrapped and inner is not None else None
     text = str(error).partition("\n")[0]
     return RefusedError(masked(f"{server} refuses: {type(error).__name__}: {text}. To mend it: {cure}"))
 

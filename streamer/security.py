@@ -48,6 +48,8 @@ class SecuritySettings(BaseSettings):
     redis_cert_file: Path | None = Field(None, description="PEM of our certificate for Redis")
     redis_key_file: Path | None = Field(None, description="PEM of its key; none: in the certificate's file")
 
+    redis_cluster: bool = Field(False, description="the URL is of one node of a Redis Cluster")
+
     @field_validator("*", mode="before")
     @classmethod
     def _nothing(cls, value: Any, info: Any) -> Any:

@@ -84,7 +84,7 @@ async def redis_or_error(settings: CommonSettings) -> "AsyncIterator[redis.async
     client = make_redis(settings)
     try:
         yield client
-    except redis.RedisError as error:
+    except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
         raise_if_refused(redis_name(settings), error)
         raise UnavailableError(f"{redis_name(settings)} does not answer: {error}. Is it running?") from error
     finally:

@@ -5,12 +5,16 @@ own; on one node one call applies a whole batch or nothing.
 """
 
 from importlib.resources import files
+from typing import Any
 
 import redis.asyncio
 import structlog
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
 
 from streamer.errors import FencedError, OffsetConflictError
 from streamer.placement import shards_of_partition
+from streamer.redis_client import is_cluster
 from streamer.windows.keys import Keys
 
 log = structlog.get_logger(__name__)
@@ -28,6 +32,7 @@ for _, key in ipairs(KEYS) do
 end
 """
 _Arg = bytes | str | int
+_Call = tuple[list[str], list[_Arg]]  # keys and arguments of a script
 
 
 class ShardOps:
@@ -82,14 +87,13 @@ class Ledger:
         topic: str,
         cluster: str,
         partitions: int,
-        clustered: bool = False,
     ) -> None:
         self.keys = keys
         self.topic = topic
         self.cluster = cluster
         self._client = client
         self._partitions = partitions
-        self._clustered = clustered
+        self._clustered = is_cluster(client)
         self._script = client.register_script(SCRIPT)
         self._claim = client.register_script(CLAIM)
         self._epochs: dict[int, int] = {}
@@ -103,8 +107,10 @@ class Ledger:
             self.keys.stream_offset(shard, self.topic, partition)
             for shard in shards_of_partition(partition, self._partitions)
         ]
-        for keys in [[key] for key in offsets] if self._clustered else [offsets]:
-            await self._claim(keys=keys, args=[self.cluster, epoch])
+        calls = [[key] for key in offsets] if self._clustered else [offsets]
+        for reply in await self._run(self._claim, [(keys, [self.cluster, epoch]) for keys in calls]):
+            if isinstance(reply, Exception):
+                raise reply
         await self.load(partition)
         return epoch
 
@@ -145,13 +151,39 @@ class Ledger:
         """
         applied = self._applied[partition]
         groups = [[shard] for shard in applied] if self._clustered else [list(applied)]
-        for group in groups:
-            target = max(last_offset, max(applied[shard] for shard in group))
-            await self._call(partition, group, target, ops)
-            for shard in group:
-                applied[shard] = target
+        targets = [max(last_offset, max(applied[shard] for shard in group)) for group in groups]
+        calls = [self._call(partition, group, target, ops) for group, target in zip(groups, targets, strict=True)]
+        replies = await self._run(self._script, calls)
+        failed: Exception | None = None
+        for group, target, reply in zip(groups, targets, replies, strict=True):
+            error = self._refused(partition, group, reply)
+            if error is None:
+                applied.update(dict.fromkeys(group, target))
+            elif failed is None or isinstance(error, FencedError):
+                failed = error
+        if failed is not None:
+            raise failed
 
-    async def _call(self, partition: int, group: list[int], target: int, ops: Ops) -> None:
+    async def _run(self, script: AsyncScript, calls: list[_Call]) -> list[Any]:
+        """The replies of a script, one a call. On a cluster one round trip a node, and a reply may be an error."""
+        if not self._clustered:
+            return [await script(keys=keys, args=args) for keys, args in calls]
+        replies = await self._pipelined(script, calls)
+        missing = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missing:  # a new node, or one that was started again
+            await self._client.script_load(script.script)
+            again = await self._pipelined(script, [calls[index] for index in missing])
+            for index, reply in zip(missing, again, strict=True):
+                replies[index] = reply
+        return replies
+
+    async def _pipelined(self, script: AsyncScript, calls: list[_Call]) -> list[Any]:
+        pipe = self._client.pipeline(transaction=False)
+        for keys, args in calls:
+            pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+        return list(await pipe.execute(raise_on_error=False))
+
+    def _call(self, partition: int, group: list[int], target: int, ops: Ops) -> _Call:
         applied = self._applied[partition]
         keys = [self.keys.stream_offset(shard, self.topic, partition) for shard in group]
         index: dict[str, int] = {}
@@ -166,15 +198,21 @@ class Ledger:
                 tail += (name, position, len(args), *args)
                 count += 1
         head: list[_Arg] = [self.cluster, self._epochs[partition], target, len(group), count]
-        reply = await self._script(keys=keys, args=[*head, *(applied[shard] for shard in group), *tail])
+        return keys, [*head, *(applied[shard] for shard in group), *tail]
+
+    def _refused(self, partition: int, group: list[int], reply: Any) -> Exception | None:
+        """Why a call has written nothing, None when it has."""
+        if isinstance(reply, Exception):
+            return reply
         if reply[0] == b"fenced":
-            raise FencedError(
+            return FencedError(
                 f"partition {partition} of {self.topic} belongs to owner epoch {reply[1].decode()} now; "
                 f"this worker has {self._epochs[partition]}"
             )
         if reply[0] == b"conflict":
             shard = group[int(reply[1])]
-            raise OffsetConflictError(
-                f"partition {partition} of {self.topic}, shard {shard}: expected offset {applied[shard]}, "
+            return OffsetConflictError(
+                f"partition {partition} of {self.topic}, shard {shard}: expected offset {self._applied[partition][shard]}, "
                 f"stored is {reply[2].decode()}"
             )
+        return None

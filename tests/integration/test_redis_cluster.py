@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis.asyncio
+import redis.exceptions
+from pydantic import SecretStr
 
 from streamer.errors import ConfigError, FencedError
 from streamer.host.stats import read_stats
@@ -60,6 +62,29 @@ async def test_the_ledger_writes_shard_by_shard_and_fences(client: redis.asyncio
 def test_a_cluster_has_one_database() -> None:
     with pytest.raises(ConfigError, match="database 0 alone"):
         make_redis(CommonSettings(redis_url="redis://localhost:1/3", redis_cluster=True))
+
+
+async def test_the_rights_that_docs_give_are_enough(nodes: ValkeyCluster) -> None:
+    name = f"u{uuid.uuid4().hex[:8]}"
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "secure.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("ACL SETUSER anomalyllm "))
+    more = next(line for line in page.splitlines() if line.startswith("On a cluster add `")).split("`")[1]
+    rights = line.replace("ACL SETUSER anomalyllm", "").replace("~al:*", f"~{name}:*").split() + more.split()
+    for port in nodes.ports:
+        async with redis.asyncio.Redis(host="127.0.0.1", port=port) as admin:
+            await admin.execute_command("ACL SETUSER", name, *rights)  # type: ignore[no-untyped-call]
+    settings = CommonSettings(
+        redis_url=nodes.url, redis_cluster=True, redis_user=name, redis_password=SecretStr("PASSWORD")
+    )
+    async with make_redis(settings) as mine:
+        keys = Keys(name)
+        ledger = Ledger(mine, keys, "t", "c1", 4)
+        await ledger.claim(1)
+        await ledger.apply(1, 17, Ops())
+        assert ledger.resume_at(1) == 18
+        assert await read_stats(mine, keys) == []
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            await mine.get("another:key")
 
 
 @pytest.mark.slow(10)

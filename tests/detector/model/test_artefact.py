@@ -89,3 +89,16 @@ def test_store_that_cannot_be_written_is_retriable(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot write") as caught:
         store.write("x.safetensors", b"")
     assert caught.value.retriable
+
+
+@pytest.mark.parametrize("uri", ["{}", "memory://sizes"])
+def test_what_is_too_large_is_neither_read_nor_written(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ArtefactStore(uri.format(tmp_path), tmp_path / "cache")
+    name, sha256 = store.write("x.safetensors", dump(*_made(), Seasons()))
+    monkeypatch.setattr("detector.model.artefact.MAX_BYTES", 1000)
+    for call in (lambda: store.read(name, sha256, [0]), lambda: store.write("y.safetensors", b"x" * 1001)):
+        with pytest.raises(ArtefactError, match="at most 1,000"):
+            call()
+    assert not (tmp_path / "cache").exists()

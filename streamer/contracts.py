@@ -370,7 +370,7 @@ class Feedback(Contract):
 
 
 class DeadLetterHeaders(Contract):
-    """`dead-letters`: record headers (UTF-8) beside the untouched value.
+    """`dead-letters`: record headers (UTF-8) beside the untouched value; the record's own follow as `header.NAME`.
 
     >>> DeadLetterHeaders(topic="metrics", partition="0", offset="17", timestamp="0", error="json",
     ...                   message="not JSON").error

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from streamer.placement import SHARDS, Partitioner
+from streamer.security import SecuritySettings
 
 
-class CommonSettings(BaseSettings):
+class CommonSettings(SecuritySettings):
     """Where the servers are and how topics and keys are named."""
 
     model_config = SettingsConfigDict(env_prefix="ANOMALYLLM_", extra="ignore")
@@ -58,6 +59,12 @@ class CommonSettings(BaseSettings):
         if self.assignment == "all":
             return list(range(self.partitions))
         return [int(p) for p in self.assignment.split(",")]
+
+
+class CommandSettings(CommonSettings):
+    """Settings of a command that a person types: it does not wait for ever, as workers do."""
+
+    timeout: float = Field(10.0, gt=0, description="seconds until a command gives up on servers that do not answer")
 
 
 class StreamerSettings(CommonSettings):

@@ -8,8 +8,8 @@ import typer
 from rich.markup import escape
 
 from streamer.cli.options import with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, err, out, parse_since, run_until_stopped
-from streamer.settings import CommonSettings
+from streamer.cli.running import answering, err, out, parse_since, run_until_stopped
+from streamer.settings import CommandSettings
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A batch has one time stamp in the broker's index: begin a little early and leave out by the record's own.
 SEEK_MARGIN_MS = 60_000
+# Half seconds without an alert until the brokers are asked whether they are still there.
+_ASK_EVERY = 4
 STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 
 
@@ -25,9 +27,9 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("alerts")
-    @with_settings(CommonSettings)
+    @with_settings(CommandSettings)
     def alerts(
-        settings: CommonSettings,
+        settings: CommandSettings,
         since: Annotated[str, typer.Option(help="now, an age (15m, 2h, 1d) or an RFC 3339 time.")] = "now",
         stream: Annotated[str, typer.Option(help="Only streams that match this pattern, e.g. 'host.*'.")] = "*",
         as_json: Annotated[
@@ -40,21 +42,27 @@ def register(app: typer.Typer) -> None:
         run_until_stopped(_alerts(settings, parse_since(since), stream, as_json, follow))
 
 
-async def _alerts(settings: CommonSettings, since: datetime, pattern: str, as_json: bool, follow: bool) -> None:
+async def _alerts(settings: CommandSettings, since: datetime, pattern: str, as_json: bool, follow: bool) -> None:
     from pydantic import ValidationError
 
     from streamer.contracts import AnomalyEvent
-    from streamer.kafka.client import make_consumer
-    from streamer.kafka.topics import at_end
+    from streamer.kafka.client import fetch, make_consumer
+    from streamer.kafka.topics import at_end, partitions_of
 
     since_ms = int(since.timestamp() * 1000)
-    consumer = await make_consumer(settings, None, give_up_after_s=GIVE_UP_AFTER_S)
+    async with answering(settings):
+        consumer = await make_consumer(settings, None)
     try:
-        partitions = await _seek(consumer, settings.topic("anomalies"), since_ms)
-        silent = 0
+        async with answering(settings):
+            partitions = await _seek(consumer, settings.topic("anomalies"), since_ms)
+        silent = quiet = 0
         while follow or silent < 2:
-            batches = await consumer.getmany(timeout_ms=500)
-            silent = silent + 1 if not batches and await at_end(consumer, partitions) else 0
+            async with answering(settings):
+                batches = await fetch(settings, consumer, 500)
+                silent = silent + 1 if not batches and await at_end(consumer, partitions) else 0
+                quiet = 0 if batches else quiet + 1
+                if quiet % _ASK_EVERY == _ASK_EVERY - 1:  # a consumer whose broker is away hears nothing, either
+                    await partitions_of(consumer, settings.topic("anomalies"))
             for record in (record for records in batches.values() for record in records):
                 name = (record.key or b"").decode(errors="replace")
                 if record.timestamp < since_ms or not fnmatchcase(name, pattern):

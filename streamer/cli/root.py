@@ -4,11 +4,13 @@ import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
+import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from streamer.cli.alerts import register as alerts
+from streamer.cli.dead_letters import register as dead_letters
 from streamer.cli.demo import register as demo
 from streamer.cli.feedback import register as feedback
 from streamer.cli.options import connection_before
@@ -49,7 +51,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
     app.callback()(connection_before(_root))
-    for register in (up, demo, streamer, publish, alerts, sink, feedback, streams, topics):
+    for register in (up, demo, streamer, publish, alerts, sink, feedback, streams, topics, dead_letters):
         register(app)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _add_room(app, point)
@@ -89,6 +91,11 @@ def main() -> None:
     # A command of a person gives up after seconds with one message; aiokafka says it forty times before.
     # Workers have a rate limit of their own instead.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # The same of our own "waiting": what a command prints is its answer, and one line when there is none.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     try:
         build_app()()
     except AnomalyLLMError as error:

@@ -1,6 +1,5 @@
 """`anomalyllm streams`: list streams, set how one is read and judged, delete one everywhere."""
 
-import asyncio
 from typing import Annotated, Any
 
 import typer
@@ -8,10 +7,10 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from streamer.cli.options import with_fields, with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out, redis_or_error, send_one
+from streamer.cli.running import ask, out, redis_or_error, send_one
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
-from streamer.settings import CommonSettings
+from streamer.settings import CommandSettings, CommonSettings
 
 _PANEL = "What to set (what is not given keeps its value)"
 Name = Annotated[str, typer.Argument(help="Name of the stream.")]
@@ -25,10 +24,10 @@ def register(app: typer.Typer) -> None:
     app.add_typer(streams, name="streams")
 
     @streams.command("list")
-    @with_settings(CommonSettings)
-    def show(settings: CommonSettings, as_json: AsJson = False) -> None:
+    @with_settings(CommandSettings)
+    def show(settings: CommandSettings, as_json: AsJson = False) -> None:
         """List all streams: what arrived, their grid, and what was set."""
-        rows = asyncio.run(_list(settings))
+        rows = ask(settings, _list(settings))
         if as_json:
             import orjson
 
@@ -38,18 +37,18 @@ def register(app: typer.Typer) -> None:
         out.print(_table(rows))
 
     @streams.command("set")
-    @with_settings(CommonSettings)
+    @with_settings(CommandSettings)
     @with_fields(StreamSettings, _PANEL)
-    def change(settings: CommonSettings, name: Name, fields: dict[str, Any], replace: Replace = False) -> None:
+    def change(settings: CommandSettings, name: Name, fields: dict[str, Any], replace: Replace = False) -> None:
         """Set how a stream is read and judged."""
-        made = asyncio.run(_set(settings, name, fields, replace))
+        made = ask(settings, _set(settings, name, fields, replace))
         out.print(f"{name}: {made.model_dump_json(exclude_defaults=True)}")
 
     @streams.command("delete")
-    @with_settings(CommonSettings)
-    def delete(settings: CommonSettings, name: Name) -> None:
+    @with_settings(CommandSettings)
+    def delete(settings: CommandSettings, name: Name) -> None:
         """Delete a stream everywhere: window, state and model."""
-        asyncio.run(send_one(settings, "streams", name, None))
+        ask(settings, send_one(settings, "streams", name, None))
         out.print(f"{name}: deletion sent; it comes back if somebody goes on publishing it")
 
 
@@ -59,7 +58,7 @@ async def present_settings(settings: CommonSettings) -> dict[str, StreamSettings
     from streamer.kafka.topics import provision
     from streamer.parsing import parse
 
-    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    await provision(settings)
     reader = TableReader(settings, "streams")
     await reader.start()
     try:

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from streamer.cli.options import with_settings
 from streamer.cli.running import err, out, run_until_stopped
+from streamer.security import NO_SECURITY
 from streamer.settings import CommonSettings
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def _up(settings: CommonSettings, with_workers: bool) -> None:
     stack_dir = state_dir / "up"
     async with EmbeddedStack(stack_dir, ports=USUAL_PORTS) as stack:
         servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
-        placed = settings.model_copy(update={**servers, "state_dir": state_dir})
+        placed = settings.model_copy(update={**NO_SECURITY, **servers, "state_dir": state_dir})
         await provision(placed)
         out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics")))
         workers = Fleet(worker_env(placed), stack_dir)

@@ -6,7 +6,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from streamer.host.processes import Child
+from streamer.security import NO_SECURITY
 from streamer.settings import CommonSettings
 
 WORKERS = ("streamer", "detector", "trainer")
@@ -19,6 +22,10 @@ def worker_env(settings: CommonSettings) -> dict[str, str]:
     """
     fields = settings.model_dump(mode="json", exclude={"worker_name", "log_format"}, exclude_none=True)
     fields["assignment"] = "all"
+    # An empty variable hides one of our own environment, which the worker inherits: embedded servers want no login.
+    for name in NO_SECURITY:
+        value = getattr(settings, name)
+        fields[name] = value.get_secret_value() if isinstance(value, SecretStr) else "" if value is None else value
     return {f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}
 
 

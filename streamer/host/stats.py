@@ -51,5 +51,8 @@ class Stats:
 async def read_stats(client: redis.asyncio.Redis, keys: Keys) -> list[dict[str, float | str]]:
     """The newest report of every living worker."""
     names = [key async for key in client.scan_iter(match=keys.stats_pattern(), count=1000)]
-    rows = await client.mget(names) if names else []
+    pipe = client.pipeline(transaction=False)  # no MGET: of a cluster they lie on several nodes
+    for name in names:
+        pipe.get(name)
+    rows = await pipe.execute() if names else []
     return [orjson.loads(row) for row in rows if row is not None]

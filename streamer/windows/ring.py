@@ -11,6 +11,7 @@ import numpy as np
 import redis.asyncio
 
 from streamer.placement import SHARDS, Partitioner, shard_of
+from streamer.redis_client import read_together
 from streamer.windows.coarse import CoarseWindow
 from streamer.windows.coarse import read as read_coarse
 from streamer.windows.header import StreamHeader
@@ -67,7 +68,7 @@ async def read_windows(
     pipe = client.pipeline(transaction=False)
     for stream in streams:
         shard = shard_of(stream, partitioner)
-        pipe.mget(keys.header(shard, stream), keys.ring(shard, stream), keys.coarse(shard, stream))
+        read_together(pipe, keys.header(shard, stream), keys.ring(shard, stream), keys.coarse(shard, stream))
     rows = await pipe.execute() if streams else []
     windows: dict[str, StreamWindow] = {}
     for stream, (head, ring, coarse) in zip(streams, rows, strict=True):

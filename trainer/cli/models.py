@@ -4,7 +4,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from streamer.cli.running import GIVE_UP_AFTER_S
 from streamer.contracts import ModelRecord, ModelRef
 from streamer.errors import AnomalyLLMError, ConfigError, ContractError
 from streamer.kafka.client import make_producer
@@ -17,7 +16,7 @@ from trainer.announce import rolled_back
 
 async def read_records(settings: CommonSettings) -> list[ModelRecord]:
     """Newest record of every stream, by name. Raises UnavailableError."""
-    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    await provision(settings)
     reader = TableReader(settings, "models")
     found: dict[bytes, ModelRecord] = {}
     try:
@@ -48,7 +47,7 @@ async def roll_back(settings: CommonSettings, stream: str) -> ModelRecord:
     record = rolled_back(await read_record(settings, stream))
     if record is None:
         raise ConfigError(f"{stream} has no previous model to return to")
-    producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    producer = await make_producer(settings)
     try:
         value = record.model_dump_json().encode()
         await producer.send_and_wait(settings.topic("models"), value, key=stream.encode())

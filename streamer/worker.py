@@ -111,7 +111,8 @@ class StreamerWorker:
                     await self.owner.commit(offsets)
         await self._sweep()
         self.stats.counts["streams"] = len(self.ingest.windows)
-        self.stats.facts.update(self.owner.facts())
+        if self.stats.due:
+            self.stats.facts.update(await self.owner.facts())
         await self.stats.publish()
 
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:
@@ -136,6 +137,7 @@ class StreamerWorker:
             await self.owner.recover(partition)
             return partition, None
         self._count(batch, records, plan)
+        self.owner.note_done(records[0].timestamp)
         return partition, records[-1].offset + 1
 
     def _count(self, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan) -> None:

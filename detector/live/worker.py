@@ -85,6 +85,7 @@ class DetectorWorker:
                 if records:
                     decisions = await self.batches.decide(records)
                     await self.finishing.finish(decisions, {p: own[-1].offset for p, own in records.items()})
+                    self.owner.note_done(min(own[0].timestamp for own in records.values()))
                 elif not fetched:
                     await self.finishing.clear_outboxes()
                 silent = await self.watch.check(arrived=bool(fetched))
@@ -99,7 +100,7 @@ class DetectorWorker:
         await self.finishing.commit()
         if self.stats.due:
             refresh(self.stats.counts, self.judge, self.bank, self.streams)
-            self.stats.facts.update(self.owner.facts())
+            self.stats.facts.update(await self.owner.facts())
             await self.stats.publish()
 
     async def _drain(self) -> None:

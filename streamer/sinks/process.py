@@ -49,6 +49,7 @@ class SinkProcess:
             SinkWorker(self.settings, self._file, name, transport, servers.redis, servers.producer, self._acknowledged)
             for name, transport in self._transports.items()
         ]
+        servers.shows(*(worker.stats for worker in self.workers))
         self._tasks = [asyncio.create_task(self._keep(worker)) for worker in self.workers]
 
     async def _turn(self) -> None:

@@ -1,15 +1,25 @@
 """`anomalyllm detector`: the scoring worker."""
 
+from typing import Any
+
 import typer
 
 from detector.live.settings import WorkerSettings
 from streamer.cli.options import WORKER_CONNECTION, with_settings
+from streamer.overview.bands import Look, provide
 
 SHOWN = ("open_hits", "open_window", "quiet", "warming", "fatigue", "min_history", "teacher_device")
 
 
+async def _look(*asked: Any) -> Look | None:
+    from detector.live.looking import look  # with torch, when somebody looks
+
+    return await look(*asked)
+
+
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the verb, and say who can look at streams."""
+    provide(_look)
 
     @app.command("detector")
     @with_settings(WorkerSettings, shown=SHOWN, connection=WORKER_CONNECTION)

@@ -49,7 +49,8 @@ def test_a_worker_shows_what_its_operator_may_want_to_turn(command: str, most: i
         ("publish", ["--stream", "--prefix", "--time-column", "--name", "--format", "--history", "--dry-run"]),
         ("train", ["--stream", "--all", "--job", "--wait", "--timeout"]),
         ("streams set", ["--replace"]),
-        ("streams list", ["--json"]),
+        ("streams list", ["--label", "--state", "--open", "--sort", "--reverse", "--limit", "--page", "--json"]),
+        ("status", ["--watch", "--json", "--since"]),
         ("streams delete", []),
         ("feedback", ["--note"]),
         ("topics provision", ["--partitions", "--replication"]),
@@ -67,7 +68,7 @@ def test_a_command_shows_its_own_first_and_the_connection_once(command: str, fir
 @pytest.mark.parametrize(
     ("command", "lines"),
     [("detector", 60), ("trainer", 60), ("streamer", 45), ("backtest", 60), ("alerts", 35), ("publish", 40),
-     ("train", 40), ("feedback", 40), ("up", 35), ("demo", 35), ("streams set", 80), ("streams list", 30)],
+     ("train", 40), ("feedback", 40), ("up", 35), ("demo", 35), ("streams set", 80), ("streams list", 40), ("status", 30)],
 )  # fmt: skip
 def test_help_is_short(command: str, lines: int) -> None:
     assert len(shown(command).splitlines()) <= lines

@@ -16,7 +16,7 @@ from rich.text import Text
 from streamer.cli.drawing import LABEL, chart, marks, strip
 from streamer.cli.running import GIVE_UP_AFTER_S, out, redis_or_error
 from streamer.cli.status import SEVERITY_STYLE, age
-from streamer.contracts import AnomalyEvent, Incident, StreamSettings
+from streamer.contracts import Incident, StreamSettings
 from streamer.errors import AnomalyLLMError, ConfigError
 from streamer.kafka.topics import provision
 from streamer.overview.bands import Look, looker
@@ -52,7 +52,7 @@ async def picture(settings: CommonSettings, name: str, last_s: float, wanted: li
         unknown = sorted(set(wanted) - set(look.header.channels))
         if unknown:
             raise ConfigError(f"{name} has no channel {', '.join(unknown)}; it has {', '.join(look.header.channels)}")
-        parts += _curves(look, own, wanted, incidents)
+        parts += curves(look, own, wanted, incidents)
     parts.append(_incidents(incidents, _zone(own)))
     return Group(*parts)
 
@@ -112,7 +112,8 @@ def _head(row: StreamRow, own: StreamSettings) -> RenderableType:
     return made
 
 
-def _curves(look: Look, own: StreamSettings, wanted: list[str], incidents: list[Incident]) -> list[RenderableType]:
+def curves(look: Look, own: StreamSettings, wanted: list[str], incidents: list[Incident]) -> list[RenderableType]:
+    """A curve of each wanted channel (none: the first ones), then incidents, surprise and time."""
     header, width = look.header, min(MAX_WIDTH, max(20, out.width - LABEL - 1))
     marked_S = np.zeros(len(look.values_SC), bool)
     for incident in incidents:
@@ -176,9 +177,3 @@ def _slot(header: StreamHeader, at: str) -> int:
 
 def _clock(at_ns: int, zone: tzinfo) -> str:
     return datetime.fromtimestamp(at_ns / NS, zone).strftime("%m-%d %H:%M:%S")
-
-
-def story_picture(look: Look, own: StreamSettings, event: AnomalyEvent, width: int) -> list[RenderableType]:
-    """The curve of an incident's loudest channels."""
-    names = [share.channel for share in event.data.channels if share.channel in look.header.channels][:2]
-    return _curves(look, own, names, [event.data])

@@ -98,6 +98,7 @@ async def test_streams_incidents_and_lags_of_workers_at_work(
             await until(opened)
             await _check_streams(reader, settings, run.version)
             await _check_commands(settings)
+            await _check_story(settings, next(iter(reader.incidents.events)))
             await until(lambda: _quiet(reader))
             read = await reader.read()
     assert read.troubles == []
@@ -135,6 +136,14 @@ async def _check_commands(settings: CommonSettings) -> None:
     assert (code, "has no channel x; it has value" in err) == (1, True)
     code, _, err = await command(settings, "streams", "show", "nobody")
     assert (code, "there is no stream nobody" in err) == (1, True)
+
+
+async def _check_story(settings: CommonSettings, incident_id: str) -> None:
+    code, out, err = await command(settings, "alerts", "show", incident_id[:8])
+    print(out)
+    assert (code, err) == (0, "")
+    for shown in ("█", "░", "a rose to", "widths of the band outside", "room=lab", f"feedback a {incident_id}"):
+        assert shown in out, shown
 
 
 async def _quiet(reader: OverviewReader) -> bool:

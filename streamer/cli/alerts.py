@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from streamer.cli.options import WORKER_CONNECTION, with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, err, out, parse_age, parse_since, run_until_stopped
+from streamer.cli.running import GIVE_UP_AFTER_S, err, only_warnings, out, parse_age, parse_since, run_until_stopped
 from streamer.cli.status import SEVERITY_STYLE
 from streamer.contracts import IncidentState, Severity
 from streamer.errors import ConfigError
@@ -98,6 +98,7 @@ def register(app: typer.Typer) -> None:
         """Tell all that is known of one alert, and draw it."""
         from streamer.cli.incident_story import story
 
+        only_warnings()
         out.print(run_until_stopped(story(settings, incident, parse_age(since), picture)))
 
 

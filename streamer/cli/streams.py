@@ -12,7 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamer.cli.options import WORKER_CONNECTION, with_fields, with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out, parse_age, redis_or_error, run_until_stopped, send_one
+from streamer.cli.running import (
+    GIVE_UP_AFTER_S,
+    only_warnings,
+    out,
+    parse_age,
+    redis_or_error,
+    run_until_stopped,
+    send_one,
+)
 from streamer.cli.status import SEVERITY_STYLE, STATE_STYLE, age
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
@@ -80,6 +88,7 @@ def register(app: typer.Typer) -> None:
         """Draw a stream's last hours in its band, with its incidents."""
         from streamer.cli.stream_picture import picture
 
+        only_warnings()
         out.print(run_until_stopped(picture(settings, name, parse_age(last), channel or [])))
 
     @streams.command("set")

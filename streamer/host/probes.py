@@ -6,7 +6,6 @@ more than these three pages, to whoever can reach its port: by default that is t
 
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -21,6 +20,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from streamer.errors import ConfigError
 from streamer.host.reported import LOOP, READY, build_info
 from streamer.metrics import MEASURED
+from streamer.version import installed_version
 
 log = structlog.get_logger(__name__)
 # A loop that gives no sign for so long will give none any more: it beats once a second, whatever it waits for.
@@ -28,14 +28,6 @@ STALLED_S = 60.0
 # A peer that says nothing must not hold a thread.
 REQUEST_S = 5.0
 Respond = Callable[[str, list[tuple[str, str]]], object]
-
-
-def installed_version() -> str:
-    """Version of the installed package."""
-    try:
-        return version("anomalyllm")
-    except PackageNotFoundError:  # run from a folder without an installation
-        return "0+unknown"
 
 
 class Health:

@@ -10,6 +10,7 @@ is asked to end. How long each may take once the end is asked for:
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from streamer.redis_client import make_redis, redis_name
 from streamer.refusals import REDIS_ERRORS
 from streamer.settings import CommonSettings
 from streamer.stopping import Stop
+from streamer.version import installed_version
 from streamer.windows.keys import Keys
 
 log = structlog.get_logger(__name__)
@@ -91,6 +93,9 @@ async def run_worker(
             closing.append(producer.stop)
             keys = Keys(settings.namespace)
             stats = Stats(client, keys, settings.worker_name, room)
+            stats.facts.update(
+                host=socket.gethostname(), version=installed_version(), store=masked(settings.store_uri())
+            )
             servers = Servers(client, producer, keys, stats, closing, [stats])
             if probes is not None:
                 probes.add(StatsCollector(room, settings.partitions, servers.shown))

@@ -1,6 +1,7 @@
 """What `--help` shows: short enough to be read, and the rest is to be had."""
 
 import re
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
@@ -68,7 +69,7 @@ def test_a_command_shows_its_own_first_and_the_connection_once(command: str, fir
 @pytest.mark.parametrize(
     ("command", "lines"),
     [("detector", 60), ("trainer", 60), ("streamer", 45), ("backtest", 60), ("alerts", 46), ("publish", 40),
-     ("train", 40), ("feedback", 40), ("up", 35), ("demo", 35), ("streams set", 80), ("streams list", 40), ("status", 30)],
+     ("train", 40), ("feedback", 40), ("up", 35), ("demo", 35), ("streams set", 80), ("streams list", 40), ("status", 30), ("doctor", 35)],
 )  # fmt: skip
 def test_help_is_short(command: str, lines: int) -> None:
     assert len(shown(command).splitlines()) <= lines
@@ -93,6 +94,11 @@ def test_the_paper_s_settings_appear_with_its_profile_alone() -> None:
     for said in (("--profile", "paper"), ("--profile=paper",)):
         assert len(panels(shown("backtest", *said))["Paper profile"]) == 6
     assert "--paper-" not in shown("backtest", "--profile", "product")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = CliRunner().invoke(build_app(), ["--version"], env=WIDTH)
+    assert (result.exit_code, result.output) == (0, f"anomalyllm {version('anomalyllm')}\n")
 
 
 def test_the_root_says_where_settings_come_from() -> None:

@@ -232,4 +232,4 @@ class TrainerWorker:
 def run(settings: TrainerSettings) -> None:
     """Run one trainer worker as this process until it is asked to end."""
     worker = TrainerWorker(settings)
-    run_process(settings, worker.run, worker.stopping)
+    run_process(settings, "trainer", worker.run, worker.stopping)

@@ -34,6 +34,7 @@ from streamer.redis_client import make_redis, redis_name
 from streamer.refusals import REDIS_ERRORS
 from streamer.settings import CommonSettings
 from streamer.stopping import Stop
+from streamer.tracing import switch_on
 from streamer.version import installed_version
 from streamer.windows.keys import Keys
 
@@ -168,9 +169,13 @@ async def _close(closing: list[Callable[[], Awaitable[None]]]) -> None:
             log.info("not closed in order", error=masked(f"{type(task.exception()).__name__}: {task.exception()}"))
 
 
-def run_process(settings: CommonSettings, work: Callable[[], Coroutine[Any, Any, None]], stop: Stop) -> NoReturn:
+def run_process(
+    settings: CommonSettings, room: Room, work: Callable[[], Coroutine[Any, Any, None]], stop: Stop
+) -> NoReturn:
     """Run a worker as this process: logs, signals, and exit status 1 with one line when it cannot go on."""
     configure_logs(settings.log_format, settings.log_level, settings.worker_name)
+    if settings.traces:
+        switch_on(room, installed_version())
 
     async def reported() -> int:
         try:

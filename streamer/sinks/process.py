@@ -97,4 +97,4 @@ class SinkProcess:
 def run(settings: CommonSettings, file: SinksFile, names: Sequence[str] | None) -> None:
     """Run sinks as this process until it is asked to end."""
     process = SinkProcess(settings, file, names)
-    run_process(settings, process.run, process.stopping)
+    run_process(settings, "sink", process.run, process.stopping)

@@ -58,7 +58,7 @@ async def main(folder: Path) -> None:
                 bootstrap=stack.bootstrap, redis_url=stack.redis_url, assignment="all", state_dir=Path(state)
             )
             await provision(settings)
-            workers = Fleet(worker_env(settings), Path(state))
+            workers = Fleet({**worker_env(settings), "ANOMALYLLM_TEACHER": "none"}, Path(state))
             workers.start()
             try:
                 await _publish(settings)
@@ -110,7 +110,8 @@ async def _until(reader: OverviewReader, alerted: bool) -> None:
         if not alerted and len(rows) == len(STREAMS) and len(reader.models.of) == len(STREAMS):
             return
         await asyncio.sleep(0.5)
-    raise SystemExit("it did not come to that in time")
+    states = [(row.name, row.state, row.why, row.open) for row in rows]
+    raise SystemExit(f"it did not come to that in time: {len(reader.models.of)} models, {states}")
 
 
 async def _draw(settings: CommonSettings, reader: OverviewReader, folder: Path) -> None:

@@ -1,6 +1,8 @@
 """What the detector reports of itself: its counters and gauges, kept as streams change."""
 
+from collections import Counter
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from detector.incidents.record import StreamState
@@ -20,6 +22,7 @@ class Counted(NamedTuple):
 
     stage: str | None  # None: its window is not in memory
     incidents: int  # open ones
+    fitted: float = 0.0  # when its model was, Unix seconds; 0: it has none
 
 
 _NOTHING = Counted(None, 0)
@@ -38,6 +41,7 @@ class Census:
     def __init__(self) -> None:
         self.stages = dict.fromkeys(STAGES, 0)
         self.incidents = 0
+        self.fitted: Counter[float] = Counter()  # moment of fitting → streams
         self._changed: set[str] = set()
         self._of: dict[str, Counted] = {}
 
@@ -61,19 +65,26 @@ class Census:
         if now.stage is not None:
             self.stages[now.stage] += 1
         self.incidents += now.incidents - before.incidents
+        if before.fitted:
+            self.fitted[before.fitted] -= 1
+            if not self.fitted[before.fitted]:
+                del self.fitted[before.fitted]
+        if now.fitted:
+            self.fitted[now.fitted] += 1
         if now != _NOTHING:
             self._of[stream] = now
 
 
 def counted(stream: str, entry: "Entry | None", state: StreamState | None, bank: Bank) -> Counted:
     """What a stream counts for as it is now."""
-    where = None
+    where, fitted = None, 0.0
     if entry is not None:
         ref = bank.model_of(stream)
         where = stage(ref.points if ref and ref.grid_version == entry.grid_version else 0)
+        fitted = fitted_at(ref.version) if ref else 0.0
     if state is None:
-        return Counted(where, 0)
-    return Counted(where, (state.tracker.incident is not None) + (state.no_data is not None))
+        return Counted(where, 0, fitted)
+    return Counted(where, (state.tracker.incident is not None) + (state.no_data is not None), fitted)
 
 
 def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: InstallableBank, streams: "OwnedStreams") -> None:
@@ -88,3 +99,18 @@ def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: Installabl
     for name, count in census.stages.items():
         counts[f"streams_{name}"] = count
     counts["open_incidents"] = census.incidents
+    fitted = census.fitted
+    counts["newest_model_at"], counts["oldest_model_at"] = (max(fitted), min(fitted)) if fitted else (0.0, 0.0)
+
+
+@lru_cache(maxsize=4096)
+def fitted_at(version: str) -> float:
+    """Unix seconds at which a model was fitted, of which its version begins with the milliseconds; 0 where it does not.
+
+    >>> fitted_at("0195b1a2c3d4-0f0f1a2b"), fitted_at("v1")
+    (1742441989.076, 0.0)
+    """
+    try:
+        return int(version.partition("-")[0], 16) / 1000
+    except ValueError:
+        return 0.0

@@ -38,6 +38,22 @@ REASONS = {
         "Its partition is not its stream's, though a worker has moved it: workers disagree on partitions or partitioner.",
         "Give all workers the same --partitions and --partitioner, then resend.",
     ),
+    "homeless": Reason(
+        "It came to another partition than its stream's, and cannot be sent on to that.",
+        "Publish it with its stream as key, in smaller batches where it is large.",
+    ),
+    "internal": Reason(
+        "A worker has met what it cannot deal with: a fault of ours.", "Report it with the record; resend after the upgrade."
+    ),
+    "windows": Reason(
+        "A message of `windows` that no streamer wrote.",
+        "Nothing is lost of `metrics`: find out who else writes to `windows`.",
+    ),
+    "encoding": Reason("A name or text is not UTF-8.", f"{_SEND}."),
+    "unsendable": Reason(
+        "A message of the detector that the broker never takes (too large for its topic).",
+        "Raise the topic's `max.message.bytes`; it cannot be resent.",
+    ),
     "too_large": Reason("It is larger than the topic takes.", "Publish it in smaller batches, with the stream as key."),
 }  # fmt: skip
 _OTHER = Reason("See the letter's message.", "Do what the message says, then resend.")

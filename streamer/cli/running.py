@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+READING_S = 120.0  # settings and models of 100 000 streams take some seconds
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 out = Console(soft_wrap=True)
@@ -56,6 +57,28 @@ async def answering(settings: CommandSettings) -> AsyncIterator[None]:
         raise UnavailableError(f"{name} does not answer: {type(error).__name__}: {error}. Is it running?") from error
 
 
+@asynccontextmanager
+async def reached(settings: CommandSettings, client: "redis.asyncio.Redis") -> AsyncIterator[None]:
+    """For what reads topics to their ends: servers have to answer within `--timeout`, the reading may take longer.
+
+    Raises UnavailableError, RefusedError, redis.RedisError.
+    """
+    from streamer.kafka.client import kafka_name
+    from streamer.kafka.topics import provision
+    from streamer.patience import within
+    from streamer.refusals import KAFKA_ERRORS, raise_if_refused
+
+    async with answering(settings):
+        await provision(settings)
+        await client.ping()
+    try:
+        async with within(max(settings.timeout, READING_S), kafka_name(settings)):
+            yield
+    except KAFKA_ERRORS as error:
+        raise_if_refused(kafka_name(settings), error)
+        raise UnavailableError(f"{kafka_name(settings)} does not answer: {type(error).__name__}: {error}") from error
+
+
 async def send_one(settings: CommonSettings, topic: str, key: str, value: bytes | None) -> None:
     """One record (None: a tombstone) to a topic of the contract."""
     from streamer.kafka.client import make_producer
@@ -89,6 +112,17 @@ async def redis_or_error(settings: CommonSettings) -> "AsyncIterator[redis.async
         raise UnavailableError(f"{redis_name(settings)} does not answer: {error}. Is it running?") from error
     finally:
         await client.aclose()
+
+
+def parse_age(text: str) -> float:
+    """An age (`90s`, `15m`, `2h`, `1d`) in seconds. Raises ConfigError.
+
+    >>> parse_age("15m")
+    900.0
+    """
+    if text[-1:] in _UNITS_S and text[:-1].isdigit():
+        return float(int(text[:-1]) * _UNITS_S[text[-1]])
+    raise ConfigError(f"--since: expected an age such as 15m, 24h or 7d, got {text!r}")
 
 
 def parse_since(text: str) -> datetime:

@@ -29,12 +29,14 @@ SNIPPETS = """\
 Kafka  {bootstrap}
 Redis  {redis_url}
 logs   {logs}
+pages  {pages}
 
 [bold]In another terminal[/]
   export ANOMALYLLM_BOOTSTRAP={bootstrap}
   export ANOMALYLLM_REDIS_URL={redis_url}
   anomalyllm publish metrics.csv --stream my.metric     [dim]# columns: ts,value[/]
   anomalyllm alerts --since 1h
+  anomalyllm status --watch
   anomalyllm streams list
 
 [bold]From Python[/]
@@ -61,7 +63,7 @@ def register(app: typer.Typer) -> None:
 
 async def _up(settings: CommonSettings, with_workers: bool) -> None:
     from streamer.host.embedded import EmbeddedStack
-    from streamer.host.fleet import Fleet, worker_env
+    from streamer.host.fleet import Fleet, metrics_ports, worker_env
     from streamer.kafka.topics import provision
 
     state_dir = settings.state_dir.resolve()
@@ -70,8 +72,10 @@ async def _up(settings: CommonSettings, with_workers: bool) -> None:
         servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
         placed = settings.model_copy(update={**NO_SECURITY, **servers, "state_dir": state_dir})
         await provision(placed)
-        out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics")))
-        workers = Fleet(worker_env(placed), stack_dir)
+        ports = metrics_ports(placed) if with_workers else {}
+        pages = ", ".join(f"http://{placed.metrics_host}:{port}/metrics" for port in ports.values()) or "no metrics"
+        out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics"), pages=pages))
+        workers = Fleet(worker_env(placed), stack_dir, ports)
         nurse = Supervisor(stack, workers)
         try:
             if with_workers:

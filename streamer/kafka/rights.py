@@ -67,6 +67,10 @@ def rights(settings: CommonSettings, role: str, principal: str, sources: Sequenc
         groups.append(SOURCES_GROUP)
     operations: tuple[Operation, ...] = ("Read", "Write", "Describe", "Create")
     made = [Acl(principal, "topic", name, "literal", what) for what in operations for name in topics[what]]
+    if role == "operator":  # `status` and `doctor` tell how far the groups have come
+        for group in GROUPS.values():
+            kind: Literal["literal", "prefixed"] = "prefixed" if group.endswith(".") else "literal"
+            made.append(Acl(principal, "group", settings.topic_prefix + group, kind, "Describe"))
     for group in groups:
         # A sink's group has the sink's name after the dot.
         pattern: Literal["literal", "prefixed"] = "prefixed" if group.endswith(".") else "literal"

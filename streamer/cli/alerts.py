@@ -112,12 +112,11 @@ async def _alerts(settings: CommandSettings, since: datetime, wanted: Wanted, as
             await reader.start(int(since.timestamp() * 1000))
         # What lies in the past comes partition by partition: it is put in order before it is shown.
         past: list[ConsumerRecord] = []
-        silent = quiet = 0
-        while silent < 2:
+        ends = quiet = 0
+        while ends < 2:
             async with answering(settings):
-                records = await reader.poll(150)
-                silent = silent + 1 if not records and await reader.at_end() else 0
-            past += records
+                past += await reader.poll(150)
+                ends = ends + 1 if await reader.at_end() else 0
         for record in sorted(past, key=lambda record: (record.timestamp, record.partition, record.offset)):
             _show(record, wanted, as_json)
         while follow:

@@ -58,15 +58,14 @@ class EventReader:
         return [r for records in batches.values() for r in records if r.timestamp >= self._since_ms]
 
     async def catch_up(self, take: Callable[[list[ConsumerRecord]], object]) -> None:
-        """Take everything up to the present end."""
-        quiet = 0
-        while quiet < 2:
-            new = await self.poll(150)
-            take(new)
-            quiet = quiet + 1 if not new and await self.at_end() else 0
+        """Take everything up to the present end; also where records go on coming."""
+        ends = 0
+        while ends < 2:
+            take(await self.poll(150))
+            ends = ends + 1 if await self.at_end() else 0
 
     async def at_end(self) -> bool:
-        """Whether everything has been read."""
+        """Whether everything has been read that was there at the newest fetch."""
         return await at_end(self.consumer, self.partitions)
 
     async def ask(self) -> None:

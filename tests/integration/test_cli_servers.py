@@ -220,8 +220,8 @@ async def test_followed_alerts_end_when_kafka_goes(tmp_path: Path, stack: Embedd
         producer = await make_producer(settings)
 
         async def heard() -> bool:  # it begins at the end, wherever that is by then
-            await producer.send_and_wait("anomalies", b"{}", key=b"a", partition=0)
-            return "{}" in process.output
+            await producer.send_and_wait("anomalies", _event("a").model_dump_json().encode(), key=b"a", partition=0)
+            return "i-a:0" in process.output
 
         await until(heard)
         broker.kill()

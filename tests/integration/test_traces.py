@@ -40,6 +40,11 @@ async def test_an_alert_belongs_to_the_trace_of_its_point(
 ) -> None:
     async with ready(settings, redis_client, ["a"]) as run:
         await run.live("a", PAST, normal(PAST, 20), piece=20)
+
+        async def judged() -> bool:  # a batch of records of several traces belongs to the first of them
+            return run.detector.judge.windows >= 20
+
+        await until(judged)
         values = np.full(5, 60.0)
         rows = [[run.start_ms + (PAST + 20 + k) * STEP_MS, float(value)] for k, value in enumerate(values)]
         body = orjson.dumps({"stream": "a", "points": rows})

@@ -1,4 +1,7 @@
-"""The streamer worker: `metrics` → Redis windows → `windows`."""
+"""The streamer worker: `metrics` → Redis windows → `windows`.
+
+Shapes: R records
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence

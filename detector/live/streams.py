@@ -1,4 +1,7 @@
-"""The streams of this worker's partitions: their windows and states, and reading both from Redis in bulk."""
+"""The streams of this worker's partitions: their windows and states, and reading both from Redis in bulk.
+
+Shapes: N slots, C channels
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 

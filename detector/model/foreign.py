@@ -2,7 +2,9 @@
 
 A file of ours fulfils it by the way it is made. One of somebody else is refused here, once, rather than found out by a
 bank in the middle of a batch: its indices would point outside of tables, its shapes would not fit, its sizes would fill
-the memory. Shapes: C channels, V shape views, P medoids, R rows
+the memory.
+
+Shapes: V shape views, P medoids, R rows, L slots of a history
 """
 
 from collections.abc import Mapping, Sequence

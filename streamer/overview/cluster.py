@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streamer.kafka.client import kafka_name
+from streamer.patience import patiently
 from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 
 ADMIN_TIMEOUT_MS = 5_000
+COORDINATOR_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,20 @@ async def read_cluster(settings: CommonSettings, admin: AIOKafkaAdminClient, nam
 async def read_committed(
     settings: CommonSettings, admin: AIOKafkaAdminClient, group: str, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """Next offset that a group reads of each partition, None of those it has never committed. Raises KafkaError."""
-    try:
+    """Next offset that a group reads of each partition, without those it has never committed.
+
+    Raises KafkaError, RefusedError, UnavailableError.
+    """
+
+    async def ask() -> Any:
         # Named one by one: the embedded broker cannot tell all of a group's partitions.
-        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+        return await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+
+    try:
+        # A new cluster has no coordinator until somebody asks for one: the topic of offsets is made then.
+        found = await patiently(
+            kafka_name(settings), ask, (GroupCoordinatorNotAvailableError,), give_up_after_s=COORDINATOR_S
+        )
     except KAFKA_ERRORS as error:
         raise_if_refused(kafka_name(settings), error)
         raise

@@ -133,6 +133,7 @@ async def test_topics_are_provisioned_once_and_described(settings: CommonSetting
     assert rows["models"][-3:] == ["table", "1", "0"]
 
 
+@pytest.mark.slow(7)  # nine processes
 async def test_alerts_are_shown_with_their_reason_or_as_they_are(settings: CommonSettings) -> None:
     producer = await make_producer(settings)
     for stream in ("plant.a", "plant.b"):
@@ -191,7 +192,10 @@ async def test_feedback_names_the_incident_as_an_alert_shows_it(settings: Common
     assert err.startswith("error: stream: ")
 
 
-COMMANDS = (("topics", "describe"), ("feedback", "a", "i", "true"), ("alerts",), ("publish",), ("models", "list"))
+COMMANDS = (
+    ("topics", "describe"), ("feedback", "a", "i", "true"), ("alerts",), ("publish",), ("models", "list"),
+    ("streams", "show", "a"), ("alerts", "show", "i"),
+)  # fmt: skip
 
 
 async def _gives_up(settings: CommonSettings, *arguments: str) -> None:

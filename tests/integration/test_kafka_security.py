@@ -80,7 +80,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     files = Certificates(folder / "certificates")
     plain, tls, sasl = lasting_port(), lasting_port(), lasting_port()
     more = MORE.format(host=LOOPBACK, plain=plain, tls=tls, sasl=sasl, controller=lasting_port(), files=files)
-    users = dict.fromkeys(("admin", *(f"al-{name}" for name in WORKERS)), PASSWORD)
+    users = dict.fromkeys(("admin", *(f"al-{name}" for name in (*WORKERS, "operator"))), PASSWORD)
     kafka = RealKafka(folder / "kafka", more=more, port=plain, users=users)
     stack = EmbeddedStack(folder, broker=kafka)
     asyncio.run(stack.start())
@@ -212,7 +212,7 @@ async def test_all_workers_do_their_work_with_exactly_the_rights_that_are_printe
     acls = [acl for name in WORKERS for acl in rights(admin, name, f"User:al-{name}")]
     of_workers = [acl for acl in found if acl.pop("permission") == "Allow" and acl.pop("role") in WORKERS]
     assert of_workers == [acl._asdict() for acl in acls]
-    lines = commands(acls, guarded.kafka.bootstrap)
+    lines = commands([*acls, *rights(admin, "operator", "User:al-operator")], guarded.kafka.bootstrap)
     await asyncio.to_thread(guarded.kafka.acls, lines)
     async with AsyncExitStack() as stack:
         for name in WORKERS:
@@ -242,6 +242,11 @@ async def test_all_workers_do_their_work_with_exactly_the_rights_that_are_printe
             return any(orjson.loads(r.value)["data"]["stream"] == "a" for r in await read_all(admin, "anomalies"))
 
         await until(alerted)
+        operator = admin.model_copy(update={"kafka_user": "al-operator"})
+        code, told, err = await run_command(operator, "status", "--json")
+        assert (code, err) == (0, "")
+        assert orjson.loads(told)["troubles"] == []
+        assert [lag["unknown"] for lag in orjson.loads(told)["lags"]] == [[], [], []]
     for name in WORKERS:
         log = (tmp_path / name / f"{name}.log").read_text()
         assert PASSWORD not in log

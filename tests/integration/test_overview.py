@@ -77,6 +77,7 @@ async def test_a_server_that_is_away_is_part_of_the_picture(settings: CommonSett
     assert "open-sesame" not in shown
 
 
+@pytest.mark.slow(12)  # three workers and a student
 async def test_streams_incidents_and_lags_of_workers_at_work(
     settings: CommonSettings, redis_client: redis.asyncio.Redis
 ) -> None:

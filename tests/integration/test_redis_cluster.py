@@ -89,7 +89,6 @@ async def test_the_rights_that_docs_give_are_enough(nodes: ValkeyCluster) -> Non
 
 
 @pytest.mark.slow(10)
-@pytest.mark.slow(5)  # a failover
 async def test_windows_and_incidents_survive_a_node_that_dies(
     settings: CommonSettings, nodes: ValkeyCluster, client: redis.asyncio.Redis
 ) -> None:

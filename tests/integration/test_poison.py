@@ -1,6 +1,7 @@
 """Records and keys that used to halt a partition for ever are answered, and their neighbours go on."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 
 import orjson
@@ -25,6 +26,9 @@ def rows(first: int, count: int, channels: int = 1) -> list[list[float]]:
     return [[NOW_MS + (first + k) * 1000, *(float(k + c) for c in range(channels))] for k in range(count)]
 
 
+@pytest.mark.skipif(
+    "ANOMALYLLM_TEST_KAFKA" in os.environ, reason="Kafka 4 itself refuses a record time stamp so far off"
+)
 async def test_a_window_too_large_for_redis_is_refused_and_its_neighbours_go_on(
     settings: CommonSettings, redis_client: redis.asyncio.Redis
 ) -> None:

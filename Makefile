@@ -1,4 +1,4 @@
-.PHONY: setup demo test test-fast lint test-kafka bench-quality bench-teacher
+.PHONY: setup audit demo test test-fast lint test-kafka bench-quality bench-teacher
 
 BIN := .venv/bin
 ARGS ?=
@@ -29,6 +29,10 @@ test-fast: lint
 test-kafka: setup
 	@deploy/kafka/fetch.sh
 	@if [ -d .state/kafka/libs ]; then ANOMALYLLM_TEST_KAFKA=1 $(BIN)/pytest -n auto -m kafka $(ARGS); fi
+
+# Known vulnerabilities and licences of what is installed; says so where the services cannot be reached.
+audit: setup
+	@deploy/audit.sh
 
 # About 70 minutes on two cores; cut off, it goes on where it stopped. Data: ANOMALYLLM_DATA.
 bench-quality: setup

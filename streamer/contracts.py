@@ -339,6 +339,7 @@ class ModelRef(Contract):
     grid_version: int
     trained_slots: tuple[int, int]
     points: int = Field(ge=0, description="slots with data the fit has seen")
+    refused: str | None = Field(None, description="why the gate keeps it in the shadow; none: it has passed")
 
 
 class ModelRecord(Contract):
@@ -375,7 +376,7 @@ class Feedback(Contract):
 
 
 class DeadLetterHeaders(Contract):
-    """`dead-letters`: record headers (UTF-8) beside the untouched value.
+    """`dead-letters`: record headers (UTF-8) beside the untouched value; the record's own follow as `header.NAME`.
 
     >>> DeadLetterHeaders(topic="metrics", partition="0", offset="17", timestamp="0", error="json",
     ...                   message="not JSON").error

@@ -1,8 +1,13 @@
-"""Waiting for servers: one way for all, that says what it waits for, ends when asked to, and never retries a refusal."""
+"""Waiting for servers: one way for all, that says what it waits for, ends when asked to, and never retries a refusal.
+
+A worker waits for ever. A command that a person typed does what it does `within` a time.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from contextvars import ContextVar, Token
+from types import TracebackType
 from typing import TypeVar
 
 import structlog
@@ -18,6 +23,47 @@ T = TypeVar("T")
 
 # A call that is answered takes milliseconds; one that is not may hang for as long as its time limit, 5 to 40 s.
 SILENT_S = 3.0
+# A wait inside of a block with a time limit ends so much earlier: it knows the error, the limit only that time is over.
+AHEAD_S = 0.2
+_ends: ContextVar[float | None] = ContextVar("ends", default=None)  # by the loop's clock
+
+
+class within:
+    """`async with within(seconds, what)`: whatever waits for servers in the block has this time together.
+
+    Raises UnavailableError when it is over: `what` does not answer.
+    """
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self._seconds = seconds
+        self._what = what
+        self._limit = asyncio.timeout(None)
+        self._token: Token[float | None] | None = None
+
+    async def __aenter__(self) -> None:
+        ends = asyncio.get_running_loop().time() + self._seconds
+        self._token = _ends.set(ends - min(AHEAD_S, self._seconds / 2))
+        await self._limit.__aenter__()
+        self._limit.reschedule(ends)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _ends.reset(self._token)
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            why = f"nothing within {self._seconds:g} s"
+            raise UnavailableError(f"{masked(self._what)} does not answer: {why}. Is it running?") from None
+
+
+def _time_left(give_up_after_s: float | None) -> float | None:
+    ends = _ends.get()
+    if ends is None:
+        return give_up_after_s
+    left = ends - asyncio.get_running_loop().time()
+    return left if give_up_after_s is None else min(left, give_up_after_s)
 
 
 class _Wait:
@@ -48,8 +94,10 @@ async def patiently(
 
     Raises:
         RefusedError: `what` answers and says no (password, rights); at once.
-        UnavailableError: after `give_up_after_s` seconds; without it the wait has no end but cancelling.
+        UnavailableError: after `give_up_after_s` seconds, or when the time of `within` is over; without either the
+            wait has no end but cancelling.
     """
+    give_up_after_s = _time_left(give_up_after_s)
     wait = _Wait(masked(what))
 
     def again(error: BaseException) -> bool:
@@ -83,7 +131,7 @@ async def patiently(
             raise refused from None
         if not limit.expired():
             raise
-        why = f"{type(newest).__name__}: {newest}" if newest else f"nothing within {give_up_after_s:g} s"
+        why = f"{type(newest).__name__}: {newest}" if newest else f"nothing within {give_up_after_s:.2g} s"
         raise UnavailableError(f"{wait.what} does not answer: {masked(why)}. Is it running?") from None
     finally:
         silent.cancel()

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from streamer.placement import SHARDS, Partitioner
+from streamer.security import SecuritySettings
 
 
-class CommonSettings(BaseSettings):
+class CommonSettings(SecuritySettings):
     """Where the servers are and how topics and keys are named."""
 
     model_config = SettingsConfigDict(env_prefix="ANOMALYLLM_", extra="ignore")
@@ -29,6 +30,14 @@ class CommonSettings(BaseSettings):
         "group",
         description="'group': Kafka assigns partitions; 'all' or '0,2': fixed (embedded, single process)",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="port of /metrics, /livez and /readyz of a worker; 0: none; not set: none, and `up` chooses",
+    )
+    metrics_host: str = Field("127.0.0.1", description="address that port listens on; 0.0.0.0 in a container")
+    traces: bool = Field(False, description="send OpenTelemetry traces of batches (OTEL_* variables say where)")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty in a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
     config: Path | None = Field(None, description="TOML file of settings, e.g. log_level = 'debug'")
@@ -58,6 +67,12 @@ class CommonSettings(BaseSettings):
         if self.assignment == "all":
             return list(range(self.partitions))
         return [int(p) for p in self.assignment.split(",")]
+
+
+class CommandSettings(CommonSettings):
+    """Settings of a command that a person types: it does not wait for ever, as workers do."""
+
+    timeout: float = Field(10.0, gt=0, description="seconds until a command gives up on servers that do not answer")
 
 
 class StreamerSettings(CommonSettings):

@@ -30,6 +30,7 @@ from streamer.sources.bridge import Bridge
 from streamer.sources.chosen import parse_sources, refuse_own_topics
 from streamer.sources.recognise import advise
 from streamer.stopping import Stop
+from streamer.tracing import batch_span, carried
 from streamer.windows.decode import Decoded, Decoder
 from streamer.windows.ingest import Ingest, Plan
 
@@ -128,6 +129,8 @@ class StreamerWorker:
         await self._mark()
         await self._sweep()
         self.stats.counts["streams"] = len(self.ingest.windows)
+        if self.stats.due:
+            self.stats.facts.update(await self.owner.facts())
         await self.stats.publish()
 
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:
@@ -169,7 +172,13 @@ class StreamerWorker:
     ) -> tuple[int, int | None]:  # fmt: skip
         if partition not in self.owner.owned:
             return partition, None
-        batch = (decode or self.decoder.decode)(records)
+        with batch_span("streamer.batch", records, partition):
+            return await self._take_in(partition, records, decode or self.decoder.decode)
+
+    async def _take_in(
+        self, partition: int, records: Sequence[ConsumerRecord], decode: Callable[[Sequence[ConsumerRecord]], Decoded]
+    ) -> tuple[int, int | None]:
+        batch = decode(records)
         old_until = self.owner.rebuilt_until(partition)
         try:
             plan = await self.ingest.plan(batch, records, lambda s: self.owner.ledger.applied(partition, s), old_until)
@@ -189,6 +198,7 @@ class StreamerWorker:
             return partition, None
         self._count(batch, records, plan)
         self.received.refused(partition, batch.refused | plan.spoilt)
+        self.owner.note_done(records[0].timestamp)
         return partition, records[-1].offset + 1
 
     def _count(self, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan) -> None:
@@ -210,7 +220,8 @@ class StreamerWorker:
         """
         settings = self.settings
         topic = settings.topic("windows")
-        notices = [Outgoing(topic, value, partition=partition) for value in plan.notices.messages()]
+        context = carried()
+        notices = [Outgoing(topic, value, partition=partition, headers=context) for value in plan.notices.messages()]
         rehome = [(record, stream) for record, stream in batch.rehome if record.offset >= old_until]
         homeward = [self._homeward(record, stream) for record, stream in rehome]
         self._tell_keys(rehome)
@@ -307,4 +318,4 @@ class StreamerWorker:
 def run(settings: StreamerSettings) -> None:
     """Run one streamer worker as this process until it is asked to end."""
     worker = StreamerWorker(settings)
-    run_process(settings, worker.run, worker.stopping)
+    run_process(settings, "streamer", worker.run, worker.stopping)

@@ -76,6 +76,24 @@ async def command(
             await process.wait()
 
 
+async def run_command(
+    settings: CommonSettings, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    """`anomalyllm ARGUMENTS` to its end: status, standard output, errors."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "streamer.cli"),
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **worker_env(settings), **(env or {})},
+    )
+    out, err = await process.communicate(stdin)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
 @asynccontextmanager
 async def listening(answer: Callable[[bytes], bytes] | None = None) -> AsyncIterator[int]:
     """A port that accepts connections and never answers; or answers what it is sent by `answer`."""

@@ -1,8 +1,10 @@
 """One Apache Kafka broker (KRaft, loopback) for `make test-kafka`, with the interface of the embedded one."""
 
+import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamer.errors import ConfigError
@@ -42,8 +44,11 @@ share.coordinator.state.topic.min.isr=1
 class RealKafka:
     """Apache Kafka in a folder: formatted at the first start, kept over `kill` and `start`."""
 
-    def __init__(self, folder: Path, more: str = "", port: int | None = None) -> None:
-        """`more` are properties that are added to the usual ones, or replace them."""
+    def __init__(
+        self, folder: Path, more: str = "", port: int | None = None, users: Mapping[str, str] | None = None
+    ) -> None:
+        """`more` are properties that are added to the usual ones, or replace them; `users` have SCRAM passwords."""
+        self._users = users or {}
         self._folder = folder
         self._more = more
         self._port = port or lasting_port()
@@ -79,6 +84,13 @@ class RealKafka:
         """kill -9."""
         self._child.kill()
 
+    def acls(self, lines: Sequence[str]) -> None:
+        """Run command lines of `kafka-acls`, as they are. Raises CalledProcessError."""
+        for line in lines:
+            _, *words = shlex.split(line)
+            java = [*self._java, "org.apache.kafka.tools.AclCommand", *words]
+            subprocess.run(java, check=True, capture_output=True)
+
     def _format(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         properties = self._folder / "server.properties"
@@ -93,8 +105,13 @@ class RealKafka:
         cluster_id = made.stdout.strip().splitlines()[-1]
         with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".properties", delete=False) as file:
             file.write(text)
+        scram = [
+            f"--add-scram={kind}=[name={name},password={password}]"
+            for name, password in self._users.items()
+            for kind in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+        ]
         subprocess.run(
-            [*storage, "format", "--standalone", "-t", cluster_id, "-c", file.name],
+            [*storage, "format", "--standalone", "-t", cluster_id, "-c", file.name, *scram],
             check=True,
             capture_output=True,
         )

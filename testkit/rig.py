@@ -1,4 +1,7 @@
-"""The streamer between Kafka and Redis without Kafka: records in, windows in a real Redis out."""
+"""The streamer between Kafka and Redis without Kafka: records in, windows in a real Redis out.
+
+Shapes: S slots of a window, C channels
+"""
 
 import uuid
 from collections.abc import Sequence

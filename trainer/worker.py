@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from detector.live.followed import FollowedModels
 from detector.model.artefact import StoreError
@@ -21,9 +21,10 @@ from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.client import fetch, kafka_name, make_consumer
 from streamer.kafka.cluster import ClusterCheck
 from streamer.kafka.dead_letters import DeadLetter, bury
-from streamer.kafka.ownership import commit
+from streamer.kafka.ownership import backlog, commit
 from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.kafka.stream_settings import StreamSettingsTable
+from streamer.metrics import DELAY, TRAINING_RUN
 from streamer.parsing import parse
 from streamer.patience import patiently
 from streamer.stopping import Stop
@@ -51,6 +52,8 @@ class TrainerWorker:
         self._replaced: set[str] = set()  # artefacts that streams have left; deleted once all have
         self._of_others: set[str] = set()  # old artefacts in the store that are not ours to delete
         self._next_sweep = time.monotonic() + SWEEP_S
+        self._consumer: AIOKafkaConsumer | None = None
+        self._oldest_ms = 0  # record time stamp of the oldest request at work
 
     def stop(self) -> None:
         """Finish what can be finished in a moment, and end; the rest is asked for again by Kafka."""
@@ -67,7 +70,7 @@ class TrainerWorker:
     async def _boot(self, servers: Servers) -> None:
         settings = self.settings
         self.stats, self.producer = servers.stats, servers.producer
-        for count in ("students_trained", "jobs", "updates", "failed"):
+        for count in ("students_trained", "jobs", "updates", "failed", "shadows"):
             self.stats.counts[count] = 0
         store = await open_store(settings)
         teacher = await asyncio.to_thread(load_teacher, settings)
@@ -99,12 +102,28 @@ class TrainerWorker:
         for partition in partitions:
             committed = await patiently(kafka_name(settings), partial(self.consumer.committed, partition))
             self.consumer.seek(partition, committed or 0)
+        self._consumer = self.consumer
 
     async def _report(self) -> None:
         """Stats go on while a run takes its time."""
         while True:
+            if self._consumer is not None:
+                self.stats.facts.update(await self._reads(self._consumer))
             await self.stats.publish()
             await asyncio.sleep(1.0)
+
+    async def _reads(self, consumer: AIOKafkaConsumer) -> dict[str, object]:
+        """What it reads at the moment, as the other workers report it."""
+        waiting = await backlog(consumer)
+        return {
+            "topic": self.settings.topic("training"),
+            "group": self.settings.topic_prefix + GROUP,
+            "partitions": sorted(partition.partition for partition in consumer.assignment()),
+            "lag": {str(partition): records for partition, records in waiting.items()},
+            "lag_s": round(time.time() - self._oldest_ms / 1000, 3)
+            if self._oldest_ms and any(waiting.values())
+            else 0.0,
+        }
 
     async def _end_reporting(self) -> None:
         self._reporting.cancel()
@@ -141,6 +160,8 @@ class TrainerWorker:
                 log.warning("training request refused", offset=record.offset, error=str(error))
                 await bury(self.settings, self.producer, [DeadLetter(record, error.reason, str(error))])
         jobs = merge(requests)
+        begin = time.perf_counter()
+        self._oldest_ms = min(record.timestamp for record in records)
         if jobs:
             log.info("training", streams=len(jobs), requests=len(requests))
             await self.models.poll()
@@ -153,7 +174,11 @@ class TrainerWorker:
             counts["students_trained"] += outcome.trained
             counts["updates"] += outcome.updated
             counts["failed"] += len(outcome.dropped)
+            counts["shadows"] += sum(record.shadow is not None for record in outcome.records.values())
+            TRAINING_RUN.observe(time.perf_counter() - begin)
         await self._commit(records)
+        DELAY.labels(GROUP).observe(max(0.0, time.time() - self._oldest_ms / 1000))
+        self._oldest_ms = 0
 
     async def _announce(self, records: dict[str, ModelRecord]) -> None:
         topic = self.settings.topic("models")
@@ -217,4 +242,4 @@ class TrainerWorker:
 def run(settings: TrainerSettings) -> None:
     """Run one trainer worker as this process until it is asked to end."""
     worker = TrainerWorker(settings)
-    run_process(settings, worker.run, worker.stopping)
+    run_process(settings, "trainer", worker.run, worker.stopping)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from detector.incidents.record import StreamState
@@ -23,6 +24,7 @@ class Counted(NamedTuple):
     stage: str | None  # None: its window is not in memory
     incidents: int  # open ones
     unjudged: UnjudgedReason | None = None  # told
+    fitted: float = 0.0  # when its model was, Unix seconds; 0: it has none
 
 
 _NOTHING = Counted(None, 0)
@@ -42,6 +44,7 @@ class Census:
         self.stages = dict.fromkeys(STAGES, 0)
         self.incidents = 0
         self.unjudged: Counter[UnjudgedReason] = Counter()  # by why they are not
+        self.fitted: Counter[float] = Counter()  # moment of fitting → streams
         self._changed: set[str] = set()
         self._of: dict[str, Counted] = {}
 
@@ -69,20 +72,27 @@ class Census:
             self.unjudged[before.unjudged] -= 1
         if now.unjudged is not None:
             self.unjudged[now.unjudged] += 1
+        if before.fitted:
+            self.fitted[before.fitted] -= 1
+            if not self.fitted[before.fitted]:
+                del self.fitted[before.fitted]
+        if now.fitted:
+            self.fitted[now.fitted] += 1
         if now != _NOTHING:
             self._of[stream] = now
 
 
 def counted(stream: str, entry: "Entry | None", state: StreamState | None, bank: Bank) -> Counted:
     """What a stream counts for as it is now."""
-    where = None
+    where, fitted = None, 0.0
     if entry is not None:
         ref = bank.model_of(stream)
         where = stage(ref.points if ref and ref.grid_version == entry.grid_version else 0)
+        fitted = fitted_at(ref.version) if ref else 0.0
     if state is None:
-        return Counted(where, 0)
+        return Counted(where, 0, fitted=fitted)
     incidents = (state.tracker.incident is not None) + (state.no_data is not None)
-    return Counted(where, incidents, None if state.unjudged is None else state.unjudged.why)
+    return Counted(where, incidents, None if state.unjudged is None else state.unjudged.why, fitted)
 
 
 def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: InstallableBank, streams: "OwnedStreams") -> None:
@@ -100,3 +110,18 @@ def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: Installabl
             counts[f"streams_unjudged_{reason}"] = census.unjudged[reason]
     counts["streams_unjudged"] = census.unjudged.total()
     counts["open_incidents"] = census.incidents
+    fitted = census.fitted
+    counts["newest_model_at"], counts["oldest_model_at"] = (max(fitted), min(fitted)) if fitted else (0.0, 0.0)
+
+
+@lru_cache(maxsize=4096)
+def fitted_at(version: str) -> float:
+    """Unix seconds at which a model was fitted, of which its version begins with the milliseconds; 0 where it does not.
+
+    >>> fitted_at("0195b1a2c3d4-0f0f1a2b"), fitted_at("v1")
+    (1742441989.076, 0.0)
+    """
+    try:
+        return int(version.partition("-")[0], 16) / 1000
+    except ValueError:
+        return 0.0

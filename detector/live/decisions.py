@@ -15,6 +15,7 @@ from streamer.contracts import (
     TrainingRequest,
 )
 from streamer.timestamps import format_ns
+from streamer.tracing import carried
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
 
@@ -134,6 +135,7 @@ class Decisions:
             entry = self._streams.entries.get(stream)
             if entry is not None and entry.grid_version == stream_state.grid_version:
                 stream_state.scored = entry.scored
+            stream_state.stand(stream)
             ops.shard(shard).set(keys.stream_state(shard, stream), stream_state.to_json())
         for stream in part.deleted:
             shard = self._streams.shard(stream)
@@ -149,7 +151,9 @@ class Decisions:
         if event.data.state == "open" and event.data.kind != "unjudged":
             self.alerts += 1
         topic = self._settings.topic("anomalies")
-        self._post(stream, Message(topic, self._streams.partition(stream), stream, event.model_dump_json()))
+        context = tuple((name, value.decode()) for name, value in carried())
+        partition = self._streams.partition(stream)
+        self._post(stream, Message(topic, partition, stream, event.model_dump_json(), context))
 
     def _post(self, stream: str, message: Message) -> None:
         self.part(stream).outbox.append(self._streams.shard(stream), message)

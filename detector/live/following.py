@@ -21,6 +21,7 @@ from streamer.host.worker import Servers
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.stream_settings import StreamSettingsTable
+from streamer.metrics import VERDICTS
 from streamer.patience import patiently
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS
@@ -183,6 +184,7 @@ class Following:
             if episode.verdict == feedback.verdict:
                 return
             episode.verdict = feedback.verdict
+            VERDICTS.labels(feedback.verdict).inc()
             if feedback.verdict == "false_alarm" and stream_state.tracker.incident is episode:
                 entry = self._streams.entries.get(stream)
                 scored = stream_state.scored if entry is None else entry.scored

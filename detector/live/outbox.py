@@ -7,7 +7,7 @@ that lost the partition fails at the compare-and-set and has sent nothing.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import redis.asyncio
@@ -18,12 +18,14 @@ from streamer.contracts import DeadLetterHeaders
 from streamer.errors import UnsendableError
 from streamer.kafka.dead_letters import CUT_BYTES
 from streamer.kafka.sending import Outgoing, send_patiently
+from streamer.metrics import DEAD_LETTERS
 from streamer.placement import shards_of_partition
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
 
 log = structlog.get_logger(__name__)
+UNSENDABLE = "unsendable"  # class of the dead letters of messages that the broker never takes
 
 
 class Message(NamedTuple):
@@ -33,19 +35,29 @@ class Message(NamedTuple):
     partition: int | None
     key: str
     value: str | None  # JSON; None is a tombstone
+    headers: tuple[tuple[str, str], ...] = ()  # trace context, where traces are on
+
+    def stored(self) -> list[object]:
+        """As stored; without headers as versions stored it that knew none."""
+        return [self.topic, self.partition, self.key, self.value, *([self.headers] if self.headers else [])]
+
+    @classmethod
+    def read(cls, topic: str, partition: int | None, key: str, value: str | None, headers: Any = ()) -> "Message":
+        """A stored message."""
+        return cls(topic, partition, key, value, tuple((name, told) for name, told in headers))
 
     def outgoing(self) -> Outgoing:
         """As it is sent."""
-        return Outgoing(
-            self.topic, None if self.value is None else self.value.encode(), self.key.encode(), self.partition
-        )
+        value = None if self.value is None else self.value.encode()
+        headers = [(name, told.encode()) for name, told in self.headers]
+        return Outgoing(self.topic, value, self.key.encode(), self.partition, headers)
 
     def dead_letter(self, settings: CommonSettings, why: str) -> Outgoing:
         """The same for `dead-letters`, cut where it is very large."""
         value = (self.value or "").encode()
         cut = " (value truncated)" if len(value) > CUT_BYTES else ""
         headers = DeadLetterHeaders(
-            topic=self.topic, partition=str(self.partition), offset="-1", timestamp="-1", error="unsendable",
+            topic=self.topic, partition=str(self.partition), offset="-1", timestamp="-1", error=UNSENDABLE,
             message=f"{why}{cut}",
         )  # fmt: skip
         named = [(name, text.encode()) for name, text in headers.model_dump().items()]
@@ -65,7 +77,7 @@ class Outbox:
     def store(self, ops: Ops, keys: Keys, before: Iterable[int]) -> None:
         """Write the outbox; the shards in `before` had one, which has been sent."""
         for shard, messages in self.messages.items():
-            ops.shard(shard).set(keys.outbox(shard), orjson.dumps([list(message) for message in messages]))
+            ops.shard(shard).set(keys.outbox(shard), orjson.dumps([message.stored() for message in messages]))
         for shard in before:
             if shard not in self.messages:
                 ops.shard(shard).delete(keys.outbox(shard))
@@ -87,6 +99,7 @@ class Outbox:
                 except UnsendableError as error:
                     log.error("message never to be sent", topic=message.topic, key=message.key, error=str(error))
                     await send_patiently(settings, producer, [message.dead_letter(settings, str(error))])
+                    DEAD_LETTERS.labels(message.topic, UNSENDABLE).inc()
 
 
 async def read_outbox(client: redis.asyncio.Redis, keys: Keys, partition: int, partitions: int) -> Outbox:
@@ -98,5 +111,5 @@ async def read_outbox(client: redis.asyncio.Redis, keys: Keys, partition: int, p
     outbox = Outbox()
     for shard, raw in zip(shards, await pipe.execute(), strict=True):
         for fields in orjson.loads(raw) if raw else ():
-            outbox.append(shard, Message(*fields))
+            outbox.append(shard, Message.read(*fields))
     return outbox

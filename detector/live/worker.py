@@ -31,6 +31,7 @@ from streamer.placement import shards_of_partition
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.stopping import Stop
+from streamer.tracing import batch_span
 
 log = structlog.get_logger(__name__)
 
@@ -94,10 +95,13 @@ class DetectorWorker:
                 await self.mending.mend()
                 await self.following.poll(self.finishing.finish)
                 if records:
-                    began = time.monotonic()
-                    decisions = await self.batches.decide(records)
-                    self.overload.judged(_size(records)[0], time.monotonic() - began)
-                    await self.finishing.finish(decisions, {p: own[-1].offset for p, own in records.items()})
+                    every = [record for own in records.values() for record in own]
+                    with batch_span("detector.batch", every):
+                        began = time.monotonic()
+                        decisions = await self.batches.decide(records)
+                        self.overload.judged(_size(records)[0], time.monotonic() - began)
+                        await self.finishing.finish(decisions, {p: own[-1].offset for p, own in records.items()})
+                    self.owner.note_done(min(own[0].timestamp for own in records.values()))
                 elif not fetched:
                     await self.finishing.clear_outboxes()
                 silent = await self.watch.check()
@@ -115,6 +119,7 @@ class DetectorWorker:
         if self.stats.due:
             refresh(self.stats.counts, self.judge, self.bank, self.streams)
             self.stats.counts["partitions_blind"] = self.watch.blind()
+            self.stats.facts.update(await self.owner.facts())
             await self.stats.publish()
 
     async def _fetch(self) -> dict[int, list[ConsumerRecord]]:
@@ -201,4 +206,4 @@ def _size(fetched: Mapping[int, Sequence[ConsumerRecord]]) -> tuple[int, int]:
 def run(settings: WorkerSettings) -> None:
     """Run one detector worker as this process until it is asked to end."""
     worker = DetectorWorker(settings)
-    run_process(settings, worker.run, worker.stopping)
+    run_process(settings, "detector", worker.run, worker.stopping)

@@ -37,6 +37,8 @@ from streamer.masking import masked
 log = structlog.get_logger(__name__)
 FORMAT = 5
 SUFFIX = ".safetensors"
+# A run fits at most 512 streams of 256 channels, some 48 KB each: what is larger is not ours, and would fill memory or disk.
+MAX_BYTES = 8 << 30
 _HEADER = "anomalyllm"
 # What reading a file of somebody else may come to besides: tensors of other names, kinds and shapes.
 _UNFIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
@@ -214,7 +216,8 @@ class ArtefactStore:
             raise StoreError(f"artefact store {self.uri}: cannot read {name}: {error}") from error
 
     def write(self, name: str, data: bytes) -> tuple[str, str]:
-        """Store a file; returns its URI relative to the store and its sha256. Raises StoreError."""
+        """Store a file; returns its URI relative to the store and its sha256. Raises StoreError, ArtefactError."""
+        _bound(name, len(data))
         path = f"{self._root}/{_below(name)}"
         try:
             self._fs.makedirs(self._root, exist_ok=True)
@@ -270,7 +273,9 @@ class ArtefactStore:
             _replace(local, self._download(name))
             self._make_room(local)
         try:
-            found = hashlib.sha256(local.read_bytes()).hexdigest()
+            with local.open("rb") as file:
+                _bound(name, os.fstat(file.fileno()).st_size)
+                found = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError as error:
             raise MissingArtefactError(name, self.uri) from error
         except OSError as error:
@@ -300,7 +305,11 @@ class ArtefactStore:
 
     def _download(self, name: str) -> bytes:
         try:
-            data: bytes = self._fs.cat_file(f"{self._root}/{name}")
+            path = f"{self._root}/{name}"
+            _bound(name, int(self._fs.size(path) or 0))
+            data: bytes = self._fs.cat_file(path)
+        except ArtefactError:
+            raise
         except FileNotFoundError as error:
             raise MissingArtefactError(name, self.uri) from error
         except Exception as error:  # drivers raise their own classes
@@ -355,6 +364,11 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
     seasons = Seasons.read(season, low, high, member.start)
     check_student(rows, memories, seasons, header.layout)
     return Student(header.version, member, header.layout, rows, stream, memories, seasons)
+
+
+def _bound(name: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise ArtefactError(f"artefact {name} has {size:,} bytes, at most {MAX_BYTES:,} are read")
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -48,10 +48,13 @@ def load_blocks(source: str, deepest: int) -> tuple[nn.Module, float]:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("transformers").setLevel(logging.ERROR)  # it reports every block that we leave out
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         blocks = int(config.num_hidden_layers)
         config.num_hidden_layers = min(deepest, blocks)
-        model = AutoModel.from_pretrained(source, config=config, dtype=torch.float32)
+        # Safetensors alone: other files of weights are pickles, which run what they hold. Nor is code of the folder run.
+        model = AutoModel.from_pretrained(
+            source, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise TeacherError(
             f"teacher {source!r} cannot be loaded: {error}. Give a Hugging Face folder or id, 'smollm2' or 'none' "

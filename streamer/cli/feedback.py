@@ -1,6 +1,5 @@
 """`anomalyllm feedback`: say what an incident was."""
 
-import asyncio
 import time
 from typing import Annotated
 
@@ -8,10 +7,10 @@ import typer
 from pydantic import ValidationError
 
 from streamer.cli.options import with_settings
-from streamer.cli.running import out, send_one
+from streamer.cli.running import ask, out, send_one
 from streamer.contracts import Feedback, Verdict
 from streamer.errors import ConfigError
-from streamer.settings import CommonSettings
+from streamer.settings import CommandSettings
 from streamer.timestamps import format_ns
 
 _EFFECT: dict[Verdict, str] = {
@@ -25,9 +24,9 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("feedback")
-    @with_settings(CommonSettings)
+    @with_settings(CommandSettings)
     def feedback(
-        settings: CommonSettings,
+        settings: CommandSettings,
         stream: Annotated[str, typer.Argument(help="Name of the stream.")],
         incident: Annotated[str, typer.Argument(help="Id of the incident, as in its alerts.")],
         verdict: Annotated[Verdict, typer.Argument(help="What it was.")],
@@ -44,5 +43,5 @@ def register(app: typer.Typer) -> None:
             )
         except ValidationError as error:
             raise ConfigError("\n".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from error
-        asyncio.run(send_one(settings, "feedback", stream, said.model_dump_json(exclude_none=True).encode()))
+        ask(settings, send_one(settings, "feedback", stream, said.model_dump_json(exclude_none=True).encode()))
         out.print(f"{stream}: {said.incident_id} was {verdict}: {_EFFECT[verdict]}", markup=False)

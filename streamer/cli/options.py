@@ -24,6 +24,7 @@ from typer.models import OptionInfo
 from streamer.cli.config_file import read_config
 from streamer.errors import ConfigError
 from streamer.masking import masked
+from streamer.security import is_secret
 from streamer.settings import CommonSettings
 
 # What nearly everybody must say, whatever the command; more of it only workers need.
@@ -149,6 +150,7 @@ def _from_options(
         if name != target
     ]
     left_out = {parameter.name for parameter in own} | set(leave_out)
+    left_out |= {name for name, info in model.model_fields.items() if is_secret(info)}
     names = [name for name in dict.fromkeys([*order, *model.model_fields]) if name in model.model_fields]
     fields = {name: model.model_fields[name] for name in names if name not in left_out}
     options = [_option(model, name, info, *panel_of(name), autoenv) for name, info in fields.items()]
@@ -162,6 +164,7 @@ def _from_options(
         context = given[_CONTEXT] if inner else given.pop(_CONTEXT)
         given.pop(_ALL, None)
         values = {name: given.pop(name) for name in fields}
+        _refuse_shown(model, context, values)
         chosen = {name: _parsed(model, name, v) for name, v in values.items() if v is not None}
         return command(**{target: build(chosen, context)}, **given)
 
@@ -170,6 +173,19 @@ def _from_options(
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _refuse_shown(model: type[BaseModel], context: typer.Context, values: Mapping[str, Any]) -> None:
+    """Raises ConfigError when a password stands on the command line, where every user of the machine sees it."""
+    for name, value in values.items():
+        source = context.get_parameter_source(name)
+        typed = source is not None and source.name == "COMMANDLINE"
+        if typed and isinstance(value, str) and masked(value) != value:
+            more = ", or user and password apart from it by ANOMALYLLM_REDIS_USER and ANOMALYLLM_REDIS_PASSWORD_FILE"
+            raise ConfigError(
+                f"{flag_name(name)}: process lists show a password on the command line. Give it by the variable "
+                f"{env_name(model, name)}{more if name == 'redis_url' else ''}"
+            )
 
 
 def load(settings: type[BaseSettings], overrides: Mapping[str, Any], known: Collection[str] = ()) -> Any:
@@ -193,7 +209,8 @@ def load(settings: type[BaseSettings], overrides: Mapping[str, Any], known: Coll
             where = f"{flag_name(field)} (or {env_name(settings, field)})" if field else "the settings together"
             where = f"{field} in {path}" if field in values else where
             # The input of a rule between settings is all of them, with their passwords: nobody could read it anyway.
-            got = f", got {detail.get('input')!r}" if field and field not in _SECRET else ""
+            hidden = not field or field in _SECRET or is_secret(settings.model_fields[field])
+            got = "" if hidden else f", got {detail.get('input')!r}"
             lines.append(masked(f"{where}: {detail['msg']}{got}"))
         raise ConfigError("\n".join(lines)) from error
 

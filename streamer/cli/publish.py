@@ -10,10 +10,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from streamer.cli.options import with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, err, out, run_until_stopped
+from streamer.cli.running import answering, err, out, run_until_stopped
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError
-from streamer.settings import CommonSettings
+from streamer.settings import CommandSettings
 from streamer.sources.files import FILE_FORMATS, Understood, understood
 from streamer.sources.layout import Hints
 from streamer.sources.naming import DEFAULT_TEMPLATE
@@ -37,9 +37,9 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("publish")
-    @with_settings(CommonSettings)
+    @with_settings(CommandSettings)
     def publish(
-        settings: CommonSettings,
+        settings: CommandSettings,
         files: Annotated[
             list[str] | None, typer.Argument(help="Files, plain or compressed; '-' or none: stdin.")
         ] = None,
@@ -155,7 +155,7 @@ def _settings_for(found: Understood, announcer: "Announcer | None") -> "Callable
 
 
 async def _publish(
-    settings: CommonSettings, files: list[str], hints: Hints, prefix: str | None, history: Literal["auto", "yes", "no"]
+    settings: CommandSettings, files: list[str], hints: Hints, prefix: str | None, history: Literal["auto", "yes", "no"]
 ) -> bool:
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
@@ -166,8 +166,9 @@ async def _publish(
     from streamer.sources.announcing import Announcer
     from streamer.sources.reading import RowError
 
-    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
-    producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    async with answering(settings):
+        await provision(settings)
+        producer = await make_producer(settings, request_timeout_s=settings.timeout)
     points_column = TextColumn("{task.fields[points]:,} points")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), points_column)
     streams: set[str] = set()
@@ -180,7 +181,8 @@ async def _publish(
                     found = source.read(hints, prefix)
                     out.print(f"{source.name}: {'; '.join(found.summary)}", markup=False)
                     if found.has_settings and announcer is None:
-                        announcer = Announcer(await present_settings(settings))
+                        async with answering(settings):
+                            announcer = Announcer(await present_settings(settings))
                     task = bar.add_task(source.name, total=source.size, points=0)
                     before = total
 

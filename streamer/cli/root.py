@@ -3,23 +3,29 @@
 import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from streamer.cli.alerts import register as alerts
+from streamer.cli.dead_letters import register as dead_letters
 from streamer.cli.demo import register as demo
+from streamer.cli.doctor import register as doctor
 from streamer.cli.feedback import register as feedback
 from streamer.cli.options import connection_before
 from streamer.cli.publish import register as publish
 from streamer.cli.sink import register as sink
+from streamer.cli.status import register as status
 from streamer.cli.streams import register as streams
 from streamer.cli.topics import register as topics
 from streamer.cli.up import register as up
 from streamer.cli.worker import register as streamer
 from streamer.errors import AnomalyLLMError
 from streamer.masking import masked
+from streamer.version import installed_version
 
 # A room adds its verbs by an entry point of this group: a function `register(app: typer.Typer) -> None`.
 GROUP = "anomalyllm.commands"
@@ -49,14 +55,38 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
     app.callback()(connection_before(_root))
-    for register in (up, demo, streamer, publish, alerts, sink, feedback, streams, topics):
+    for register in (
+        up,
+        demo,
+        status,
+        doctor,
+        streamer,
+        publish,
+        alerts,
+        sink,
+        feedback,
+        streams,
+        topics,
+        dead_letters,
+    ):
         register(app)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _add_room(app, point)
     return app
 
 
-def _root(given: None) -> None:
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"anomalyllm {installed_version()}")
+        raise typer.Exit
+
+
+def _root(
+    given: None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say the version, and end.")
+    ] = False,
+) -> None:
     """Options before the verb are kept for it."""
 
 
@@ -89,6 +119,11 @@ def main() -> None:
     # A command of a person gives up after seconds with one message; aiokafka says it forty times before.
     # Workers have a rate limit of their own instead.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # The same of our own "waiting": what a command prints is its answer, and one line when there is none.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     try:
         build_app()()
     except AnomalyLLMError as error:

@@ -1,14 +1,14 @@
 """`anomalyllm topics`: create the topics of the contract, and say what is there."""
 
-import asyncio
+import json
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from streamer.cli.options import with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out
-from streamer.settings import CommonSettings
+from streamer.cli.running import ask, out
+from streamer.settings import CommandSettings
 
 DIRECTIONS = {
     "metrics": "users → streamer",
@@ -34,9 +34,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(topics, name="topics")
 
     @topics.command("provision")
-    @with_settings(CommonSettings, shown=("partitions", "replication"))
+    @with_settings(CommandSettings, shown=("partitions", "replication"))
     def provision(
-        settings: CommonSettings,
+        settings: CommandSettings,
         fix: Annotated[
             bool,
             typer.Option("--fix", help="Add partitions where topics have too few; stop the workers before."),
@@ -45,19 +45,50 @@ def register(app: typer.Typer) -> None:
         """Create the topics that are missing, and check the partitions of those that exist."""
         from streamer.kafka.topics import provision
 
-        done = asyncio.run(provision(settings, give_up_after_s=GIVE_UP_AFTER_S, fix=fix))
+        done = ask(settings, provision(settings, fix=fix))
         out.print("\n".join(done) or "all topics exist", highlight=False)
         if any(" partitions, now " in line for line in done):
             out.print(MOVED)
 
     @topics.command("describe")
-    @with_settings(CommonSettings)
-    def describe(settings: CommonSettings) -> None:
+    @with_settings(CommandSettings)
+    def describe(settings: CommandSettings) -> None:
         """Show each topic: who writes and reads it, partitions, records."""
-        out.print(asyncio.run(_describe(settings)))
+        out.print(ask(settings, _describe(settings)))
+
+    @topics.command("acls")
+    @with_settings(CommandSettings)
+    def acls(
+        settings: CommandSettings,
+        role: Annotated[
+            list[str] | None,
+            typer.Option("--role", help="Only this role (may be repeated); none: all.", show_default=False),
+        ] = None,
+        principal: Annotated[
+            str, typer.Option("--principal", help="Who a role is to Kafka; {role} stands for its name.")
+        ] = "User:anomalyllm-{role}",
+        source: Annotated[
+            list[str] | None,
+            typer.Option("--source", help="Foreign topic that the streamer reads.", show_default=False),
+        ] = None,
+        command_config: Annotated[
+            str | None, typer.Option("--command-config", help="File that the printed commands name for their login.")
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="One JSON object an access control entry.")] = False,
+    ) -> None:
+        """Print the least rights of each worker, as kafka-acls commands or JSON; asks no server."""
+        from streamer.kafka.rights import ROLES, commands, rights
+
+        for name in role or ROLES:
+            found = rights(settings, name, principal.replace("{role}", name), source or ())
+            if as_json:
+                for acl in found:
+                    typer.echo(json.dumps({**acl._asdict(), "role": name, "permission": "Allow"}))
+            else:
+                typer.echo("\n".join([f"# {name}", *commands(found, settings.bootstrap, command_config)]))
 
 
-async def _describe(settings: CommonSettings) -> Table:
+async def _describe(settings: CommandSettings) -> Table:
     from streamer.contracts import COMPACTED, TOPICS
     from streamer.kafka.client import make_consumer
     from streamer.kafka.topics import partitions_of
@@ -67,7 +98,7 @@ async def _describe(settings: CommonSettings) -> Table:
         table.add_column(column, no_wrap=True)
     for column in ("partitions", "records"):
         table.add_column(column, justify="right")
-    consumer = await make_consumer(settings, None, give_up_after_s=GIVE_UP_AFTER_S)
+    consumer = await make_consumer(settings, None)
     try:
         existing = await consumer.topics()
         for topic in TOPICS:

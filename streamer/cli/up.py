@@ -12,6 +12,7 @@ from streamer.cli.options import with_settings
 from streamer.cli.running import err, out, run_until_stopped
 from streamer.errors import ConfigError
 from streamer.masking import masked
+from streamer.security import NO_SECURITY
 from streamer.settings import CommonSettings
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ SNIPPETS = """\
 Kafka  {bootstrap}
 Redis  {redis_url}
 logs   {logs}
+pages  {pages}
 
 [bold]In another terminal[/]
   export ANOMALYLLM_BOOTSTRAP={bootstrap}
   export ANOMALYLLM_REDIS_URL={redis_url}
   anomalyllm publish metrics.csv --stream my.metric     [dim]# columns: ts,value[/]
   anomalyllm alerts --since 1h
+  anomalyllm status --watch
   anomalyllm streams list
 
 [bold]From Python[/]
@@ -68,7 +71,7 @@ def register(app: typer.Typer) -> None:
 
 async def _up(settings: CommonSettings, with_workers: bool) -> None:
     from streamer.host.embedded import EmbeddedStack
-    from streamer.host.fleet import Fleet, worker_env
+    from streamer.host.fleet import Fleet, metrics_ports, worker_env
     from streamer.host.kept_tables import KeptTables
     from streamer.kafka.topics import provision
 
@@ -80,14 +83,16 @@ async def _up(settings: CommonSettings, with_workers: bool) -> None:
             if f":{port}" not in address:
                 err.print(f"[bold red]port {port} is taken: {what} is at {address}[/]; clients must be told so")
         servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
-        placed = settings.model_copy(update={**servers, "state_dir": state_dir})
+        placed = settings.model_copy(update={**NO_SECURITY, **servers, "state_dir": state_dir})
         await provision(placed)
         kept = KeptTables(placed, stack_dir / "tables.json")
         await kept.start()
         if len(kept):
             out.print(f"settings and models of before are back: {len(kept)} records")
-        out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics")))
-        workers = Fleet(worker_env(placed), stack_dir)
+        ports = metrics_ports(placed) if with_workers else {}
+        pages = ", ".join(f"http://{placed.metrics_host}:{port}/metrics" for port in ports.values()) or "no metrics"
+        out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics"), pages=pages))
+        workers = Fleet(worker_env(placed), stack_dir, ports)
         nurse = Supervisor(stack, workers, placed, kept)
         try:
             if with_workers:

@@ -21,6 +21,7 @@ from streamer.host.fleet import WORKERS, Fleet, worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.redis_client import make_redis
+from streamer.security import NO_SECURITY
 from streamer.settings import CommonSettings
 
 STUDENTS_WANTED = 8
@@ -123,7 +124,7 @@ class Demo:
         self._folder = state_dir / "demo"
         self._phase("starting", "embedded broker and Redis")
         async with EmbeddedStack(self._folder, fresh=True) as stack:
-            servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
+            servers = {**NO_SECURITY, "bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
             folders = {"state_dir": state_dir, "store": str(self._folder / "models")}
             async with self._everything(self._settings.model_copy(update={**servers, **folders})):
                 await self._warm_up()

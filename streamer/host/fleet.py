@@ -6,10 +6,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from streamer.host.embedded import free_port
 from streamer.host.processes import Child
+from streamer.security import NO_SECURITY
 from streamer.settings import CommonSettings
 
 WORKERS = ("streamer", "detector", "trainer")
+# The first of three ports of `up`, one a worker: what Prometheus exporters of OpenTelemetry listen on.
+METRICS_PORT = 9464
 
 
 def worker_env(settings: CommonSettings) -> dict[str, str]:
@@ -17,15 +23,30 @@ def worker_env(settings: CommonSettings) -> dict[str, str]:
 
     One process of each kind owns all partitions: joining a group would only cost start-up time.
     """
-    fields = settings.model_dump(mode="json", exclude={"worker_name", "log_format"}, exclude_none=True)
+    fields = settings.model_dump(mode="json", exclude={"worker_name", "log_format", "metrics_port"}, exclude_none=True)
     fields["assignment"] = "all"
+    # An empty variable hides one of our own environment, which the worker inherits: embedded servers want no login.
+    for name in NO_SECURITY:
+        value = getattr(settings, name)
+        fields[name] = value.get_secret_value() if isinstance(value, SecretStr) else "" if value is None else value
     return {f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}
+
+
+def metrics_ports(settings: CommonSettings) -> dict[str, int]:
+    """A port for each worker's metrics: those from `metrics_port` on, or free ones from `METRICS_PORT` on; none at 0."""
+    if settings.metrics_port == 0:
+        return {}
+    if settings.metrics_port is not None:
+        return {name: settings.metrics_port + place for place, name in enumerate(WORKERS)}
+    return {name: free_port(METRICS_PORT + place) for place, name in enumerate(WORKERS)}
 
 
 class Fleet:
     """Streamer, detector and trainer as processes: `start`, `stop` (they drain and commit), `check`."""
 
-    def __init__(self, env: Mapping[str, str], state_dir: Path) -> None:
+    def __init__(self, env: Mapping[str, str], state_dir: Path, metrics_ports: Mapping[str, int] | None = None) -> None:
+        """`metrics_ports`: of each worker that shows metrics."""
+        ports = metrics_ports or {}
         # One thread a process: three of them share the cores with the servers, and nested thread pools
         # that fight over two cores are many times slower than one thread.
         inherited = {"OMP_NUM_THREADS": "1", **os.environ}
@@ -34,7 +55,7 @@ class Fleet:
                 f"the {name} worker",
                 [sys.executable, "-m", "streamer.cli", name],
                 state_dir / "logs" / f"{name}.log",
-                env={**inherited, **env},
+                env={**inherited, **env, "ANOMALYLLM_METRICS_PORT": str(ports.get(name, 0))},
             )
             for name in WORKERS
         ]

@@ -1,6 +1,7 @@
 """Kafka clients as this project uses them: patient at the start, explicit about topics, partitions and offsets."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Set
 from typing import Any
 
@@ -10,6 +11,7 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
 from streamer.contracts import header_text
+from streamer.kafka.login import login
 from streamer.patience import patiently
 from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
@@ -26,6 +28,7 @@ FETCH_MAX_WAIT_MS = 25  # 5 ms from produce to consume; the default 500 gives 12
 # What flushing and leaving a group may take at the end: milliseconds with a broker, for ever without one. What is not
 # flushed by then was never acknowledged, and whoever sent it knows.
 CLOSE_S = 1.0
+ALERT_S = 2.0  # from the handshake to the alert it is a round trip
 
 
 def kafka_name(settings: CommonSettings) -> str:
@@ -34,8 +37,8 @@ def kafka_name(settings: CommonSettings) -> str:
 
 
 def connection(settings: CommonSettings) -> dict[str, Any]:
-    """What every client needs to connect; the one place for a listener's security."""
-    return {"bootstrap_servers": settings.bootstrap}
+    """What every client needs to connect. Raises ConfigError: a file of a secret or certificate that cannot be read."""
+    return {"bootstrap_servers": settings.bootstrap, **login(settings)}
 
 
 async def _stopped(stop: Callable[[], Awaitable[None]], disconnect: Callable[[], Awaitable[None]]) -> None:
@@ -68,6 +71,19 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
         await _stopped(super().stop, self._client.close)
 
 
+async def _raise_tls_alert(settings: CommonSettings, host: str, port: int, context: ssl.SSLContext) -> None:
+    """With TLS 1.3 a server says only after the handshake that it does not accept our certificate; aiokafka drops it."""
+    try:
+        async with asyncio.timeout(ALERT_S):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                await reader.read(1)  # an alert, or nothing: Kafka does not speak first
+            finally:
+                writer.transport.abort()
+    except KAFKA_ERRORS as error:
+        raise_if_refused(kafka_name(settings), error)
+
+
 async def _raise_why(settings: CommonSettings) -> None:
     """aiokafka says only that it could not connect, whatever the reason: ask the bootstrap servers once ourselves.
 
@@ -80,8 +96,10 @@ async def _raise_why(settings: CommonSettings) -> None:
             conn = await create_conn(host, port, request_timeout_ms=5_000, **given)
         except KAFKA_ERRORS as error:
             raise_if_refused(kafka_name(settings), error)
-        else:
-            conn.close()
+            if "ssl_context" in given:
+                await _raise_tls_alert(settings, host, port, given["ssl_context"])
+            continue
+        conn.close()
 
 
 async def started(settings: CommonSettings, client: Any) -> None:
@@ -95,10 +113,12 @@ async def started(settings: CommonSettings, client: Any) -> None:
         raise
 
 
-async def make_producer(settings: CommonSettings, give_up_after_s: float | None = None) -> AIOKafkaProducer:
+async def make_producer(
+    settings: CommonSettings, give_up_after_s: float | None = None, request_timeout_s: float = 20.0
+) -> AIOKafkaProducer:
     """A started producer: acknowledged by all replicas, short linger, lz4.
 
-    Raises RefusedError, and UnavailableError after `give_up_after_s` seconds.
+    A record that is not acknowledged within `request_timeout_s` has failed. Raises RefusedError, and UnavailableError after `give_up_after_s` seconds.
     """
 
     async def start() -> AIOKafkaProducer:
@@ -109,7 +129,7 @@ async def make_producer(settings: CommonSettings, give_up_after_s: float | None 
             compression_type="lz4",
             max_batch_size=512 * 1024,
             max_request_size=MAX_MESSAGE_BYTES,
-            request_timeout_ms=20_000,
+            request_timeout_ms=int(request_timeout_s * 1000),
         )
         await started(settings, producer)
         return producer
@@ -118,11 +138,15 @@ async def make_producer(settings: CommonSettings, give_up_after_s: float | None 
 
 
 async def make_consumer(
-    settings: CommonSettings, group: str | None, *topics: str, give_up_after_s: float | None = None
+    settings: CommonSettings,
+    group: str | None,
+    *topics: str,
+    give_up_after_s: float | None = None,
+    fetch_bytes: int = 50 * 1024 * 1024,
 ) -> AIOKafkaConsumer:
     """A started consumer that commits by hand and begins at the earliest record.
 
-    Without `topics` the caller assigns partitions itself. Raises RefusedError, and UnavailableError after
+    Without `topics` the caller assigns partitions itself; `fetch_bytes` bounds an answer of the broker. Raises RefusedError, and UnavailableError after
     `give_up_after_s` seconds.
     """
 
@@ -135,6 +159,7 @@ async def make_consumer(
             auto_offset_reset="earliest",
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             max_partition_fetch_bytes=2 * MAX_MESSAGE_BYTES,
+            fetch_max_bytes=fetch_bytes,
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=SESSION_TIMEOUT_MS // 4,
             max_poll_interval_ms=MAX_IDLE_MS,

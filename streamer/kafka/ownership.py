@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 import redis.asyncio
@@ -14,6 +15,7 @@ from streamer.errors import AnomalyLLMError
 from streamer.kafka.client import fetch, kafka_name, make_consumer, unread
 from streamer.kafka.cluster import ClusterCheck
 from streamer.kafka.topics import raise_if_misfit
+from streamer.metrics import DELAY
 from streamer.patience import patiently
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
@@ -21,6 +23,7 @@ from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ledger, Ops
 
+POSITION_S = 0.1
 log = structlog.get_logger(__name__)
 
 # How often a worker looks whether Redis still has what it was told to keep: 256 small hashes, 2 ms.
@@ -75,6 +78,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         self._next_look = 0.0
         self._consumer: AIOKafkaConsumer | None = None
         self._failed: AnomalyLLMError | None = None
+        self._behind_s = 0.0  # age of the oldest record of the newest batch, when that was done
 
     @property
     def consumer(self) -> AIOKafkaConsumer:
@@ -93,6 +97,22 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         else:
             self.consumer.assign([TopicPartition(self._name, p) for p in fixed])
             await self._gain(self.consumer.assignment())
+
+    def note_done(self, oldest_ms: float) -> None:
+        """A batch is done whose oldest record has this time stamp (Unix ms)."""
+        self._behind_s = max(0.0, time.time() - oldest_ms / 1000)
+        DELAY.labels(self.group.removeprefix(self.settings.topic_prefix)).observe(self._behind_s)
+
+    async def facts(self) -> dict[str, object]:
+        """What others may know: topic, consumer group, the partitions that are read here, and what waits in them."""
+        waiting = await backlog(self.consumer)
+        return {
+            "topic": self._name,
+            "group": self.group,
+            "partitions": sorted(self.owned),
+            "lag": {str(partition): records for partition, records in waiting.items()},
+            "lag_s": round(self._behind_s, 3) if any(waiting.values()) else 0.0,
+        }
 
     async def stop(self) -> None:
         """Leave the group and disconnect."""
@@ -266,6 +286,19 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         known = {TopicPartition(self._name, p): at for p, at in offsets.items() if p not in self._until}
         if known:
             await commit(self.settings, self.consumer, known)
+
+
+async def backlog(consumer: AIOKafkaConsumer) -> dict[int, int]:
+    """Records that wait behind each assigned partition's position, by the newest fetch; {} before the first."""
+    waiting = {}
+    # A position that is being looked up (an offset out of range, a broker away) is not waited for.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(POSITION_S):
+            for partition in consumer.assignment():
+                end = consumer.highwater(partition)
+                if end is not None:
+                    waiting[partition.partition] = max(0, end - await consumer.position(partition))
+    return dict(sorted(waiting.items()))
 
 
 async def commit(settings: CommonSettings, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:

@@ -1,6 +1,7 @@
 """A window that goes on under another grid version: its interval changed, or a channel is not what it was taken for.
 
-Shapes: S slots of the window as it is, N slots of the one that goes on, C channels, R recent rows
+Shapes: S slots of the window as it is, N slots of the one that goes on, C channels, R recent rows,
+X known values of one channel
 """
 
 from dataclasses import replace

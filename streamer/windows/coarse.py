@@ -8,6 +8,7 @@ departure). Two zero bytes are a block that nothing is known of.
 Shapes: M cells, B blocks, C channels, X places of a flat ring.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -226,3 +227,16 @@ def widen(head: CoarseHead, window: CoarseWindow | None, names: list[str]) -> by
     word_XC = np.zeros((int(place_B.max()) + 1, len(head.level)), "<u2")
     word_XC[place_B] = pack(part_BC / np.array(head.unit))
     return word_XC.tobytes()
+
+
+def clear(head: CoarseHead, window: CoarseWindow | None, channels: Sequence[int]) -> bytes:
+    """Blocks of these channels begin anew: changes `head` and `window`, returns the ring laid out anew."""
+    for c in channels:
+        head.level[c] = None
+        head.open = [
+            (block, [*sums[:c], 0.0, *sums[c + 1 :]], [*counts[:c], 0, *counts[c + 1 :]])
+            for block, sums, counts in head.open
+        ]
+        if window is not None:
+            window.mean_BC[:, c] = np.nan
+    return widen(head, window, [])

@@ -54,7 +54,8 @@ def increases(
     previous_X = np.concatenate([[np.nan if before is None else before], raw_X[:-1]])
     since_X = slot_X - np.concatenate([[before_slot], slot_X[:-1]])
     step_X = raw_X - previous_X
-    falls = np.flatnonzero(step_X < 0)
+    # a point that comes late, to a slot before that of the raw value kept, is no fall
+    falls = np.flatnonzero((step_X < 0) & (since_X > 0))
     gauge = None
     if len(falls):
         high = falls[previous_X[falls] >= NEAR_HIGHEST * np.maximum(np.fmax.accumulate(previous_X)[falls], highest)]
@@ -67,18 +68,18 @@ def increases(
     return Increases((step_X / np.maximum(since_X, 1)).astype(np.float32), gauge)
 
 
-def raw_before(value_S: np.ndarray, newest: int, raw: float) -> np.ndarray:
-    """Raw values (S,) out of a counter's increases, back from `raw` at row `newest`; NaN where unknown.
+def raw_before(value_X: np.ndarray, newest: int, raw: float) -> np.ndarray:
+    """Raw values (X,) out of a counter's increases, back from `raw` at row `newest`; NaN where unknown.
 
     The inverse of `increases`, which spreads an increase after a gap over its slots; behind a reset it is off by what the
     counter had counted.
     """
-    raw_S = np.full(len(value_S), np.nan)
-    if not 0 <= newest < len(value_S):
-        return raw_S
-    known = np.flatnonzero(np.isfinite(value_S[: newest + 1]))
+    raw_X = np.full(len(value_X), np.nan)
+    if not 0 <= newest < len(value_X):
+        return raw_X
+    known = np.flatnonzero(np.isfinite(value_X[: newest + 1]))
     at = np.append(known[known < newest], newest)
-    increase = np.where(np.isfinite(value_S[at]), value_S[at], 0.0).astype(np.float64) * np.diff(at, prepend=at[0] - 1)
+    increase = np.where(np.isfinite(value_X[at]), value_X[at], 0.0).astype(np.float64) * np.diff(at, prepend=at[0] - 1)
     rise = np.cumsum(increase)
-    raw_S[at] = raw - (rise[-1] - rise)
-    return raw_S
+    raw_X[at] = raw - (rise[-1] - rise)
+    return raw_X

@@ -15,6 +15,7 @@ from aiokafka import ConsumerRecord
 
 from streamer.contracts import StreamSettings
 from streamer.placement import shard_of
+from streamer.redis_client import read_together
 from streamer.settings import StreamerSettings
 from streamer.windows.cells import Cells
 from streamer.windows.coarse import touches_closed
@@ -130,7 +131,7 @@ class Ingest:
         pipe = self._client.pipeline(transaction=False)
         for stream in missing:
             shard = self._shard(stream)
-            pipe.mget(self._keys.header(shard, stream), self._keys.recent(shard, stream))
+            read_together(pipe, self._keys.header(shard, stream), self._keys.recent(shard, stream))
             pipe.lrange(self._keys.waiting(shard, stream), 0, -1)
         # A key of another kind reads as an error here, and is replaced when the stream is written (apply.lua).
         rows = await pipe.execute(raise_on_error=False)

@@ -11,9 +11,12 @@ from typing import Any
 import redis.asyncio
 import structlog
 from redis.asyncio.client import Pipeline
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
 
 from streamer.errors import FencedError, OffsetConflictError, StateLostError, UnstorableError
 from streamer.placement import shards_of_partition
+from streamer.redis_client import is_cluster
 from streamer.windows.keys import Keys
 
 log = structlog.get_logger(__name__)
@@ -41,6 +44,7 @@ return epoch
 _Arg = bytes | str | int
 # Bytes of values in one call. Redis drops a client that sends more than 1 GB; a jump in time of one wide stream is 8 MB.
 MAX_CALL = 64 * 1024 * 1024
+_Call = tuple[list[str], list[_Arg]]  # keys and arguments of a script
 
 
 class ShardOps:
@@ -99,14 +103,13 @@ class Ledger:
         topic: str,
         cluster: str,
         partitions: int,
-        clustered: bool = False,
     ) -> None:
         self.keys = keys
         self.topic = topic
         self.cluster = cluster
         self._client = client
         self._partitions = partitions
-        self._clustered = clustered
+        self._clustered = is_cluster(client)
         self._script = client.register_script(SCRIPT)
         self._claim = client.register_script(CLAIM)
         self._next_epoch = client.register_script(NEXT_EPOCH)
@@ -126,8 +129,10 @@ class Ledger:
         known = max(self._epochs.get(partition, 0), *(int(epoch or 0) for epoch, *_ in rows))
         epoch = int(await self._next_epoch(keys=[self.keys.owner_epoch(self.topic, partition)], args=[known]))
         self._epochs[partition] = epoch
-        for keys in [[key] for key in offsets] if self._clustered else [offsets]:
-            await self._claim(keys=keys, args=[self.cluster, epoch])
+        calls = [[key] for key in offsets] if self._clustered else [offsets]
+        for reply in await self._run(self._claim, [(keys, [self.cluster, epoch]) for keys in calls]):
+            if isinstance(reply, Exception):
+                raise reply
         await self.load(partition)
         return epoch
 
@@ -179,27 +184,55 @@ class Ledger:
             UnstorableError: a write is beyond what Redis can hold; nothing of its call has been written.
         """
         applied = self._applied[partition]
-        for group in self._groups(list(applied), ops):
-            target = max(last_offset, max(applied[shard] for shard in group))
-            await self._call(partition, group, target, ops)
-            for shard in group:
-                applied[shard] = target
+        for shards in self._portions(list(applied), ops):
+            groups = [[shard] for shard in shards] if self._clustered else [shards]
+            targets = [max(last_offset, max(applied[shard] for shard in group)) for group in groups]
+            calls = [self._call(partition, group, target, ops) for group, target in zip(groups, targets, strict=True)]
+            replies = await self._run(self._script, calls)
+            failed: Exception | None = None
+            for group, target, reply in zip(groups, targets, replies, strict=True):
+                error = self._refused(partition, group, reply)
+                if error is None:
+                    applied.update(dict.fromkeys(group, target))
+                elif failed is None or isinstance(error, FencedError):
+                    failed = error
+            if failed is not None:
+                raise failed
 
-    def _groups(self, shards: list[int], ops: Ops) -> Iterator[list[int]]:
-        """Shards that are written in one call: on a cluster one, else as many as fit into `MAX_CALL`."""
-        group: list[int] = []
+    def _portions(self, shards: list[int], ops: Ops) -> Iterator[list[int]]:
+        """Shards that are written together: as many as fit into `MAX_CALL`."""
+        portion: list[int] = []
         size = 0
         for shard in shards:
             own = ops.shards[shard].size() if shard in ops.shards else 0
-            if group and (self._clustered or size + own > MAX_CALL):
-                yield group
-                group, size = [], 0
-            group.append(shard)
+            if portion and size + own > MAX_CALL:
+                yield portion
+                portion, size = [], 0
+            portion.append(shard)
             size += own
-        if group:
-            yield group
+        if portion:
+            yield portion
 
-    async def _call(self, partition: int, group: list[int], target: int, ops: Ops) -> None:
+    async def _run(self, script: AsyncScript, calls: list[_Call]) -> list[Any]:
+        """The replies of a script, one a call. On a cluster one round trip a node, and a reply may be an error."""
+        if not self._clustered:
+            return [await script(keys=keys, args=args) for keys, args in calls]
+        replies = await self._pipelined(script, calls)
+        missing = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missing:  # a new node, or one that was started again
+            await self._client.script_load(script.script)
+            again = await self._pipelined(script, [calls[index] for index in missing])
+            for index, reply in zip(missing, again, strict=True):
+                replies[index] = reply
+        return replies
+
+    async def _pipelined(self, script: AsyncScript, calls: list[_Call]) -> list[Any]:
+        pipe = self._client.pipeline(transaction=False)
+        for keys, args in calls:
+            pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
+        return list(await pipe.execute(raise_on_error=False))
+
+    def _call(self, partition: int, group: list[int], target: int, ops: Ops) -> _Call:
         applied = self._applied[partition]
         keys = [self.keys.stream_offset(shard, self.topic, partition) for shard in group]
         index: dict[str, int] = {}
@@ -214,29 +247,37 @@ class Ledger:
                 tail += (name, position, len(args), *args)
                 count += 1
         head: list[_Arg] = [self.cluster, self._epochs[partition], target, len(group), count]
-        reply = await self._script(keys=keys, args=[*head, *(applied[shard] for shard in group), *tail])
+        return keys, [*head, *(applied[shard] for shard in group), *tail]
+
+    def _refused(self, partition: int, group: list[int], reply: Any) -> Exception | None:
+        """Why a call has written nothing, None when it has."""
+        if isinstance(reply, Exception):
+            return reply
         if reply[0] == b"large":
-            raise UnstorableError(f"{int(reply[2])} bytes are too many for the key {reply[1].decode(errors='replace')}")
+            return UnstorableError(
+                f"{int(reply[2])} bytes are too many for the key {reply[1].decode(errors='replace')}"
+            )
         if reply[0] == b"ok" and len(reply) > 1:
             names = [key.decode(errors="replace") for key in reply[1:]]
             log.warning("keys of another kind are replaced: does somebody else write under --namespace?", keys=names)
         if reply[0] == b"fenced":
-            raise FencedError(
+            return FencedError(
                 f"partition {partition} of {self.topic} belongs to owner epoch {reply[1].decode()} now; "
                 f"this worker has {self._epochs[partition]}"
             )
         if reply[0] == b"lost":
             shard = group[int(reply[1])]
-            raise StateLostError(
+            return StateLostError(
                 f"partition {partition} of {self.topic}, shard {shard}: Redis has lost data, its offset is "
-                f"{reply[2].decode()} and was {applied[shard]}"
+                f"{reply[2].decode()} and was {self._applied[partition][shard]}"
             )
         if reply[0] == b"conflict":
             shard = group[int(reply[1])]
-            raise OffsetConflictError(
-                f"partition {partition} of {self.topic}, shard {shard}: expected offset {applied[shard]}, "
+            return OffsetConflictError(
+                f"partition {partition} of {self.topic}, shard {shard}: expected offset {self._applied[partition][shard]}, "
                 f"stored is {reply[2].decode()}"
             )
+        return None
 
 
 async def _hashes(pipe: Pipeline) -> list[Any]:

@@ -2,7 +2,8 @@
 
 Within the newest R slots (`lateness_slots`) every cell remembers the instant it came from, so that any order of
 arrival gives the same window: of two points in one slot the one with the larger (ts, offset) wins. Older slots are
-overwritten in order of arrival. Shapes: M cells, R recent rows, C channels, N rows of the work array.
+overwritten in order of arrival. Shapes: M cells, R recent rows, C channels, N rows of the work array,
+X known values of one channel.
 """
 
 from collections.abc import Iterable, Sequence

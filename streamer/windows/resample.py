@@ -1,6 +1,6 @@
 """A window's history on another grid, as far as it means the same there.
 
-Shapes: S slots of the old window, N slots of the new one, C channels, R recent rows
+Shapes: S slots of the old window, N slots of the new one, C channels
 """
 
 import numpy as np

@@ -3,15 +3,15 @@
 Shapes: S slots of a window, C channels
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import orjson
 import redis.asyncio
 
 from streamer.placement import SHARDS, Partitioner, shard_of
+from streamer.redis_client import read_together
 from streamer.windows.coarse import CoarseWindow
 from streamer.windows.coarse import read as read_coarse
 from streamer.windows.header import StreamHeader
@@ -47,25 +47,6 @@ async def read_headers(
     return {stream: StreamHeader.from_json(raw) for stream, raw in zip(streams, rows, strict=True) if raw is not None}
 
 
-async def read_unjudged(
-    client: redis.asyncio.Redis, keys: Keys, headers: Mapping[str, StreamHeader], partitioner: Partitioner = "murmur2"
-) -> dict[str, str]:
-    """Streams that are not judged → why (`streamer.unjudged`): by their grid, or by what the detector has stored."""
-    pipe = client.pipeline(transaction=False)
-    for stream in headers:
-        pipe.get(keys.stream_state(shard_of(stream, partitioner), stream))
-    states = await pipe.execute() if headers else []
-    found: dict[str, str] = {}
-    for (stream, header), raw in zip(headers.items(), states, strict=True):
-        state = orjson.loads(raw) if raw else {}
-        told = state.get("unjudged") if state.get("grid_version") == header.grid_version else None
-        if header.state != "grid":
-            found[stream] = header.state
-        elif told:
-            found[stream] = told["why"]
-    return found
-
-
 def unroll(header: StreamHeader, raw: bytes, last: int | None = None) -> StreamWindow:
     """Ring bytes → window in time order; `last` keeps the newest slots only (and moves `lo` of the header returned)."""
     channels = len(header.channels)
@@ -99,7 +80,7 @@ async def read_windows(
     pipe = client.pipeline(transaction=False)
     for stream in streams:
         shard = shard_of(stream, partitioner)
-        pipe.mget(keys.header(shard, stream), keys.ring(shard, stream), keys.coarse(shard, stream))
+        read_together(pipe, keys.header(shard, stream), keys.ring(shard, stream), keys.coarse(shard, stream))
     rows = await pipe.execute() if streams else []
     windows: dict[str, StreamWindow] = {}
     for stream, (head, ring, coarse) in zip(streams, rows, strict=True):

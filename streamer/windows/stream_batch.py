@@ -18,7 +18,7 @@ import structlog
 from streamer.contracts import MAX_RING, StreamSettings, channels_of
 from streamer.windows.another_grid import change_grid, change_kinds, follow
 from streamer.windows.cells import Cells, note_pauses
-from streamer.windows.coarse import add, oldest_kept, widen
+from streamer.windows.coarse import add, clear, oldest_kept, widen
 from streamer.windows.counters import counting_channels
 from streamer.windows.grid import DIFFERENCES, Grid, given_grid, infer_grid, slots_of
 from streamer.windows.keys import StreamKeys
@@ -237,13 +237,7 @@ class StreamBatch:
         self.outcome.writes.delete(self._keys.ring)
         self._write_ring(header.lo, values_NC)
         if head is not None:
-            # the blocks of those channels held another quantity
-            for c in doubted:
-                head.level[c] = None
-                head.open = [(b, [*s[:c], 0.0, *s[c + 1 :]], [*n[:c], 0, *n[c + 1 :]]) for b, s, n in head.open]
-                if stored is not None:
-                    stored.mean_BC[:, c] = np.nan
-            raw = widen(head, stored, [])
+            raw = clear(head, stored, doubted)  # those held another quantity
             self.outcome.writes.delete(self._keys.coarse)
             if raw:
                 self.outcome.writes.setrange(self._keys.coarse, 0, raw)

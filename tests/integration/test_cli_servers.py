@@ -2,8 +2,6 @@
 
 import asyncio
 import gzip
-import os
-import sys
 import time
 from pathlib import Path
 
@@ -11,29 +9,16 @@ import orjson
 import pytest
 
 from streamer.contracts import AnomalyEvent, ChannelShare, Feedback, Incident, StreamSettings
-from streamer.host.fleet import worker_env
+from streamer.host.embedded import EmbeddedStack, TansuBroker
 from streamer.kafka.client import header, make_producer
+from streamer.kafka.topics import provision
 from streamer.placement import home_partition
 from streamer.settings import CommonSettings
-from testkit.serving import read_all
+from testkit.processes import command, listening, run_command
+from testkit.serving import PATIENCE_S, read_all, until
 from tests.streamer.sources.payloads import series, write_v1
 
 pytestmark = pytest.mark.kafka
-
-
-async def _run(settings: CommonSettings, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "streamer.cli"),
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **worker_env(settings)},
-    )
-    out, err = await process.communicate(stdin)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
 
 
 async def test_publish_sends_old_points_as_history_to_their_home_partition(
@@ -43,7 +28,7 @@ async def test_publish_sends_old_points_as_history_to_their_home_partition(
     old, fresh = tmp_path / "old.csv", tmp_path / "fresh.jsonl"
     old.write_text("stream,ts,value\n" + "".join(f"a{i % 2},{1_600_000_000 + i},{i}\n" for i in range(250)))
     fresh.write_bytes(orjson.dumps({"stream": "b", "ts": now, "values": {"x": 1, "y": None}}) + b"\n")
-    code, out, err = await _run(settings, "publish", str(old), str(fresh))
+    code, out, err = await run_command(settings, "publish", str(old), str(fresh))
     assert (code, err.strip()) == (0, "")
     assert f"published 251 points of 3 streams to {settings.topic('metrics')}" in out
     records = await read_all(settings, "metrics")
@@ -60,10 +45,10 @@ async def test_publish_sends_old_points_as_history_to_their_home_partition(
 
 async def test_publish_reads_standard_input_and_names_a_bad_row(settings: CommonSettings) -> None:
     lines = b'{"stream":"s","ts":1,"value":1}\n{"stream":"s","ts":2,"value":"x"}\n'
-    code, out, err = await _run(settings, "publish", "--history", "no", stdin=lines)
+    code, out, err = await run_command(settings, "publish", "--history", "no", stdin=lines)
     assert (code, "published" in out) == (1, False)
     assert "stdin, row 2: 'x' is not a number" in err
-    code, out, _ = await _run(settings, "publish", "--stream", "s", stdin=b"ts,value\n1700000000,1\n")
+    code, out, _ = await run_command(settings, "publish", "--stream", "s", stdin=b"ts,value\n1700000000,1\n")
     assert (code, "published 1 points of 1 streams" in out) == (0, True)
 
 
@@ -74,12 +59,12 @@ async def test_publish_reads_what_other_tools_write(settings: CommonSettings, tm
         gzip.compress("Zeit;Sensor;Wert\n31.01.2026 12:00;Büro;1,5\n31.01.2026 12:01;Büro;kaputt\n".encode())
     )
     args = ("publish", str(scrape), str(table), "--time-zone", "Europe/Berlin")
-    code, out, _ = await _run(settings, *args, "--dry-run")
+    code, out, _ = await run_command(settings, *args, "--dry-run")
     assert code == 0
     assert "x_total{job=a}" in out
     assert "column 'Sensor' says the stream" in out
     assert await read_all(settings, "metrics") == []
-    code, out, err = await _run(settings, *args)
+    code, out, err = await run_command(settings, *args)
     assert code == 1
     assert "published 2 points of 2 streams" in out
     assert "row 3, column 'Wert': 'kaputt' is no number" in err
@@ -93,29 +78,29 @@ async def test_publish_reads_what_other_tools_write(settings: CommonSettings, tm
 
 
 async def test_publish_says_which_file_is_missing(settings: CommonSettings) -> None:
-    code, _, err = await _run(settings, "publish", "nowhere.csv")
+    code, _, err = await run_command(settings, "publish", "nowhere.csv")
     assert (code, err) == (1, "error: nowhere.csv: no such file\n")
 
 
 async def test_streams_are_set_listed_and_deleted(settings: CommonSettings) -> None:
-    code, out, err = await _run(
+    code, out, err = await run_command(
         settings, "streams", "set", "s", "--interval-s", "0.1", "--labels", "team=core,env=prod"
     )
     assert (code, err) == (0, "")
-    code, out, _ = await _run(settings, "streams", "set", "s", "--floor-abs", "5", "--channels", "x,y")
+    code, out, _ = await run_command(settings, "streams", "set", "s", "--floor-abs", "5", "--channels", "x,y")
     kept = StreamSettings(interval_s=0.1, labels={"team": "core", "env": "prod"}, floor_abs=5, channels=["x", "y"])
     last = (await read_all(settings, "streams"))[-1]
     assert (last.key, StreamSettings.model_validate_json(last.value)) == (b"s", kept)
-    code, out, err = await _run(settings, "streams", "list", "--json")
+    code, out, err = await run_command(settings, "streams", "list", "--json")
     assert (code, err) == (0, "")
     assert orjson.loads(out)["settings"]["floor_abs"] == 5
-    code, out, _ = await _run(settings, "streams", "delete", "s")
+    code, out, _ = await run_command(settings, "streams", "delete", "s")
     assert (await read_all(settings, "streams"))[-1].value is None
-    assert (await _run(settings, "streams", "list", "--json"))[1] == ""
+    assert (await run_command(settings, "streams", "list", "--json"))[1] == ""
 
 
 async def test_a_refused_stream_setting_names_its_flag(settings: CommonSettings) -> None:
-    code, _, err = await _run(settings, "streams", "set", "s", "--interval-s", "0")
+    code, _, err = await run_command(settings, "streams", "set", "s", "--interval-s", "0")
     assert code == 1
     assert "--interval-s: Input should be greater than 0" in err
 
@@ -125,12 +110,12 @@ async def test_the_alert_dial_is_set_in_slots_or_in_time(settings: CommonSetting
         value: dict[str, object] = orjson.loads((await read_all(settings, "streams"))[-1].value)
         return value
 
-    await _run(settings, "streams", "set", "s", "--alert-budget", "2", "--floor-abs", "5")
+    await run_command(settings, "streams", "set", "s", "--alert-budget", "2", "--floor-abs", "5")
     assert await now() == {"alert_budget": 2, "floor_abs": 5}
-    code, _, err = await _run(settings, "streams", "set", "s", "--alerts-per-week", "1")
+    code, _, err = await run_command(settings, "streams", "set", "s", "--alerts-per-week", "1")
     assert (code, err) == (0, "")
     assert await now() == {"alerts_per_week": 1, "floor_abs": 5}
-    code, _, err = await _run(settings, "streams", "set", "s", "--alerts-per-week", "1", "--alert-budget", "2")
+    code, _, err = await run_command(settings, "streams", "set", "s", "--alerts-per-week", "1", "--alert-budget", "2")
     assert code == 1
     assert "drop alert_budget, or alerts_per_week" in err
     assert "--:" not in err
@@ -138,9 +123,9 @@ async def test_the_alert_dial_is_set_in_slots_or_in_time(settings: CommonSetting
 
 async def test_topics_are_provisioned_once_and_described(settings: CommonSettings) -> None:
     other = settings.model_copy(update={"topic_prefix": settings.topic_prefix + "b."})
-    assert (await _run(other, "topics", "provision"))[1].count("created") == 8
-    assert (await _run(other, "topics", "provision"))[1] == "all topics exist\n"
-    code, out, _ = await _run(other, "topics", "describe")
+    assert (await run_command(other, "topics", "provision"))[1].count("created") == 8
+    assert (await run_command(other, "topics", "provision"))[1] == "all topics exist\n"
+    code, out, _ = await run_command(other, "topics", "describe")
     assert code == 0
     assert f"{other.topic_prefix}metrics" in out
     rows = {line.split()[0].removeprefix(other.topic_prefix): line.split() for line in out.splitlines()[1:]}
@@ -148,6 +133,7 @@ async def test_topics_are_provisioned_once_and_described(settings: CommonSetting
     assert rows["models"][-3:] == ["table", "1", "0"]
 
 
+@pytest.mark.slow(7)  # nine processes
 async def test_alerts_are_shown_with_their_reason_or_as_they_are(settings: CommonSettings) -> None:
     producer = await make_producer(settings)
     for stream in ("plant.a", "plant.b"):
@@ -160,40 +146,94 @@ async def test_alerts_are_shown_with_their_reason_or_as_they_are(settings: Commo
         )
     await producer.stop()
     once = ("alerts", "--since", "5m", "--no-follow")
-    code, out, err = await _run(settings, *once, "--stream", "*.a")
+    code, out, err = await run_command(settings, *once, "--stream", "*.a")
     assert (code, err) == (0, "")
     assert "plant.a" in out
     assert "value is far above" in out
-    assert "expected 1 to 2" in out
+    assert len(out.splitlines()) == 2
     assert "plant.b" not in out
-    code, out, _ = await _run(settings, *once, "--json")
+    code, out, err = await run_command(
+        settings, *once, "--severity", "critical", "--state", "open", "--label", "room=lab"
+    )
+    assert (code, out, err) == (0, "", "")
+    code, out, _ = await run_command(settings, *once, "--severity", "warning", "--state", "open")
+    assert [line.split()[3] for line in out.splitlines()[::2]] == ["plant.a", "plant.b"]
+    assert "there is no state closed" in (await run_command(settings, *once, "--state", "closed"))[2]
+    code, out, err = await run_command(settings, "alerts", "show", "i-plant.a:0", "--since", "7d")
+    assert (code, err) == (0, "")
+    for told in (
+        "value is far above",
+        "surprise 7.50",
+        "windows of 16 slots",
+        "no picture",
+        "feedback plant.a i-plant.a",
+    ):
+        assert told in out, told
+    assert "is the beginning of 2 incidents" in (await run_command(settings, "alerts", "show", "i-"))[2]
+    assert "no incident x" in (await run_command(settings, "alerts", "show", "x"))[2]
+    code, out, _ = await run_command(settings, *once, "--json")
     assert {AnomalyEvent.model_validate_json(line).subject for line in out.splitlines()} == {"plant.a", "plant.b"}
-    assert (await _run(settings, "alerts", "--since", "now", "--no-follow"))[1] == ""
-    assert "--since" in (await _run(settings, "alerts", "--since", "soon"))[2]
+    assert (await run_command(settings, "alerts", "--since", "now", "--no-follow"))[1] == ""
+    assert "--since" in (await run_command(settings, "alerts", "--since", "soon"))[2]
 
 
 async def test_feedback_names_the_incident_as_an_alert_shows_it(settings: CommonSettings) -> None:
-    code, out, err = await _run(settings, "feedback", "web.cpu", "0f-1:3", "false_alarm", "--note", "a [test]")
+    code, out, err = await run_command(settings, "feedback", "web.cpu", "0f-1:3", "false_alarm", "--note", "a [test]")
     assert (code, err) == (0, "")
     assert out.startswith("web.cpu: 0f-1 was false_alarm: it ends")
     [record] = await read_all(settings, "feedback")
     said = Feedback.model_validate_json(record.value)
     assert (record.key, said.stream, said.incident_id) == (b"web.cpu", "web.cpu", "0f-1")
     assert (said.verdict, said.note) == ("false_alarm", "a [test]")
-    code, _, err = await _run(settings, "feedback", "web.cpu", "0f-1", "wrong")
+    code, _, err = await run_command(settings, "feedback", "web.cpu", "0f-1", "wrong")
     assert (code, "maintenance" in err) == (2, True)
-    code, _, err = await _run(settings, "feedback", "", "0f-1", "true")
+    code, _, err = await run_command(settings, "feedback", "", "0f-1", "true")
     assert code == 1
     assert err.startswith("error: stream: ")
 
 
-@pytest.mark.slow(11)  # a command waits ten seconds for its servers
-async def test_a_broker_that_is_away_is_an_error_not_a_wait_without_end(settings: CommonSettings) -> None:
+COMMANDS = (
+    ("topics", "describe"), ("feedback", "a", "i", "true"), ("alerts",), ("publish",), ("models", "list"),
+    ("streams", "show", "a"), ("alerts", "show", "i"),
+)  # fmt: skip
+
+
+async def _gives_up(settings: CommonSettings, *arguments: str) -> None:
+    """It ends by itself with one line: what does not answer."""
+    code, out, err = await run_command(settings, *arguments, env={"ANOMALYLLM_TIMEOUT": "1"})
+    assert code == 1, arguments
+    [line] = (out + err).splitlines()
+    assert f"Kafka at {settings.bootstrap} does not answer" in line, (arguments, line)
+
+
+@pytest.mark.slow(5)
+async def test_commands_give_up_on_a_kafka_that_is_away(settings: CommonSettings) -> None:
     away = settings.model_copy(update={"bootstrap": "127.0.0.1:1"})
-    code, _, err = await _run(away, "topics", "provision")
-    assert code == 1
-    assert "Kafka at 127.0.0.1:1 does not answer" in err
-    assert "Unable connect" not in err
+    await asyncio.gather(*(_gives_up(away, *arguments) for arguments in COMMANDS))
+    async with listening() as port:  # it accepts, and never answers
+        await _gives_up(settings.model_copy(update={"bootstrap": f"127.0.0.1:{port}"}), "streams", "list")
+
+
+async def test_followed_alerts_end_when_kafka_goes(tmp_path: Path, stack: EmbeddedStack) -> None:
+    """A consumer whose broker has gone hears nothing, like one without alerts."""
+    broker = TansuBroker(tmp_path / "broker")
+    await broker.start()
+    settings = CommonSettings(bootstrap=broker.bootstrap, redis_url=stack.redis_url, state_dir=tmp_path)
+    await provision(settings)
+    async with command(tmp_path / "alerts", settings, "alerts", "--json", env={"ANOMALYLLM_TIMEOUT": "2"}) as process:
+        producer = await make_producer(settings)
+
+        async def heard() -> bool:  # it begins at the end, wherever that is by then
+            await producer.send_and_wait("anomalies", _event("a").model_dump_json().encode(), key=b"a", partition=0)
+            return "i-a:0" in process.output
+
+        await until(heard)
+        broker.kill()
+        await producer.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.process.wait() == 1
+    assert "does not answer" in process.output.splitlines()[-1]
+    assert "Traceback" not in process.output
 
 
 def _event(stream: str) -> AnomalyEvent:

@@ -20,7 +20,7 @@ from detector.model.teachers import Teachers
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.kafka.tables import TableReader
 from streamer.placement import shard_of
-from streamer.settings import CommonSettings
+from streamer.settings import CommandSettings, CommonSettings
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_windows
@@ -32,6 +32,11 @@ from trainer.settings import TrainerSettings
 from trainer.worker import TrainerWorker
 
 pytestmark = pytest.mark.kafka
+
+
+def typed(settings: CommonSettings) -> CommandSettings:
+    """The same for a command."""
+    return CommandSettings.model_validate(settings.model_dump())
 
 
 async def _write(client: redis.asyncio.Redis, settings: CommonSettings, stream: str, values_SC: np.ndarray) -> None:
@@ -137,9 +142,9 @@ async def test_update_by_request_then_rollback(settings: CommonSettings, redis_c
     values = simulate("white", 0, 3000)
     await _write(redis_client, settings, "white", values[:1500])
     async with _trainer(settings) as worker:
-        assert await ask(settings, ["white"], "full", 60.0)
+        assert await ask(typed(settings), ["white"], "full", 60.0)
         await _write(redis_client, settings, "white", values)
-        assert await ask(settings, ["white"], "prototypes", 60.0)
+        assert await ask(typed(settings), ["white"], "prototypes", 60.0)
         assert worker.stats.counts["updates"] == 1
         assert worker.stats.counts["students_trained"] == 1
     record = await read_record(settings, "white")
@@ -188,7 +193,7 @@ async def test_store_that_is_away_is_waited_for(
 async def test_a_deleted_stream_loses_its_model(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     await _write(redis_client, settings, "white", simulate("white", 0, 300))
     async with _trainer(settings, teacher="none"), producing(settings) as producer:
-        assert await ask(settings, [], "full", 60.0)
+        assert await ask(typed(settings), [], "full", 60.0)
         await producer.send_and_wait(settings.topic("streams"), None, key=b"white")
 
         async def gone() -> bool:

@@ -9,10 +9,11 @@ import pytest
 import redis.asyncio
 
 from streamer.host.stats import read_stats
+from streamer.overview.query import StreamQuery
+from streamer.overview.reading import reading
 from streamer.settings import CommonSettings
-from streamer.windows.header import StreamHeader
+from streamer.unjudged import why_not
 from streamer.windows.keys import Keys
-from streamer.windows.ring import all_streams, read_headers, read_unjudged
 from testkit.detecting import detecting, detector_settings, events
 from testkit.serving import producing, running, until
 
@@ -22,6 +23,14 @@ pytestmark = pytest.mark.kafka
 async def _told(settings: CommonSettings, stream: str) -> list[tuple[str, str]]:
     """State and reason of a stream's `unjudged` events."""
     return [(e.data.state, e.data.reason) for e in await events(settings, stream) if e.data.kind == "unjudged"]
+
+
+async def _listed(settings: CommonSettings) -> dict[str, str | None]:
+    """Why streams are not judged, as `anomalyllm streams list` has it."""
+    async with reading(settings) as reader:
+        await reader.follow("streams", "models")
+        rows, _ = await reader.streams(StreamQuery(limit=None))
+        return {row.name: row.why if row.state in ("irregular", "unjudged") else None for row in rows}
 
 
 async def test_a_stream_that_is_not_judged_says_so_once_and_why(
@@ -52,9 +61,7 @@ async def test_a_stream_that_is_not_judged_says_so_once_and_why(
 
         await until(lambda: told("onchange", 1))
         await until(lambda: told("sparse", 1))
-        assert await read_unjudged(redis_client, Keys(settings.namespace), await _headers(redis_client, settings)) == {
-            "onchange": "irregular", "sparse": "gaps"
-        }  # fmt: skip
+        assert await _listed(settings) == {"onchange": why_not("irregular"), "sparse": why_not("gaps"), "good": None}
         await points("onchange", 2000 + np.cumsum(rng.exponential(20, 60)))
         await points("onchange", 4000 + np.arange(300) * 10.0)  # it follows an interval from now on
         await until(lambda: told("onchange", 2))
@@ -68,8 +75,3 @@ async def test_a_stream_that_is_not_judged_says_so_once_and_why(
             return [r.get("streams_unjudged_gaps") for r in rows if r["room"] == "detector"] == [1]
 
         await until(counted)
-
-
-async def _headers(client: redis.asyncio.Redis, settings: CommonSettings) -> dict[str, StreamHeader]:
-    keys = Keys(settings.namespace)
-    return await read_headers(client, keys, await all_streams(client, keys))

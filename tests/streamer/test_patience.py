@@ -7,7 +7,7 @@ import pytest
 import redis.exceptions
 
 from streamer.errors import RefusedError, UnavailableError
-from streamer.patience import patiently
+from streamer.patience import patiently, within
 from streamer.refusals import REDIS_ERRORS, refusal
 from streamer.stopping import Stop
 
@@ -113,3 +113,30 @@ async def test_work_without_such_a_wait_is_not_hopeless() -> None:
     stop.request()
     assert stop.requested.is_set()
     assert not stop.hopeless.is_set()
+
+
+async def test_all_waits_of_a_block_have_one_time_together() -> None:
+    async def away() -> None:
+        raise kafka.KafkaConnectionError("nobody there")
+
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    for call, why in ((away, "nobody there"), (silent, "nothing within")):
+        with pytest.raises(UnavailableError, match=why):
+            async with within(0.2, "a server"):
+                await patiently("a server", call)
+    with pytest.raises(UnavailableError, match=r"nothing within 0.1 s"):
+        async with within(0.1, "a server"):
+            await silent()
+    await patiently("a server", _answer)
+
+
+async def _answer() -> None:
+    return
+
+
+async def test_an_error_in_a_block_with_a_time_limit_stays_what_it_is() -> None:
+    with pytest.raises(TimeoutError, match="of its own"):
+        async with within(60, "a server"):
+            raise TimeoutError("of its own")

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from detector.live.settings import WorkerSettings
 from streamer.contracts import StreamSettings
+from streamer.security import NO_SECURITY
 from streamer.settings import StreamerSettings
 from trainer.paper.settings import PaperSettings
 
@@ -11,7 +12,7 @@ RING = int(StreamerSettings.model_fields["capacity"].default)  # slots that a li
 # What only servers need: a backtest talks to none.
 LEFT_OUT = (
     "assignment", "bootstrap", "namespace", "no_data_min_s", "partitioner", "partitions", "redis_url", "replication",
-    "store", "topic_prefix", "worker_name",
+    "store", "topic_prefix", "worker_name", *NO_SECURITY,
 )  # fmt: skip
 
 

@@ -1,14 +1,14 @@
 """`anomalyllm trainer`, `train`, `models` and `backtest`. torch takes seconds to import: nothing here does it before it must."""
 
-import asyncio
 from typing import Annotated, Literal
 
 import typer
 
 from streamer.cli.options import WORKER_CONNECTION, with_settings
+from streamer.cli.running import ask as ask_servers
 from streamer.cli.running import out, run_until_stopped
 from streamer.errors import ConfigError
-from streamer.settings import CommonSettings
+from streamer.settings import CommandSettings
 from trainer.backtest.cli import register as register_backtest
 from trainer.settings import TrainerSettings
 
@@ -41,9 +41,9 @@ def register(app: typer.Typer) -> None:
         run(settings)
 
     @app.command("train")
-    @with_settings(CommonSettings)
+    @with_settings(CommandSettings)
     def train(
-        settings: CommonSettings,
+        settings: CommandSettings,
         stream: Streams = None,
         every: All = False,
         job: JobKind = "full",
@@ -64,12 +64,12 @@ def register(app: typer.Typer) -> None:
     app.add_typer(models, name="models")
 
     @models.command("list")
-    @with_settings(CommonSettings)
-    def listed(settings: CommonSettings, as_json: AsJson = False) -> None:
+    @with_settings(CommandSettings)
+    def listed(settings: CommandSettings, as_json: AsJson = False) -> None:
         """All streams that have a model."""
         from trainer.cli.models import read_records, table
 
-        records = asyncio.run(read_records(settings))
+        records = ask_servers(settings, read_records(settings))
         if as_json:
             for record in records:
                 typer.echo(record.model_dump_json())
@@ -77,23 +77,23 @@ def register(app: typer.Typer) -> None:
         out.print(table(records))
 
     @models.command("show")
-    @with_settings(CommonSettings, connection=WORKER_CONNECTION)
-    def show(settings: CommonSettings, stream: Stream, as_json: AsJson = False) -> None:
+    @with_settings(CommandSettings, connection=WORKER_CONNECTION)
+    def show(settings: CommandSettings, stream: Stream, as_json: AsJson = False) -> None:
         """One stream's models, with what is known of each."""
         from trainer.cli.models import details, read_record
 
-        record = asyncio.run(read_record(settings, stream))
+        record = ask_servers(settings, read_record(settings, stream))
         if as_json:
             typer.echo(record.model_dump_json())
             return
         out.print(details(settings, record))
 
     @models.command("rollback")
-    @with_settings(CommonSettings)
-    def rollback(settings: CommonSettings, stream: Stream) -> None:
+    @with_settings(CommandSettings)
+    def rollback(settings: CommandSettings, stream: Stream) -> None:
         """Put the previous model into force again; doing it twice undoes it."""
         from trainer.cli.models import roll_back
 
-        record = asyncio.run(roll_back(settings, stream))
+        record = ask_servers(settings, roll_back(settings, stream))
         assert record.promoted is not None
         out.print(f"{stream}: {record.promoted.version} is in force")

@@ -1,10 +1,9 @@
 """`anomalyllm models`: what is in force, what it was made of, and how to go back."""
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from streamer.cli.running import GIVE_UP_AFTER_S
 from streamer.contracts import ModelRecord, ModelRef
 from streamer.errors import AnomalyLLMError, ConfigError, ContractError
 from streamer.kafka.client import make_producer
@@ -17,7 +16,7 @@ from trainer.announce import rolled_back
 
 async def read_records(settings: CommonSettings) -> list[ModelRecord]:
     """Newest record of every stream, by name. Raises UnavailableError."""
-    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    await provision(settings)
     reader = TableReader(settings, "models")
     found: dict[bytes, ModelRecord] = {}
     try:
@@ -48,7 +47,7 @@ async def roll_back(settings: CommonSettings, stream: str) -> ModelRecord:
     record = rolled_back(await read_record(settings, stream))
     if record is None:
         raise ConfigError(f"{stream} has no previous model to return to")
-    producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    producer = await make_producer(settings)
     try:
         value = record.model_dump_json().encode()
         await producer.send_and_wait(settings.topic("models"), value, key=stream.encode())
@@ -68,12 +67,14 @@ def table(records: list[ModelRecord]) -> Table:
 
 
 def details(settings: CommonSettings, record: ModelRecord) -> Group:
-    """Each model of a stream with its gate's figures, read from its artefact."""
+    """Each model of a stream with its gate's figures, why one was refused, and the season of the one in force."""
     from detector.model.artefact import ArtefactStore
+    from trainer.cli.season_picture import season_curves
 
     store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
     made = Table("", "version", "grid", "slots", "seen", "job", "held-back false alarms", "recall", title=record.stream)
-    notes = []
+    notes: list[RenderableType] = []
+    curves: list[RenderableType] = []
     for role, ref in (("promoted", record.promoted), ("shadow", record.shadow), ("previous", record.previous)):
         if ref is None:
             continue
@@ -83,11 +84,16 @@ def details(settings: CommonSettings, record: ModelRecord) -> Group:
             metrics = header.members[ref.row].metrics
             job = header.lineage.get("job", "?")
             excess, recall = f"{metrics['excess']:.1f} x promised", f"{metrics['recall']:.0%}"
+            if role == "promoted" or (record.promoted is None and role == "shadow"):
+                [student] = store.read(ref.uri, ref.sha256, [ref.row])
+                curves = season_curves(student.seasons, student.member.channels)
         except AnomalyLLMError as error:
             notes.append(Text(f"{role}: {error}", style="yellow"))
+        if ref.refused:
+            notes.append(Text(f"{role} refused by the gate: {ref.refused}", style="yellow"))
         span = f"{ref.trained_slots[0]}..{ref.trained_slots[1]}"
         made.add_row(role, ref.version, str(ref.grid_version), span, str(ref.points), job, excess, recall)
-    return Group(made, *notes)
+    return Group(made, *notes, *curves)
 
 
 def _version(ref: ModelRef | None) -> str:

@@ -8,14 +8,14 @@ from typing import Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from streamer.cli.running import GIVE_UP_AFTER_S, err, out, redis_or_error
+from streamer.cli.running import answering, err, out, redis_or_error
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.errors import ConfigError, ContractError
 from streamer.kafka.client import make_producer
 from streamer.kafka.tables import TableReader
 from streamer.kafka.topics import provision
 from streamer.parsing import parse
-from streamer.settings import CommonSettings
+from streamer.settings import CommandSettings, CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import all_streams, read_headers
 from trainer.announce import now
@@ -24,7 +24,7 @@ POLL_MS = 250
 
 
 async def ask(
-    settings: CommonSettings, streams: Sequence[str], job: Literal["full", "prototypes"], timeout_s: float | None
+    settings: CommandSettings, streams: Sequence[str], job: Literal["full", "prototypes"], timeout_s: float | None
 ) -> bool:
     """Publish a request a stream (none given: all that have a window); follow `models` until each has an answer.
 
@@ -33,21 +33,22 @@ async def ask(
     Raises:
         ConfigError: a stream that does not exist. UnavailableError: Kafka or Redis does not answer.
     """
-    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
-    chosen = await _known(settings, streams)
     async with AsyncExitStack() as stack:
-        models = TableReader(settings, "models")
-        stack.push_async_callback(models.stop)
-        await models.start()
-        await models.catch_up()  # answers are what comes after this
-        producer = await make_producer(settings, give_up_after_s=GIVE_UP_AFTER_S)
-        stack.push_async_callback(producer.stop)
-        sent = []
-        for stream in chosen:
-            request = TrainingRequest(stream=stream, reason="manual", job=job, requested_at=now())
-            value = request.model_dump_json().encode()
-            sent.append(await producer.send(settings.topic("training"), value, key=stream.encode()))
-        await asyncio.gather(*sent)
+        async with answering(settings):
+            await provision(settings)
+            chosen = await _known(settings, streams)
+            models = TableReader(settings, "models")
+            stack.push_async_callback(models.stop)
+            await models.start()
+            await models.catch_up()  # answers are what comes after this
+            producer = await make_producer(settings)
+            stack.push_async_callback(producer.stop)
+            sent = []
+            for stream in chosen:
+                request = TrainingRequest(stream=stream, reason="manual", job=job, requested_at=now())
+                value = request.model_dump_json().encode()
+                sent.append(await producer.send(settings.topic("training"), value, key=stream.encode()))
+            await asyncio.gather(*sent)
         if timeout_s is None:
             out.print(f"{len(chosen)} asked for")
             return True

@@ -218,3 +218,16 @@ def test_the_cache_of_a_remote_store_is_bounded(tmp_path: Path, monkeypatch: pyt
     kept = {path.name for path in (tmp_path / "cache").iterdir()}
     assert kept == {f"{known[0][1]}.safetensors", f"{known[3][1]}.safetensors"}
     assert store.read(*known[1], [0])[0].version == "1"  # fetched again
+
+
+@pytest.mark.parametrize("uri", ["{}", "memory://sizes"])
+def test_what_is_too_large_is_neither_read_nor_written(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ArtefactStore(uri.format(tmp_path), tmp_path / "cache")
+    name, sha256 = store.write("x.safetensors", dump(*_made(), Seasons()))
+    monkeypatch.setattr("detector.model.artefact.MAX_BYTES", 1000)
+    for call in (lambda: store.read(name, sha256, [0]), lambda: store.write("y.safetensors", b"x" * 1001)):
+        with pytest.raises(ArtefactError, match="at most 1,000"):
+            call()
+    assert not (tmp_path / "cache").exists()

@@ -70,6 +70,18 @@ def test_any_hugging_face_folder_will_do(tmp_path: Path) -> None:
     assert (difference > 1e-5).all()
 
 
+def test_weights_that_could_run_code_are_refused(tmp_path: Path) -> None:
+    """A pickle: whoever loads it runs what it holds."""
+    from transformers import GPT2Config, GPT2Model
+
+    model = GPT2Model(GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0))
+    model.save_pretrained(tmp_path / "gpt2")
+    (tmp_path / "gpt2" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "gpt2" / "pytorch_model.bin")
+    with pytest.raises(TeacherError, match="safetensors"):
+        _teacher(tmp_path, teacher=str(tmp_path / "gpt2"), teacher_depths=[1])
+
+
 def test_absent_folder_and_too_deep_a_depth_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="--teacher"):
         _teacher(tmp_path, teacher=str(tmp_path / "nowhere"))

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings
 from streamer.cli.options import env_name, flag_name, settings_of
 from streamer.cli.root import build_app
 from streamer.cli.settings_page import page
+from streamer.security import is_secret
 from streamer.settings import CommonSettings
 
 FROZEN = Path(__file__).with_name("flags.txt")
@@ -22,14 +23,19 @@ WORKERS = ("streamer", "detector", "trainer")
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name, inner in sorted(getattr(command, "commands", {}).items()):
         yield from _commands(inner, f"{path} {name}")
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "commands") or (command.invoke_without_command and path.count(" ")):
         yield path, command
 
 
 def _setting(kind: type[BaseSettings], name: str) -> str:
     field = kind.model_fields[name]
     default = "made up" if field.default_factory else field.default
-    return f"{flag_name(name)}  {env_name(kind, name)}; default: {default}"
+    flag = "(no flag: secret)" if is_secret(field) else flag_name(name)
+    return f"{flag}  {env_name(kind, name)}; default: {default}"
+
+
+def _secret(kind: type[BaseSettings], name: str) -> bool:
+    return is_secret(kind.model_fields[name])
 
 
 def _own(parameter: Any) -> str:
@@ -60,7 +66,9 @@ def flags() -> str:
         bases = [title for title, base in kinds.items() if issubclass(kind, base) and title in WORKERS]
         # a command of several bases has what each of them has
         with_settings_of = f"  settings of {', '.join(bases)}" if bases and path.split()[1:] != bases else ""
-        without = sorted(flag_name(name) for name in kind.model_fields if name not in settings)
+        without = sorted(
+            flag_name(name) for name in kind.model_fields if name not in settings and not _secret(kind, name)
+        )
         lines += [path + with_settings_of + (f"  (without {' '.join(without)})" if without else "")]
         lines += [f"  {_own(p)}" for p in command.params if p.name not in (*settings, "help", "help_all")]
         own = [_setting(kind, name) for name in settings]

@@ -131,6 +131,13 @@ def test_one_channel_changes_its_kind_and_the_others_keep_what_they_had(stack: E
     assert (after[np.isfinite(after)] + found.header.scale[1][0] > 4_900_000).all()
 
 
+def test_a_late_point_of_a_slot_before_the_kept_one_is_no_fall() -> None:
+    late = np.arange(3)
+    made = increases(np.array([13_965.0, 14_164, 14_208]), late, 14_126.0, 0, 14_126.0)
+    assert made.gauge is None
+    np.testing.assert_array_equal(made.value_X, [np.nan, 199, 44])
+
+
 def test_rules() -> None:
     assert counts_up(np.arange(2000, 2080, 2) + np.arange(40) % 2) is True
     assert counts_up(np.arange(2000.0, 2040)) is None  # equal steps: a gauge that ramps up, or a slow counter

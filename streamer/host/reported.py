@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from streamer.host.stats import Stats
+from streamer.unjudged import REASONS
 
 
 class Reported(NamedTuple):
@@ -23,6 +24,7 @@ def _one(name: str, kind: Literal["counter", "gauge"], count: str, text: str) ->
     return Reported(f"anomalyllm_{name}", kind, text, {count: ""})
 
 
+_UNJUDGED = {f"streams_unjudged_{reason}": reason for reason in REASONS if reason != "waiting"}  # that is the streamer's
 _STAGES = {f"streams_{stage}": stage for stage in ("cold", "warming", "ready")}
 REPORTED: dict[str, tuple[Reported, ...]] = {
     "streamer": (
@@ -32,7 +34,9 @@ REPORTED: dict[str, tuple[Reported, ...]] = {
         _one("streamer_rehomed_records", "counter", "rehomed", "Records sent on to their stream's partition."),
         _one("streamer_source_records", "counter", "source_records", "Records of other tools' topics taken in."),
         _one("streamer_source_points", "counter", "source_points", "Points made of them."),
+        _one("streamer_regridded", "counter", "regridded", "Grid versions begun because points ask for another interval or kind."),
         _one("streamer_streams", "gauge", "streams", "Streams whose windows are in memory."),
+        _one("streamer_redis_losses", "counter", "redis_losses", "Times that Redis was found to have lost data."),
         _one("streamer_forgotten_streams", "counter", "forgotten", "Streams past their time to live: deleted everywhere."),
     ),
     "detector": (
@@ -42,12 +46,14 @@ REPORTED: dict[str, tuple[Reported, ...]] = {
         _one("detector_incidents", "gauge", "open_incidents", "Incidents that are open."),
         Reported("anomalyllm_detector_streams", "gauge", "Streams in memory, by stage of their student.", _STAGES, "stage"),
         _one("detector_streams_with_teacher", "gauge", "streams_with_teacher", "Streams whose windows may reach the LLM."),
-        _one("detector_unjudged_streams", "gauge", "streams_unjudged", "Streams whose scoring fails."),
+        Reported("anomalyllm_detector_unjudged_streams", "gauge", "Streams whose points come and are not judged, and why.", _UNJUDGED, "reason"),
+        _one("detector_missing_students", "gauge", "students_missing", "Streams whose student cannot be read from the store."),
         _one("detector_left_memory", "counter", "left_memory", "Streams dropped from memory, silent longest; Redis has them."),
         _one("detector_unknown_changes", "counter", "changes_unknown", "Changes of windows that Redis has never heard of: passed over."),
         _one("detector_blind_partitions", "gauge", "partitions_blind", "Partitions whose messages bear no marks: no silence is told there."),
         _one("detector_overload_level", "gauge", "overload_level", "How coarsely it judges for want of time; 0: all is judged."),
         _one("detector_overloads", "counter", "overloads", "Episodes of overload."),
+        _one("detector_redis_losses", "counter", "redis_losses", "Times that Redis was found to have lost data."),
         _one("detector_newest_model_timestamp_seconds", "gauge", "newest_model_at", "When the newest model of an owned stream was fitted, Unix seconds; 0: there is none."),
         _one("detector_oldest_model_timestamp_seconds", "gauge", "oldest_model_at", "The same of the oldest model in force."),
     ),
@@ -63,6 +69,7 @@ REPORTED: dict[str, tuple[Reported, ...]] = {
         _one("sink_records", "counter", "records_in", "Incident events read."),
         _one("sink_messages", "counter", "messages", "Messages delivered."),
         _one("sink_failed", "counter", "failed", "Messages that a receiver has refused."),
+        _one("sink_redis_losses", "counter", "redis_losses", "Times that Redis was found to have lost data."),
         _one("sink_pending", "gauge", "pending", "Incidents with something still to be sent."),
         _one("sink_incidents", "gauge", "open", "Incidents that it holds as open."),
     ),

@@ -70,6 +70,22 @@ ALERTS = (
         "Upgrade the streamers; a streamer of an older version writes no marks.",
     ),
     Alert(
+        "AnomalyLLMRedisLostData",
+        "sum(increase(anomalyllm_streamer_redis_losses_total[15m])) + sum(increase(anomalyllm_detector_redis_losses_total[15m])) > 0",
+        "0m", "critical", "Redis has lost data: windows are being rebuilt from Kafka.",
+        "See why Redis was emptied or restored; give it persistence and noeviction.",
+    ),
+    Alert(
+        "AnomalyLLMUnjudgedStreams", "sum by (reason) (anomalyllm_detector_unjudged_streams) > 0", "1h", "warning",
+        "{{ $value }} streams are not judged: {{ $labels.reason }}.",
+        "anomalyllm streams list --state unjudged says which, why, and what to do.",
+    ),
+    Alert(
+        "AnomalyLLMMissingStudents", "sum(anomalyllm_detector_missing_students) > 0", "10m", "warning",
+        "{{ $value }} students cannot be read from the artefact store.",
+        "Give detectors and trainers the same --store; anomalyllm streams list names the artefact.",
+    ),
+    Alert(
         "AnomalyLLMStalledLoop",
         'anomalyllm_loop_age_seconds{room!="trainer"} > 60 or anomalyllm_loop_age_seconds{room="trainer"} > 3600',
         "1m", "critical", "The loop of a {{ $labels.room }} has not come round for {{ $value | humanizeDuration }}.",

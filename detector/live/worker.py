@@ -15,6 +15,7 @@ from detector.live.finishing import Finishing
 from detector.live.following import Following
 from detector.live.judge import Judge
 from detector.live.settings import WorkerSettings
+from detector.live.showing import Showing
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import OwnedStreams
 from detector.model.interface import open_bank, open_store
@@ -68,6 +69,7 @@ class DetectorWorker:
         self.batches = Batches(
             settings, servers, self.streams, self.judge, self.watch, self.following.models, self.owner
         )
+        self.showing = Showing(settings, servers, self.streams, self.judge, self.bank, self.owner)
         servers.closes(self.owner.stop, self.following.stop)
         await self.owner.start()
         await self.following.start()
@@ -90,6 +92,7 @@ class DetectorWorker:
                 silent = await self.watch.check(arrived=bool(fetched))
                 if silent is not None:
                     await self.finishing.finish(silent)
+                await self.showing.turn()
             except REDIS_ERRORS as error:
                 raise_if_refused(redis_name(self.settings), error)
                 # Nothing was written for these records: forget what they changed in memory and read them again.

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from streamer.cli.alerts import register as alerts
+from streamer.cli.console import register as console
 from streamer.cli.demo import register as demo
 from streamer.cli.feedback import register as feedback
 from streamer.cli.options import connection_before
@@ -49,7 +50,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
     app.callback()(connection_before(_root))
-    for register in (up, demo, streamer, publish, alerts, sink, feedback, streams, topics):
+    for register in (up, demo, console, streamer, publish, alerts, sink, feedback, streams, topics):
         register(app)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _add_room(app, point)

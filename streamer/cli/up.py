@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,7 @@ from rich.markup import escape
 
 from streamer.cli.options import with_settings
 from streamer.cli.running import err, out, run_until_stopped
-from streamer.settings import CommonSettings
+from streamer.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from streamer.host.embedded import EmbeddedStack
@@ -27,7 +28,7 @@ SNIPPETS = """\
 [bold cyan]AnomalyLLM is up[/]
 Kafka  {bootstrap}
 Redis  {redis_url}
-logs   {logs}
+logs   {logs}{console}
 
 [bold]In another terminal[/]
   export ANOMALYLLM_BOOTSTRAP={bootstrap}
@@ -49,18 +50,33 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command("up")
-    @with_settings(CommonSettings, connection=("topic_prefix", "partitions", "state_dir", "store", "config"))
+    @with_settings(
+        ConsoleSettings,
+        shown=("console_port", "console_token"),
+        connection=("topic_prefix", "partitions", "state_dir", "store", "config"),
+    )
     def up(
-        settings: CommonSettings,
+        settings: ConsoleSettings,
         workers: Annotated[bool, typer.Option(help="Run the streamer, detector and trainer as well.")] = True,
+        console: Annotated[bool, typer.Option(help="Serve the console, pages for a browser, as well.")] = True,
     ) -> None:
-        """Start the embedded broker, Redis and the workers; stays until Ctrl-C."""
-        run_until_stopped(_up(settings, workers))
+        """Start the embedded broker, Redis, the workers and the console; stays until Ctrl-C."""
+        run_until_stopped(_up(settings, workers, console))
 
 
-async def _up(settings: CommonSettings, with_workers: bool) -> None:
+def _console(settings: ConsoleSettings) -> tuple[ConsoleSettings, str]:
+    """Where the console will be, its port taken if free; and how to say it."""
+    from streamer.host.embedded import free_port
+
+    placed = settings.model_copy(update={"console_port": free_port(settings.console_port or None)})
+    where = f"http://{placed.console_host}:{placed.console_port}"
+    only = "" if placed.console_token else "   [dim]# only shows; --console-token lets it change things[/]"
+    return placed, f"\nconsole {where}{only}"
+
+
+async def _up(settings: ConsoleSettings, with_workers: bool, with_console: bool) -> None:
     from streamer.host.embedded import EmbeddedStack
-    from streamer.host.fleet import Fleet, worker_env
+    from streamer.host.fleet import WORKERS, Fleet, console_env, worker_env
     from streamer.kafka.topics import provision
 
     state_dir = settings.state_dir.resolve()
@@ -69,12 +85,18 @@ async def _up(settings: CommonSettings, with_workers: bool) -> None:
         servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
         placed = settings.model_copy(update={**servers, "state_dir": state_dir})
         await provision(placed)
-        out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics")))
-        workers = Fleet(worker_env(placed), stack_dir)
+        more, console = {}, ""
+        if with_console and find_spec("uvicorn") and find_spec("starlette"):
+            placed, console = _console(placed)
+            more["console"] = console_env(placed)
+        elif with_console:
+            console = "\n[dim]no console: pip install 'anomalyllm\\[console]'[/]"
+        logs = stack_dir / "logs"
+        out.print(SNIPPETS.format(**servers, logs=logs, metrics=placed.topic("metrics"), console=console))
+        workers = Fleet(worker_env(placed), stack_dir, WORKERS if with_workers else (), more)
         nurse = Supervisor(stack, workers)
         try:
-            if with_workers:
-                workers.start()
+            workers.start()
             while True:
                 await asyncio.sleep(CHECK_S)
                 await nurse.revive()

@@ -3,11 +3,11 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamer.host.processes import Child
-from streamer.settings import CommonSettings
+from streamer.settings import CommonSettings, ConsoleSettings
 
 WORKERS = ("streamer", "detector", "trainer")
 
@@ -17,26 +17,43 @@ def worker_env(settings: CommonSettings) -> dict[str, str]:
 
     One process of each kind owns all partitions: joining a group would only cost start-up time.
     """
-    fields = settings.model_dump(mode="json", exclude={"worker_name", "log_format"}, exclude_none=True)
+    own = set(CommonSettings.model_fields) - {"worker_name", "log_format"}
+    fields = settings.model_dump(mode="json", include=own, exclude_none=True)
     fields["assignment"] = "all"
     return {f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}
 
 
-class Fleet:
-    """Streamer, detector and trainer as processes: `start`, `stop` (they drain and commit), `check`."""
+def console_env(settings: ConsoleSettings) -> dict[str, str]:
+    """The same of the console, with its address and token."""
+    own = set(ConsoleSettings.model_fields) - set(CommonSettings.model_fields)
+    fields = settings.model_dump(mode="json", include=own)
+    return {**worker_env(settings), **{f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}}
 
-    def __init__(self, env: Mapping[str, str], state_dir: Path) -> None:
+
+class Fleet:
+    """Workers as processes: `start`, `stop` (they drain and commit), `check`."""
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        state_dir: Path,
+        names: Sequence[str] = WORKERS,
+        more: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """`names`: which workers; `more`: other verbs that run beside them, with their environment."""
         # One thread a process: three of them share the cores with the servers, and nested thread pools
         # that fight over two cores are many times slower than one thread.
         inherited = {"OMP_NUM_THREADS": "1", **os.environ}
+        verbs = {**{name: (f"the {name} worker", env) for name in names}}
+        verbs |= {name: (f"the {name}", own) for name, own in (more or {}).items()}
         self._children = [
             Child(
-                f"the {name} worker",
+                called,
                 [sys.executable, "-m", "streamer.cli", name],
                 state_dir / "logs" / f"{name}.log",
-                env={**inherited, **env},
+                env={**inherited, **own},
             )
-            for name in WORKERS
+            for name, (called, own) in verbs.items()
         ]
         self._started = False
 

@@ -282,6 +282,7 @@ class ModelRef(Contract):
     grid_version: int
     trained_slots: tuple[int, int]
     points: int = Field(ge=0, description="slots with data the fit has seen")
+    refused: str | None = Field(None, description="why the gate keeps it in the shadow; none: it has passed")
 
 
 class ModelRecord(Contract):

@@ -111,6 +111,7 @@ class StreamerWorker:
                     await self.owner.commit(offsets)
         await self._sweep()
         self.stats.counts["streams"] = len(self.ingest.windows)
+        self.stats.facts.update(self.owner.facts())
         await self.stats.publish()
 
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:

@@ -24,7 +24,7 @@ def record_of(stream: str, ref: ModelRef, result: GateResult, before: ModelRecor
     return ModelRecord(
         stream=stream,
         promoted=_same_grid(old, ref),
-        shadow=ref,
+        shadow=ref.model_copy(update={"refused": result.reason}),
         previous=_same_grid(previous, ref),
         announced_at=now(),
     )

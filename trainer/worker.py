@@ -7,6 +7,7 @@ with a log line and counted.
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import structlog
@@ -50,6 +51,7 @@ class TrainerWorker:
         self._deleted: list[str] = []
         self._replaced: set[str] = set()  # artefacts that streams have left; deleted once all have
         self._next_sweep = time.monotonic() + SWEEP_S
+        self._assigned: Callable[[], Iterable[TopicPartition]] = tuple
 
     def stop(self) -> None:
         """Finish what can be finished in a moment, and end; the rest is asked for again by Kafka."""
@@ -89,6 +91,7 @@ class TrainerWorker:
         fixed = settings.fixed_partitions()
         self.consumer = await make_consumer(settings, group, *([topic] if fixed is None else []))
         servers.closes(self.consumer.stop)
+        self._assigned = self.consumer.assignment
         partitions = [TopicPartition(topic, p) for p in fixed or ()]
         if partitions:
             self.consumer.assign(partitions)
@@ -99,8 +102,14 @@ class TrainerWorker:
     async def _report(self) -> None:
         """Stats go on while a run takes its time."""
         while True:
+            self.stats.facts.update(self._reads())
             await self.stats.publish()
             await asyncio.sleep(1.0)
+
+    def _reads(self) -> dict[str, object]:
+        """What it reads at the moment, as the other workers report it."""
+        topic, group = self.settings.topic("training"), self.settings.topic_prefix + GROUP
+        return {"topic": topic, "group": group, "partitions": sorted(p.partition for p in self._assigned())}
 
     async def _end_reporting(self) -> None:
         self._reporting.cancel()

@@ -11,6 +11,7 @@ from detector.incidents.machine import Episode, Tracker, Transition, forget_befo
 from detector.incidents.severity import VERY_RARE
 from streamer.contracts import TrainingReason
 from streamer.windows.keys import Keys
+from streamer.windows.standing import OpenIncident, Standing
 
 # Ranges kept for training requests, the newest ones; a ring of 8192 slots rarely holds more incidents.
 MAX_EXCLUDED = 64
@@ -75,6 +76,7 @@ class StreamState:
     warming: bool = False  # no student is in force: the generic prior judges, from `model_since` on
     # anchor of settled incidents, first and last slot of what is left out for them
     past: list[tuple[int, int, int]] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)  # what there is to see of it
 
     @property
     def judged(self) -> bool:
@@ -100,8 +102,25 @@ class StreamState:
         body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
         body["pending"] = PendingRequest(**body["pending"]) if body["pending"] else None
         body["exclude"] = [(first, last) for first, last in body["exclude"]]
+        body["standing"] = Standing.of(body.get("standing"))
         body["past"] = [(anchor, first, last) for anchor, first, last in body.get("past", ())]
         return cls(**body)
+
+    def stand(self, stream: str) -> None:
+        """Bring what is open in `standing` up to date."""
+        found = []
+        episode = self.tracker.incident
+        if episode is not None:
+            made = incident_id(stream, self.grid_version, episode.anchor)
+            since_ms = self.slot_ns(episode.onset) // 1_000_000
+            peak = round(episode.peak, 2)
+            found.append(OpenIncident(made, "anomaly", episode.severity, since_ms, peak, episode.revision))
+        silence = self.no_data
+        if silence is not None:
+            made = incident_id(stream, self.grid_version, silence.anchor, "no_data")
+            since_ms = self.slot_ns(silence.anchor) // 1_000_000
+            found.append(OpenIncident(made, "no_data", "warning", since_ms, 0.0, silence.revision))
+        self.standing.open = found
 
     def settle(self, transition: Transition) -> None:
         """After a transition: an ended incident that was critical, or that a person has confirmed, is never learnt from.

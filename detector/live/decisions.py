@@ -103,6 +103,7 @@ class Decisions:
             entry = self._streams.entries.get(stream)
             if entry is not None and entry.grid_version == stream_state.grid_version:
                 stream_state.scored = entry.scored
+            stream_state.stand(stream)
             ops.shard(shard).set(keys.stream_state(shard, stream), stream_state.to_json())
         for stream in part.deleted:
             shard = self._streams.shard(stream)

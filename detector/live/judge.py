@@ -153,6 +153,7 @@ class Judge:
                     hi = entry.hi
                     judgement.stream_state.forget_before(hi - SLACK - self._bank.context, hi - rules.reopened)
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
+            _note_standing(judgement)
 
     def _segments(self, judgement: Judgement) -> list[tuple[Piece, Segment]]:
         """Runs of slots to be scored. A slot without data is no evidence: a long hole is passed over."""
@@ -221,3 +222,16 @@ def _tops(judgements: Sequence[Judgement]) -> list[float]:
     tops = np.maximum.reduceat(values, np.minimum(ends - lengths, len(values) - 1))
     tops[lengths == 0] = 0.0
     return [float(top) for top in tops]
+
+
+def _note_standing(judgement: Judgement) -> None:
+    """The newest scored slot, as others may see it."""
+    score = judgement.pieces[-1].score if judgement.pieces else None
+    if score is None or not len(score.surprise_K):
+        return
+    standing, newest = judgement.stream_state.standing, float(score.surprise_K[-1])
+    if score.season_KS is not None:
+        season = float(score.season_KS[-1].max())
+        newest = season if newest != newest or season > newest else newest
+    standing.score = None if newest != newest else round(newest, 2)
+    standing.season = score.season_word or None

@@ -102,6 +102,7 @@ class DetectorWorker:
         await self.finishing.commit()
         if self.stats.due:
             refresh(self.stats.counts, self.judge, self.bank, self.streams)
+            self.stats.facts.update(self.owner.facts())
             await self.stats.publish()
 
     async def _drain(self) -> None:

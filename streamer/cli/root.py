@@ -15,6 +15,7 @@ from streamer.cli.feedback import register as feedback
 from streamer.cli.options import connection_before
 from streamer.cli.publish import register as publish
 from streamer.cli.sink import register as sink
+from streamer.cli.status import register as status
 from streamer.cli.streams import register as streams
 from streamer.cli.topics import register as topics
 from streamer.cli.up import register as up
@@ -50,7 +51,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
     app.callback()(connection_before(_root))
-    for register in (up, demo, console, streamer, publish, alerts, sink, feedback, streams, topics):
+    for register in (up, demo, console, status, streamer, publish, alerts, sink, feedback, streams, topics):
         register(app)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _add_room(app, point)

@@ -66,6 +66,17 @@ async def redis_or_error(settings: CommonSettings) -> "AsyncIterator[redis.async
         await client.aclose()
 
 
+def parse_age(text: str) -> float:
+    """An age (`90s`, `15m`, `2h`, `1d`) in seconds. Raises ConfigError.
+
+    >>> parse_age("15m")
+    900.0
+    """
+    if text[-1:] in _UNITS_S and text[:-1].isdigit():
+        return float(int(text[:-1]) * _UNITS_S[text[-1]])
+    raise ConfigError(f"--since: expected an age such as 15m, 24h or 7d, got {text!r}")
+
+
 def parse_since(text: str) -> datetime:
     """`now`, an age (`90s`, `15m`, `2h`, `1d`) or an RFC 3339 time stamp. Raises ConfigError."""
     if text == "now":

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 import redis.asyncio
@@ -15,17 +15,25 @@ Room = Literal["streamer", "detector", "trainer", "sink"]
 log = structlog.get_logger(__name__)
 PERIOD_S = 1.0
 EXPIRE_S = 10  # a worker that is gone is gone from the picture, too
+FORGET_S = 3600.0  # names of workers are kept longer than their reports, so that clocks of hosts may differ
 
 
 class Stats:
-    """Counters and gauges of one worker, published to `keys.stats(worker)` as JSON."""
+    """Counters and gauges of one worker, published to `keys.stats(worker)` as JSON.
+
+    `counts` are numbers; `facts` is what else the worker says of itself (its partitions, what it reads). What `counts`
+    gained per second since the last report stands beside them, under `rates`.
+    """
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys, worker: str, room: Room) -> None:
         self.counts: defaultdict[str, float] = defaultdict(float)
+        self.facts: dict[str, Any] = {}
         self._client = client
-        self._key = keys.stats(f"{room}:{worker}")
-        self._head = {"room": room, "worker": worker}
+        self._name = f"{room}:{worker}"
+        self._keys = keys
+        self._head = {"room": room, "worker": worker, "since": time.time()}
         self._next = 0.0
+        self._before: tuple[float, dict[str, float]] | None = None
 
     @property
     def due(self) -> bool:
@@ -39,17 +47,31 @@ class Stats:
         """
         if not self.due:
             return
+        now = time.time()
         self._next = time.monotonic() + PERIOD_S
-        body = orjson.dumps({**self._head, "at": time.time(), **self.counts})
+        body = orjson.dumps({**self._head, "at": now, "rates": self._rates(), "facts": self.facts, **self.counts})
+        pipe = self._client.pipeline(transaction=False)
+        pipe.set(self._keys.stats(self._name), body, ex=EXPIRE_S)
+        pipe.zadd(self._keys.workers(), {self._name: now})
+        pipe.zremrangebyscore(self._keys.workers(), "-inf", now - FORGET_S)
         try:
-            await self._client.set(self._key, body, ex=EXPIRE_S)
+            await pipe.execute()
         except REDIS_ERRORS as error:
             raise_if_refused("Redis", error)
             log.debug("stats not written", error=str(error))
 
+    def _rates(self) -> dict[str, float]:
+        now, before = time.monotonic(), self._before
+        self._before = (now, dict(self.counts))
+        if before is None or now <= before[0]:
+            return {}
+        elapsed = now - before[0]
+        return {name: round((value - before[1].get(name, 0.0)) / elapsed, 3) for name, value in self.counts.items()}
 
-async def read_stats(client: redis.asyncio.Redis, keys: Keys) -> list[dict[str, float | str]]:
-    """The newest report of every living worker."""
-    names = [key async for key in client.scan_iter(match=keys.stats_pattern(), count=1000)]
-    rows = await client.mget(names) if names else []
+
+async def read_stats(client: redis.asyncio.Redis, keys: Keys) -> list[dict[str, Any]]:
+    """The newest report of every living worker, by name."""
+    members: Any = await client.zrange(keys.workers(), 0, -1)
+    names = sorted(name.decode() for name in members)
+    rows = await client.mget([keys.stats(name) for name in names]) if names else []
     return [orjson.loads(row) for row in rows if row is not None]

@@ -119,11 +119,15 @@ async def make_producer(settings: CommonSettings, give_up_after_s: float | None 
 
 
 async def make_consumer(
-    settings: CommonSettings, group: str | None, *topics: str, give_up_after_s: float | None = None
+    settings: CommonSettings,
+    group: str | None,
+    *topics: str,
+    give_up_after_s: float | None = None,
+    fetch_bytes: int = 50 * 1024 * 1024,
 ) -> AIOKafkaConsumer:
     """A started consumer that commits by hand and begins at the earliest record.
 
-    Without `topics` the caller assigns partitions itself. Raises RefusedError, and UnavailableError after
+    Without `topics` the caller assigns partitions itself; `fetch_bytes` bounds an answer of the broker. Raises RefusedError, and UnavailableError after
     `give_up_after_s` seconds.
     """
 
@@ -136,6 +140,7 @@ async def make_consumer(
             auto_offset_reset="earliest",
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             max_partition_fetch_bytes=2 * MAX_MESSAGE_BYTES,
+            fetch_max_bytes=fetch_bytes,
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=SESSION_TIMEOUT_MS // 4,
             max_poll_interval_ms=MAX_IDLE_MS,

@@ -71,6 +71,10 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
             self.consumer.assign([TopicPartition(self._name, p) for p in fixed])
             await self._gain(self.consumer.assignment())
 
+    def facts(self) -> dict[str, object]:
+        """What others may know: topic, consumer group, and the partitions that are read here."""
+        return {"topic": self._name, "group": self.group, "partitions": sorted(self.owned)}
+
     async def stop(self) -> None:
         """Leave the group and disconnect."""
         if self._consumer is not None:

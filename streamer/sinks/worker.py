@@ -228,6 +228,7 @@ class SinkWorker:
         counts = {**self.intake.counts, **self._out.counts, "pending": self.intake.pending()}
         counts["open"] = sum(delivery.live for delivery in self.intake.all())
         self._stats.counts.update(counts)
+        self._stats.facts.update(self.owner.facts())
         await self._stats.publish()
 
     async def _deliver(self) -> None:

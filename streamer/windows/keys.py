@@ -98,6 +98,6 @@ class Keys:
         """JSON counters of a worker process, rewritten once a second, expiring."""
         return f"{self.namespace}:stats:{worker}"
 
-    def stats_pattern(self) -> str:
-        """Glob of all stats keys."""
-        return f"{self.namespace}:stats:*"
+    def workers(self) -> str:
+        """Sorted set: names of worker processes, by when they last reported (Unix seconds)."""
+        return f"{self.namespace}:workers"

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
-import redis.asyncio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -19,13 +19,13 @@ from streamer.console import series
 from streamer.console.following import Following
 from streamer.console.guard import Guard
 from streamer.console.hub import Hub
-from streamer.console.picture import Picture
+from streamer.console.picture import Picture, is_open, row_of
+from streamer.contracts import StreamSettings
 from streamer.errors import ContractError, RefusedError, UnavailableError
 from streamer.masking import masked
 from streamer.refusals import REDIS_ERRORS
 from streamer.settings import ConsoleSettings
 from streamer.windows.judged import WATCH_S, watch
-from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers
 
 STATIC = Path(__file__).parent / "static"
@@ -40,14 +40,12 @@ Send = Callable[[Any], Awaitable[None]]
 class Console:
     """What the addresses answer from."""
 
-    def __init__(
-        self, settings: ConsoleSettings, client: redis.asyncio.Redis, following: Following, hub: Hub, send: Send
-    ) -> None:
+    def __init__(self, settings: ConsoleSettings, following: Following, hub: Hub, send: Send) -> None:
         self.settings = settings
-        self.keys = Keys(settings.namespace)
+        self.keys = following.reader.keys
         self.ending = asyncio.Event()
-        self._client = client
-        self._following = following
+        self._client = following.reader.client
+        self._reader = following.reader
         self._picture: Picture = following.picture
         self._hub = hub
         self._send = send
@@ -84,38 +82,37 @@ class Console:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
     async def _summary(self, request: Request) -> Response:
-        return _json({**self._following.summary(), "writable": bool(self.settings.console_token)})
+        return _json({**self._picture.summary(), "writable": bool(self.settings.console_token)})
 
     async def _streams(self, request: Request) -> Response:
         ask = request.query_params
         first, count = _whole(ask.get("first"), 0, 10_000_000), _whole(ask.get("count"), 50, MOST_ROWS)
-        found = self._picture.rows(
-            ask.get("q", ""), ask.get("sort", "severity"), ask.get("down") == "1", ask.get("stage", ""), first, count
+        found = self._picture.page(
+            ask.get("q", ""), ask.get("state", ""), ask.get("sort", ""), ask.get("down") == "1", first, count
         )
-        drawn = await series.sparks(
-            self._client, self.keys, [row["stream"] for row in found.rows], self.settings.partitioner
-        )
-        rows = [{**row, "spark": drawn.get(row["stream"], [])} for row in found.rows]
-        return _json({"total": found.total, "first": found.first, "rows": rows})
+        names = [row.name for row in found.rows]
+        drawn = await series.sparks(self._client, self.keys, names, self.settings.partitioner)
+        rows = [{**row_of(row), "spark": drawn.get(row.name, [])} for row in found.rows]
+        return _json({"total": found.total, "first": first, "rows": rows})
 
     async def _stream(self, request: Request) -> Response:
         name = request.query_params.get("name", "")
-        if name not in self._picture.streams:
+        row = self._picture.streams.get(name)
+        if row is None:
             return _json({"error": f"there is no stream {name}"}, 404)
-        facts, settings = self._picture.streams[name], self._picture.settings_of(name)
-        record = self._picture.models.get(name)
+        settings = self._reader.stream_settings.of.get(name, StreamSettings())
+        record = self._reader.models.of.get(name)
         return _json(
             {
-                **self._picture.row(name),
-                "channels": facts.channels,
-                "grid_version": facts.grid_version,
-                "slots": facts.hi - facts.lo + 1,
-                "points": facts.points,
+                **row_of(row),
+                "channels": row.channels,
+                "slots": row.slots,
+                "points": row.points,
                 "settings": settings.model_dump(mode="json", exclude_unset=True),
+                "per_week": settings.alerts_per_week,
                 "unit_name": settings.unit_name,
                 "model": None if record is None else record.model_dump(mode="json"),
-                "announced": [r.model_dump(mode="json") for r in reversed(self._picture.announced.get(name, ()))],
-                "incidents": self._picture.incidents(stream=name, count=100),
+                "incidents": self._picture.newest(stream=name, count=100),
             }
         )
 
@@ -135,36 +132,30 @@ class Console:
 
     async def _incidents(self, request: Request) -> Response:
         ask = request.query_params
-        rows = self._picture.incidents(
+        rows = self._picture.newest(
             ask.get("q", ""), ask.get("state", ""), ask.get("severity", ""), count=_whole(ask.get("count"), 200, 1000)
         )
-        return _json({"rows": rows, "total": len(self._picture.stories)})
+        return _json({"rows": rows, "total": len(self._picture.incidents)})
 
     async def _incident(self, request: Request) -> Response:
-        story = self._picture.stories.get(request.query_params.get("id", "").partition(":")[0])
-        if story is None:
+        incident = self._picture.incidents.get(request.query_params.get("id", "").partition(":")[0])
+        if incident is None:
             return _json({"error": "there is no such incident of the last week"}, 404)
-        said = [verdict.model_dump(mode="json") for verdict in self._picture.said.get(story.incident.incident_id, ())]
+        said = self._picture.said.get(incident.incident_id, [])
         return _json(
             {
-                **story.incident.model_dump(mode="json"),
-                "open": story.is_open,
-                "began_ms": story.began_ms,
-                "revisions": story.revisions,
-                "verdicts": said,
+                **incident.model_dump(mode="json"),
+                "open": is_open(incident),
+                "revisions": self._picture.revisions.get(incident.incident_id, []),
+                "verdicts": [verdict.model_dump(mode="json") for verdict in said],
             }
         )
 
     async def _health(self, request: Request) -> Response:
-        return _json(
-            {
-                **self._following.summary(),
-                "bootstrap": masked(self.settings.bootstrap),
-                "redis": masked(self.settings.redis_url),
-                "reports": self._following.workers,
-                "letters_newest": list(reversed(self._picture.letters)),
-            }
-        )
+        seen = self._picture.overview
+        letters = [asdict(letter) for letter in reversed(self._reader.dead_letters.newest)]
+        made = {**self._picture.summary(), "letters_newest": letters, "why": self._picture.tally.why}
+        return _json(made if seen is None else {**made, "overview": asdict(seen)})
 
     async def _token(self, request: Request) -> Response:
         return Response(status_code=204)  # the guard has looked at it

@@ -1,328 +1,218 @@
-"""What the console knows, in memory: streams, incidents, models, settings, verdicts. Filled by `following`, read by `app`."""
+"""What the console knows, in memory, as pages read it: streams, incidents, verdicts. `following` keeps it up to date."""
 
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, NamedTuple, get_args
 
-from streamer.contracts import (
-    READY_SLOTS,
-    AnomalyEvent,
-    Feedback,
-    Incident,
-    ModelRecord,
-    Severity,
-    StreamSettings,
-)
-from streamer.timestamps import NS
-from streamer.windows.header import StreamHeader
+from streamer.contracts import AnomalyEvent, Feedback, Incident
+from streamer.overview.query import SortKey, StreamQuery
+from streamer.overview.reading import Overview
+from streamer.overview.streams import SEVERITIES, STATES, StreamRow, Tally, tally
+from streamer.timestamps import NS, parse_timestamp
+from streamer.windows.standing import OpenIncident
 
-MOST_INCIDENTS = 5_000  # kept of those that are over, the newest; 10 MB
-MOST_ANNOUNCED = 12  # model records kept of a stream: `models` itself is compacted
-MOST_LETTERS = 100  # dead letters shown
-SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
-_NO_SETTINGS = StreamSettings()
-_OVER = ("resolved", "retracted")
-Stage = Literal["waiting", "irregular", "cold", "warming", "ready"]
-STAGES: tuple[Stage, ...] = ("waiting", "irregular", "cold", "warming", "ready")
+MOST_ORDERS = 32  # orders of all streams that are kept until a stream changes
+_ROW_FIELDS = {
+    "incident_id", "revision", "state", "kind", "stream", "tenant", "labels", "severity", "historic", "started_at",
+    "updated_at", "ended_at", "score", "threshold", "reason", "warming", "usual", "slots",
+}  # fmt: skip
+_NOBODY = Tally(0, {}, {}, 0, {})
 
 
-@dataclass(slots=True, frozen=True)
-class StreamFacts:
-    """What is kept of a stream's header."""
+class Page(NamedTuple):
+    """A part of a list."""
 
-    state: str
-    grid_version: int
-    interval_ns: int
-    phase_ns: int
-    lo: int
-    hi: int
-    channels: tuple[str, ...]
-    seen_ms: int
-    points: int
-
-    @classmethod
-    def of(cls, header: StreamHeader) -> "StreamFacts":
-        """The part of a header that pages show."""
-        return cls(
-            header.state, header.grid_version, header.interval_ns, header.phase_ns, header.lo, header.hi,
-            tuple(header.channels), header.last_seen_ms, header.points,
-        )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Story:
-    """An incident: its newest revision, when each came, and what people said of it."""
-
-    incident: Incident
-    began_ms: int  # record time of the first revision that was read
-    revisions: list[dict[str, Any]]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it still lasts."""
-        return self.incident.ended_at is None and self.incident.state not in _OVER
+    total: int
+    rows: list[StreamRow]
 
 
 class Picture:
     """Everything by name.
 
     >>> picture = Picture()
-    >>> header = StreamHeader("grid", 1, 10**9, 0, 64, ["value"], lo=0, hi=9)
-    >>> picture.put_headers({"web.cpu": header, "web.mem": header})
-    >>> [row["stream"] for row in picture.rows("cpu", "stream").rows]
+    >>> picture.put_streams([StreamRow("web.cpu", 0, "ready"), StreamRow("web.mem", 1, "warming")])
+    >>> [row.name for row in picture.page("cpu").rows]
     ['web.cpu']
-    >>> picture.summary()["streams"]["cold"]
-    2
     """
 
     def __init__(self) -> None:
-        self.streams: dict[str, StreamFacts] = {}
-        self.settings: dict[str, StreamSettings] = {}
-        self.models: dict[str, ModelRecord] = {}
-        self.announced: dict[str, deque[ModelRecord]] = {}
-        self.stories: OrderedDict[str, Story] = OrderedDict()  # by id, the one changed last at the end
-        self.open_of: dict[str, set[str]] = {}  # stream → ids of its open incidents
+        self.streams: dict[str, StreamRow] = {}
+        self.incidents: OrderedDict[str, Incident] = OrderedDict()  # newest revision by id, changed last at the end
+        self.revisions: dict[str, list[dict[str, Any]]] = {}
         self.said: dict[str, list[Feedback]] = {}  # incident id → verdicts
-        self.letters: deque[dict[str, Any]] = deque(maxlen=MOST_LETTERS)
-        self.letter_counts: Counter[str] = Counter()
+        self.tally: Tally = _NOBODY
+        self.overview: Overview | None = None
         self.trouble: dict[str, str] = {}  # what is followed → why it is not, just now
-        self._stages: Counter[str] = Counter()
-        self._shadows = 0
-        self._sorted: dict[tuple[str, bool], list[str]] = {}
-        self._over = 0
+        self._orders: OrderedDict[tuple[str, str, str, bool], list[StreamRow]] = OrderedDict()
 
     # Filled ----------------------------------------------------------------------------------------------------------
 
-    def put_headers(self, headers: dict[str, StreamHeader]) -> None:
+    def put_streams(self, rows: Iterable[StreamRow]) -> None:
         """All streams, as they are now."""
-        self.streams = {stream: StreamFacts.of(header) for stream, header in headers.items()}
-        self._sorted.clear()
-        self._stages = Counter(self.stage_of(stream) for stream in self.streams)
-        self._shadows = sum(record.shadow is not None for record in self.models.values())
+        self.streams = {row.name: row for row in rows}
+        self.tally = tally(list(self.streams.values()))
+        self._orders.clear()
 
-    def put_event(self, event: AnomalyEvent, at_ms: int) -> bool:
-        """A revision; False when a newer one is known already."""
+    def put_event(self, event: AnomalyEvent, most: int) -> None:
+        """A revision that was not heard before; of more than `most` incidents the oldest are forgotten."""
         new = event.data
-        story = self.stories.get(new.incident_id)
-        if story is not None and story.incident.revision >= new.revision:
-            return False
-        if story is None:
-            story = self.stories[new.incident_id] = Story(new, at_ms, [])
-        elif not story.is_open:
-            self._over -= 1
-        story.incident = new
+        steps = self.revisions.setdefault(new.incident_id, [])
         step = {"revision": new.revision, "state": new.state, "severity": new.severity, "at": new.updated_at}
-        story.revisions = [*story.revisions, {**step, "written_ms": at_ms, "reason": new.reason}][-50:]
-        self.stories.move_to_end(new.incident_id)
-        ids = self.open_of.setdefault(new.stream, set())
-        if story.is_open:
-            ids.add(new.incident_id)
-        else:
-            self._over += 1
-            ids.discard(new.incident_id)
-            if not ids:
-                del self.open_of[new.stream]
-        if self._over > MOST_INCIDENTS:
-            self._drop_oldest()
-        return True
+        steps.append({**step, "reason": new.reason})
+        steps.sort(key=lambda each: each["revision"])
+        before = self.incidents.get(new.incident_id)
+        if before is None or before.revision < new.revision:
+            self.incidents[new.incident_id] = new
+            self.incidents.move_to_end(new.incident_id)
+            self._stand(new)
+        while len(self.incidents) > most:
+            oldest, _ = self.incidents.popitem(last=False)
+            self.revisions.pop(oldest, None)
+            self.said.pop(oldest, None)
 
-    def _drop_oldest(self) -> None:
-        oldest = next(key for key, story in self.stories.items() if not story.is_open)
-        del self.stories[oldest]
-        self.said.pop(oldest, None)
-        self._over -= 1
-
-    def put_model(self, stream: str, record: ModelRecord | None) -> None:
-        """A stream's newest model record; None: it has none any more."""
-        if record is None:
-            self.models.pop(stream, None)
-            self.announced.pop(stream, None)
+    def _stand(self, new: Incident) -> None:
+        """The stream's row tells it at once; the next round over all streams tells the same."""
+        row = self.streams.get(new.stream)
+        if row is None:
             return
-        self.models[stream] = record
-        self.announced.setdefault(stream, deque(maxlen=MOST_ANNOUNCED)).append(record)
+        others = [each for each in row.open if each.incident_id != new.incident_id]
+        if is_open(new):
+            since_ms = parse_timestamp(new.started_at) * 1000 // NS
+            others.append(OpenIncident(new.incident_id, new.kind, new.severity, since_ms, new.score, new.revision))
+        row.open[:] = others
+        self._orders.clear()
 
     def put_verdict(self, said: Feedback) -> None:
         """What a person said of an incident."""
         self.said.setdefault(said.incident_id, []).append(said)
 
-    def put_letter(self, letter: dict[str, Any]) -> None:
-        """A dead letter's headers."""
-        self.letters.append(letter)
-        self.letter_counts[letter["error"]] += 1
-
     # Read ------------------------------------------------------------------------------------------------------------
 
-    def stage_of(self, stream: str) -> Stage:
-        """How far a stream is: on its grid or not, and with what it is judged."""
-        facts = self.streams[stream]
-        if facts.state == "waiting" or facts.hi < 0:
-            return "waiting"
-        if facts.state == "irregular":
-            return "irregular"
-        record = self.models.get(stream)
-        ref = record.promoted if record is not None else None
-        if ref is None or ref.grid_version != facts.grid_version:
-            return "cold"
-        return "ready" if ref.points >= READY_SLOTS else "warming"
-
-    def settings_of(self, stream: str) -> StreamSettings:
-        """What was set, or the defaults."""
-        return self.settings.get(stream, _NO_SETTINGS)
-
-    def worst_open(self, stream: str) -> Incident | None:
-        """The most severe open incident of a stream."""
-        ids = self.open_of.get(stream)
-        if not ids:
-            return None
-        return min((self.stories[i].incident for i in ids), key=lambda incident: SEVERITIES.index(incident.severity))
-
-    def row(self, stream: str) -> dict[str, Any]:
-        """A stream as a line of a list."""
-        facts, settings, worst = self.streams[stream], self.settings_of(stream), self.worst_open(stream)
-        record = self.models.get(stream)
-        return {
-            "stream": stream,
-            "stage": self.stage_of(stream),
-            "shadow": record is not None and record.shadow is not None,
-            "interval_s": facts.interval_ns / NS or None,
-            "channels": len(facts.channels),
-            "last_ms": (facts.hi * facts.interval_ns + facts.phase_ns) // 1_000_000 if facts.hi >= 0 else None,
-            "severity": worst.severity if worst is not None else None,
-            "incident": worst.incident_id if worst is not None else None,
-            "muted": settings.paused,
-            "per_week": settings.alerts_per_week,
-            "labels": settings.labels,
-        }
-
-    def rows(
-        self, query: str = "", sort: str = "severity", descending: bool = False, stage: str = "", first: int = 0,
+    def page(
+        self, words: str = "", state: str = "", sort: str = "incident", reverse: bool = False, first: int = 0,
         count: int = 50,
-    ) -> "Rows":  # fmt: skip
-        """Some lines of the list of streams that match, sorted."""
-        names: Iterable[str] = self._order(sort, descending)
-        wanted = matching(query)
-        if wanted is not None:
-            names = (name for name in names if wanted(name, self.settings_of(name).labels))
-        if stage == "open":
-            names = (name for name in names if name in self.open_of)
-        elif stage == "muted":
-            names = (name for name in names if self.settings_of(name).paused)
-        elif stage:
-            names = (name for name in names if self.stage_of(name) == stage)
-        found = names if isinstance(names, list) else list(names)
-        return Rows(len(found), first, [self.row(name) for name in found[first : first + count]])
+    ) -> Page:  # fmt: skip
+        """Streams that match, sorted. `state` is one of a stream's, or `open` or `muted`."""
+        key = (words, state, sort, reverse)
+        rows = self._orders.get(key)
+        if rows is None:
+            by: SortKey = sort if sort in get_args(SortKey) else "incident"  # type: ignore[assignment]
+            states = frozenset(known for known in STATES if known == state)
+            query = StreamQuery(states=states, alerting=state == "open", sort=by, reverse=reverse, limit=None)
+            wanted = matching(words)
+            found = [row for row in self.streams.values() if wanted is None or wanted(row.name, row.labels)]
+            rows, _ = query.page([row for row in found if row.paused] if state == "muted" else found)
+            self._orders[key] = rows
+            while len(self._orders) > MOST_ORDERS:
+                self._orders.popitem(last=False)
+        return Page(len(rows), rows[first : first + count])
 
-    def _order(self, sort: str, descending: bool) -> list[str]:
-        """All names in an order, kept until headers come anew; severities change between, and are put in front."""
-        by_severity = sort == "severity"
-        key = ("stream" if by_severity else sort, descending and not by_severity)
-        names = self._sorted.get(key)
-        if names is None:
-            names = self._sorted[key] = sorted(self.streams, key=self._key(key[0]), reverse=key[1])
-        if not by_severity:
-            return names
-        worst = {stream: self.worst_open(stream) for stream in self.open_of if stream in self.streams}
-        ranked = sorted((SEVERITIES.index(w.severity), stream) for stream, w in worst.items() if w is not None)
-        front = [stream for _, stream in ranked]
-        return front + [name for name in names if name not in worst]
-
-    def _key(self, sort: str) -> Callable[[str], tuple[Any, str]]:
-        if sort == "stage":
-            return lambda name: (STAGES.index(self.stage_of(name)), name)
-        if sort == "interval":
-            return lambda name: (self.streams[name].interval_ns, name)
-        if sort == "last":
-            return lambda name: (self.streams[name].seen_ms, name)
-        return lambda name: ("", name)
-
-    def incidents(
-        self, query: str = "", state: str = "", severity: str = "", stream: str = "", count: int = 200
+    def newest(
+        self, words: str = "", state: str = "", severity: str = "", stream: str = "", count: int = 200
     ) -> list[dict[str, Any]]:
-        """The newest incidents that match: open ones first, each part with the newest onset first."""
-        wanted = matching(query)
-        found = []
-        for story in self.stories.values():
-            incident = story.incident
-            if (state == "open" and not story.is_open) or (state == "over" and story.is_open):
+        """Incidents that match: open ones first, in each part those with the newest onset."""
+        wanted, found = matching(words), []
+        for incident in self.incidents.values():
+            lasts = is_open(incident)
+            if (state == "open" and not lasts) or (state == "over" and lasts):
                 continue
             if (severity and incident.severity != severity) or (stream and incident.stream != stream):
                 continue
             if wanted is None or wanted(incident.stream, incident.labels):
-                found.append(story)
-        found.sort(key=lambda story: (story.is_open, story.incident.started_at), reverse=True)
-        return [self.incident_row(story) for story in found[:count]]
+                found.append((lasts, incident.started_at, incident))
+        found.sort(key=lambda each: each[:2], reverse=True)
+        return [self.line(incident) for _, _, incident in found[:count]]
 
-    def incident_row(self, story: Story) -> dict[str, Any]:
+    def line(self, incident: Incident) -> dict[str, Any]:
         """An incident as a line of a list."""
-        incident = story.incident
         said = self.said.get(incident.incident_id)
         return {
-            **incident.model_dump(
-                mode="json",
-                include={
-                    "incident_id", "revision", "state", "kind", "stream", "tenant", "labels", "severity", "historic",
-                    "started_at", "updated_at", "ended_at", "score", "threshold", "reason", "warming", "usual", "slots",
-                },
-            ),
-            "open": story.is_open,
+            **incident.model_dump(mode="json", include=_ROW_FIELDS),
+            "open": is_open(incident),
             "channel": incident.channels[0].channel if incident.channels else None,
             "verdict": said[-1].verdict if said else None,
-        }  # fmt: skip
+        }
 
     def summary(self) -> dict[str, Any]:
-        """Counts for the first page."""
-        open_ = [self.stories[i].incident for ids in self.open_of.values() for i in ids]
-        severities = Counter(incident.severity for incident in open_)
-        return {
+        """What the first page shows; small, for it is sent once a second."""
+        seen = self.overview
+        open_: dict[str, int] = dict.fromkeys(SEVERITIES, 0)
+        for row in self.streams.values():
+            for each in row.open:
+                open_[each.severity] += 1
+        made: dict[str, Any] = {
             "at_ms": int(time.time() * 1000),
-            "total": len(self.streams),
-            "streams": {stage: self._stages[stage] for stage in STAGES},
-            "shadows": self._shadows,
-            "muted": sum(settings.paused for settings in self.settings.values()),
-            "open": {severity: severities[severity] for severity in SEVERITIES},
-            "letters": dict(self.letter_counts.most_common(12)),
-            "trouble": self.trouble,
+            "total": self.tally.total,
+            "states": self.tally.by_state,
+            "muted": self.tally.paused,
+            "open": open_,
+            "trouble": list(self.trouble.values()),
+        }
+        if seen is None:
+            return made
+        lags = {lag.stage: {"records": lag.records, "seconds": lag.seconds} for lag in seen.lags}
+        return {
+            **made,
+            "trouble": list(dict.fromkeys([*self.trouble.values(), *seen.troubles])),
+            "points_per_s": round(seen.rate("streamer"), 1),
+            "slots_per_s": round(seen.rate("detector"), 1),
+            "workers": {
+                room: sum(w.room == room for w in seen.workers) for room in ("streamer", "detector", "trainer")
+            },
+            "unread": {room: parts for room, parts in seen.unread.items() if parts},
+            "lags": lags,
+            "letters": seen.dead_letters,
         }
 
 
-@dataclass(slots=True, frozen=True)
-class Rows:
-    """A part of a list."""
+def row_of(row: StreamRow) -> dict[str, Any]:
+    """A stream as a line of a list."""
+    return {
+        "stream": row.name,
+        "state": row.state,
+        "why": row.why,
+        "interval_s": row.interval_s,
+        "channels": len(row.channels),
+        "last_s": row.last_point,
+        "score": row.score,
+        "season": row.season,
+        "severity": row.worst,
+        "open": [asdict(each) for each in row.open],
+        "muted": row.paused,
+        "dial": row.dial,
+        "labels": row.labels,
+    }
 
-    total: int
-    first: int
-    rows: list[dict[str, Any]]
+
+def is_open(incident: Incident) -> bool:
+    """Whether it still lasts."""
+    return incident.ended_at is None and incident.state not in ("resolved", "retracted")
 
 
-def matching(query: str) -> Callable[[str, dict[str, str]], bool] | None:
-    """Whether a name and its labels match all words of a query; None: everything does.
+def matching(words: str) -> Callable[[str, dict[str, str]], bool] | None:
+    """Whether a name and its labels match all words; None: everything does.
 
     A word is a part of the name, a pattern with `*`, or `label=value`.
 
     >>> matching("web.* room=lab")("web.cpu", {"room": "lab"})
     True
     """
-    words = query.lower().split()
-    if not words:
+    each = words.lower().split()
+    if not each:
         return None
 
     def matches(name: str, labels: dict[str, str]) -> bool:
         name = name.lower()
-        return all(_word(word, name, labels) for word in words)
+        return all(_one(word, name, labels) for word in each)
 
     return matches
 
 
-def _word(word: str, name: str, labels: dict[str, str]) -> bool:
+def _one(word: str, name: str, labels: dict[str, str]) -> bool:
     key, equals, value = word.partition("=")
     if equals and any(k.lower() == key and v.lower().startswith(value) for k, v in labels.items()):
         return True
     return fnmatchcase(name, word) if "*" in word or "?" in word else word in name
-
-
-def group_keys(labels: Sequence[dict[str, str]]) -> list[str]:
-    """Label keys that incidents could be grouped by, the most frequent first."""
-    return [key for key, _ in Counter(key for each in labels for key in each).most_common(12)]

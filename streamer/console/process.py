@@ -12,14 +12,14 @@ import uvicorn
 from aiokafka import AIOKafkaProducer
 
 from streamer.console.app import Console
-from streamer.console.following import Following
+from streamer.console.following import HISTORY_S, Following
 from streamer.console.hub import Hub
 from streamer.console.picture import Picture
 from streamer.console.writing import Writing
 from streamer.errors import ConfigError
 from streamer.host.worker import run_process
 from streamer.kafka.client import make_producer
-from streamer.redis_client import make_redis
+from streamer.overview.reading import OverviewReader
 from streamer.settings import ConsoleSettings
 from streamer.stopping import Stop
 
@@ -80,10 +80,10 @@ async def serving(settings: ConsoleSettings) -> AsyncIterator[tuple[str, Followi
     """A console at work in this loop; its address, and what it follows. Raises ConfigError."""
     sock = listening(settings.console_host, settings.console_port)
     host, port = sock.getsockname()[:2]
-    client, picture, hub = make_redis(settings), Picture(), Hub()
-    following = Following(settings, client, picture, hub)
-    outlet = _Outlet(settings, Writing(settings, picture))
-    console = Console(settings, client, following, hub, outlet.send)
+    reader, picture, hub = OverviewReader(settings, HISTORY_S), Picture(), Hub()
+    following = Following(settings, reader, picture, hub)
+    outlet = _Outlet(settings, Writing(settings, picture, reader))
+    console = Console(settings, following, hub, outlet.send)
     config = uvicorn.Config(
         console.app(), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=CLOSE_S,
         server_header=False, http="h11", ws="none",
@@ -98,7 +98,7 @@ async def serving(settings: ConsoleSettings) -> AsyncIterator[tuple[str, Followi
         tasks[0].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await outlet.stop()
-        await client.aclose()
+        await reader.stop()
 
 
 def run(settings: ConsoleSettings) -> None:

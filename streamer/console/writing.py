@@ -10,6 +10,7 @@ from streamer.console.picture import Picture
 from streamer.contracts import Contract, Feedback, StreamName, StreamSettings, Verdict
 from streamer.errors import ContractError
 from streamer.kafka.sending import Outgoing, send
+from streamer.overview.reading import OverviewReader
 from streamer.settings import CommonSettings
 from streamer.timestamps import format_ns
 
@@ -58,9 +59,10 @@ _KINDS: dict[str, type[SayVerdict | Mute | Dial | RollBack]] = {
 class Writing:
     """Turns what a page asks for into records, and sends them."""
 
-    def __init__(self, settings: CommonSettings, picture: Picture) -> None:
+    def __init__(self, settings: CommonSettings, picture: Picture, reader: OverviewReader) -> None:
         self._settings = settings
         self._picture = picture
+        self._reader = reader
 
     def record(self, body: Any) -> Outgoing:
         """The record that a wish means. Raises ContractError when it is none, or cannot be had."""
@@ -78,22 +80,23 @@ class Writing:
     def _value(self, wish: SayVerdict | Mute | Dial | RollBack) -> tuple[str, bytes]:
         now = format_ns(time.time_ns())
         if isinstance(wish, SayVerdict):
-            story = self._picture.stories.get(wish.incident_id)
-            if story is None or story.incident.stream != wish.stream:
+            incident = self._picture.incidents.get(wish.incident_id)
+            if incident is None or incident.stream != wish.stream:
                 raise ContractError("unknown", f"{wish.stream} has no incident {wish.incident_id} of the last week")
             said = Feedback(
                 incident_id=wish.incident_id, stream=wish.stream, verdict=wish.verdict, note=wish.note or None, at=now
             )
             return "feedback", said.model_dump_json(exclude_none=True).encode()
-        if wish.stream not in self._picture.streams and wish.stream not in self._picture.settings:
+        known = self._reader.stream_settings.of
+        if wish.stream not in self._picture.streams and wish.stream not in known:
             raise ContractError("unknown", f"there is no stream {wish.stream}")
         if isinstance(wish, RollBack):
-            record = self._picture.models.get(wish.stream)
+            record = self._reader.models.of.get(wish.stream)
             back = record.rolled_back(now) if record is not None else None
             if back is None:
                 raise ContractError("unknown", f"{wish.stream} has no previous model to return to")
             return "models", back.model_dump_json().encode()
-        fields = self._picture.settings_of(wish.stream).model_dump(exclude_unset=True)
+        fields = known.get(wish.stream, StreamSettings()).model_dump(exclude_unset=True)
         if isinstance(wish, Mute):
             fields["paused"] = wish.muted
         else:

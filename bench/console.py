@@ -210,7 +210,7 @@ async def pictures(folder: Path, into: Path) -> None:
         async with asyncio.timeout(180):
             while sum(map(bool, (row.open for row in following.picture.streams.values()))) < 3:
                 await asyncio.sleep(0.5)
-        await asyncio.sleep(5)  # whatever else opens
+        await asyncio.sleep(8)  # whatever else opens
         errors = Errors()
         for look, options in {
             "light": {"viewport": DESKTOP, "color_scheme": "light"},
@@ -234,7 +234,7 @@ async def _pictures(
     latest = next(i for i in following.picture.newest() if i["stream"] == "checkout.latency")
     paths = {
         "overview": ("/", ".incident"),
-        "streams": ("/streams", ".row .name >> text=search"),
+        "streams": ("/streams", ".row[href]"),
         "stream": ("/stream?name=checkout.latency", ".chart[data-band]:not([data-band='0'])"),
         "channels": ("/stream?name=db-1.cpu&channel=user", ".chart[data-band]:not([data-band='0'])"),
         "incidents": ("/incidents?group=label:team", ".incident"),
@@ -247,7 +247,7 @@ async def _pictures(
         await page.wait_for_selector(there)
         await page.wait_for_selector("#live.on")
         await page.wait_for_timeout(1_500)  # a page that is live has no moment of its own
-        await page.screenshot(path=into / f"{name}-{look}.png", full_page=name not in ("streams",))
+        await page.screenshot(path=into / f"{name}-{look}.png", full_page=name != "streams" and not look.startswith("phone"))
     await page.context.close()
 
 

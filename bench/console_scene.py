@@ -24,7 +24,7 @@ from streamer.kafka.tables import TableReader
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
 
-INTERVAL_S, PAST_S, LIVE_S = 60, 21 * 86_400, 5_400
+INTERVAL_S, PAST_S, LIVE_S = 60, 15 * 86_400, 5_400
 ROWS = 2_000  # of one record
 
 
@@ -51,7 +51,7 @@ SERVICES = (
     Service("db-2.cpu", "platform", "%", ("user", "system", "iowait"), 31, 15, 1.4),
     Service("db-1.connections", "platform", "", ("value",), 210, 110, 7),
     Service("queue.depth", "platform", "", ("value",), 40, 22, 5),
-    Service("edge.bytes_out", "platform", "MB/s", ("value",), 310, 210, 9),
+    Service("edge.bytes_out", "platform", "MB/s", ("value",), 310, 210, 9, (16, -1, 1.22)),
     Service("cache.hit_ratio", "search", "%", ("value",), 92, 3, 0.4),
     Service("mail.sent", "growth", "/min", ("value",), 120, 100, 9),
 )
@@ -100,7 +100,7 @@ async def settle(settings: CommonSettings, streams: set[str], limit_s: float = 2
 
 @asynccontextmanager
 async def scene(folder: Path) -> AsyncIterator[CommonSettings]:
-    """Servers and workers at work on it; three weeks learnt, ninety minutes live, dead letters of two sorts."""
+    """Servers and workers at work on it; two weeks learnt, ninety minutes live, dead letters of two sorts."""
     async with EmbeddedStack(folder) as stack:
         settings = CommonSettings(
             bootstrap=stack.bootstrap, redis_url=stack.redis_url, state_dir=folder / "state", assignment="all"

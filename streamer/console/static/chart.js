@@ -127,8 +127,8 @@ export function valueChart(into, read, spans, { height = 300, sync, unit } = {})
 export function scoreChart(into, spans, { height = 110, sync } = {}) {
   const { plot, end } = mount(into, height, {
     cursor: { drag: { x: true, y: false }, points: { show: false }, ...(sync ? { sync: { key: sync } } : {}) },
-    scales: { x: { time: true }, y: { range: (p, low, high) => [0, Math.max(1.25, (high ?? 0) * 1.08)] } },
-    axes: [dateAxis(), axis({ size: 58, values: (p, splits) => splits.map((v) => (v === Math.round(v) ? v : "")) , space: 26 })],
+    scales: { x: { time: true }, y: { range: () => [0, 3.2] } },
+    axes: [dateAxis(), axis({ size: 58, splits: () => [0, 1, 2, 3], values: () => ["0", "1", "2", "3+"] })],
     series: [{}, { stroke: () => tone("text"), width: 1.2, points: { show: false } }],
     hooks: {
       drawClear: [shading(spans)],
@@ -152,7 +152,7 @@ export function scoreChart(into, spans, { height = 110, sync } = {}) {
       const from = times[0], to = times.at(-1);
       const own = judged ? judged.times.map((at, i) => [at, judged.score[i]]).filter(([at]) => at >= from && at <= to) : [];
       // the same stretch of time as the values above it
-      plot.setData(uPlot.join([[times, times.map(() => null)], [own.map((p) => p[0]), own.map((p) => p[1])]], [[2], [0]])
+      plot.setData(uPlot.join([[times, times.map(() => null)], [own.map((p) => p[0]), own.map((p) => (p[1] === null ? null : Math.min(p[1], 3)))]], [[2], [0]])
         .filter((_, i) => i !== 1));
     },
   };

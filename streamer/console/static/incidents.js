@@ -95,7 +95,7 @@ export async function one(page) {
     const said = incident.verdicts.at(-1);
     fill(say, h(".card", h("h2", "What was it?"), said && h("p", { style: { marginBottom: "10px" } }, `${VERDICTS[said.verdict]}${said.note ? `: ${said.note}` : ""}`, said.at && h("span.faint", `  ${when(said.at)}`)),
       state.writable ? h(".verdicts", verdicts(incident, said?.verdict, note), note) : h("p.quiet", "View only: start the console with --console-token to say.")));
-    fill(channels, incident.channels.length > 1 || incident.channels[0]?.low !== null ? h(".card", h("h2", "Channels at its peak"), h(".scroll", h("table", h("thead", h("tr", h("th", "Channel"), h("th.num", "Value"), h("th.num", "Expected"), h("th.num", "Share"))),
+    fill(channels, incident.channels.length > 1 || (incident.view !== "season" && incident.channels.length) ? h(".card", h("h2", "Channels at its peak"), h(".scroll", h("table", h("thead", h("tr", h("th", "Channel"), h("th.num", "Value"), h("th.num", { title: "by the prototype that is nearest" }, "Nearest prototype"), h("th.num", "Share"))),
       h("tbody", incident.channels.map((each) => h("tr", h("td", each.channel), h("td.num", number(each.value)), h("td.num", each.low === null ? "–" : `${number(each.low)} to ${number(each.high)}`), h("td.num", `${Math.round(each.share * 100)} %`))))))) : null);
     fill(shares, incident.channels.length > 1 && h(".card", h("h2", "Shares"), shareBars(incident.channels)));
     fill(steps, h("ol.steps", incident.revisions.map((step) => h("li", h("span.faint", `${when(step.at, true)}  `), severity(step.severity, !["resolved", "retracted"].includes(step.state), step.state), h(".quiet", step.reason)))));

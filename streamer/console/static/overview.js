@@ -55,7 +55,8 @@ export function show(page) {
     const cell = (value, text) => h("div", h("b", value), h("span", text));
     fill(numbers, cell(rate(now.points_per_s ?? 0), "points a second"), cell(rate(now.slots_per_s ?? 0), "slots judged a second"),
       cell(lag ? span(lag) : "none", "waiting, the longest"), cell(count(Object.values(now.workers ?? {}).reduce((a, b) => a + b, 0)), "workers alive"));
-    if (past.length > 1) spark(pulse, past);
+    pulse.hidden = !past.some(Boolean);
+    if (!pulse.hidden) spark(pulse, past);
     const dead = Object.entries(now.letters ?? {});
     letters.replaceChildren();
     if (dead.length) {

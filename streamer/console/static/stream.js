@@ -14,7 +14,7 @@ export async function show(page) {
   if (!(length in SPANS)) length = "240";
 
   const badge = h("span"), sub = h("span.sub"), acts = h(".act"), read = h("p.read"), band = h("span.faint.right");
-  const values = h(".chart"), scores = h(".chart"), scoreHead = h(".title", h("h2", "Score"), h("span.faint", "1 opens an incident when it lasts"));
+  const values = h(".chart"), scores = h(".chart"), scoreHead = h(".title", h("h2", "Score"), h("span.faint", "1 opens an incident when it lasts; averages over hours fall slowly after it"));
   const week = h(".card", { hidden: true }), incidents = h("div"), now = h("div"), model = h("div"), settings = h("div"), shares = h(".card", { hidden: true });
   const spans = choice(SPANS, length, (value) => { length = value; load(); }, "How far back");
   const tabs = facts.channels.length > 1 && facts.channels.length <= 12
@@ -89,6 +89,7 @@ export async function show(page) {
     const open = facts.incidents.filter((each) => each.open);
     fill(now, open.map((each) => h(".card", h(".title", severity(each.severity), h("a.right.quiet", { href: `/incident?id=${each.incident_id}` }, "The whole story")),
       h("p", { style: { marginBottom: "12px" } }, each.reason), state.writable && h(".verdicts", verdicts(each, each.verdict)))));
+    now.hidden = !open.length;
     fill(incidents, facts.incidents.length ? incidentList(facts.incidents.slice(0, 20), { name: false }) : h("p.quiet", "None."));
     fill(model, models());
     const own = Object.entries(facts.settings).filter(([key]) => key !== "labels");

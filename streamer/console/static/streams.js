@@ -17,7 +17,7 @@ export function show(page) {
   const space = h("div"), rows = h(".rows", { tabIndex: 0, role: "list", "aria-label": "Streams" }, space);
   const kinds = choice(KINDS, asked.state, (value) => again({ state: value }), "Which streams");
   fill(page.root, h(".head", h("h1", "Streams"), total), h(".bar", search, kinds, sort),
-    h(".card.table", h(".row.headings", h("span", "State"), h("span", "Stream"), h("span.mid", "Newest values"), h("span.num.mid.wide", "Score"), h("span.num", "Newest"), h("span.num.wide.mid", "Interval")), rows));
+    h(".card.table", h(".row.headings", h("span", "State"), h("span", "Stream"), h("span.mid", "Newest values"), h("span.num.mid.wide", { title: "Surprise of the newest slot: −log10 of its probability on normal data" }, "Score"), h("span.num", "Newest"), h("span.num.wide.mid", "Interval")), rows));
 
   let known = new Map(), fetching = new Map(), size = 0, generation = 0, chosen = -1;
   const pool = [];

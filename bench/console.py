@@ -247,7 +247,9 @@ async def _pictures(
         await page.wait_for_selector(there)
         await page.wait_for_selector("#live.on")
         await page.wait_for_timeout(1_500)  # a page that is live has no moment of its own
-        await page.screenshot(path=into / f"{name}-{look}.png", full_page=name != "streams" and not look.startswith("phone"))
+        await page.screenshot(
+            path=into / f"{name}-{look}.png", full_page=name != "streams" and not look.startswith("phone")
+        )
     await page.context.close()
 
 

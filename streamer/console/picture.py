@@ -3,14 +3,14 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, get_args
 
-from streamer.contracts import AnomalyEvent, Feedback, Incident
+from streamer.contracts import AnomalyEvent, Feedback, Incident, StreamSettings
 from streamer.overview.query import SortKey, StreamQuery
 from streamer.overview.reading import Overview
-from streamer.overview.streams import SEVERITIES, STATES, StreamRow, Tally, tally
+from streamer.overview.streams import SEVERITIES, STATES, StreamRow, Tally, dial_of, tally
 from streamer.timestamps import NS, parse_timestamp
 from streamer.windows.standing import OpenIncident
 
@@ -42,6 +42,7 @@ class Picture:
         self.streams: dict[str, StreamRow] = {}
         self.incidents: OrderedDict[str, Incident] = OrderedDict()  # newest revision by id, changed last at the end
         self.revisions: dict[str, list[dict[str, Any]]] = {}
+        self._lasting: dict[str, Incident] = {}  # those that are open
         self.said: dict[str, list[Feedback]] = {}  # incident id → verdicts
         self.tally: Tally = _NOBODY
         self.overview: Overview | None = None
@@ -53,6 +54,13 @@ class Picture:
     def put_streams(self, rows: Iterable[StreamRow]) -> None:
         """All streams, as they are now."""
         self.streams = {row.name: row for row in rows}
+        for new in self._lasting.values():
+            self._stand(new)
+        for row in self.streams.values():
+            if row.open:
+                row.open[:] = [
+                    each for each in row.open if each.incident_id in self._lasting or not self._is_over(each)
+                ]
         self.tally = tally(list(self.streams.values()))
         self._orders.clear()
 
@@ -67,11 +75,27 @@ class Picture:
         if before is None or before.revision < new.revision:
             self.incidents[new.incident_id] = new
             self.incidents.move_to_end(new.incident_id)
+            if is_open(new):
+                self._lasting[new.incident_id] = new
+            else:
+                self._lasting.pop(new.incident_id, None)
             self._stand(new)
         while len(self.incidents) > most:
             oldest, _ = self.incidents.popitem(last=False)
             self.revisions.pop(oldest, None)
             self.said.pop(oldest, None)
+            self._lasting.pop(oldest, None)
+
+    def _is_over(self, each: OpenIncident) -> bool:
+        """Whether an event has said so: a round over all streams may have read a row just before."""
+        return each.incident_id in self.incidents
+
+    def put_settings(self, stream: str, settings: StreamSettings) -> None:
+        """What somebody has just set; the next round tells the same."""
+        row = self.streams.get(stream)
+        if row is not None:
+            self.streams[stream] = replace(row, paused=settings.paused, dial=dial_of(settings), labels=settings.labels)
+            self._orders.clear()
 
     def _stand(self, new: Incident) -> None:
         """The stream's row tells it at once; the next round over all streams tells the same."""

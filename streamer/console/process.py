@@ -49,10 +49,10 @@ class _Outlet:
     async def send(self, body: Any) -> None:
         """One change. Raises ContractError, UnavailableError, RefusedError."""
         self._writing.record(body)  # a wish that cannot be had needs no broker to be refused
-        async with self._lock:
+        async with self._lock:  # one after the other: a second change of a stream knows of the first
             if self._producer is None:
                 self._producer = await make_producer(self._settings, give_up_after_s=GIVE_UP_S)
-        await self._writing.send(self._producer, body)
+            await self._writing.send(self._producer, body)
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -82,7 +82,7 @@ async def serving(settings: ConsoleSettings) -> AsyncIterator[tuple[str, Followi
     host, port = sock.getsockname()[:2]
     reader, picture, hub = OverviewReader(settings, HISTORY_S), Picture(), Hub()
     following = Following(settings, reader, picture, hub)
-    outlet = _Outlet(settings, Writing(settings, picture, reader))
+    outlet = _Outlet(settings, Writing(settings, picture, reader, hub))
     console = Console(settings, following, hub, outlet.send)
     config = uvicorn.Config(
         console.app(), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=CLOSE_S,

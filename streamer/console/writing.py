@@ -6,8 +6,9 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaProducer
 from pydantic import Field, ValidationError
 
+from streamer.console.hub import Hub
 from streamer.console.picture import Picture
-from streamer.contracts import Contract, Feedback, StreamName, StreamSettings, Verdict
+from streamer.contracts import Contract, Feedback, ModelRecord, StreamName, StreamSettings, Verdict
 from streamer.errors import ContractError
 from streamer.kafka.sending import Outgoing, send
 from streamer.overview.reading import OverviewReader
@@ -59,7 +60,8 @@ _KINDS: dict[str, type[SayVerdict | Mute | Dial | RollBack]] = {
 class Writing:
     """Turns what a page asks for into records, and sends them."""
 
-    def __init__(self, settings: CommonSettings, picture: Picture, reader: OverviewReader) -> None:
+    def __init__(self, settings: CommonSettings, picture: Picture, reader: OverviewReader, hub: Hub) -> None:
+        self._hub = hub
         self._settings = settings
         self._picture = picture
         self._reader = reader
@@ -108,4 +110,17 @@ class Writing:
 
     async def send(self, producer: AIOKafkaProducer, body: Any) -> None:
         """Send it; returns when Kafka has it. Raises ContractError, UnavailableError, RefusedError."""
-        await send(self._settings, producer, [self.record(body)])
+        record = self.record(body)
+        await send(self._settings, producer, [record])
+        self._note(body["stream"], record)
+
+    def _note(self, stream: str, record: Outgoing) -> None:
+        """What is followed will tell it in a moment; a second change of the same stream must know of the first now."""
+        if record.topic == self._settings.topic("streams"):
+            made = StreamSettings.model_validate_json(record.value or b"{}")
+            self._reader.stream_settings.of[stream] = made
+            self._picture.put_settings(stream, made)
+            self._hub.say("settings", {"stream": stream})
+        elif record.topic == self._settings.topic("models"):
+            self._reader.models.of[stream] = ModelRecord.model_validate_json(record.value or b"{}")
+            self._hub.say("model", {"stream": stream})

@@ -135,7 +135,7 @@ export async function show(page) {
     on(page, live, event, ({ detail }) => {
       if (detail.stream !== name) return;
       clearTimeout(soon);
-      soon = setTimeout(() => refresh().then(paint).catch(page.trouble), event === "incident" ? 50 : 400);
+      soon = setTimeout(() => refresh().then(paint).catch(page.trouble), 50);
     });
   }
   on(page, live, "reset", () => { load().catch(page.trouble); refresh().catch(page.trouble); });
@@ -161,7 +161,7 @@ export async function show(page) {
   drawFacts();
   live.open({ stream: name, channel });
   await load();
-  every(page, 10000, refresh);
+  every(page, 5000, refresh);
   if (length === "weeks") every(page, 60000, load);
 }
 

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
@@ -212,12 +213,13 @@ async def pictures(folder: Path, into: Path) -> None:
                 await asyncio.sleep(0.5)
         await asyncio.sleep(8)  # whatever else opens
         errors = Errors()
-        for look, options in {
+        looks: dict[str, dict[str, Any]] = {
             "light": {"viewport": DESKTOP, "color_scheme": "light"},
             "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
             "phone": {"viewport": PHONE, "color_scheme": "light", "device_scale_factor": 2, "has_touch": True},
             "phone-dark": {"viewport": PHONE, "color_scheme": "dark", "device_scale_factor": 2, "has_touch": True},
-        }.items():
+        }
+        for look, options in looks.items():
             await _pictures(browser, address, following, errors, look, options, into)
         print(f"errors on the pages' consoles: {errors or 'none'}")
 

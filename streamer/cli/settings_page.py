@@ -10,7 +10,7 @@ from streamer.cli.options import settings_of
 from streamer.cli.root import build_app
 from streamer.settings import CommonSettings
 
-WORKERS = ("streamer", "detector", "trainer")
+WORKERS = ("streamer", "detector", "trainer", "console")
 HEAD = """# Settings
 
 Generated (`python -m streamer.cli.settings_page`). Each setting is a flag (`--open-hits 3`), a variable

@@ -4,13 +4,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, Request
 
 from streamer.console.following import Following
 from streamer.console.process import serving
@@ -110,6 +111,10 @@ async def console(settings: CommonSettings, token: str = TOKEN) -> AsyncIterator
             assert run.errors == []
 
 
+def _note(asked: list[str], request: Request) -> None:
+    asked.append(request.url)
+
+
 async def newest(settings: CommonSettings, topic: str, fits: Callable[[bytes], bool]) -> bytes:
     """The newest record's value, once it fits."""
     found: list[bytes] = []
@@ -124,10 +129,11 @@ async def newest(settings: CommonSettings, topic: str, fits: Callable[[bytes], b
 
 async def test_every_page_loads_from_here_alone_and_draws_and_fits_a_phone(settings: CommonSettings) -> None:
     async with console(settings) as run:
-        for context in ({}, {"viewport": PHONE, "color_scheme": "dark"}):
+        looks: list[dict[str, Any]] = [{}, {"viewport": PHONE, "color_scheme": "dark"}]
+        for context in looks:
             page = await run.page(**context)
             asked: list[str] = []
-            page.on("request", lambda request, asked=asked: asked.append(request.url))  # type: ignore[misc]
+            page.on("request", partial(_note, asked))
             for path in PAGES:
                 await page.goto(run.address + path)
                 await page.wait_for_selector("#live.on")

@@ -3,6 +3,8 @@
 python -m bench.console frames      # 10 000 streams: times of frames while the list is scrolled and everything is live
 python -m bench.console latency     # from a record on `anomalies` to its line on the page
 python -m bench.console pictures docs/console   # pictures of every page, light and dark, desktop and phone
+
+Shapes: S slots of a stream, C channels
 """
 
 import argparse
@@ -101,7 +103,7 @@ async def crowd(folder: Path, streams: int) -> AsyncIterator[tuple[CommonSetting
             bootstrap=stack.bootstrap, redis_url=stack.redis_url, state_dir=folder / "state", assignment="all"
         )
         await provision(settings)
-        fleet, producer = Fleet(worker_env(settings), folder, ("streamer",)), await make_producer(settings)
+        fleet, producer = Fleet(worker_env(settings), folder, names=("streamer",)), await make_producer(settings)
         fleet.start()
         try:
             rng, begin = np.random.default_rng(0), int(time.time()) - 2_000

@@ -70,7 +70,10 @@ def values(service: Service, first_s: int, count: int, seed: int, eventful: bool
         ago_S = (time.time() - at_S) / 60
         base_S = np.where((ago_S <= begin) & (ago_S > end), base_S * factor, base_S)
     parts = np.array([1.0, 0.35, 0.12])[: len(service.channels)]
-    return np.clip(base_S[:, None] * parts + rng.normal(0, service.noise, (count, len(parts))) * parts, 0, None)
+    made_SC: np.ndarray = np.clip(
+        base_S[:, None] * parts + rng.normal(0, service.noise, (count, len(parts))) * parts, 0, None
+    )
+    return made_SC
 
 
 async def send(producer: AIOKafkaProducer, settings: CommonSettings, name: str, channels: tuple[str, ...],

@@ -31,6 +31,14 @@ class CommonSettings(BaseSettings):
         "group",
         description="'group': Kafka assigns partitions; 'all' or '0,2': fixed (embedded, single process)",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="port of /metrics, /livez and /readyz of a worker; 0: none; not set: none, and `up` chooses",
+    )
+    metrics_host: str = Field("127.0.0.1", description="address that port listens on; 0.0.0.0 in a container")
+    traces: bool = Field(False, description="send OpenTelemetry traces of batches (OTEL_* variables say where)")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty in a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
     config: Path | None = Field(None, description="TOML file of settings, e.g. log_level = 'debug'")

@@ -27,6 +27,11 @@ class Stop:
         if self._waits:
             self.hopeless.set()
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a server that is away."""
+        return self._waits > 0
+
     @contextmanager
     def observed(self) -> Iterator[None]:
         """Within it, and in tasks that are started within it, `waiting` speaks of this worker."""

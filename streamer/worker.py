@@ -24,6 +24,7 @@ from streamer.sources.bridge import Bridge
 from streamer.sources.chosen import parse_sources, refuse_own_topics
 from streamer.sources.recognise import advise
 from streamer.stopping import Stop
+from streamer.tracing import batch_span, carried
 from streamer.windows.decode import Decoded, Decoder
 from streamer.windows.ingest import Ingest, Plan
 from streamer.windows.ring import read_headers
@@ -111,13 +112,18 @@ class StreamerWorker:
                     await self.owner.commit(offsets)
         await self._sweep()
         self.stats.counts["streams"] = len(self.ingest.windows)
-        self.stats.facts.update(self.owner.facts())
+        if self.stats.due:
+            self.stats.facts.update(await self.owner.facts())
         await self.stats.publish()
 
     async def _batch(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:
         """One batch of one partition: returns the offset to commit, None when it must be read again. Raises RefusedError."""
         if partition not in self.owner.owned:
             return partition, None
+        with batch_span("streamer.batch", records, partition):
+            return await self._take_in(partition, records)
+
+    async def _take_in(self, partition: int, records: Sequence[ConsumerRecord]) -> tuple[int, int | None]:
         batch = self.decoder.decode(records)
         try:
             plan = await self.ingest.plan(batch, records, lambda s: self.owner.ledger.applied(partition, s))
@@ -136,6 +142,7 @@ class StreamerWorker:
             await self.owner.recover(partition)
             return partition, None
         self._count(batch, records, plan)
+        self.owner.note_done(records[0].timestamp)
         return partition, records[-1].offset + 1
 
     def _count(self, batch: Decoded, records: Sequence[ConsumerRecord], plan: Plan) -> None:
@@ -153,7 +160,8 @@ class StreamerWorker:
         """
         settings = self.settings
         topic = settings.topic("windows")
-        notices = [Outgoing(topic, value, partition=partition) for value in plan.notices.messages()]
+        context = carried()
+        notices = [Outgoing(topic, value, partition=partition, headers=context) for value in plan.notices.messages()]
         homeward = [self._homeward(record, stream) for record, stream in batch.rehome]
         dead = [DeadLetter(*bad) for bad in batch.dead]
         for index, cells in plan.late.items():
@@ -233,4 +241,4 @@ class StreamerWorker:
 def run(settings: StreamerSettings) -> None:
     """Run one streamer worker as this process until it is asked to end."""
     worker = StreamerWorker(settings)
-    run_process(settings, worker.run, worker.stopping)
+    run_process(settings, "streamer", worker.run, worker.stopping)

@@ -7,11 +7,10 @@ with a log line and counted.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
 from functools import partial
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from detector.live.followed import FollowedModels
 from detector.model.artefact import StoreError
@@ -22,9 +21,10 @@ from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.client import fetch, kafka_name, make_consumer
 from streamer.kafka.cluster import ClusterCheck
 from streamer.kafka.dead_letters import DeadLetter, bury
-from streamer.kafka.ownership import commit
+from streamer.kafka.ownership import backlog, commit
 from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.kafka.stream_settings import StreamSettingsTable
+from streamer.metrics import DELAY, TRAINING_RUN
 from streamer.parsing import parse
 from streamer.patience import patiently
 from streamer.stopping import Stop
@@ -51,7 +51,8 @@ class TrainerWorker:
         self._deleted: list[str] = []
         self._replaced: set[str] = set()  # artefacts that streams have left; deleted once all have
         self._next_sweep = time.monotonic() + SWEEP_S
-        self._assigned: Callable[[], Iterable[TopicPartition]] = tuple
+        self._consumer: AIOKafkaConsumer | None = None
+        self._oldest_ms = 0  # record time stamp of the oldest request at work
 
     def stop(self) -> None:
         """Finish what can be finished in a moment, and end; the rest is asked for again by Kafka."""
@@ -68,7 +69,7 @@ class TrainerWorker:
     async def _boot(self, servers: Servers) -> None:
         settings = self.settings
         self.stats, self.producer = servers.stats, servers.producer
-        for count in ("students_trained", "jobs", "updates", "failed"):
+        for count in ("students_trained", "jobs", "updates", "failed", "shadows"):
             self.stats.counts[count] = 0
         store = await open_store(settings)
         teacher = await asyncio.to_thread(load_teacher, settings)
@@ -91,25 +92,34 @@ class TrainerWorker:
         fixed = settings.fixed_partitions()
         self.consumer = await make_consumer(settings, group, *([topic] if fixed is None else []))
         servers.closes(self.consumer.stop)
-        self._assigned = self.consumer.assignment
         partitions = [TopicPartition(topic, p) for p in fixed or ()]
         if partitions:
             self.consumer.assign(partitions)
         for partition in partitions:
             committed = await patiently(kafka_name(settings), partial(self.consumer.committed, partition))
             self.consumer.seek(partition, committed or 0)
+        self._consumer = self.consumer
 
     async def _report(self) -> None:
         """Stats go on while a run takes its time."""
         while True:
-            self.stats.facts.update(self._reads())
+            if self._consumer is not None:
+                self.stats.facts.update(await self._reads(self._consumer))
             await self.stats.publish()
             await asyncio.sleep(1.0)
 
-    def _reads(self) -> dict[str, object]:
+    async def _reads(self, consumer: AIOKafkaConsumer) -> dict[str, object]:
         """What it reads at the moment, as the other workers report it."""
-        topic, group = self.settings.topic("training"), self.settings.topic_prefix + GROUP
-        return {"topic": topic, "group": group, "partitions": sorted(p.partition for p in self._assigned())}
+        waiting = await backlog(consumer)
+        return {
+            "topic": self.settings.topic("training"),
+            "group": self.settings.topic_prefix + GROUP,
+            "partitions": sorted(partition.partition for partition in consumer.assignment()),
+            "lag": {str(partition): records for partition, records in waiting.items()},
+            "lag_s": round(time.time() - self._oldest_ms / 1000, 3)
+            if self._oldest_ms and any(waiting.values())
+            else 0.0,
+        }
 
     async def _end_reporting(self) -> None:
         self._reporting.cancel()
@@ -146,6 +156,8 @@ class TrainerWorker:
                 log.warning("training request refused", offset=record.offset, error=str(error))
                 await bury(self.settings, self.producer, [DeadLetter(record, error.reason, str(error))])
         jobs = merge(requests)
+        begin = time.perf_counter()
+        self._oldest_ms = min(record.timestamp for record in records)
         if jobs:
             log.info("training", streams=len(jobs), requests=len(requests))
             await self.models.poll()
@@ -158,7 +170,11 @@ class TrainerWorker:
             counts["students_trained"] += outcome.trained
             counts["updates"] += outcome.updated
             counts["failed"] += len(outcome.dropped)
+            counts["shadows"] += sum(record.shadow is not None for record in outcome.records.values())
+            TRAINING_RUN.observe(time.perf_counter() - begin)
         await self._commit(records)
+        DELAY.labels(GROUP).observe(max(0.0, time.time() - self._oldest_ms / 1000))
+        self._oldest_ms = 0
 
     async def _announce(self, records: dict[str, ModelRecord]) -> None:
         topic = self.settings.topic("models")
@@ -216,4 +232,4 @@ class TrainerWorker:
 def run(settings: TrainerSettings) -> None:
     """Run one trainer worker as this process until it is asked to end."""
     worker = TrainerWorker(settings)
-    run_process(settings, worker.run, worker.stopping)
+    run_process(settings, "trainer", worker.run, worker.stopping)

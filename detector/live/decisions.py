@@ -15,6 +15,7 @@ from streamer.contracts import (
     TrainingRequest,
 )
 from streamer.timestamps import format_ns
+from streamer.tracing import carried
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
 
@@ -119,7 +120,9 @@ class Decisions:
         if event.data.state == "open":
             self.alerts += 1
         topic = self._settings.topic("anomalies")
-        self._post(stream, Message(topic, self._streams.partition(stream), stream, event.model_dump_json()))
+        context = tuple((name, value.decode()) for name, value in carried())
+        partition = self._streams.partition(stream)
+        self._post(stream, Message(topic, partition, stream, event.model_dump_json(), context))
 
     def _post(self, stream: str, message: Message) -> None:
         self.part(stream).outbox.append(self._streams.shard(stream), message)

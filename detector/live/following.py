@@ -19,6 +19,7 @@ from streamer.host.worker import Servers
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import Ownership
 from streamer.kafka.stream_settings import StreamSettingsTable
+from streamer.metrics import VERDICTS
 
 if TYPE_CHECKING:
     from detector.model.artefact import ArtefactStore
@@ -163,6 +164,7 @@ class Following:
             if episode.verdict == feedback.verdict:
                 return
             episode.verdict = feedback.verdict
+            VERDICTS.labels(feedback.verdict).inc()
             if feedback.verdict == "false_alarm" and stream_state.tracker.incident is episode:
                 entry = self._streams.entries.get(stream)
                 scored = stream_state.scored if entry is None else entry.scored

@@ -7,7 +7,7 @@ that lost the partition fails at the compare-and-set and has sent nothing.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import redis.asyncio
@@ -27,6 +27,22 @@ class Message(NamedTuple):
     partition: int | None
     key: str
     value: str | None  # JSON; None is a tombstone
+    headers: tuple[tuple[str, str], ...] = ()  # trace context, where traces are on
+
+    def stored(self) -> list[object]:
+        """As stored; without headers as versions stored it that knew none."""
+        return [self.topic, self.partition, self.key, self.value, *([self.headers] if self.headers else [])]
+
+    @classmethod
+    def read(cls, topic: str, partition: int | None, key: str, value: str | None, headers: Any = ()) -> "Message":
+        """A stored message."""
+        return cls(topic, partition, key, value, tuple((name, told) for name, told in headers))
+
+    def outgoing(self) -> Outgoing:
+        """As it is sent."""
+        value = None if self.value is None else self.value.encode()
+        headers = [(name, told.encode()) for name, told in self.headers]
+        return Outgoing(self.topic, value, self.key.encode(), self.partition, headers)
 
 
 class Outbox:
@@ -42,7 +58,7 @@ class Outbox:
     def store(self, ops: Ops, keys: Keys, before: Iterable[int]) -> None:
         """Write the outbox; the shards in `before` had one, which has been sent."""
         for shard, messages in self.messages.items():
-            ops.shard(shard).set(keys.outbox(shard), orjson.dumps([list(message) for message in messages]))
+            ops.shard(shard).set(keys.outbox(shard), orjson.dumps([message.stored() for message in messages]))
         for shard in before:
             if shard not in self.messages:
                 ops.shard(shard).delete(keys.outbox(shard))
@@ -55,11 +71,7 @@ class Outbox:
         await send_patiently(
             settings,
             producer,
-            [
-                Outgoing(m.topic, None if m.value is None else m.value.encode(), m.key.encode(), m.partition)
-                for messages in self.messages.values()
-                for m in messages
-            ],
+            [message.outgoing() for messages in self.messages.values() for message in messages],
         )
 
 
@@ -72,5 +84,5 @@ async def read_outbox(client: redis.asyncio.Redis, keys: Keys, partition: int, p
     outbox = Outbox()
     for shard, raw in zip(shards, await pipe.execute(), strict=True):
         for fields in orjson.loads(raw) if raw else ():
-            outbox.append(shard, Message(*fields))
+            outbox.append(shard, Message.read(*fields))
     return outbox

@@ -27,6 +27,7 @@ from streamer.placement import shards_of_partition
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.stopping import Stop
+from streamer.tracing import batch_span
 
 log = structlog.get_logger(__name__)
 
@@ -85,8 +86,11 @@ class DetectorWorker:
                 await self.following.poll(self.finishing.finish)
                 records = {p: own for p, own in fetched.items() if p in self.owner.owned}
                 if records:
-                    decisions = await self.batches.decide(records)
-                    await self.finishing.finish(decisions, {p: own[-1].offset for p, own in records.items()})
+                    every = [record for own in records.values() for record in own]
+                    with batch_span("detector.batch", every):
+                        decisions = await self.batches.decide(records)
+                        await self.finishing.finish(decisions, {p: own[-1].offset for p, own in records.items()})
+                    self.owner.note_done(min(own[0].timestamp for own in records.values()))
                 elif not fetched:
                     await self.finishing.clear_outboxes()
                 silent = await self.watch.check(arrived=bool(fetched))
@@ -102,7 +106,7 @@ class DetectorWorker:
         await self.finishing.commit()
         if self.stats.due:
             refresh(self.stats.counts, self.judge, self.bank, self.streams)
-            self.stats.facts.update(self.owner.facts())
+            self.stats.facts.update(await self.owner.facts())
             await self.stats.publish()
 
     async def _drain(self) -> None:
@@ -145,4 +149,4 @@ class DetectorWorker:
 def run(settings: WorkerSettings) -> None:
     """Run one detector worker as this process until it is asked to end."""
     worker = DetectorWorker(settings)
-    run_process(settings, worker.run, worker.stopping)
+    run_process(settings, "detector", worker.run, worker.stopping)

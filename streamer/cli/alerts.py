@@ -1,5 +1,7 @@
-"""`anomalyllm alerts`: follow the incidents, each with its reason."""
+"""`anomalyllm alerts`: follow the incidents, two lines each; `alerts show`: all that is known of one, with its picture."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
@@ -7,100 +9,150 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from streamer.cli.options import with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, err, out, parse_since, run_until_stopped
+from streamer.cli.options import WORKER_CONNECTION, with_settings
+from streamer.cli.running import GIVE_UP_AFTER_S, err, only_warnings, out, parse_age, parse_since, run_until_stopped
+from streamer.cli.status import SEVERITY_STYLE
+from streamer.contracts import IncidentState, Severity
+from streamer.errors import ConfigError
+from streamer.overview.rows import WORST
 from streamer.settings import CommonSettings
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import ConsumerRecord
 
-    from streamer.contracts import AnomalyEvent
+    from streamer.contracts import AnomalyEvent, Incident
 
-# A batch has one time stamp in the broker's index: begin a little early and leave out by the record's own.
-SEEK_MARGIN_MS = 60_000
-STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
+OVER = ("resolved", "retracted")
+STATES: tuple[IncidentState, ...] = ("open", "update", "resolved", "revised", "retracted")
+SHORT_ID = 8  # characters: enough among the incidents of a month, and `alerts show` takes them
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which alerts somebody wants to see.
+
+    >>> Wanted("web.*", severity="warning").passes(severity="info", stream="web.cpu", state="open", labels={})
+    False
+    """
+
+    glob: str = "*"
+    severity: Severity = "info"  # at least
+    states: frozenset[str] = frozenset()  # none: all
+    labels: Mapping[str, str] = field(default_factory=dict)  # all of them
+
+    def passes(self, stream: str, severity: Severity, state: str, labels: Mapping[str, str]) -> bool:
+        """Whether an alert is among them."""
+        return (
+            fnmatchcase(stream, self.glob)
+            and WORST[severity] >= WORST[self.severity]
+            and (not self.states or state in self.states)
+            and self.labels.items() <= labels.items()
+        )
+
+    def event(self, event: "AnomalyEvent") -> bool:
+        """The same of an event."""
+        data = event.data
+        return self.passes(data.stream, data.severity, data.state, data.labels)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the verbs."""
+    alerts = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+    app.add_typer(alerts, name="alerts")
 
-    @app.command("alerts")
+    @alerts.callback()
     @with_settings(CommonSettings)
-    def alerts(
+    def follow_all(
+        context: typer.Context,
         settings: CommonSettings,
         since: Annotated[str, typer.Option(help="now, an age (15m, 2h, 1d) or an RFC 3339 time.")] = "now",
         stream: Annotated[str, typer.Option(help="Only streams that match this pattern, e.g. 'host.*'.")] = "*",
+        severity: Annotated[Severity, typer.Option(help="At least this bad.")] = "info",
+        label: Annotated[list[str] | None, typer.Option(help="Only with this label, key=value; repeatable.")] = None,
+        state: Annotated[list[str] | None, typer.Option(help=f"Only {', '.join(STATES)}; repeatable.")] = None,
         as_json: Annotated[
             bool,
             typer.Option("--json", envvar="ANOMALYLLM_ALERTS_JSON", help="The CloudEvents as they are, one a line."),
         ] = False,
         follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C; otherwise end at the last alert.")] = True,
     ) -> None:
-        """Follow the alerts, each with its reason."""
-        run_until_stopped(_alerts(settings, parse_since(since), stream, as_json, follow))
+        """Follow the alerts, the newest last; `alerts show ID`: one with its picture."""
+        if context.invoked_subcommand is not None:
+            return
+        from streamer.cli.streams import parse_labels
+
+        unknown = sorted(set(state or ()) - set(STATES))
+        if unknown:
+            raise ConfigError(f"--state: there is no state {', '.join(unknown)}; there are {', '.join(STATES)}")
+        wanted = Wanted(stream, severity, frozenset(state or ()), parse_labels(label))
+        run_until_stopped(_alerts(settings, parse_since(since), wanted, as_json, follow))
+
+    @alerts.command("show")
+    @with_settings(CommonSettings, connection=WORKER_CONNECTION)
+    def show_one(
+        settings: CommonSettings,
+        incident: Annotated[str, typer.Argument(help="Id of the incident, or its beginning.")],
+        since: Annotated[str, typer.Option(help="Look for it from then on: an age such as 7d or 90d.")] = "30d",
+        picture: Annotated[bool, typer.Option(help="Draw it.")] = True,
+    ) -> None:
+        """Tell all that is known of one alert, and draw it."""
+        from streamer.cli.incident_story import story
+
+        only_warnings()
+        out.print(run_until_stopped(story(settings, incident, parse_age(since), picture)))
 
 
-async def _alerts(settings: CommonSettings, since: datetime, pattern: str, as_json: bool, follow: bool) -> None:
+async def _alerts(settings: CommonSettings, since: datetime, wanted: Wanted, as_json: bool, follow: bool) -> None:
+    from streamer.overview.following import EventReader
+
+    reader = EventReader(settings, "anomalies")
+    try:
+        await reader.start(int(since.timestamp() * 1000), GIVE_UP_AFTER_S)
+        # What lies in the past comes partition by partition: it is put in order before it is shown.
+        past: list[ConsumerRecord] = []
+        await reader.catch_up(past.extend)
+        for record in sorted(past, key=lambda record: (record.timestamp, record.partition, record.offset)):
+            _show(record, wanted, as_json)
+        while follow:
+            for record in await reader.poll(500):
+                _show(record, wanted, as_json)
+    finally:
+        await reader.stop()
+
+
+def _show(record: "ConsumerRecord", wanted: Wanted, as_json: bool) -> None:
     from pydantic import ValidationError
 
     from streamer.contracts import AnomalyEvent
-    from streamer.kafka.client import make_consumer
-    from streamer.kafka.topics import at_end
 
-    since_ms = int(since.timestamp() * 1000)
-    consumer = await make_consumer(settings, None, give_up_after_s=GIVE_UP_AFTER_S)
     try:
-        partitions = await _seek(consumer, settings.topic("anomalies"), since_ms)
-        silent = 0
-        while follow or silent < 2:
-            batches = await consumer.getmany(timeout_ms=500)
-            silent = silent + 1 if not batches and await at_end(consumer, partitions) else 0
-            for record in (record for records in batches.values() for record in records):
-                name = (record.key or b"").decode(errors="replace")
-                if record.timestamp < since_ms or not fnmatchcase(name, pattern):
-                    continue
-                if as_json:
-                    typer.echo(record.value)
-                    continue
-                try:
-                    out.print(line(AnomalyEvent.model_validate_json(record.value)))
-                except ValidationError as error:
-                    err.print(f"[dim]not an alert, at {record.partition}/{record.offset}: {escape(str(error))}[/]")
-    finally:
-        await consumer.stop()
-
-
-async def _seek(consumer: "AIOKafkaConsumer", topic: str, since_ms: int) -> list["TopicPartition"]:
-    from streamer.kafka.topics import partitions_of
-
-    partitions = await partitions_of(consumer, topic)
-    consumer.assign(partitions)
-    start_ms = max(0, since_ms - SEEK_MARGIN_MS)
-    found = await consumer.offsets_for_times(dict.fromkeys(partitions, start_ms))
-    ends = await consumer.end_offsets(partitions)
-    for partition in partitions:
-        at = found.get(partition)
-        # Nothing that young: None on Kafka, the time stamp -1 on the embedded broker.
-        consumer.seek(partition, ends[partition] if at is None or at.timestamp < 0 else at.offset)
-    return partitions
+        event = AnomalyEvent.model_validate_json(record.value or b"")
+    except ValidationError as error:
+        err.print(f"[dim]not an alert, at {record.partition}/{record.offset}: {escape(str(error))}[/]")
+        return
+    if not wanted.event(event):
+        return
+    if as_json:
+        typer.echo(record.value)
+        return
+    out.print(line(event))
 
 
 def line(event: "AnomalyEvent") -> str:
-    """One incident revision for a person, in rich markup: when, what, where, and the reason under it."""
+    """One revision of an incident in two lines of rich markup: when, what, where; and the sentence."""
     incident = event.data
-    style = "green" if incident.state in ("resolved", "retracted") else STYLES[incident.severity]
-    shares = ", ".join(
-        f"{share.channel} {share.share:.0%}"
-        + ("" if share.value is None else f" at {share.value:.4g}")
-        + ("" if share.low is None or share.high is None else f" (expected {share.low:.4g} to {share.high:.4g})")
-        for share in incident.channels[:3]
-    )
-    facts = f"score {incident.score:.1f} of {incident.threshold:.1f}, p={incident.tail_probability:.1g}"
-    view = f"{incident.view}, {incident.scale} slots, model {incident.model_version or ('none yet (warming)' if incident.warming else 'none')}"
-    historic = " · historic" if incident.historic else ""
+    return f"{headline(incident)}\n  {escape(incident.reason)}"
+
+
+def headline(incident: "Incident") -> str:
+    """When, what, where, since when, and the beginning of its id."""
+    style = "green" if incident.state in OVER else SEVERITY_STYLE[incident.severity]
+    notes = [f"since {incident.started_at[:19]}"]
+    if incident.historic:
+        notes.append("historic")
+    if incident.warming:
+        notes.append("warming")
     return (
-        f"[dim]{escape(incident.updated_at)}[/] [{style}]{incident.state:<9}[/] [bold]{escape(incident.stream)}[/] "
-        f"[{style}]{incident.severity}[/]{historic} · since {escape(incident.started_at)}\n"
-        f"  {escape(incident.reason)}\n"
-        f"  [dim]{facts}; {escape(shares)}; {escape(view)}; {incident.incident_id}:{incident.revision}[/]"
+        f"[dim]{escape(incident.updated_at[:19])}[/] [{style}]{incident.state:<9} {incident.severity:<8}[/] "
+        f"[bold]{escape(incident.stream)}[/] [dim]{escape(' · '.join(notes))} · {incident.incident_id[:SHORT_ID]}[/]"
     )

@@ -3,6 +3,7 @@
 import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.markup import escape
 from streamer.cli.alerts import register as alerts
 from streamer.cli.console import register as console
 from streamer.cli.demo import register as demo
+from streamer.cli.doctor import register as doctor
 from streamer.cli.feedback import register as feedback
 from streamer.cli.options import connection_before
 from streamer.cli.publish import register as publish
@@ -22,6 +24,7 @@ from streamer.cli.up import register as up
 from streamer.cli.worker import register as streamer
 from streamer.errors import AnomalyLLMError
 from streamer.masking import masked
+from streamer.version import installed_version
 
 # A room adds its verbs by an entry point of this group: a function `register(app: typer.Typer) -> None`.
 GROUP = "anomalyllm.commands"
@@ -51,14 +54,26 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
     app.callback()(connection_before(_root))
-    for register in (up, demo, console, status, streamer, publish, alerts, sink, feedback, streams, topics):
+    verbs = (up, demo, console, status, doctor, streamer, publish, alerts, sink, feedback, streams, topics)
+    for register in verbs:
         register(app)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _add_room(app, point)
     return app
 
 
-def _root(given: None) -> None:
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"anomalyllm {installed_version()}")
+        raise typer.Exit
+
+
+def _root(
+    given: None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say the version, and end.")
+    ] = False,
+) -> None:
     """Options before the verb are kept for it."""
 
 

@@ -1,5 +1,6 @@
 """Running a command's coroutine until it ends or somebody stops it, and plain output helpers."""
 
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,18 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
+
+
+def only_warnings() -> None:
+    """For commands that use workers' code: what it logs on its way is no part of their answer."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def run_until_stopped(work: Coroutine[Any, Any, T]) -> T | None:

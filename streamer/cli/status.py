@@ -90,7 +90,7 @@ def _servers(read: "Overview") -> RenderableType:
         told = f"{read.redis} does not answer"
     else:
         limit = f" of {_bytes(facts.max_bytes)}" if facts.max_bytes else ""
-        told = f"{read.redis.removeprefix('Redis at ')} · {facts.version} · {_bytes(facts.used_bytes)}{limit} · up {_age(facts.up_s)}"
+        told = f"{read.redis.removeprefix('Redis at ')} · {facts.version} · {_bytes(facts.used_bytes)}{limit} · up {age(facts.up_s)}"
     made.add_row("Redis", escape(told))
     return made
 
@@ -111,7 +111,7 @@ def _stages(read: "Overview") -> RenderableType:
             stage,
             Text(str(len(workers)), style="" if workers else "bold red"),
             "–" if lag is None else f"{lag.records:,}" + (" ?" if lag.unknown else ""),
-            "–" if lag is None else _age(lag.seconds),
+            "–" if lag is None else age(lag.seconds),
             f"{sum(w.per_s for w in workers):,.1f} {UNITS[stage if stage in ROOMS else 'sink']}",
             Text(_some(gone), style="bold red") if gone else Text("none", style="green"),
         )
@@ -173,10 +173,10 @@ def _some(partitions: list[int]) -> str:
     return ", ".join(map(str, partitions[:SHOWN_PARTITIONS])) + more
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> _age(0.25), _age(75), _age(7300), _age(200_000)
+    >>> age(0.25), age(75), age(7300), age(200_000)
     ('0.2 s', '75 s', '2.0 h', '2.3 d')
     """
     for size, unit in ((86_400, "d"), (3_600, "h")):

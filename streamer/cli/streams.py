@@ -1,41 +1,95 @@
-"""`anomalyllm streams`: list streams, set how one is read and judged, delete one everywhere."""
+"""`anomalyllm streams`: list and draw streams, set how one is read and judged, delete one everywhere."""
 
 import asyncio
+import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
+import orjson
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 from rich.table import Table
 
-from streamer.cli.options import with_fields, with_settings
-from streamer.cli.running import GIVE_UP_AFTER_S, out, redis_or_error, send_one
+from streamer.cli.options import WORKER_CONNECTION, with_fields, with_settings
+from streamer.cli.running import (
+    GIVE_UP_AFTER_S,
+    only_warnings,
+    out,
+    parse_age,
+    redis_or_error,
+    run_until_stopped,
+    send_one,
+)
+from streamer.cli.status import SEVERITY_STYLE, STATE_STYLE, age
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
+from streamer.overview.query import SortKey, StreamQuery
+from streamer.overview.rows import STATES, State, StreamRow, season_of
 from streamer.settings import CommonSettings
 
 _PANEL = "What to set (what is not given keeps its value)"
 Name = Annotated[str, typer.Argument(help="Name of the stream.")]
+Glob = Annotated[str, typer.Argument(help="Only streams that match this pattern, e.g. 'host.*'.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="Only with this label, key=value; repeatable.")]
+States = Annotated[list[str] | None, typer.Option("--state", help="Only in this state; repeatable.")]
+PAGE = 50
+WIDE = 300  # columns
 Replace = Annotated[bool, typer.Option("--replace", help="Start from the defaults instead of the present settings.")]
 AsJson = Annotated[bool, typer.Option("--json", envvar="ANOMALYLLM_STREAMS_LIST_JSON", help="One JSON object a line.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    streams = typer.Typer(help="List, set and delete streams.", no_args_is_help=True)
+    streams = typer.Typer(help="List, draw, set and delete streams.", no_args_is_help=True)
     app.add_typer(streams, name="streams")
 
     @streams.command("list")
     @with_settings(CommonSettings)
-    def show(settings: CommonSettings, as_json: AsJson = False) -> None:
-        """List all streams: what arrived, their grid, and what was set."""
-        rows = asyncio.run(_list(settings))
+    def show_all(
+        settings: CommonSettings,
+        glob: Glob = "*",
+        label: Labels = None,
+        state: States = None,
+        alerting: Annotated[bool, typer.Option("--open", help="Only with an open incident.")] = False,
+        sort: Annotated[SortKey, typer.Option(help="By what; worst, largest and newest first.")] = "name",
+        reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+        limit: Annotated[int | None, typer.Option(min=1, help="So many a page.", show_default="50; JSON: all")] = None,
+        page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
+        as_json: AsJson = False,
+    ) -> None:
+        """List streams: state, grid, last score, what is open, model and dial."""
+        most = limit or (None if as_json else PAGE)
+        query = StreamQuery(
+            glob, parse_labels(label), parse_states(state), alerting, sort, reverse, most,
+            offset=0 if most is None else (page - 1) * most,
+        )  # fmt: skip
+        rows, total, known = asyncio.run(_list(settings, query))
         if as_json:
-            import orjson
-
             for row in rows:
-                typer.echo(orjson.dumps(row).decode())
+                typer.echo(orjson.dumps(as_object(row, known.get(row.name))).decode())
             return
-        out.print(_table(rows))
+        # What goes to a file or a pipe is cut by nobody.
+        out.print(table(rows), width=None if out.is_terminal else WIDE)
+        if len(rows) < total:
+            first = query.offset + 1 if rows else 0
+            out.print(
+                f"[dim]{first:,} to {query.offset + len(rows):,} of {total:,} streams; --page, --limit, --sort[/]"
+            )
+
+    @streams.command("show")
+    @with_settings(CommonSettings, connection=WORKER_CONNECTION)
+    def show_one(
+        settings: CommonSettings,
+        name: Name,
+        last: Annotated[str, typer.Option(help="How far back: an age such as 30m, 6h or 2d.")] = "6h",
+        channel: Annotated[list[str] | None, typer.Option(help="Only this channel; repeat for several.")] = None,
+    ) -> None:
+        """Draw a stream's last hours in its band, with its incidents."""
+        from streamer.cli.stream_picture import picture
+
+        only_warnings()
+        out.print(run_until_stopped(picture(settings, name, parse_age(last), channel or [])))
 
     @streams.command("set")
     @with_settings(CommonSettings)
@@ -95,42 +149,74 @@ async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], repl
     return made
 
 
-async def _list(settings: CommonSettings) -> list[dict[str, Any]]:
-    from streamer.windows.keys import Keys
-    from streamer.windows.ring import all_streams, read_headers
+async def _list(settings: CommonSettings, query: StreamQuery) -> tuple[list[StreamRow], int, dict[str, StreamSettings]]:
+    from streamer.kafka.topics import provision
+    from streamer.overview.reading import reading
 
-    known = await present_settings(settings)
-    keys = Keys(settings.namespace)
-    async with redis_or_error(settings) as client:
-        seen = await all_streams(client, keys)
-        headers = await read_headers(client, keys, seen, settings.partitioner)
-    rows = []
-    for name in sorted({*known, *headers}):
-        header, chosen = headers.get(name), known.get(name)
-        rows.append(
-            {
-                "stream": name,
-                "state": header.state if header else "no points yet",
-                "interval_s": header.interval_ns / 1e9 if header and header.interval_ns else None,
-                "channels": header.channels if header else [],
-                "slots": max(0, header.hi - header.lo + 1) if header else 0,
-                "points": header.points if header else 0,
-                "settings": chosen.model_dump(mode="json", exclude_unset=True) if chosen else {},
-            }
-        )
-    return rows
+    await provision(settings, give_up_after_s=GIVE_UP_AFTER_S)
+    async with redis_or_error(settings) as client, reading(settings) as reader:
+        await client.ping()
+        await reader.follow("streams", "models")
+        rows, total = await reader.streams(query)
+        return rows, total, reader.stream_settings.of
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, header_style="bold")
+def as_object(row: StreamRow, own: StreamSettings | None) -> dict[str, Any]:
+    """A stream for programs."""
+    made = {
+        "stream": row.name,
+        **asdict(row),
+        "settings": own.model_dump(mode="json", exclude_unset=True) if own else {},
+    }
+    del made["name"]
+    return made
+
+
+def table(rows: list[StreamRow]) -> Table:
+    """A line a stream: `last` is the age of its newest slot, `model` the slots that its student has seen."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("stream", "state"):
-        table.add_column(column, no_wrap=True)
-    for column in ("interval", "channels", "slots", "points"):
-        table.add_column(column, justify="right")
-    table.add_column("settings")
+        made.add_column(column, no_wrap=True)
+    for column in ("every", "season", "last", "score"):
+        made.add_column(column, justify="right", no_wrap=True)
+    made.add_column("incident", no_wrap=True)
+    made.add_column("model", justify="right", no_wrap=True)
+    made.add_column("dial", no_wrap=True)
     for row in rows:
-        interval = "–" if row["interval_s"] is None else f"{row['interval_s']:g} s"
-        chosen = ", ".join(f"{key}={value}" for key, value in row["settings"].items())
-        counts = (str(len(row["channels"])), f"{row['slots']:,}", f"{row['points']:,}")
-        table.add_row(row["stream"], row["state"], interval, *counts, chosen)
-    return table
+        worst = row.worst
+        style = STATE_STYLE.get(row.state, "dim")
+        state = f"[{style}]{row.state}[/]" + (" [dim]paused[/]" if row.paused else "")
+        opened = min((incident.since_ms for incident in row.open), default=0) / 1000
+        made.add_row(
+            escape(row.name),
+            state,
+            "–" if row.interval_s is None else f"{row.interval_s:g} s",
+            season_of(row.season),
+            "–" if row.last_point is None else age(max(0.0, time.time() - row.last_point)),
+            "–" if row.score is None else f"{row.score:.1f}",
+            "" if worst is None else f"[{SEVERITY_STYLE[worst]}]{worst}[/] {age(max(0.0, time.time() - opened))}",
+            f"{row.model_slots:,}" if row.model else "[yellow]refused[/]" if row.shadow else "–",
+            row.dial,
+        )
+    return made
+
+
+def parse_states(given: list[str] | None) -> frozenset[State]:
+    """States, repeated. Raises ConfigError."""
+    known = {str(state): state for state in STATES}
+    unknown = sorted(set(given or ()) - set(known))
+    if unknown:
+        raise ConfigError(f"--state: there is no state {', '.join(unknown)}; there are {', '.join(known)}")
+    return frozenset(known[name] for name in given or ())
+
+
+def parse_labels(given: list[str] | None) -> dict[str, str]:
+    """`key=value`, repeated. Raises ConfigError.
+
+    >>> parse_labels(["room=lab"])
+    {'room': 'lab'}
+    """
+    pairs = [text.partition("=") for text in given or ()]
+    if not all(key and sign for key, sign, _ in pairs):
+        raise ConfigError(f"--label: expected key=value, got {', '.join(given or ())}")
+    return {key: value for key, _, value in pairs}

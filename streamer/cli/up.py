@@ -28,13 +28,15 @@ SNIPPETS = """\
 [bold cyan]AnomalyLLM is up[/]
 Kafka  {bootstrap}
 Redis  {redis_url}
-logs   {logs}{console}
+logs   {logs}
+pages  {pages}{console}
 
 [bold]In another terminal[/]
   export ANOMALYLLM_BOOTSTRAP={bootstrap}
   export ANOMALYLLM_REDIS_URL={redis_url}
   anomalyllm publish metrics.csv --stream my.metric     [dim]# columns: ts,value[/]
   anomalyllm alerts --since 1h
+  anomalyllm status --watch
   anomalyllm streams list
 
 [bold]From Python[/]
@@ -76,7 +78,7 @@ def _console(settings: ConsoleSettings) -> tuple[ConsoleSettings, str]:
 
 async def _up(settings: ConsoleSettings, with_workers: bool, with_console: bool) -> None:
     from streamer.host.embedded import EmbeddedStack
-    from streamer.host.fleet import WORKERS, Fleet, console_env, worker_env
+    from streamer.host.fleet import WORKERS, Fleet, console_env, metrics_ports, worker_env
     from streamer.kafka.topics import provision
 
     state_dir = settings.state_dir.resolve()
@@ -85,15 +87,17 @@ async def _up(settings: ConsoleSettings, with_workers: bool, with_console: bool)
         servers = {"bootstrap": stack.bootstrap, "redis_url": stack.redis_url}
         placed = settings.model_copy(update={**servers, "state_dir": state_dir})
         await provision(placed)
+        ports = metrics_ports(placed) if with_workers else {}
+        pages = ", ".join(f"http://{placed.metrics_host}:{port}/metrics" for port in ports.values()) or "no metrics"
         more, console = {}, ""
         if with_console and find_spec("uvicorn") and find_spec("starlette"):
             placed, console = _console(placed)
             more["console"] = console_env(placed)
         elif with_console:
             console = "\n[dim]no console: pip install 'anomalyllm\\[console]'[/]"
-        logs = stack_dir / "logs"
-        out.print(SNIPPETS.format(**servers, logs=logs, metrics=placed.topic("metrics"), console=console))
-        workers = Fleet(worker_env(placed), stack_dir, WORKERS if with_workers else (), more)
+        told = {**servers, "logs": stack_dir / "logs", "metrics": placed.topic("metrics"), "pages": pages}
+        out.print(SNIPPETS.format(**told, console=console))
+        workers = Fleet(worker_env(placed), stack_dir, ports, WORKERS if with_workers else (), more)
         nurse = Supervisor(stack, workers)
         try:
             workers.start()

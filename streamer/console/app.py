@@ -1,4 +1,7 @@
-"""The console's addresses: pages, what they show as JSON, what happens as server-sent events, and one address to change things."""
+"""The console's addresses: pages, what they show as JSON, what happens as server-sent events, and one address to change things.
+
+Shapes: S slots, C channels
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

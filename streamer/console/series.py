@@ -1,6 +1,6 @@
 """Values of streams for charts: tails of many for sparklines, one stream's window, its blocks, its band and season.
 
-Shapes: S slots, C channels, K judged slots, B blocks
+Shapes: S slots, C channels, K judged slots, B blocks, W phases of a week
 """
 
 from collections.abc import Sequence

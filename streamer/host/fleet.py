@@ -6,10 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from streamer.host.embedded import free_port
 from streamer.host.processes import Child
 from streamer.settings import CommonSettings, ConsoleSettings
 
 WORKERS = ("streamer", "detector", "trainer")
+# The first of three ports of `up`, one a worker: what Prometheus exporters of OpenTelemetry listen on.
+METRICS_PORT = 9464
 
 
 def worker_env(settings: CommonSettings) -> dict[str, str]:
@@ -17,7 +20,7 @@ def worker_env(settings: CommonSettings) -> dict[str, str]:
 
     One process of each kind owns all partitions: joining a group would only cost start-up time.
     """
-    own = set(CommonSettings.model_fields) - {"worker_name", "log_format"}
+    own = set(CommonSettings.model_fields) - {"worker_name", "log_format", "metrics_port"}
     fields = settings.model_dump(mode="json", include=own, exclude_none=True)
     fields["assignment"] = "all"
     return {f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}
@@ -30,6 +33,15 @@ def console_env(settings: ConsoleSettings) -> dict[str, str]:
     return {**worker_env(settings), **{f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}}
 
 
+def metrics_ports(settings: CommonSettings) -> dict[str, int]:
+    """A port for each worker's metrics: those from `metrics_port` on, or free ones from `METRICS_PORT` on; none at 0."""
+    if settings.metrics_port == 0:
+        return {}
+    if settings.metrics_port is not None:
+        return {name: settings.metrics_port + place for place, name in enumerate(WORKERS)}
+    return {name: free_port(METRICS_PORT + place) for place, name in enumerate(WORKERS)}
+
+
 class Fleet:
     """Workers as processes: `start`, `stop` (they drain and commit), `check`."""
 
@@ -37,21 +49,23 @@ class Fleet:
         self,
         env: Mapping[str, str],
         state_dir: Path,
+        metrics_ports: Mapping[str, int] | None = None,
         names: Sequence[str] = WORKERS,
         more: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        """`names`: which workers; `more`: other verbs that run beside them, with their environment."""
+        """`metrics_ports`: of each worker that shows metrics; `names`: which workers; `more`: other verbs, with their environment."""
+        ports = metrics_ports or {}
         # One thread a process: three of them share the cores with the servers, and nested thread pools
         # that fight over two cores are many times slower than one thread.
         inherited = {"OMP_NUM_THREADS": "1", **os.environ}
-        verbs = {**{name: (f"the {name} worker", env) for name in names}}
+        verbs = {name: (f"the {name} worker", env) for name in names}
         verbs |= {name: (f"the {name}", own) for name, own in (more or {}).items()}
         self._children = [
             Child(
                 called,
                 [sys.executable, "-m", "streamer.cli", name],
                 state_dir / "logs" / f"{name}.log",
-                env={**inherited, **own},
+                env={**inherited, **own, "ANOMALYLLM_METRICS_PORT": str(ports.get(name, 0))},
             )
             for name, (called, own) in verbs.items()
         ]

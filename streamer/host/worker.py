@@ -10,6 +10,8 @@ is asked to end. How long each may take once the end is asked for:
 """
 
 import asyncio
+import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -20,15 +22,20 @@ from aiokafka import AIOKafkaProducer
 
 from streamer.errors import AnomalyLLMError
 from streamer.host.logs import configure_logs
+from streamer.host.probes import Health, Probes
+from streamer.host.reported import StatsCollector
 from streamer.host.signals import leave, run_until_signalled
 from streamer.host.stats import Room, Stats
 from streamer.kafka.client import CLOSE_S, make_producer
 from streamer.masking import masked
+from streamer.metrics import TURN
 from streamer.patience import patiently
 from streamer.redis_client import make_redis, redis_name
 from streamer.refusals import REDIS_ERRORS
 from streamer.settings import CommonSettings
 from streamer.stopping import Stop
+from streamer.tracing import switch_on
+from streamer.version import installed_version
 from streamer.windows.keys import Keys
 
 log = structlog.get_logger(__name__)
@@ -46,6 +53,11 @@ class Servers:
     keys: Keys
     stats: Stats
     _closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    shown: list[Stats] = field(default_factory=list)
+
+    def shows(self, *stats: Stats) -> None:
+        """Show these counters as metrics in place of `stats`: a process of sinks has some for each of them."""
+        self.shown[:] = stats
 
     def closes(self, *stops: Callable[[], Awaitable[None]]) -> None:
         """Call these when the worker ends, also when `boot` does not come to its end. Name them before they connect."""
@@ -67,9 +79,13 @@ async def run_worker(
         AnomalyLLMError: whatever else `boot` and `turn` cannot mend.
     """
     booted = asyncio.Event()
+    health = Health(room)
+    health.waiting_for, health.ending = (lambda: stop.waits), stop.requested.is_set
+    probes = Probes(health, settings.metrics_host, settings.metrics_port) if settings.metrics_port else None
 
     async def work() -> None:
         closing: list[Callable[[], Awaitable[None]]] = []
+        beating = asyncio.create_task(_beat(health))
         try:
             client = make_redis(settings)
             closing.append(client.aclose)
@@ -77,15 +93,30 @@ async def run_worker(
             producer = await make_producer(settings)
             closing.append(producer.stop)
             keys = Keys(settings.namespace)
-            await boot(Servers(client, producer, keys, Stats(client, keys, settings.worker_name, room), closing))
+            stats = Stats(client, keys, settings.worker_name, room)
+            stats.facts.update(
+                host=socket.gethostname(), version=installed_version(), store=masked(settings.store_uri())
+            )
+            servers = Servers(client, producer, keys, stats, closing, [stats])
+            if probes is not None:
+                probes.add(StatsCollector(room, settings.partitions, servers.shown))
+            await boot(servers)
             booted.set()
+            health.turned()
+            health.ready = True
             log.info(f"{room} ready", bootstrap=settings.bootstrap, partitions=settings.partitions)
             while not stop.requested.is_set():
+                begin = time.perf_counter()
                 await turn()
+                TURN.labels(room).observe(time.perf_counter() - begin)
+                health.turned()
             if drain is not None:
                 await drain()
         finally:
             await _close(closing)
+            beating.cancel()
+            if probes is not None:
+                probes.close()
 
     with stop.observed():
         task = asyncio.create_task(work())
@@ -107,6 +138,13 @@ async def run_worker(
         if not stop.requested.is_set():
             raise
     log.info("stopped")
+
+
+async def _beat(health: Health) -> None:
+    """As long as the event loop runs."""
+    while True:
+        health.beat()
+        await asyncio.sleep(1.0)
 
 
 async def _first(task: "asyncio.Task[None]", event: asyncio.Event, timeout_s: float | None = None) -> None:
@@ -131,9 +169,13 @@ async def _close(closing: list[Callable[[], Awaitable[None]]]) -> None:
             log.info("not closed in order", error=masked(f"{type(task.exception()).__name__}: {task.exception()}"))
 
 
-def run_process(settings: CommonSettings, work: Callable[[], Coroutine[Any, Any, None]], stop: Stop) -> NoReturn:
+def run_process(
+    settings: CommonSettings, room: Room, work: Callable[[], Coroutine[Any, Any, None]], stop: Stop
+) -> NoReturn:
     """Run a worker as this process: logs, signals, and exit status 1 with one line when it cannot go on."""
     configure_logs(settings.log_format, settings.log_level, settings.worker_name)
+    if settings.traces:
+        switch_on(room, installed_version())
 
     async def reported() -> int:
         try:

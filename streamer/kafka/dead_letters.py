@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from streamer.contracts import DeadLetterHeaders
 from streamer.errors import UnsendableError
 from streamer.kafka.sending import Outgoing, send_patiently
+from streamer.metrics import DEAD_LETTERS
 from streamer.settings import CommonSettings
 
 # A broker that once took the record under a larger limit than it has now still has to take this: half of Kafka's
@@ -55,6 +56,14 @@ async def bury(
 
     Raises RefusedError, and what else `sending` raises.
     """
+    await _bury(settings, producer, letters, sending)
+    for letter in letters:
+        DEAD_LETTERS.labels(letter.record.topic, letter.reason).inc()
+
+
+async def _bury(
+    settings: CommonSettings, producer: AIOKafkaProducer, letters: Sequence[DeadLetter], sending: Sending
+) -> None:
     try:
         await sending(settings, producer, [letter.outgoing(settings) for letter in letters])
     except UnsendableError:

@@ -1,7 +1,9 @@
 """Owning partitions: assignment, epochs, where to resume, and a broker that came back as another one."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 import redis.asyncio
@@ -12,6 +14,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from streamer.errors import AnomalyLLMError
 from streamer.kafka.client import fetch, kafka_name, make_consumer
 from streamer.kafka.cluster import ClusterCheck
+from streamer.metrics import DELAY
 from streamer.patience import patiently
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
@@ -19,6 +22,7 @@ from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ledger
 
+POSITION_S = 0.1
 log = structlog.get_logger(__name__)
 
 
@@ -52,6 +56,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         self._on_loss = on_loss
         self._consumer: AIOKafkaConsumer | None = None
         self._failed: AnomalyLLMError | None = None
+        self._behind_s = 0.0  # age of the oldest record of the newest batch, when that was done
 
     @property
     def consumer(self) -> AIOKafkaConsumer:
@@ -71,9 +76,21 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
             self.consumer.assign([TopicPartition(self._name, p) for p in fixed])
             await self._gain(self.consumer.assignment())
 
-    def facts(self) -> dict[str, object]:
-        """What others may know: topic, consumer group, and the partitions that are read here."""
-        return {"topic": self._name, "group": self.group, "partitions": sorted(self.owned)}
+    def note_done(self, oldest_ms: float) -> None:
+        """A batch is done whose oldest record has this time stamp (Unix ms)."""
+        self._behind_s = max(0.0, time.time() - oldest_ms / 1000)
+        DELAY.labels(self.group.removeprefix(self.settings.topic_prefix)).observe(self._behind_s)
+
+    async def facts(self) -> dict[str, object]:
+        """What others may know: topic, consumer group, the partitions that are read here, and what waits in them."""
+        waiting = await backlog(self.consumer)
+        return {
+            "topic": self._name,
+            "group": self.group,
+            "partitions": sorted(self.owned),
+            "lag": {str(partition): records for partition, records in waiting.items()},
+            "lag_s": round(self._behind_s, 3) if any(waiting.values()) else 0.0,
+        }
 
     async def stop(self) -> None:
         """Leave the group and disconnect."""
@@ -150,6 +167,19 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         Raises RefusedError when the group does not let us commit at all.
         """
         await commit(self.settings, self.consumer, {TopicPartition(self._name, p): at for p, at in offsets.items()})
+
+
+async def backlog(consumer: AIOKafkaConsumer) -> dict[int, int]:
+    """Records that wait behind each assigned partition's position, by the newest fetch; {} before the first."""
+    waiting = {}
+    # A position that is being looked up (an offset out of range, a broker away) is not waited for.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(POSITION_S):
+            for partition in consumer.assignment():
+                end = consumer.highwater(partition)
+                if end is not None:
+                    waiting[partition.partition] = max(0, end - await consumer.position(partition))
+    return dict(sorted(waiting.items()))
 
 
 async def commit(settings: CommonSettings, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, TypeVar
 
 from streamer.contracts import StreamSettings
-from streamer.overview.streams import WORST, State, StreamRow
+from streamer.overview.rows import WORST, State, StreamRow
 
 T = TypeVar("T")
 SortKey = Literal["name", "state", "interval", "last", "score", "incident", "points", "model"]

@@ -24,7 +24,8 @@ from streamer.overview.following import DeadLetterLog, IncidentLog
 from streamer.overview.lag import LagReader, StageLag
 from streamer.overview.models import ModelTable
 from streamer.overview.query import StreamQuery
-from streamer.overview.streams import StreamRow, Tally, read_names, read_rows, tally
+from streamer.overview.rows import StreamRow, Tally, tally
+from streamer.overview.streams import read_names, read_rows
 from streamer.overview.workers import READS, Worker, read_workers, unread
 from streamer.redis_client import make_redis, redis_name
 from streamer.refusals import REDIS_ERRORS

@@ -28,6 +28,9 @@ class Worker:
     topic: str | None  # full name; None: it has not said yet
     group: str | None
     partitions: list[int]  # of `topic` that it owns
+    host: str | None = None
+    version: str | None = None  # of the program
+    store: str | None = None  # where it looks for artefacts
     counts: dict[str, float] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)  # gained per second
 
@@ -53,6 +56,9 @@ def _worker(row: dict[str, Any], now: float) -> Worker:
         facts.get("topic"),
         facts.get("group"),
         list(facts.get("partitions", ())),
+        facts.get("host"),
+        facts.get("version"),
+        facts.get("store"),
         {name: value for name, value in row.items() if name not in _HEAD and isinstance(value, int | float)},
         row.get("rates", {}),
     )

@@ -49,6 +49,7 @@ class SinkProcess:
             SinkWorker(self.settings, self._file, name, transport, servers.redis, servers.producer, self._acknowledged)
             for name, transport in self._transports.items()
         ]
+        servers.shows(*(worker.stats for worker in self.workers))
         self._tasks = [asyncio.create_task(self._keep(worker)) for worker in self.workers]
 
     async def _turn(self) -> None:
@@ -96,4 +97,4 @@ class SinkProcess:
 def run(settings: CommonSettings, file: SinksFile, names: Sequence[str] | None) -> None:
     """Run sinks as this process until it is asked to end."""
     process = SinkProcess(settings, file, names)
-    run_process(settings, process.run, process.stopping)
+    run_process(settings, "sink", process.run, process.stopping)

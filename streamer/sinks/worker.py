@@ -63,7 +63,7 @@ class SinkWorker:
         self._keys = SinkKeys(settings.namespace, sink)
         self._shelf = Shelf(client, self._keys, settings.partitioner, settings.partitions)
         self._out = Outgoing(settings, file.sinks[sink], sink, transport, producer, self.save, clock)
-        self._stats = Stats(client, Keys(settings.namespace), f"{sink}:{settings.worker_name}", "sink")
+        self.stats = Stats(client, Keys(settings.namespace), f"{sink}:{settings.worker_name}", "sink")
         self.owner = self._new_owner()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
@@ -223,13 +223,13 @@ class SinkWorker:
             self.intake.deliveries.get(delivery.partition, {}).pop(delivery.incident.incident_id, None)
 
     async def _publish_stats(self) -> None:
-        if not self._stats.due:
+        if not self.stats.due:
             return
         counts = {**self.intake.counts, **self._out.counts, "pending": self.intake.pending()}
         counts["open"] = sum(delivery.live for delivery in self.intake.all())
-        self._stats.counts.update(counts)
-        self._stats.facts.update(self.owner.facts())
-        await self._stats.publish()
+        self.stats.counts.update(counts)
+        self.stats.facts.update(await self.owner.facts())
+        await self.stats.publish()
 
     async def _deliver(self) -> None:
         while not self._stopping.is_set():

@@ -59,7 +59,7 @@ async def test_from_history_to_an_explained_alert(settings: CommonSettings, redi
         async def counted() -> bool:
             rows = await read_stats(redis_client, Keys(settings.namespace))
             (stats,) = [row for row in rows if row["room"] == "detector"]
-            return stats["windows_scored"] == 900 and stats["alerts"] == 1 and stats["streams_warming"] == 3
+            return bool(stats["windows_scored"] == 900 and stats["alerts"] == 1 and stats["streams_warming"] == 3)
 
         await until(counted)
 

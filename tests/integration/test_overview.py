@@ -11,7 +11,6 @@ import redis.asyncio
 from rich.console import Console
 
 from streamer.cli.status import render
-from streamer.contracts import StreamSettings
 from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.overview.query import StreamQuery
@@ -88,9 +87,7 @@ async def test_streams_incidents_and_lags_of_workers_at_work(
         await run.live("a", PAST, risen, piece=20)
         await run.live("b", PAST, normal(PAST, 60), piece=20)
         await run.producer.send_and_wait(settings.topic("metrics"), b"not json", partition=0)
-        await run.producer.send_and_wait(
-            settings.topic("streams"), StreamSettings(alerts_per_week=2).model_dump_json().encode(), key=b"c"
-        )
+        await run.producer.send_and_wait(settings.topic("streams"), b'{"alerts_per_week": 2}', key=b"c")
         async with reading(settings) as reader:
 
             async def opened() -> bool:
@@ -100,6 +97,8 @@ async def test_streams_incidents_and_lags_of_workers_at_work(
 
             await until(opened)
             await _check_streams(reader, settings, run.version)
+            await _check_commands(settings)
+            await _check_story(settings, next(iter(reader.incidents.events)))
             await until(lambda: _quiet(reader))
             read = await reader.read()
     assert read.troubles == []
@@ -115,6 +114,36 @@ async def test_streams_incidents_and_lags_of_workers_at_work(
     assert "json 1" in shown
     assert len(shown.splitlines()) <= 40
     assert orjson.loads(orjson.dumps(read))["streams"]["total"] == 3
+
+
+async def _check_commands(settings: CommonSettings) -> None:
+    code, out, err = await command(settings, "streams", "list", "--sort", "score", "--limit", "2")
+    assert (code, err) == (0, "")
+    print(out)
+    assert "1 to 2 of 3 streams" in out
+    assert "critical" in out
+    code, out, err = await command(settings, "streams", "list", "[ac]", "--json")
+    told = {row["stream"]: row for row in map(orjson.loads, out.splitlines())}
+    assert set(told) == {"a", "c"}
+    assert told["a"]["open"][0]["kind"] == "anomaly"
+    assert told["c"]["settings"] == {"alerts_per_week": 2.0}
+    code, out, err = await command(settings, "streams", "show", "a", "--last", "30s")
+    print(out, err)
+    assert (code, err) == (0, "")
+    for shown in ("█", "░", "surprise", "a rose to", "warming: student of 600 slots"):
+        assert shown in out
+    code, _, err = await command(settings, "streams", "show", "a", "--channel", "x")
+    assert (code, "has no channel x; it has value" in err) == (1, True)
+    code, _, err = await command(settings, "streams", "show", "nobody")
+    assert (code, "there is no stream nobody" in err) == (1, True)
+
+
+async def _check_story(settings: CommonSettings, incident_id: str) -> None:
+    code, out, err = await command(settings, "alerts", "show", incident_id[:8])
+    print(out)
+    assert (code, err) == (0, "")
+    for shown in ("█", "░", "a rose to", "widths of the band outside", "room=lab", f"feedback a {incident_id}"):
+        assert shown in out, shown
 
 
 async def _quiet(reader: OverviewReader) -> bool:

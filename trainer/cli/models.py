@@ -1,6 +1,6 @@
 """`anomalyllm models`: what is in force, what it was made of, and how to go back."""
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -68,12 +68,14 @@ def table(records: list[ModelRecord]) -> Table:
 
 
 def details(settings: CommonSettings, record: ModelRecord) -> Group:
-    """Each model of a stream with its gate's figures, read from its artefact."""
+    """Each model of a stream with its gate's figures, why one was refused, and the season of the one in force."""
     from detector.model.artefact import ArtefactStore
+    from trainer.cli.season_picture import season_curves
 
     store = ArtefactStore(settings.store_uri(), settings.state_dir / "cache")
     made = Table("", "version", "grid", "slots", "seen", "job", "held-back false alarms", "recall", title=record.stream)
-    notes = []
+    notes: list[RenderableType] = []
+    curves: list[RenderableType] = []
     for role, ref in (("promoted", record.promoted), ("shadow", record.shadow), ("previous", record.previous)):
         if ref is None:
             continue
@@ -83,11 +85,16 @@ def details(settings: CommonSettings, record: ModelRecord) -> Group:
             metrics = header.members[ref.row].metrics
             job = header.lineage.get("job", "?")
             excess, recall = f"{metrics['excess']:.1f} x promised", f"{metrics['recall']:.0%}"
+            if role == "promoted" or (record.promoted is None and role == "shadow"):
+                [student] = store.read(ref.uri, ref.sha256, [ref.row])
+                curves = season_curves(student.seasons, student.member.channels)
         except AnomalyLLMError as error:
             notes.append(Text(f"{role}: {error}", style="yellow"))
+        if ref.refused:
+            notes.append(Text(f"{role} refused by the gate: {ref.refused}", style="yellow"))
         span = f"{ref.trained_slots[0]}..{ref.trained_slots[1]}"
         made.add_row(role, ref.version, str(ref.grid_version), span, str(ref.points), job, excess, recall)
-    return Group(made, *notes)
+    return Group(made, *notes, *curves)
 
 
 def _version(ref: ModelRef | None) -> str:

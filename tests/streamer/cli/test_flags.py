@@ -22,7 +22,7 @@ WORKERS = ("streamer", "detector", "trainer")
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name, inner in sorted(getattr(command, "commands", {}).items()):
         yield from _commands(inner, f"{path} {name}")
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "commands") or (command.invoke_without_command and path.count(" ")):
         yield path, command
 
 

@@ -1,6 +1,7 @@
 """What `--help` shows: short enough to be read, and the rest is to be had."""
 
 import re
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
@@ -45,11 +46,12 @@ def test_a_worker_shows_what_its_operator_may_want_to_turn(command: str, most: i
 @pytest.mark.parametrize(
     ("command", "first"),
     [
-        ("alerts", ["--since", "--stream", "--json", "--follow"]),
+        ("alerts", ["--since", "--stream", "--severity", "--label", "--state", "--json", "--follow"]),
         ("publish", ["--stream", "--prefix", "--time-column", "--name", "--format", "--history", "--dry-run"]),
         ("train", ["--stream", "--all", "--job", "--wait", "--timeout"]),
         ("streams set", ["--replace"]),
-        ("streams list", ["--json"]),
+        ("streams list", ["--label", "--state", "--open", "--sort", "--reverse", "--limit", "--page", "--json"]),
+        ("status", ["--watch", "--json", "--since"]),
         ("streams delete", []),
         ("feedback", ["--note"]),
         ("topics provision", ["--partitions", "--replication"]),
@@ -57,7 +59,7 @@ def test_a_worker_shows_what_its_operator_may_want_to_turn(command: str, most: i
 )
 def test_a_command_shows_its_own_first_and_the_connection_once(command: str, first: list[str]) -> None:
     found = panels(shown(command))
-    options = list(found)
+    options = [title for title in found if title != "Commands"]
     assert found["Options"] == [*first, "--help-all", "--help"]
     assert options[-1] == "Connection"
     assert found["Connection"] == ["--bootstrap", "--redis-url", "--topic-prefix", "--config"]
@@ -66,8 +68,8 @@ def test_a_command_shows_its_own_first_and_the_connection_once(command: str, fir
 
 @pytest.mark.parametrize(
     ("command", "lines"),
-    [("detector", 60), ("trainer", 60), ("streamer", 45), ("backtest", 60), ("alerts", 35), ("publish", 40),
-     ("train", 40), ("feedback", 40), ("up", 35), ("demo", 35), ("streams set", 80), ("streams list", 30)],
+    [("detector", 60), ("trainer", 60), ("streamer", 45), ("backtest", 60), ("alerts", 46), ("publish", 40),
+     ("train", 40), ("feedback", 40), ("up", 35), ("demo", 35), ("streams set", 80), ("streams list", 40), ("status", 30), ("doctor", 35)],
 )  # fmt: skip
 def test_help_is_short(command: str, lines: int) -> None:
     assert len(shown(command).splitlines()) <= lines
@@ -92,6 +94,11 @@ def test_the_paper_s_settings_appear_with_its_profile_alone() -> None:
     for said in (("--profile", "paper"), ("--profile=paper",)):
         assert len(panels(shown("backtest", *said))["Paper profile"]) == 6
     assert "--paper-" not in shown("backtest", "--profile", "product")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = CliRunner().invoke(build_app(), ["--version"], env=WIDTH)
+    assert (result.exit_code, result.output) == (0, f"anomalyllm {version('anomalyllm')}\n")
 
 
 def test_the_root_says_where_settings_come_from() -> None:

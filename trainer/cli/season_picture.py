@@ -1,0 +1,46 @@
+"""What a student expects of a week, in a terminal: its usual values and the band around them.
+
+Shapes: P phases of a week, C channels
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
+
+from detector.model.seasons import Seasons
+from detector.model.tails import reached
+from detector.model.views.season import BAND, SEASONS
+from detector.persistence import STATISTICS
+from streamer.cli.drawing import LABEL, chart
+
+WIDTH, HEIGHT, MAX_CHANNELS = 84, 8, 3  # twelve columns a day
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MEANING = {
+    "none": "the same at all times",
+    "day": "by the time of day",
+    "weekend": "by the time of day, workdays and weekends apart",
+    "weekday": "by the time of day, each weekday apart",
+}
+
+
+def season_curves(seasons: Seasons, channels: Sequence[str]) -> list[RenderableType]:
+    """A curve of each channel's week, its own time zone; one line where there is no season yet."""
+    if not len(seasons):
+        return [Text("season: none yet (it takes two days)", style="dim")]
+    bank = seasons.bank()
+    tails, made = bank.tails, list[RenderableType]()
+    above, below = reached(tails[:, 0], BAND), reached(tails[:, len(STATISTICS)], BAND)
+    for row, channel in list(zip(seasons.at, range(len(seasons)), strict=True))[:MAX_CHANNELS]:
+        scale_P = bank.slot_scale[channel].repeat(7)
+        low_P = (bank.low[channel] - scale_P * below[channel]).numpy().astype(float)
+        high_P = (bank.high[channel] + scale_P * above[channel]).numpy().astype(float)
+        mid_P = bank.mid[channel].numpy().astype(float)
+        name = SEASONS[int(bank.season[channel])]
+        made.append(Text(f"\nseason of {channels[row]}: {_MEANING.get(name, name)}", style="bold"))
+        made += chart(mid_P, low_P, high_P, np.zeros(len(mid_P), bool), WIDTH, HEIGHT)
+        made.append(Text(" " * LABEL + "".join(f"{day:<{WIDTH // 7}}" for day in _DAYS), style="dim"))
+    if len(seasons) > MAX_CHANNELS:
+        made.append(Text(f"{len(seasons) - MAX_CHANNELS} more channels", style="dim"))
+    return made

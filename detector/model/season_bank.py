@@ -1,6 +1,6 @@
 """The seasons of all streams, as stacked tables: scores of segments against the time of day and week.
 
-Shapes: R rows (stream, channel), L slots, B blocks, K scored slots, S statistics of a slot or slots of a segment, C channels, W phases of five minutes of a week
+Shapes: R rows (stream, channel), L slots, B blocks, K scored slots, S statistics of a slot or slots of a segment, C channels
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,8 @@ from torch import Tensor
 from detector.model.interface import Segment, SegmentScore, Week
 from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
-from detector.model.tails import reached
-from detector.model.views.season import BAND, CONTEXT, DAY_S, SEASONS, Bank, Timed, blocks_needed, score
-from detector.persistence import STATISTICS
+from detector.model.views.season import CONTEXT, DAY_S, SEASONS, Bank, Timed, blocks_needed, score
+from detector.model.week import week_of
 from streamer.local_time import local_s
 from streamer.timestamps import NS
 
@@ -83,11 +82,7 @@ class SeasonBank:
             return None
         own = slice(known.place.start, known.place.start + known.place.channels)
         bank = Bank.of_tables({name: table[own] for name, table in self._tables.rows.items()})
-        scale_CW = bank.slot_scale.repeat(1, 7)
-        above_C, below_C = reached(bank.tails[:, 0], BAND), reached(bank.tails[:, len(STATISTICS)], BAND)
-        low_CW, high_CW = bank.low - scale_CW * below_C[:, None], bank.high + scale_CW * above_C[:, None]
-        low_WC, mid_WC, high_WC = (table.T.float().cpu().numpy().copy() for table in (low_CW, bank.mid, high_CW))
-        return Week(low_WC, mid_WC, high_WC)
+        return week_of(bank)
 
     def add_to(self, segments: Sequence[Segment], scores: Sequence[SegmentScore]) -> None:
         """Fill in what the seasons of their streams say of the segments."""

@@ -231,7 +231,8 @@ def _note_standing(judgement: Judgement) -> None:
         return
     standing, newest = judgement.stream_state.standing, float(score.surprise_K[-1])
     if score.season_KS is not None:
-        season = float(score.season_KS[-1].max())
+        one = len(score.surprise_K) == 1  # by far the most frequent case
+        season = score.season_top if one else float(score.season_KS[-1].max())
         newest = season if newest != newest or season > newest else newest
     standing.score = None if newest != newest else round(newest, 2)
     standing.season = score.season_word or None

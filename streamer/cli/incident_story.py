@@ -1,4 +1,7 @@
-"""All that is known of one incident, and its picture."""
+"""All that is known of one incident, and its picture.
+
+Shapes: S slots, C channels
+"""
 
 from dataclasses import replace
 

@@ -34,6 +34,7 @@ Glob = Annotated[str, typer.Argument(help="Only streams that match this pattern,
 Labels = Annotated[list[str] | None, typer.Option("--label", help="Only with this label, key=value; repeatable.")]
 States = Annotated[list[str] | None, typer.Option("--state", help="Only in this state; repeatable.")]
 PAGE = 50
+_WITH_WHY = ("unjudged", "irregular", "shadow")  # states that somebody can do something about
 WIDE = 300  # columns
 Replace = Annotated[bool, typer.Option("--replace", help="Start from the defaults instead of the present settings.")]
 AsJson = Annotated[bool, typer.Option("--json", envvar="ANOMALYLLM_STREAMS_LIST_JSON", help="One JSON object a line.")]
@@ -182,6 +183,8 @@ def table(rows: list[StreamRow]) -> Table:
     made.add_column("incident", no_wrap=True)
     made.add_column("model", justify="right", no_wrap=True)
     made.add_column("dial", no_wrap=True)
+    if any(row.state in _WITH_WHY for row in rows):
+        made.add_column("why", overflow="fold")
     for row in rows:
         worst = row.worst
         style = STATE_STYLE.get(row.state, "dim")
@@ -197,6 +200,7 @@ def table(rows: list[StreamRow]) -> Table:
             "" if worst is None else f"[{SEVERITY_STYLE[worst]}]{worst}[/] {age(max(0.0, time.time() - opened))}",
             f"{row.model_slots:,}" if row.model else "[yellow]refused[/]" if row.shadow else "–",
             row.dial,
+            *([escape(row.why or "")] if row.state in _WITH_WHY else []),
         )
     return made
 

@@ -1,6 +1,8 @@
 """What a stream's model expects: asked of the detector's room, which has the models, without importing it.
 
 The detector's room says so when it adds its verbs (`provide`); where it is not installed there are no bands.
+
+Shapes: S slots, C channels
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +20,7 @@ from streamer.windows.header import StreamHeader
 class Look:
     """A stream's newest slots as its model sees them.
 
-    Shapes: S slots, C channels; NaN where nothing is known. `threshold`: the surprise that opens an incident.
+    NaN where nothing is known. `threshold`: the surprise that opens an incident.
     """
 
     header: StreamHeader

@@ -1,10 +1,15 @@
 """A stream's state, by what Redis and `models` say of it, as the detector writes it."""
 
+import io
+
+import orjson
 import pytest
 import redis.asyncio
+from rich.console import Console
 
 from detector.incidents.machine import Episode, incident_id
 from detector.incidents.record import NoData, StreamState
+from streamer.cli.streams import table
 from streamer.contracts import ModelRecord, ModelRef, StreamSettings
 from streamer.overview.query import StreamQuery
 from streamer.overview.rows import StreamRow, tally
@@ -111,3 +116,22 @@ def test_pages_follow_one_order_and_miss_nothing() -> None:
             seen += [row.name for row in page]
         assert sorted(seen) == sorted(row.name for row in rows)
     assert [row.name for row in StreamQuery(sort="score", limit=3).page(rows)[0]] == ["s2", "s5", "s8"]
+
+
+async def test_what_the_detector_says_of_a_stream_that_it_does_not_judge_is_told(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis
+) -> None:
+    keys, shard = Keys(settings.namespace), shard_of("s")
+    state = orjson.dumps(
+        {**orjson.loads(judged().to_json()), "unjudged": {"why": "sparse", "anchor": 9, "revision": 0}}
+    )
+    await redis_client.set(keys.header(shard, "s"), header().to_json())
+    await redis_client.set(keys.stream_state(shard, "s"), state)
+    [row] = await read_rows(settings, redis_client, keys, ["s"], {}, {})
+    assert (row.state, row.why) == ("unjudged", "sparse")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table([row, StreamRow("t", 0, "ready")]))
+    lines = console.export_text().splitlines()
+    assert lines[0].split()[-1] == "why"
+    assert lines[1].split()[-1] == "sparse"
+    assert lines[2].split()[-1] == "0.1/week"

@@ -50,6 +50,8 @@ SCROLL = """async () => {
   }
   return took;
 }"""
+# Pages of each look; of those not named, all.
+LOOKS = {"dark": ("overview", "stream"), "phone": ("overview", "streams", "stream"), "phone-dark": ("incident",)}
 STILL = """async () => {
   const took = [];
   let before = performance.now();
@@ -236,7 +238,7 @@ async def _pictures(
     into: Path,
 ) -> None:
     latest = next(i for i in following.picture.newest() if i["stream"] == "checkout.latency")
-    paths = {
+    paths = {  # of which `LOOKS` are taken
         "overview": ("/", ".incident"),
         "streams": ("/streams", ".row[href]"),
         "stream": ("/stream?name=checkout.latency", ".chart[data-band]:not([data-band='0'])"),
@@ -247,6 +249,8 @@ async def _pictures(
     }
     page = await opened(browser, address, errors, **options)
     for name, (path, there) in paths.items():
+        if name not in LOOKS.get(look, paths):
+            continue
         await page.goto(address + path)
         await page.wait_for_selector(there)
         await page.wait_for_selector("#live.on")

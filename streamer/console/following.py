@@ -19,7 +19,8 @@ from streamer.kafka.tables import TableReader
 from streamer.masking import masked
 from streamer.overview.following import KEPT_INCIDENTS
 from streamer.overview.reading import OverviewReader
-from streamer.overview.streams import StreamRow, read_names
+from streamer.overview.rows import StreamRow
+from streamer.overview.streams import read_names
 from streamer.refusals import KAFKA_ERRORS, REDIS_ERRORS
 from streamer.settings import ConsoleSettings
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 from streamer.contracts import AnomalyEvent, Feedback, Incident, StreamSettings
 from streamer.overview.query import SortKey, StreamQuery
 from streamer.overview.reading import Overview
-from streamer.overview.streams import SEVERITIES, STATES, StreamRow, Tally, dial_of, tally
+from streamer.overview.rows import SEVERITIES, STATES, StreamRow, Tally, dial_of, tally
 from streamer.timestamps import NS, parse_timestamp
 from streamer.windows.standing import OpenIncident
 

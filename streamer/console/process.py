@@ -111,4 +111,4 @@ def run(settings: ConsoleSettings) -> None:
             log.info("console ready", address=address, token=changing)
             await stopping.requested.wait()
 
-    run_process(settings, work, stopping)
+    run_process(settings, "console", work, stopping)

@@ -4,7 +4,7 @@ import pytest
 
 from streamer.console.picture import Picture, matching
 from streamer.contracts import AnomalyEvent, Feedback, IncidentState, Severity, StreamSettings
-from streamer.overview.streams import StreamRow
+from streamer.overview.rows import StreamRow
 
 AT = "2026-01-31T12:00:00Z"
 

@@ -6,6 +6,7 @@
 import asyncio
 import io
 import os
+import re
 import sys
 import tempfile
 import time
@@ -105,7 +106,7 @@ async def _until(reader: OverviewReader, alerted: bool) -> None:
     while time.monotonic() < deadline:
         await reader.follow()
         rows, _ = await reader.streams(StreamQuery())
-        if alerted and any(row.worst == "critical" for row in rows):
+        if alerted and any(row.open for row in rows):
             return
         if not alerted and len(rows) == len(STREAMS) and len(reader.models.of) == len(STREAMS):
             return
@@ -132,7 +133,8 @@ async def _draw(settings: CommonSettings, reader: OverviewReader, folder: Path) 
         console = Console(record=True, width=112, force_terminal=True, file=io.StringIO())
         for part in parts:
             console.print(part)
-        console.save_svg(str(folder / f"{name}.svg"), title=title)
+        drawn = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title=title), flags=re.DOTALL)  # no font from afar
+        (folder / f"{name}.svg").write_text(drawn)
         print(folder / f"{name}.svg")
 
 

@@ -176,12 +176,14 @@ def _some(partitions: list[int]) -> str:
 def age(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> age(0.25), age(75), age(7300), age(200_000)
-    ('0.2 s', '75 s', '2.0 h', '2.3 d')
+    >>> age(0.25), age(75), age(1464), age(7300), age(200_000)
+    ('0.2 s', '75 s', '24 min', '2.0 h', '2.3 d')
     """
     for size, unit in ((86_400, "d"), (3_600, "h")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
+    if seconds >= 120:
+        return f"{seconds / 60:.0f} min"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 

@@ -98,7 +98,8 @@ def test_promotion_shadow_and_rollback() -> None:
     second = record_of("a", _ref("2"), good, first)
     assert (second.promoted, second.previous) == (_ref("2"), _ref("1"))
     third = record_of("a", _ref("3"), bad, second)
-    assert (third.promoted, third.shadow, third.previous) == (_ref("2"), _ref("3"), _ref("1"))
+    refused = _ref("3").model_copy(update={"refused": "too loud"})
+    assert (third.promoted, third.shadow, third.previous) == (_ref("2"), refused, _ref("1"))
     back = third.rolled_back(now())
     assert back is not None
     assert (back.promoted, back.previous, back.shadow) == (_ref("1"), _ref("2"), None)

@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=.venv
 STAMP=$VENV/.anomalyllm-setup
-EXTRAS=embedded,sinks,sources,traces,detector,trainer,backtest,bench,dev
+EXTRAS=embedded,console,sinks,sources,traces,detector,trainer,backtest,bench,dev
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

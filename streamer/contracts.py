@@ -357,6 +357,13 @@ class ModelRecord(Contract):
     previous: ModelRef | None = Field(None, description="what a rollback returns to")
     announced_at: str
 
+    def rolled_back(self, announced_at: str) -> "ModelRecord | None":
+        """Promoted and previous change places; None when there is nothing to return to."""
+        if self.previous is None:
+            return None
+        places = {"promoted": self.previous, "previous": self.promoted, "shadow": None}
+        return self.model_copy(update={**places, "announced_at": announced_at})
+
 
 Verdict = Literal["false_alarm", "true", "maintenance"]
 

@@ -11,6 +11,8 @@ from pydantic_settings import SettingsConfigDict
 from streamer.placement import SHARDS, Partitioner
 from streamer.security import SecuritySettings
 
+MIN_TOKEN = 16
+
 
 class CommonSettings(SecuritySettings):
     """Where the servers are and how topics and keys are named."""
@@ -96,3 +98,26 @@ class StreamerSettings(CommonSettings):
         description="how streams of such a topic are named: TOPIC=TEMPLATE; parts: {name}, {labels}, {labels.KEY}, "
         "{labels only KEY,KEY}, {labels without KEY,KEY}; default {name}{labels}",
     )
+
+
+class ConsoleSettings(CommonSettings):
+    """Settings of the console, the pages that a browser shows."""
+
+    console_host: str = Field("127.0.0.1", description="address the console listens on")
+    console_port: int = Field(8790, ge=0, le=65_535, description="its port; 0: any that is free")
+    console_token: str = Field(
+        "",
+        description="what a person types in to change things (16 characters or more); without one the console only shows",
+    )
+    console_names: str = Field(
+        "", description="host names that browsers may reach it by besides localhost and addresses: NAME,NAME"
+    )
+
+    @field_validator("console_token")
+    @classmethod
+    def _long_enough(cls, value: str) -> str:
+        if value and len(value) < MIN_TOKEN:
+            raise ValueError(
+                f"a token has {MIN_TOKEN} characters or more: python -c 'import secrets; print(secrets.token_urlsafe())'"
+            )
+        return value

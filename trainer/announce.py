@@ -33,15 +33,6 @@ def record_of(stream: str, ref: ModelRef, result: GateResult, before: ModelRecor
     )
 
 
-def rolled_back(record: ModelRecord) -> ModelRecord | None:
-    """Promoted and previous change places; None when there is nothing to return to."""
-    if record.previous is None:
-        return None
-    return record.model_copy(
-        update={"promoted": record.previous, "previous": record.promoted, "shadow": None, "announced_at": now()}
-    )
-
-
 def files_of(record: ModelRecord | None) -> set[str]:
     """Artefacts that a record refers to."""
     refs = (record.promoted, record.shadow, record.previous) if record is not None else ()

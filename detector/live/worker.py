@@ -20,6 +20,7 @@ from detector.live.judge import Judge
 from detector.live.mending import Mending
 from detector.live.overload import COALESCED_BYTES, Overload
 from detector.live.settings import WorkerSettings
+from detector.live.showing import Showing
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import OwnedStreams
 from detector.model.interface import open_bank, open_store
@@ -79,6 +80,7 @@ class DetectorWorker:
         self.batches = Batches(
             settings, servers, self.streams, self.judge, self.watch, self.following.models, self.owner
         )
+        self.showing = Showing(settings, servers, self.streams, self.judge, self.bank, self.owner)
         servers.closes(self.owner.stop, self.following.stop)
         await self.owner.start()
         await self.following.start()
@@ -108,6 +110,7 @@ class DetectorWorker:
                 if silent is not None:
                     await self.finishing.finish(silent)
                 self.stats.counts["left_memory"] += self.streams.make_room()
+                await self.showing.turn()
             except REDIS_ERRORS as error:
                 raise_if_refused(redis_name(self.settings), error)
                 # Nothing was written for these records: forget what they changed in memory and read them again.

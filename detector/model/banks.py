@@ -13,7 +13,7 @@ import torch
 from detector.model import prior
 from detector.model.artefact import ArtefactError, ArtefactStore, Student
 from detector.model.bank import LayoutBank
-from detector.model.interface import Segment, SegmentScore
+from detector.model.interface import Segment, SegmentScore, Week
 from detector.model.layout import CONTEXT, Layout
 from detector.model.season_bank import SeasonBank
 from detector.model.teacher import Teacher
@@ -77,6 +77,11 @@ class StudentBank:
         """The student in force."""
         bank = self._of.get(stream)
         return None if bank is None else bank.model_of(stream)
+
+    def usual_of(self, stream: str) -> Week | None:
+        """The band of the stream's season through a week; None where it has none."""
+        with self._lock, torch.inference_mode():
+            return self._seasons.usual_of(stream)
 
     def install(self, records: Sequence[ModelRecord], store: ArtefactStore) -> dict[str, AnomalyLLMError]:
         """Load the promoted students of records; those without one are removed.

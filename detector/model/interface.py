@@ -1,7 +1,8 @@
 """The one door between models and the worker: what a bank is asked, and what it answers.
 
 `detector.live` imports nothing else of `detector.model`. Importing this module does not import torch; `open_bank` and
-`open_store` do, when they are called. Shapes: K scored slots, S slots of a segment, C channels.
+`open_store` do, when they are called. Shapes: K scored slots, S slots of a segment, C channels,
+W phases of a week.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -111,6 +112,14 @@ class SegmentScore:
     season_word: str = ""  # what the season is, for people: "usual at this time of a Tuesday"
 
 
+class Week(NamedTuple):
+    """A stream's season: the band at each phase of five minutes of a local week from Monday 00:00, data's unit."""
+
+    low_WC: Float
+    expected_WC: Float
+    high_WC: Float
+
+
 def unscored(stream: str, count: int, channels: int, version: str | None = None) -> SegmentScore:
     """What a stream gets that cannot be scored."""
 
@@ -163,6 +172,10 @@ class InstallableBank(Bank, Protocol):
 
     def remove(self, stream: str) -> None:
         """Forget a stream's student."""
+        ...
+
+    def usual_of(self, stream: str) -> Week | None:
+        """The band of the stream's season through a week; None where it has none."""
         ...
 
     def with_teacher(self) -> int:

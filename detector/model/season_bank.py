@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.model.interface import Segment, SegmentScore
+from detector.model.interface import Segment, SegmentScore, Week
 from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
 from detector.model.views.season import CONTEXT, DAY_S, SEASONS, Bank, Timed, blocks_needed, score
+from detector.model.week import week_of
 from streamer.local_time import local_s
 from streamer.timestamps import NS
 
@@ -73,6 +74,15 @@ class SeasonBank:
         known = self._known.pop(stream, None)
         if known is not None:
             self._tables.free(known.place)
+
+    def usual_of(self, stream: str) -> Week | None:
+        """Lowest, expected and highest value through a stream's week, as it is judged by; None where it has no season."""
+        known = self._known.get(stream)
+        if known is None:
+            return None
+        own = slice(known.place.start, known.place.start + known.place.channels)
+        bank = Bank.of_tables({name: table[own] for name, table in self._tables.rows.items()})
+        return week_of(bank)
 
     def add_to(self, segments: Sequence[Segment], scores: Sequence[SegmentScore]) -> None:
         """Fill in what the seasons of their streams say of the segments."""

@@ -33,7 +33,7 @@ WORKER_CONNECTION = (*CONNECTION, "state_dir", "store")
 CONNECTION_PANEL = "Connection"
 MORE_PANEL = "More settings"
 _CONTEXT, _ALL = "context", "help_all"
-_SECRET = ("redis_url",)  # may hold a password: never shown
+_SECRET = ("redis_url", "console_token")  # may hold a password: never shown
 
 # Types that typer reads by itself; anything else is taken as text.
 _SIMPLE = (str, int, float, bool, Path)

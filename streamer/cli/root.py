@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from streamer.cli.alerts import register as alerts
+from streamer.cli.console import register as console
 from streamer.cli.dead_letters import register as dead_letters
 from streamer.cli.demo import register as demo
 from streamer.cli.doctor import register as doctor
@@ -55,9 +56,10 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANOMALYLLM"},
     )
     app.callback()(connection_before(_root))
-    for register in (
+    verbs = (
         up,
         demo,
+        console,
         status,
         doctor,
         streamer,
@@ -68,7 +70,8 @@ def build_app() -> typer.Typer:
         streams,
         topics,
         dead_letters,
-    ):
+    )
+    for register in verbs:
         register(app)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _add_room(app, point)

@@ -11,7 +11,7 @@ from streamer.cli.root import build_app
 from streamer.security import NO_SECURITY
 from streamer.settings import CommandSettings, CommonSettings
 
-WORKERS = ("streamer", "detector", "trainer")
+WORKERS = ("streamer", "detector", "trainer", "console")
 HEAD = """# Settings
 
 Generated (`python -m streamer.cli.settings_page`). Each setting is a flag (`--open-hits 3`), a variable

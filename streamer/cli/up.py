@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from streamer.cli.running import err, out, run_until_stopped
 from streamer.errors import ConfigError
 from streamer.masking import masked
 from streamer.security import NO_SECURITY
-from streamer.settings import CommonSettings
+from streamer.settings import CommonSettings, ConsoleSettings
 
 if TYPE_CHECKING:
     from streamer.host.embedded import EmbeddedStack
@@ -34,7 +35,7 @@ SNIPPETS = """\
 Kafka  {bootstrap}
 Redis  {redis_url}
 logs   {logs}
-pages  {pages}
+pages  {pages}{console}
 
 [bold]In another terminal[/]
   export ANOMALYLLM_BOOTSTRAP={bootstrap}
@@ -58,20 +59,32 @@ def register(app: typer.Typer) -> None:
 
     @app.command("up")
     @with_settings(
-        CommonSettings,
+        ConsoleSettings,
+        shown=("console_port", "console_token"),
         connection=("bootstrap", "redis_url", "topic_prefix", "partitions", "state_dir", "store", "config"),
     )
     def up(
-        settings: CommonSettings,
+        settings: ConsoleSettings,
         workers: Annotated[bool, typer.Option(help="Run the streamer, detector and trainer as well.")] = True,
+        console: Annotated[bool, typer.Option(help="Serve the console, pages for a browser, as well.")] = True,
     ) -> None:
-        """Start the embedded broker, Redis and the workers; stays until Ctrl-C."""
-        run_until_stopped(_up(settings, workers))
+        """Start the embedded broker, Redis, the workers and the console; stays until Ctrl-C."""
+        run_until_stopped(_up(settings, workers, console))
 
 
-async def _up(settings: CommonSettings, with_workers: bool) -> None:
+def _console(settings: ConsoleSettings) -> tuple[ConsoleSettings, str]:
+    """Where the console will be, its port taken if free; and how to say it."""
+    from streamer.host.embedded import free_port
+
+    placed = settings.model_copy(update={"console_port": free_port(settings.console_port or None)})
+    where = f"http://{placed.console_host}:{placed.console_port}"
+    only = "" if placed.console_token else "   [dim]# only shows; --console-token lets it change things[/]"
+    return placed, f"\nconsole {where}{only}"
+
+
+async def _up(settings: ConsoleSettings, with_workers: bool, with_console: bool) -> None:
     from streamer.host.embedded import EmbeddedStack
-    from streamer.host.fleet import Fleet, metrics_ports, worker_env
+    from streamer.host.fleet import WORKERS, Fleet, console_env, metrics_ports, worker_env
     from streamer.host.kept_tables import KeptTables
     from streamer.kafka.topics import provision
 
@@ -91,12 +104,18 @@ async def _up(settings: CommonSettings, with_workers: bool) -> None:
             out.print(f"settings and models of before are back: {len(kept)} records")
         ports = metrics_ports(placed) if with_workers else {}
         pages = ", ".join(f"http://{placed.metrics_host}:{port}/metrics" for port in ports.values()) or "no metrics"
-        out.print(SNIPPETS.format(**servers, logs=stack_dir / "logs", metrics=placed.topic("metrics"), pages=pages))
-        workers = Fleet(worker_env(placed), stack_dir, ports)
+        more, console = {}, ""
+        if with_console and find_spec("uvicorn") and find_spec("starlette"):
+            placed, console = _console(placed)
+            more["console"] = console_env(placed)
+        elif with_console:
+            console = "\n[dim]no console: pip install 'anomalyllm\\[console]'[/]"
+        told = {**servers, "logs": stack_dir / "logs", "metrics": placed.topic("metrics"), "pages": pages}
+        out.print(SNIPPETS.format(**told, console=console))
+        workers = Fleet(worker_env(placed), stack_dir, ports, WORKERS if with_workers else (), more)
         nurse = Supervisor(stack, workers, placed, kept)
         try:
-            if with_workers:
-                workers.start()
+            workers.start()
             while True:
                 await asyncio.sleep(CHECK_S)
                 await nurse.revive()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from streamer.host.embedded import free_port
 from streamer.host.processes import Child
 from streamer.security import NO_SECURITY
-from streamer.settings import CommonSettings
+from streamer.settings import CommonSettings, ConsoleSettings
 
 WORKERS = ("streamer", "detector", "trainer")
 # The first of three ports of `up`, one a worker: what Prometheus exporters of OpenTelemetry listen on.
@@ -23,13 +23,21 @@ def worker_env(settings: CommonSettings) -> dict[str, str]:
 
     One process of each kind owns all partitions: joining a group would only cost start-up time.
     """
-    fields = settings.model_dump(mode="json", exclude={"worker_name", "log_format", "metrics_port"}, exclude_none=True)
+    own = set(CommonSettings.model_fields) - {"worker_name", "log_format", "metrics_port"}
+    fields = settings.model_dump(mode="json", include=own, exclude_none=True)
     fields["assignment"] = "all"
     # An empty variable hides one of our own environment, which the worker inherits: embedded servers want no login.
     for name in NO_SECURITY:
         value = getattr(settings, name)
         fields[name] = value.get_secret_value() if isinstance(value, SecretStr) else "" if value is None else value
     return {f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}
+
+
+def console_env(settings: ConsoleSettings) -> dict[str, str]:
+    """The same of the console, with its address and token."""
+    own = set(ConsoleSettings.model_fields) - set(CommonSettings.model_fields)
+    fields = settings.model_dump(mode="json", include=own)
+    return {**worker_env(settings), **{f"ANOMALYLLM_{name.upper()}": str(value) for name, value in fields.items()}}
 
 
 def metrics_ports(settings: CommonSettings) -> dict[str, int]:
@@ -42,22 +50,31 @@ def metrics_ports(settings: CommonSettings) -> dict[str, int]:
 
 
 class Fleet:
-    """Streamer, detector and trainer as processes: `start`, `stop` (they drain and commit), `check`."""
+    """Workers as processes: `start`, `stop` (they drain and commit), `check`."""
 
-    def __init__(self, env: Mapping[str, str], state_dir: Path, metrics_ports: Mapping[str, int] | None = None) -> None:
-        """`metrics_ports`: of each worker that shows metrics."""
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        state_dir: Path,
+        metrics_ports: Mapping[str, int] | None = None,
+        names: Sequence[str] = WORKERS,
+        more: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """`metrics_ports`: of each worker that shows metrics; `names`: which workers; `more`: other verbs, with their environment."""
         ports = metrics_ports or {}
         # One thread a process: three of them share the cores with the servers, and nested thread pools
         # that fight over two cores are many times slower than one thread.
         inherited = {"OMP_NUM_THREADS": "1", **os.environ}
+        verbs = {name: (f"the {name} worker", env) for name in names}
+        verbs |= {name: (f"the {name}", own) for name, own in (more or {}).items()}
         self._children = [
             Child(
-                f"the {name} worker",
+                called,
                 [sys.executable, "-m", "streamer.cli", name],
                 state_dir / "logs" / f"{name}.log",
-                env={**inherited, **env, "ANOMALYLLM_METRICS_PORT": str(ports.get(name, 0))},
+                env={**inherited, **own, "ANOMALYLLM_METRICS_PORT": str(ports.get(name, 0))},
             )
-            for name in WORKERS
+            for name, (called, own) in verbs.items()
         ]
         self._started = False
 

@@ -24,7 +24,9 @@ def _one(name: str, kind: Literal["counter", "gauge"], count: str, text: str) ->
     return Reported(f"anomalyllm_{name}", kind, text, {count: ""})
 
 
-_UNJUDGED = {f"streams_unjudged_{reason}": reason for reason in REASONS if reason != "waiting"}  # that is the streamer's
+_UNJUDGED: dict[str, str] = {
+    f"streams_unjudged_{reason}": reason for reason in REASONS if reason != "waiting"
+}  # that is the streamer's
 _STAGES = {f"streams_{stage}": stage for stage in ("cold", "warming", "ready")}
 REPORTED: dict[str, tuple[Reported, ...]] = {
     "streamer": (

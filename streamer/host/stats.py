@@ -11,7 +11,7 @@ import structlog
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.windows.keys import Keys
 
-Room = Literal["streamer", "detector", "trainer", "sink"]
+Room = Literal["streamer", "detector", "trainer", "sink", "console"]
 log = structlog.get_logger(__name__)
 PERIOD_S = 1.0
 EXPIRE_S = 10  # a worker that is gone is gone from the picture, too

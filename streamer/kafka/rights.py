@@ -27,11 +27,13 @@ class Role(NamedTuple):
 
 
 ROLES = {
-    # metrics: records with a wrong key go to their home partition; streams: those past their time to live are deleted
-    "streamer": Role(("metrics", "streams"), ("windows", "metrics", "streams", "dead-letters")),
+    # metrics: records with a wrong key go to their home partition; streams: those past their time to live are deleted;
+    # anomalies: whoever notices that Redis has lost data says so
+    "streamer": Role(("metrics", "streams"), ("windows", "metrics", "streams", "anomalies", "dead-letters")),
     "detector": Role(("windows", "models", "streams", "feedback"), ("anomalies", "training", "models", "dead-letters")),
     "trainer": Role(("training", "models", "streams"), ("models", "dead-letters")),
-    "sink": Role(("anomalies", "feedback"), ("dead-letters",)),
+    "sink": Role(("anomalies", "feedback"), ("anomalies", "dead-letters")),
+    "console": Role(TOPICS, ("feedback", "streams", "models")),
     "publisher": Role((), ("metrics",), ()),
     "subscriber": Role(("anomalies",), (), ()),
     "operator": Role(TOPICS, TOPICS, creates=TOPICS),  # who provisions topics and types commands
@@ -67,7 +69,7 @@ def rights(settings: CommonSettings, role: str, principal: str, sources: Sequenc
         groups.append(SOURCES_GROUP)
     operations: tuple[Operation, ...] = ("Read", "Write", "Describe", "Create")
     made = [Acl(principal, "topic", name, "literal", what) for what in operations for name in topics[what]]
-    if role == "operator":  # `status` and `doctor` tell how far the groups have come
+    if role in ("operator", "console"):  # `status`, `doctor` and the console tell how far the groups have come
         for group in GROUPS.values():
             kind: Literal["literal", "prefixed"] = "prefixed" if group.endswith(".") else "literal"
             made.append(Acl(principal, "group", settings.topic_prefix + group, kind, "Describe"))

@@ -70,6 +70,18 @@ class Keys:
         """
         return f"{self.namespace}:{{{shard}}}:verdict:{stream}"
 
+    def watched(self) -> str:
+        """Sorted set of the streams that somebody looks at: until when, Unix seconds (streamer/windows/judged.py)."""
+        return f"{self.namespace}:watched"
+
+    def judged(self, shard: int, stream: str) -> str:
+        """`Judged` of a watched stream, expiring: scores and expected bands of its newest slots."""
+        return f"{self.namespace}:{{{shard}}}:judged:{stream}"
+
+    def usual(self, shard: int, stream: str) -> str:
+        """`Usual` of a watched stream, expiring: its season's band through a week."""
+        return f"{self.namespace}:{{{shard}}}:usual:{stream}"
+
     def outbox(self, shard: int) -> str:
         """Messages of the detector's newest batch, sent again by the next owner."""
         return f"{self.namespace}:{{{shard}}}:outbox"

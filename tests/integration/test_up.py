@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import httpx
 import orjson
 import psutil
 import pytest
@@ -47,13 +49,26 @@ async def _addresses(up: asyncio.subprocess.Process) -> dict[str, str]:
         line = await up.stdout.readline()
         assert line, "it ended before it was up"
         found.update(re.findall(r"export (\w+)=(\S+)", line.decode()))
+        found.update((f"{name}_address", where) for name, where in re.findall(r"^(console) (http\S+)", line.decode()))
     return found
+
+
+async def _knows(address: str, stream: str) -> bool:
+    """Whether the console that `up` serves lists the stream."""
+    async with httpx.AsyncClient() as client:
+        try:
+            answer = await client.get(f"{address}/api/streams", params={"q": stream})
+        except httpx.TransportError:
+            return False
+    return bool(answer.json()["total"])
 
 
 async def test_published_points_end_in_redis_and_a_signal_ends_everything(tmp_path: Path) -> None:
     start = time.time() - 100
     (tmp_path / "m.csv").write_text("ts,value\n" + "".join(f"{start + i / 10},{i % 7}\n" for i in range(500)))
-    async with _process("up", "--no-workers", "--state-dir", str(tmp_path / "state"), env={}) as up:
+    async with _process(
+        "up", "--no-workers", "--console-port", "0", "--state-dir", str(tmp_path / "state"), env={}
+    ) as up:
         env = await _addresses(up)
         settings = CommonSettings(
             bootstrap=env["ANOMALYLLM_BOOTSTRAP"],
@@ -73,10 +88,11 @@ async def test_published_points_end_in_redis_and_a_signal_ends_everything(tmp_pa
                 ):
                     await asyncio.sleep(0.05)
             await client.aclose()
+            await until(partial(_knows, env["console_address"], "my.metric"))
             streamer.send_signal(signal.SIGTERM)
             assert await streamer.wait() == 0
         servers = psutil.Process(up.pid).children(recursive=True)
-        assert len(servers) == 2
+        assert len(servers) == 3  # broker, Valkey, console
         up.send_signal(signal.SIGINT)
         assert await up.wait() == 0
         assert not any(server.is_running() and server.status() != psutil.STATUS_ZOMBIE for server in servers)

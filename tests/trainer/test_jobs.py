@@ -16,7 +16,7 @@ from streamer.errors import ContractError
 from streamer.parsing import parse
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow
-from trainer.announce import files_of, orphans, record_of, rolled_back, unneeded
+from trainer.announce import files_of, now, orphans, record_of, unneeded
 from trainer.fit.histories import History
 from trainer.fit.run import GateResult
 from trainer.jobs import TrainingJob, history_of, merge
@@ -102,13 +102,13 @@ def test_promotion_shadow_and_rollback() -> None:
     good, bad = GateResult(True, 0.0, 1.0, "passed"), GateResult(False, 99.0, 1.0, "too loud")
     first = record_of("a", _ref("1"), good, None)
     assert (first.promoted, first.previous, first.shadow) == (_ref("1"), None, None)
-    assert rolled_back(first) is None
+    assert first.rolled_back(now()) is None
     second = record_of("a", _ref("2"), good, first)
     assert (second.promoted, second.previous) == (_ref("2"), _ref("1"))
     third = record_of("a", _ref("3"), bad, second)
     refused = _ref("3").model_copy(update={"refused": "too loud"})
     assert (third.promoted, third.shadow, third.previous) == (_ref("2"), refused, _ref("1"))
-    back = rolled_back(third)
+    back = third.rolled_back(now())
     assert back is not None
     assert (back.promoted, back.previous, back.shadow) == (_ref("1"), _ref("2"), None)
     regridded = record_of("a", _ref("4", grid=2), good, third)

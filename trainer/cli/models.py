@@ -11,7 +11,7 @@ from streamer.kafka.tables import TableReader
 from streamer.kafka.topics import provision
 from streamer.parsing import parse
 from streamer.settings import CommonSettings
-from trainer.announce import rolled_back
+from trainer.announce import now
 
 
 async def read_records(settings: CommonSettings) -> list[ModelRecord]:
@@ -44,7 +44,7 @@ async def read_record(settings: CommonSettings, stream: str) -> ModelRecord:
 
 async def roll_back(settings: CommonSettings, stream: str) -> ModelRecord:
     """Promoted and previous change places. Raises ConfigError when there is no previous model."""
-    record = rolled_back(await read_record(settings, stream))
+    record = (await read_record(settings, stream)).rolled_back(now())
     if record is None:
         raise ConfigError(f"{stream} has no previous model to return to")
     producer = await make_producer(settings)

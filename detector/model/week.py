@@ -1,0 +1,17 @@
+"""A season as a picture: the band through a week.
+
+Shapes: C channels, W phases of five minutes of a week from Monday 00:00
+"""
+
+from detector.model.interface import Week
+from detector.model.tails import reached
+from detector.model.views.season import BAND, Bank
+from detector.persistence import STATISTICS
+
+
+def week_of(bank: Bank) -> Week:
+    """Lowest, expected and highest value of the bank's rows (one stream's channels), as slots are judged by them."""
+    scale_CW = bank.slot_scale.repeat(1, 7)
+    above_C, below_C = reached(bank.tails[:, 0], BAND), reached(bank.tails[:, len(STATISTICS)], BAND)
+    low_CW, high_CW = bank.low - scale_CW * below_C[:, None], bank.high + scale_CW * above_C[:, None]
+    return Week(*(table.T.float().cpu().numpy().copy() for table in (low_CW, bank.mid, high_CW)))

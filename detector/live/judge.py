@@ -259,7 +259,10 @@ def _judged(judgement: Judgement) -> tuple[int, int]:
         if first == last and entry.last_data >= 0 and score is not None:  # by far the most frequent case
             if not entry.present(last, last)[0]:
                 continue
-            bad = last - entry.last_data > BRIDGED + 1 or score.surprise_K[0] != score.surprise_K[0]
+            # of every stride-th slot alone, those between were not looked at
+            before = max(last - BRIDGED - 1, entry.base)
+            apart = last - entry.last_data > BRIDGED + 1 and not entry.present(before, last - 1).any()
+            bad = apart or score.surprise_K[0] != score.surprise_K[0]
             judged, unjudged, entry.last_data = judged + (not bad), unjudged + bad, last
             continue
         slots = np.arange(max(first, entry.scored + 1), last + 1)

@@ -328,6 +328,14 @@ def test_the_loudest_channel_leads() -> None:
     assert sum(share for _, share in shares) == 1.0
 
 
+def test_of_every_tenth_slot_alone_is_judged_what_comes_without_gaps() -> None:
+    judge, entry = Judge(FakeBank(), SETTINGS.model_copy(update={"stride": 10}), {}), entry_of("a", column(NORMAL))
+    for number in range(9):
+        entry.follow(change_of(2 + number, 1030 + 30 * number, np.full(30, 10.0)))
+        run(judge, Published(), entry, state_of(entry))
+        assert judge.is_judged(entry)
+
+
 def test_points_behind_gaps_that_nothing_bridges_count_as_not_judged() -> None:
     assert BRIDGED == FILL
     judge, cases = Judge(FakeBank(), SETTINGS, {}), {1: False, 2: False, 4: False, 5: True, 40: True}

@@ -35,7 +35,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     days = grid(history, out_RB)
     forecast_RDK, mean_RDK, own_RDK, season_R = forecast(days)
     per_day = days.value_RDK.shape[-1]
-    mid_week, mean_week = week(days, forecast_RDK), week(days, mean_RDK)
+    mid_week, mean_week = week(days, forecast_RDK, season_R), week(days, mean_RDK, season_R)
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = floor(history)

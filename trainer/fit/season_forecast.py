@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from detector.model.views.season import SEASONS
 from trainer.fit.season_days import AHEAD, Days, median, quantile
 
 # What a richer forecast must save to be believed: it has fewer days to learn from.
@@ -144,9 +145,13 @@ def _flat(value_RDK: Tensor, member_RDD: Tensor, middle_RD: Tensor) -> Tensor:
     return median(torch.where(known, middle_RD[rows, which], torch.nan))[..., None]
 
 
-def week(days: Days, forecast_RDK: Tensor) -> Tensor:
+def week(days: Days, forecast_RDK: Tensor, season_R: Tensor) -> Tensor:
     """The forecast of the next seven days, from Monday on."""
     order = days.weekday_RD[:, -AHEAD:].argsort(-1)
-    # The newest day's own forecast and not next week's: windows still look back at it.
-    ahead = torch.cat([forecast_RDK[:, -AHEAD:-1], forecast_RDK[:, -AHEAD - 1 : -AHEAD]], 1)
+    # The newest day's own forecast and not next week's: windows still look back at it. Where levels are those of the day
+    # before, at that day's own level once it is over, which is where the next day begins.
+    last_RK, value_RK = forecast_RDK[:, -AHEAD - 1], days.value_RDK[:, -AHEAD - 1]
+    over_R = torch.isfinite(value_RK[:, -1]) & (season_R >= len(SEASONS) // 2)
+    last_RK = last_RK + torch.where(over_R, median(value_RK - last_RK).nan_to_num(), 0.0)[:, None]
+    ahead = torch.cat([forecast_RDK[:, -AHEAD:-1], last_RK[:, None]], 1)
     return ahead.gather(1, order[..., None].expand_as(ahead)).flatten(1)

@@ -10,26 +10,32 @@ WEEK_NS = 7 * 86_400 * 10**9
 LOWEST, HIGHEST = 1.5, 11.0
 HYSTERESIS = 1.0  # an incident holds until slots are ten times as likely as the threshold
 PER_WEEK = 0.1  # false alerts a stream where nothing is set: a hundred a week of a thousand streams
-LEAST_BUDGET = 0.1  # a threshold of 5: what a history of 320 slots can back, as 2.5 decades more than it has slots
+# A threshold of 5, where nothing else is set; of a young student less: after 600 slots between 0 and 4 a jump to 1000 is
+# called 4.7, 1.9 decades more than there were slots.
+LEAST_BUDGET, BACKED = 0.1, 50.0
 WARMING_BUDGET = 1.0
 # Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
 SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1
 
 
-def budget_of(settings: StreamSettings, interval_ns: int, warming: bool = False) -> float:
+def budget_of(settings: StreamSettings, interval_ns: int, warming: bool = False, slots: int | None = None) -> float:
     """Expected false alerts in 10 000 slots of a stream with so many ns a slot, whichever setting gives them.
 
-    Where none does: `PER_WEEK`, but no rarer than students of young streams can tell (`LEAST_BUDGET`), and once in
-    10 000 slots while a stream warms: the generic prior calls a jump of 15 sigma after 190 slots 4.98.
+    Where none does: `PER_WEEK`, but no rarer than a student can tell (`LEAST_BUDGET`; one that has learnt from `slots` once
+    in `BACKED` times as many, by steps of 64), and once in 10 000 slots while a stream warms: the generic prior calls a
+    jump of 15 sigma after 190 slots 4.98.
 
     >>> budget_of(StreamSettings(alerts_per_week=6.048), interval_ns=10**9)
     0.1
+    >>> budget_of(StreamSettings(), 10**9, slots=600), budget_of(StreamSettings(), 10**9, slots=8192)
+    (0.3125, 0.1)
     """
     if settings.alerts_per_week is not None:
         return settings.alerts_per_week * 10_000 * interval_ns / WEEK_NS
     if settings.alert_budget is not None:
         return settings.alert_budget
-    return max(PER_WEEK * 10_000 * interval_ns / WEEK_NS, WARMING_BUDGET if warming else LEAST_BUDGET)
+    backed = 10_000 / BACKED / (-(-slots // 64) * 64) if slots else 0.0
+    return max(PER_WEEK * 10_000 * interval_ns / WEEK_NS, WARMING_BUDGET if warming else LEAST_BUDGET, backed)
 
 
 def per_week_of(settings: StreamSettings, interval_ns: int) -> float:

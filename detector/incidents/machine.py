@@ -28,9 +28,10 @@ from streamer.contracts import IncidentState, Severity
 NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 DECADE = 1.0
-# Decades that the students must have more where the season finds nothing at all in a slot and its five minutes; fewer the
-# more it finds, none from SUSPECT on. Without it two of three false alerts were the students' alone (docs/decisions/033).
-BESIDE, SUSPECT = 1.5, 3.0
+# Decades that the students must have more where the season finds nothing at all in a slot and in the averages up to an
+# hour (its first HOUR columns); fewer the more it finds, none from SUSPECT on. Without it two of three false alerts were
+# the students' alone (docs/decisions/033).
+BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
@@ -250,7 +251,7 @@ def _weighed(
     if season is None or rules.season is None:
         sure = students >= rules.threshold + stricter + SURE
         return _Slot(slot, students, students, None, NO_COLUMN, sure, scored)
-    students = max(0.0, students - BESIDE * max(0.0, 1.0 - max(season[0], season[1]) / SUSPECT))
+    students = max(0.0, students - BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT))
     sure = students >= rules.threshold + stricter + SURE
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
     if season[0] >= OUTSIDE:

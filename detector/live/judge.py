@@ -75,9 +75,11 @@ class Judge:
         """The stream's settings, or the defaults."""
         return self._of_stream.get(stream, _NO_SETTINGS)
 
-    def rules_of(self, settings: StreamSettings, interval_ns: int, warming: bool = False) -> Rules:
-        """Incident rules of a stream with so many ns a slot."""
-        budget, per_week = budget_of(settings, interval_ns, warming), per_week_of(settings, interval_ns)
+    def rules_of(
+        self, settings: StreamSettings, interval_ns: int, warming: bool = False, slots: int | None = None
+    ) -> Rules:
+        """Incident rules of a stream with so many ns a slot, whose student has learnt from `slots`."""
+        budget, per_week = budget_of(settings, interval_ns, warming, slots), per_week_of(settings, interval_ns)
         key = (budget, per_week, interval_ns, self.apart)
         rules = self._rules.get(key)
         if rules is None:
@@ -97,6 +99,12 @@ class Judge:
                 season_opens=season_opens_of(per_week),
             )
         return rules
+
+    def rules_for(self, entry: Entry, warming: bool) -> Rules:
+        """Rules of a stream with its settings and its student, or with the generic prior where it is `warming`."""
+        ref = self._bank.model_of(entry.stream)
+        slots = None if warming or ref is None else ref.points
+        return self.rules_of(self.settings_of(entry.stream), entry.interval_ns, warming, slots)
 
     def in_force(self, entry: Entry, stream_state: StreamState) -> bool:
         """Whether anything judges the stream: a student for its grid, or the generic prior.
@@ -131,7 +139,7 @@ class Judge:
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
             return None
         settings = self.settings_of(entry.stream)
-        rules = self.rules_of(settings, entry.interval_ns, stream_state.warming)
+        rules = self.rules_for(entry, stream_state.warming)
         context = self._bank.context_of(entry.stream, stream_state.warming)
         start = max(entry.scored + 1, entry.base)
         if entry.late_from is not None:

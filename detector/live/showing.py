@@ -148,8 +148,7 @@ class Showing:
         shown.last = entry.hi
 
     async def _write(self, stream: str, entry: Entry, shown: _Shown) -> None:
-        settings = self._judge.settings_of(stream)
-        rules = self._judge.rules_of(settings, entry.interval_ns, shown.warming)
+        rules = self._judge.rules_for(entry, shown.warming)
         students_K, season_K, low_KC, expected_KC, high_KC = (column[0] for column in shown.columns)
         judged = Judged(
             shown.grid_version, shown.last - len(students_K) + 1, shown.model, shown.warming, rules.threshold,
@@ -165,7 +164,7 @@ class Showing:
             if usual is not None:
                 pipe.set(
                     keys.usual(shard, stream),
-                    Usual(shown.model, settings.timezone, *usual).to_bytes(),
+                    Usual(shown.model, self._judge.settings_of(stream).timezone, *usual).to_bytes(),
                     ex=KEEP_S,
                 )
         await pipe.execute()

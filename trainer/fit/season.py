@@ -75,7 +75,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
         plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB, amount_R1)
         # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
         coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
-        scaled_RB = block_RB / plain_scale_RB
+        scaled_RB = (block_RB - mid_RB) / plain_scale_RB
         return season.averages(slot_z_RL, loose_RB, plain_RB, scaled_RB, history.interval_s, history.block_s), coarse_RB
 
     kept, kept_coarse_RB = departed(kept_RL, kept_RB)

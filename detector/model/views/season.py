@@ -253,7 +253,9 @@ def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
     )
     plain_scale_RB = rows.at("plain_scale", block_at_RB % per_day)
     plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB, amount_R1)
-    stats = averages(slot_RL, loose_RB, plain_RB, block_RB / plain_scale_RB, interval_s, block_s, count, ends)
+    stats = averages(
+        slot_RL, loose_RB, plain_RB, (block_RB - mean_RB) / plain_scale_RB, interval_s, block_s, count, ends
+    )
     sum_scale = rows.whole("sum_scale")
     for i, s in enumerate(SUMS):
         end_at = block_at_RB[:, -ends:] % per_day * rows.step

@@ -297,6 +297,21 @@ def test_an_incident_of_a_stream_that_cannot_be_scored_any_more_says_so() -> Non
     assert not judge.unjudged
 
 
+def test_a_young_student_is_asked_for_what_its_history_can_back() -> None:
+    judge, entry, warm = (
+        Judge(FakeBank(), SETTINGS, {}),
+        entry_of("a", column(NORMAL)),
+        StreamSettings(alert_budget=0.1),
+    )
+    second = 10**9
+    at = [judge.rules_of(NONE, second, slots=slots).threshold for slots in (256, 600, 2000, 8192)]
+    assert at == sorted(at)
+    assert 4.0 < at[0] < at[1] < 4.7
+    assert at[2:] == [5.0, 5.0]
+    assert judge.rules_for(entry, False).threshold == judge.rules_of(NONE, entry.interval_ns, slots=2000).threshold
+    assert judge.rules_of(warm, second, slots=256).threshold == 5.0  # what a person asks for counts
+
+
 def test_nothing_judges_a_stream_without_student_and_prior() -> None:
     entry = entry_of("cold", column(NORMAL))
     judge = Judge(FakeBank(), SETTINGS.model_copy(update={"warming": False}), {})

@@ -1,7 +1,6 @@
-"""The topic contracts: one pydantic model per topic. docs/topics holds the JSON Schema generated from them.
+"""The topic contracts: pydantic models that parse what stands on each topic (on `metrics`: `streamer.metric_records`).
 
-Metric points are checked by `streamer.windows.decode`, by the same rules on whole columns. For them these models are
-the reference and the documentation; for all other topics they are the parser, too.
+docs/topics holds the JSON Schema generated from them.
 """
 
 from collections.abc import Sequence
@@ -44,45 +43,6 @@ class Contract(BaseModel):
     """Base. Unknown fields are refused, so that a misspelt setting is noticed; metric points ignore them."""
 
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True, json_schema_extra=_without_example)
-
-
-class MetricPoint(Contract, extra="ignore"):
-    """`metrics`: one point. `value` is short for `values: {"value": …}`; null is a known gap, true and false are 1 and 0.
-    `timestamp`, `time` and `@timestamp` are read where there is no `ts`. Values that break a rule are refused one by one.
-
-    >>> MetricPoint.model_validate_json('{"stream": "web.cpu", "ts": 1790000000, "value": 0.5}').value
-    0.5
-    """
-
-    stream: StreamName
-    ts: int | float | str | None = Field(
-        None, description="number (s, ms, µs or ns by size) or RFC 3339; none: the record's"
-    )
-    value: Number | bool | None = None
-    values: dict[ChannelName, Number | bool | None] | None = Field(None, min_length=1, max_length=MAX_CHANNELS)
-
-    @model_validator(mode="after")
-    def _one_of(self) -> "MetricPoint":
-        given = self.model_fields_set & {"value", "values"}
-        if len(given) != 1:
-            raise ValueError("give exactly one of value and values")
-        return self
-
-
-class MetricBatch(Contract, extra="ignore"):
-    """`metrics`: many points of one stream, columns in the order of `channels`. Numbers that break a rule are refused one
-    by one; a row without a time that can be read, or of another length, as a whole.
-
-    >>> batch = MetricBatch(stream="web.cpu", channels=["user", "system"], points=[[1790000000, 0.5, None]])
-    >>> len(batch.points)
-    1
-    """
-
-    stream: StreamName
-    channels: list[ChannelName] = Field(default=["value"], min_length=1, max_length=MAX_CHANNELS)
-    points: list[list[int | float | str | bool | None]] = Field(
-        min_length=1, description="rows of [ts, one number or null per channel]"
-    )
 
 
 def channels_of(capacity: int) -> int:
@@ -403,18 +363,6 @@ class DeadLetterHeaders(Contract):
         return value[:2000]
 
 
-MODELS: dict[str, tuple[type[Contract], ...]] = {
-    "metrics": (MetricPoint, MetricBatch),
-    "streams": (StreamSettings,),
-    "windows": (WindowsHeader,),
-    "anomalies": (AnomalyEvent,),
-    "training": (TrainingRequest,),
-    "models": (ModelRecord,),
-    "feedback": (Feedback,),
-    "dead-letters": (DeadLetterHeaders,),
-}
-
-
 def header_text(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
     """Text of a record's header, None when the record has none of this name.
 
@@ -425,10 +373,3 @@ def header_text(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
         if key == name:
             return value.decode(errors="replace")
     return None
-
-
-def topic_schema(topic: str) -> dict[str, Any]:
-    """JSON Schema of a topic's value (for `dead-letters` and `windows`: of its headers)."""
-    models = MODELS[topic]
-    schemas = [m.model_json_schema() for m in models]
-    return schemas[0] if len(schemas) == 1 else {"title": topic, "oneOf": schemas}

@@ -18,7 +18,7 @@ LASTING_S = 36 * 3_600
 _REJOIN_S, _AFTER_S = 3_900, 900
 AROUND_S = 1_800  # on both sides of an incident nothing is learnt from
 OUTSIDE = 2.0  # surprise of a slot that is outside on its own
-LEANING = 1.3  # the same of the five minutes, where the incident is not one of single slots
+HOLDS = 1.3  # the same of the five minutes, where the incident is not one of single slots
 FAR = 5  # newest slots of which two must be outside: one of 20 is by chance
 
 
@@ -52,8 +52,8 @@ class SeasonRule:
             return True
         if slot >= OUTSIDE and far >= min(2, self.quiet):
             return True
-        leaning = minutes >= OUTSIDE or (minutes >= LEANING and hot)
-        return column != 0 and leaning and slot > 0.3
+        holds = minutes >= OUTSIDE or (minutes >= HOLDS and hot)
+        return column != 0 and holds and slot > 0.3
 
 
 @lru_cache(maxsize=1024)

@@ -71,7 +71,7 @@ class Silence:
         self.stalled = False  # nothing arrives from anybody
         self._clocks: dict[int, _Clock] = {}
         self._now_ms = 0  # newest mark of all
-        self._heard_ms = 0  # newest mark when anything was heard
+        self._data_ms = 0  # newest mark when anything was heard
         self._patience: float | None = None  # seconds without anything that are usual; None: to be found
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class Silence:
         clock = self._clock(partition)
         before, clock.received_ms = clock.received_ms, max(received_ms, clock.received_ms or 0)
         if not self._now_ms:
-            self._heard_ms = received_ms
+            self._data_ms = received_ms
         self._now_ms = max(self._now_ms, received_ms)
         if before is None:
             return
@@ -106,7 +106,7 @@ class Silence:
             for clock in self._clocks.values():
                 self._begin_again(clock)
         self.stalled = False
-        self._heard_ms = self._now_ms
+        self._data_ms = self._now_ms
 
     def seen(
         self,
@@ -163,7 +163,7 @@ class Silence:
 
     def _stalls(self) -> bool:
         """More than a few streams, and nothing from any of them for longer than is usual between two arrivals."""
-        waited = (self._now_ms - self._heard_ms) / 1000
+        waited = (self._now_ms - self._data_ms) / 1000
         if waited <= MAX_STEP_S or len(self) <= FEW:
             return False
         if self._patience is None:

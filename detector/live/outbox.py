@@ -44,12 +44,12 @@ class Message(NamedTuple):
     @classmethod
     def read(cls, topic: str, partition: int | None, key: str, value: str | None, headers: Any = ()) -> "Message":
         """A stored message."""
-        return cls(topic, partition, key, value, tuple((name, told) for name, told in headers))
+        return cls(topic, partition, key, value, tuple((name, text) for name, text in headers))
 
     def outgoing(self) -> Outgoing:
         """As it is sent."""
         value = None if self.value is None else self.value.encode()
-        headers = [(name, told.encode()) for name, told in self.headers]
+        headers = [(name, text.encode()) for name, text in self.headers]
         return Outgoing(self.topic, value, self.key.encode(), self.partition, headers)
 
     def dead_letter(self, settings: CommonSettings, why: str) -> Outgoing:

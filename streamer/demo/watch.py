@@ -39,7 +39,7 @@ class Record:
 
     openings: dict[str, Opening] = field(default_factory=dict)  # incident id -> its opening
     open_now: dict[str, str] = field(default_factory=dict)  # incident id -> stream
-    last_heard: dict[str, float] = field(default_factory=dict)  # stream -> newest word of an incident
+    last_received: dict[str, float] = field(default_factory=dict)  # stream -> newest word of an incident
     models: dict[str, int] = field(default_factory=dict)  # stream -> points the promoted student has seen
     tried: set[str] = field(default_factory=set)  # streams with a student, be it one that has to stay a shadow
     dead_letters: Counter[str] = field(default_factory=Counter)  # error class -> count
@@ -52,7 +52,7 @@ class Record:
             return False
         self._seen.add(event.id)
         incident = event.data
-        self.last_heard[incident.stream] = now
+        self.last_received[incident.stream] = now
         if incident.state == "open":
             at = parse_timestamp(incident.updated_at) / NS
             live = incident.kind == "anomaly" and not incident.historic
@@ -65,7 +65,7 @@ class Record:
 
     def quiet(self, stream: str, now: float, seconds: float) -> bool:
         """No open incident, and no word of any, for so long."""
-        return stream not in self.open_now.values() and now - self.last_heard.get(stream, 0.0) >= seconds
+        return stream not in self.open_now.values() and now - self.last_received.get(stream, 0.0) >= seconds
 
     def opened(self, streams: set[str], since: float) -> list[Opening]:
         """Anomalies on these streams that opened after `since`, by the stream's clock and by ours."""

@@ -46,7 +46,7 @@ def open_csv(lines: IO[str], source: str, hints: Hints) -> tuple[Layout, Iterato
         header = _told_apart(header)
     whole = [cells for _, cells in sample if len(cells) == len(header)]
     layout = understand(header, whole, source, replace(hints, delimiter=delimiter))
-    layout.said.insert(0, f"CSV, cells parted by {_WORDS.get(delimiter, delimiter)}, {len(header)} columns")
+    layout.summary.insert(0, f"CSV, cells parted by {_WORDS.get(delimiter, delimiter)}, {len(header)} columns")
     return layout, chain(sample, rows)
 
 

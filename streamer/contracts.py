@@ -3,7 +3,6 @@
 docs/topics holds the JSON Schema generated from them.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -21,8 +20,6 @@ COMPACTED = frozenset({"streams", "models"})
 # partition that its stream has in metrics; a training request goes where the hash of its key sends it.
 PARTITIONED = frozenset({"metrics", "windows", "anomalies", "training"})
 TS_NAMES = ("ts", "timestamp", "time", "@timestamp")  # metrics: a point's time, the first that is there
-HEADER_MODE = "mode"  # metrics: value `history` = learn from it, never alert on it
-HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that came with the wrong key
 
 StreamName = Annotated[str, Field(min_length=1, max_length=MAX_STREAM_BYTES, pattern=r"^[^\x00-\x1f\x7f]+$")]
 ChannelName = Annotated[str, Field(min_length=1, max_length=128)]
@@ -40,7 +37,14 @@ def _without_example(schema: dict[str, Any]) -> None:
 
 
 class Contract(BaseModel):
-    """Base. Unknown fields are refused, so that a misspelt setting is noticed; metric points ignore them."""
+    """Base. Unknown fields are refused, so that a misspelt setting is noticed; metric points ignore them.
+
+    >>> try:
+    ...     StreamSettings.model_validate({"interval": 10})
+    ... except ValueError as error:
+    ...     print(error.errors()[0]["msg"])
+    Extra inputs are not permitted
+    """
 
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True, json_schema_extra=_without_example)
 
@@ -195,7 +199,17 @@ class Departure(Contract):
 
 
 class Incident(Contract):
-    """`anomalies`, the CloudEvent's data: the incident and the whole reason for it."""
+    """`anomalies`, the CloudEvent's data: the incident and the whole reason for it.
+
+    >>> incident = Incident(
+    ...     incident_id="5b2e…", revision=0, state="open", stream="web.cpu", severity="warning",
+    ...     started_at="2026-01-31T12:00:00Z", updated_at="2026-01-31T12:00:20Z", grid_version=1, anchor_slot=100,
+    ...     slot=102, slots=3, score=5.2, tail_probability=6.3e-6, threshold=4.0, view="shape", scale=16, depth=0,
+    ...     channels=[ChannelShare(channel="value", share=1)], reason="web.cpu rose to 97 %",
+    ... )
+    >>> incident.kind, incident.ended_at
+    ('anomaly', None)
+    """
 
     incident_id: str
     revision: int = Field(ge=0)
@@ -246,7 +260,14 @@ class Incident(Contract):
 
 
 class AnomalyEvent(Contract):
-    """`anomalies` (key = stream): CloudEvents 1.0, structured mode. `id` = incident_id:revision."""
+    """`anomalies` (key = stream): CloudEvents 1.0, structured mode. `id` = incident_id:revision.
+
+    >>> AnomalyEvent(
+    ...     id="5b2e…:0", source="anomalyllm/prod", type="anomalyllm.incident.open", subject="web.cpu",
+    ...     time="2026-01-31T12:00:20Z", data=Incident.model_construct(incident_id="5b2e…", revision=0),
+    ... ).datacontenttype
+    'application/json'
+    """
 
     specversion: Literal["1.0"] = "1.0"
     id: str
@@ -290,7 +311,12 @@ STORE_NAME = r"^[0-9A-Za-z_-][0-9A-Za-z._-]*(/[0-9A-Za-z_-][0-9A-Za-z._-]*)*$"
 
 
 class ModelRef(Contract):
-    """One row of one artefact."""
+    """One row of one artefact.
+
+    >>> ModelRef(version="v1", uri="v1.safetensors", row=0, sha256="0" * 64, grid_version=1, trained_slots=(0, 8191),
+    ...          points=8000).refused is None
+    True
+    """
 
     version: str
     uri: str = Field(description="relative to the configured store", pattern=STORE_NAME, max_length=256)
@@ -340,36 +366,3 @@ class Feedback(Contract):
     verdict: Verdict
     note: str | None = None
     at: str | None = None
-
-
-class DeadLetterHeaders(Contract):
-    """`dead-letters`: record headers (UTF-8) beside the untouched value; the record's own follow as `header.NAME`.
-
-    >>> DeadLetterHeaders(topic="metrics", partition="0", offset="17", timestamp="0", error="json",
-    ...                   message="not JSON").error
-    'json'
-    """
-
-    topic: str
-    partition: str
-    offset: str
-    timestamp: str
-    error: str = Field(description="short class: json, contract, timestamp, future, late, value, …")
-    message: str = Field(description="what was wrong, where, what to do")
-
-    @field_validator("message")
-    @classmethod
-    def _short(cls, value: str) -> str:
-        return value[:2000]
-
-
-def header_text(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
-    """Text of a record's header, None when the record has none of this name.
-
-    >>> header_text([("mode", b"history")], HEADER_MODE)
-    'history'
-    """
-    for key, value in headers:
-        if key == name:
-            return value.decode(errors="replace")
-    return None

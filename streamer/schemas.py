@@ -10,7 +10,6 @@ from streamer.contracts import (
     TOPICS,
     AnomalyEvent,
     Contract,
-    DeadLetterHeaders,
     Feedback,
     ModelRecord,
     StreamSettings,
@@ -18,6 +17,7 @@ from streamer.contracts import (
     WindowsHeader,
 )
 from streamer.metric_records import MetricBatch, MetricPoint
+from streamer.record_headers import DeadLetterHeaders
 
 OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 

@@ -11,7 +11,6 @@ import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import HEADER_REHOMED, header_text
 from streamer.errors import AnomalyLLMError, FencedError, OffsetConflictError, UnavailableError, UnsendableError
 from streamer.forgetting import Forgetting
 from streamer.host.losses import Losses
@@ -23,6 +22,7 @@ from streamer.kafka.stream_settings import StreamSettingsTable
 from streamer.patience import patiently
 from streamer.placement import home_partition, shard_of
 from streamer.received import Received
+from streamer.record_headers import HEADER_REHOMED, header_text
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.settings import StreamerSettings

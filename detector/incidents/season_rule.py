@@ -24,7 +24,12 @@ FAR = 5  # newest slots of which two must be outside: one of 20 is by chance
 
 @dataclass(frozen=True)
 class SeasonRule:
-    """Times in slots, surprises in decades; by column where there are several."""
+    """Times in slots, surprises in decades; by column where there are several.
+
+    >>> rule = season_rule(60 * 10**9, 300 * 10**9)
+    >>> rule.quiet, rule.hits, rule.lasting
+    (5, 2, 2160)
+    """
 
     windows: tuple[int, ...]  # that each column looks back, with the wait for a block to be complete
     rejoin: tuple[int, ...]  # an incident that opens so soon after one of that column is the same again

@@ -35,7 +35,7 @@ def limit_s(interval_ns: int, settings: StreamSettings, least_s: float) -> float
 
 @dataclass(slots=True)
 class _Due:
-    """When a stream is silent, how long it may be, and how often it is heard."""
+    """When a stream is silent, how long it may be, and how often it sends."""
 
     at: float
     limit: float
@@ -58,7 +58,7 @@ class Silence:
 
     >>> silence = Silence()
     >>> for second in range(8):
-    ...     silence.heard()
+    ...     silence.note_data()
     ...     silence.seen(0, "web.cpu", limit=5.0, interval_s=1.0)
     ...     if second == 0:
     ...         silence.seen(0, "db.cpu", limit=5.0, interval_s=1.0)
@@ -71,7 +71,7 @@ class Silence:
         self.stalled = False  # nothing arrives from anybody
         self._clocks: dict[int, _Clock] = {}
         self._now_ms = 0  # newest mark of all
-        self._data_ms = 0  # newest mark when anything was heard
+        self._data_ms = 0  # newest mark when any data came
         self._patience: float | None = None  # seconds without anything that are usual; None: to be found
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class Silence:
         """Up to when all that came to a partition has been read (Unix ms); None when nobody has said so yet."""
         return self._clock(partition).received_ms
 
-    def heard(self) -> None:
+    def note_data(self) -> None:
         """Data of any stream came in, in the order of marks."""
         if self.stalled:
             for clock in self._clocks.values():
@@ -132,7 +132,7 @@ class Silence:
         clock = self._clock(partition)
         due = clock.due.get(stream)
         if due is not None:
-            self.heard()
+            self.note_data()
             due.at = clock.now + due.limit
 
     def watches(self, stream: str) -> bool:

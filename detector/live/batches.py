@@ -86,7 +86,7 @@ class Batches:
         for stream, entry in taken.entries.items():
             stream_state = self._streams.states[stream]
             if stream in taken.live:
-                self._watch.heard(decisions, entry, stream_state, taken.live[stream])
+                self._watch.note_data(decisions, entry, stream_state, taken.live[stream])
             elif entry.history:
                 self._watch.silence.forget(stream)
             judgement = self._judge.judgement(entry, stream_state)

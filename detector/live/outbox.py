@@ -14,12 +14,12 @@ import redis.asyncio
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from streamer.contracts import DeadLetterHeaders
 from streamer.errors import UnsendableError
 from streamer.kafka.dead_letters import CUT_BYTES
 from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.metrics import DEAD_LETTERS
 from streamer.placement import shards_of_partition
+from streamer.record_headers import DeadLetterHeaders
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops

@@ -44,7 +44,7 @@ class SilenceWatch:
         """A message of `windows` was read; returns what the partition's clock says before its changes."""
         now = self.silence.now(partition)
         if batch.streams:
-            self.silence.heard()
+            self.silence.note_data()
         for stream in batch.refused:
             self.silence.sends(partition, stream)
         if batch.received_ms is not None:
@@ -52,7 +52,7 @@ class SilenceWatch:
             self._marked[partition] = time.monotonic()
         return now
 
-    def heard(self, decisions: Decisions, entry: Entry, stream_state: StreamState, at: float) -> None:
+    def note_data(self, decisions: Decisions, entry: Entry, stream_state: StreamState, at: float) -> None:
         """A live stream had data, when its partition's clock stood `at`."""
         self.again(entry, at)
         no_data, hi = stream_state.no_data, entry.hi

@@ -46,7 +46,11 @@ class _Member:
 
 
 class SeasonBank:
-    """Season tables of any number of streams. Not locked: whoever owns it holds a lock of its own."""
+    """Season tables of any number of streams. Not locked: whoever owns it holds a lock of its own.
+
+    >>> SeasonBank(torch.device("cpu")).context_of("web.cpu")
+    0
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._tables = Tables({**FIELDS, **_DERIVED}, {}, device)

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import HEADER_MODE, HEADER_REHOMED, MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings, header_text
+from streamer.contracts import MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings
 from streamer.errors import ContractError
 from streamer.placement import Partitioner, home_partition
+from streamer.record_headers import HEADER_MODE, HEADER_REHOMED, header_text
 from streamer.timestamps import MAX_MS, format_ns, numeric_timestamps, parse_timestamp
 from streamer.windows.body import no_value, parse_body, stamp_of, stream_of
 

@@ -30,7 +30,7 @@ async def measured(folder: Path) -> None:
         async with ready(settings, client, ["a"]) as run:
             await run.live("a", PAST, normal(PAST, 500), piece=50)
             await asyncio.sleep(3)
-            showing = run.detector.showing
+            watched = run.detector.watched
             took: dict[str, list[float]] = {
                 "nobody looks": [],
                 "first look": [],
@@ -40,19 +40,19 @@ async def measured(folder: Path) -> None:
 
             async def turn(what: str) -> None:
                 async with run.detector.owner.lock:
-                    showing._next = 0.0
+                    watched._next = 0.0
                     begin = time.perf_counter()
-                    await showing.turn()
+                    await watched.refresh()
                     took[what].append((time.perf_counter() - begin) * 1000)
 
             for _ in range(TRIES):
                 await turn("nobody looks")
             for _ in range(TRIES):
                 await watch(client, keys, ["a"])
-                showing._shown.clear()
+                watched._shown.clear()
                 await turn("first look")
                 await turn("nothing new")
-                showing._shown["a"].last -= 1
+                watched._shown["a"].last -= 1
                 await turn("one more slot")
             sizes = [
                 await client.strlen(key) for key in (keys.judged(shard_of("a"), "a"), keys.usual(shard_of("a"), "a"))

@@ -10,7 +10,9 @@ from typing import Any
 import orjson
 from pydantic.json_schema import models_json_schema
 
-from streamer.contracts import COMPACTED, MODELS, PARTITIONED, TOPICS, DeadLetterHeaders, WindowsHeader
+from streamer.contracts import COMPACTED, PARTITIONED, TOPICS, WindowsHeader
+from streamer.record_headers import DeadLetterHeaders
+from streamer.schemas import MODELS
 from streamer.version import installed_version
 
 SENT = ("metrics", "streams", "feedback", "training")

@@ -1,10 +1,8 @@
-"""The topic contracts: one pydantic model per topic. docs/topics holds the JSON Schema generated from them.
+"""The topic contracts: pydantic models that parse what stands on each topic (on `metrics`: `streamer.metric_records`).
 
-Metric points are checked by `streamer.windows.decode`, by the same rules on whole columns. For them these models are
-the reference and the documentation; for all other topics they are the parser, too.
+docs/topics holds the JSON Schema generated from them.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -22,8 +20,6 @@ COMPACTED = frozenset({"streams", "models"})
 # partition that its stream has in metrics; a training request goes where the hash of its key sends it.
 PARTITIONED = frozenset({"metrics", "windows", "anomalies", "training"})
 TS_NAMES = ("ts", "timestamp", "time", "@timestamp")  # metrics: a point's time, the first that is there
-HEADER_MODE = "mode"  # metrics: value `history` = learn from it, never alert on it
-HEADER_REHOMED = "rehomed-from"  # metrics: "partition/offset" of a record that came with the wrong key
 
 StreamName = Annotated[str, Field(min_length=1, max_length=MAX_STREAM_BYTES, pattern=r"^[^\x00-\x1f\x7f]+$")]
 ChannelName = Annotated[str, Field(min_length=1, max_length=128)]
@@ -41,48 +37,16 @@ def _without_example(schema: dict[str, Any]) -> None:
 
 
 class Contract(BaseModel):
-    """Base. Unknown fields are refused, so that a misspelt setting is noticed; metric points ignore them."""
+    """Base. Unknown fields are refused, so that a misspelt setting is noticed; metric points ignore them.
+
+    >>> try:
+    ...     StreamSettings.model_validate({"interval": 10})
+    ... except ValueError as error:
+    ...     print(error.errors()[0]["msg"])
+    Extra inputs are not permitted
+    """
 
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True, json_schema_extra=_without_example)
-
-
-class MetricPoint(Contract, extra="ignore"):
-    """`metrics`: one point. `value` is short for `values: {"value": …}`; null is a known gap, true and false are 1 and 0.
-    `timestamp`, `time` and `@timestamp` are read where there is no `ts`. Values that break a rule are refused one by one.
-
-    >>> MetricPoint.model_validate_json('{"stream": "web.cpu", "ts": 1790000000, "value": 0.5}').value
-    0.5
-    """
-
-    stream: StreamName
-    ts: int | float | str | None = Field(
-        None, description="number (s, ms, µs or ns by size) or RFC 3339; none: the record's"
-    )
-    value: Number | bool | None = None
-    values: dict[ChannelName, Number | bool | None] | None = Field(None, min_length=1, max_length=MAX_CHANNELS)
-
-    @model_validator(mode="after")
-    def _one_of(self) -> "MetricPoint":
-        given = self.model_fields_set & {"value", "values"}
-        if len(given) != 1:
-            raise ValueError("give exactly one of value and values")
-        return self
-
-
-class MetricBatch(Contract, extra="ignore"):
-    """`metrics`: many points of one stream, columns in the order of `channels`. Numbers that break a rule are refused one
-    by one; a row without a time that can be read, or of another length, as a whole.
-
-    >>> batch = MetricBatch(stream="web.cpu", channels=["user", "system"], points=[[1790000000, 0.5, None]])
-    >>> len(batch.points)
-    1
-    """
-
-    stream: StreamName
-    channels: list[ChannelName] = Field(default=["value"], min_length=1, max_length=MAX_CHANNELS)
-    points: list[list[int | float | str | bool | None]] = Field(
-        min_length=1, description="rows of [ts, one number or null per channel]"
-    )
 
 
 def channels_of(capacity: int) -> int:
@@ -235,7 +199,17 @@ class Departure(Contract):
 
 
 class Incident(Contract):
-    """`anomalies`, the CloudEvent's data: the incident and the whole reason for it."""
+    """`anomalies`, the CloudEvent's data: the incident and the whole reason for it.
+
+    >>> incident = Incident(
+    ...     incident_id="5b2e…", revision=0, state="open", stream="web.cpu", severity="warning",
+    ...     started_at="2026-01-31T12:00:00Z", updated_at="2026-01-31T12:00:20Z", grid_version=1, anchor_slot=100,
+    ...     slot=102, slots=3, score=5.2, tail_probability=6.3e-6, threshold=4.0, view="shape", scale=16, depth=0,
+    ...     channels=[ChannelShare(channel="value", share=1)], reason="web.cpu rose to 97 %",
+    ... )
+    >>> incident.kind, incident.ended_at
+    ('anomaly', None)
+    """
 
     incident_id: str
     revision: int = Field(ge=0)
@@ -286,7 +260,14 @@ class Incident(Contract):
 
 
 class AnomalyEvent(Contract):
-    """`anomalies` (key = stream): CloudEvents 1.0, structured mode. `id` = incident_id:revision."""
+    """`anomalies` (key = stream): CloudEvents 1.0, structured mode. `id` = incident_id:revision.
+
+    >>> AnomalyEvent(
+    ...     id="5b2e…:0", source="anomalyllm/prod", type="anomalyllm.incident.open", subject="web.cpu",
+    ...     time="2026-01-31T12:00:20Z", data=Incident.model_construct(incident_id="5b2e…", revision=0),
+    ... ).datacontenttype
+    'application/json'
+    """
 
     specversion: Literal["1.0"] = "1.0"
     id: str
@@ -330,7 +311,12 @@ STORE_NAME = r"^[0-9A-Za-z_-][0-9A-Za-z._-]*(/[0-9A-Za-z_-][0-9A-Za-z._-]*)*$"
 
 
 class ModelRef(Contract):
-    """One row of one artefact."""
+    """One row of one artefact.
+
+    >>> ModelRef(version="v1", uri="v1.safetensors", row=0, sha256="0" * 64, grid_version=1, trained_slots=(0, 8191),
+    ...          points=8000).refused is None
+    True
+    """
 
     version: str
     uri: str = Field(description="relative to the configured store", pattern=STORE_NAME, max_length=256)
@@ -380,55 +366,3 @@ class Feedback(Contract):
     verdict: Verdict
     note: str | None = None
     at: str | None = None
-
-
-class DeadLetterHeaders(Contract):
-    """`dead-letters`: record headers (UTF-8) beside the untouched value; the record's own follow as `header.NAME`.
-
-    >>> DeadLetterHeaders(topic="metrics", partition="0", offset="17", timestamp="0", error="json",
-    ...                   message="not JSON").error
-    'json'
-    """
-
-    topic: str
-    partition: str
-    offset: str
-    timestamp: str
-    error: str = Field(description="short class: json, contract, timestamp, future, late, value, …")
-    message: str = Field(description="what was wrong, where, what to do")
-
-    @field_validator("message")
-    @classmethod
-    def _short(cls, value: str) -> str:
-        return value[:2000]
-
-
-MODELS: dict[str, tuple[type[Contract], ...]] = {
-    "metrics": (MetricPoint, MetricBatch),
-    "streams": (StreamSettings,),
-    "windows": (WindowsHeader,),
-    "anomalies": (AnomalyEvent,),
-    "training": (TrainingRequest,),
-    "models": (ModelRecord,),
-    "feedback": (Feedback,),
-    "dead-letters": (DeadLetterHeaders,),
-}
-
-
-def header_text(headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
-    """Text of a record's header, None when the record has none of this name.
-
-    >>> header_text([("mode", b"history")], HEADER_MODE)
-    'history'
-    """
-    for key, value in headers:
-        if key == name:
-            return value.decode(errors="replace")
-    return None
-
-
-def topic_schema(topic: str) -> dict[str, Any]:
-    """JSON Schema of a topic's value (for `dead-letters` and `windows`: of its headers)."""
-    models = MODELS[topic]
-    schemas = [m.model_json_schema() for m in models]
-    return schemas[0] if len(schemas) == 1 else {"title": topic, "oneOf": schemas}

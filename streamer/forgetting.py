@@ -37,7 +37,7 @@ class Forgetting:
         self._keys = keys
         self._of = of
         self._next = time.monotonic() + PERIOD_S
-        self._turn = 0
+        self._round = 0
         self._old: dict[str, tuple[int, float]] = {}  # streams that look old → points, and since when they are so many
 
     async def due(self, owned: Iterable[int]) -> dict[str, float]:
@@ -55,8 +55,8 @@ class Forgetting:
         if settings.default_ttl_s:
             shards = sorted(shard for p in owned for shard in shards_of_partition(p, settings.partitions))
             for _ in range(min(SHARDS_A_TIME, len(shards))):
-                found |= await self._look(shards[self._turn % len(shards)])
-                self._turn += 1
+                found |= await self._look(shards[self._round % len(shards)])
+                self._round += 1
         return found
 
     async def _look(self, shard: int) -> dict[str, float]:

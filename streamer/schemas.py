@@ -1,13 +1,44 @@
-"""Writes docs/topics: the JSON Schema of every topic. `python -m streamer.schemas [FOLDER]`."""
+"""Which models stand on which topic; writes docs/topics, their JSON Schema. `python -m streamer.schemas [FOLDER]`."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 
-from streamer.contracts import TOPICS, topic_schema
+from streamer.contracts import (
+    TOPICS,
+    AnomalyEvent,
+    Contract,
+    Feedback,
+    ModelRecord,
+    StreamSettings,
+    TrainingRequest,
+    WindowsHeader,
+)
+from streamer.metric_records import MetricBatch, MetricPoint
+from streamer.record_headers import DeadLetterHeaders
 
 OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+
+
+MODELS: dict[str, tuple[type[Contract], ...]] = {
+    "metrics": (MetricPoint, MetricBatch),
+    "streams": (StreamSettings,),
+    "windows": (WindowsHeader,),
+    "anomalies": (AnomalyEvent,),
+    "training": (TrainingRequest,),
+    "models": (ModelRecord,),
+    "feedback": (Feedback,),
+    "dead-letters": (DeadLetterHeaders,),
+}
+
+
+def topic_schema(topic: str) -> dict[str, Any]:
+    """JSON Schema of a topic's value (for `dead-letters` and `windows`: of its headers)."""
+    models = MODELS[topic]
+    schemas = [m.model_json_schema() for m in models]
+    return schemas[0] if len(schemas) == 1 else {"title": topic, "oneOf": schemas}
 
 
 def schema_files() -> dict[str, bytes]:

@@ -91,9 +91,11 @@ def _contexts(records: Iterable[Any]) -> list[Any]:
     """Trace contexts that records carry, each once, in order."""
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    said: dict[bytes, dict[str, str]] = {}
+    carriers: dict[bytes, dict[str, str]] = {}
     for record in records:
         own = {name: value for name, value in record.headers if value is not None}
-        if TRACE_PARENT in own and len(said) < MAX_LINKS:
-            said.setdefault(own[TRACE_PARENT], {name: value.decode(errors="replace") for name, value in own.items()})
-    return [TraceContextTextMapPropagator().extract(carrier) for carrier in said.values()]
+        if TRACE_PARENT in own and len(carriers) < MAX_LINKS:
+            carriers.setdefault(
+                own[TRACE_PARENT], {name: value.decode(errors="replace") for name, value in own.items()}
+            )
+    return [TraceContextTextMapPropagator().extract(carrier) for carrier in carriers.values()]

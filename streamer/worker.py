@@ -11,7 +11,6 @@ import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import HEADER_REHOMED, header_text
 from streamer.errors import AnomalyLLMError, FencedError, OffsetConflictError, UnavailableError, UnsendableError
 from streamer.forgetting import Forgetting
 from streamer.host.losses import Losses
@@ -23,6 +22,7 @@ from streamer.kafka.stream_settings import StreamSettingsTable
 from streamer.patience import patiently
 from streamer.placement import home_partition, shard_of
 from streamer.received import Received
+from streamer.record_headers import HEADER_REHOMED, header_text
 from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS, raise_if_refused
 from streamer.settings import StreamerSettings
@@ -37,7 +37,9 @@ from streamer.windows.ingest import Ingest, Plan
 log = structlog.get_logger(__name__)
 
 FETCH_RECORDS = 5000  # of one partition in one call: 60 ms of work where 81 000 single points a second are taken in
-TOLD_KEYS = 100  # streams with records of a wrong key that get a line in the log; a publisher without keys has them all
+WARNED_KEYS = (
+    100  # streams with records of a wrong key that get a line in the log; a publisher without keys has them all
+)
 FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
 
 
@@ -53,7 +55,7 @@ class StreamerWorker:
         self.bridge: Bridge | None = None
         self._bridging: asyncio.Task[None] | None = None
         self._deleted: list[str] = []
-        self._told_keys: set[str] = set()
+        self._warned_keys: set[str] = set()
         self._bad_settings: list[DeadLetter] = []
 
     def stop(self) -> None:
@@ -118,7 +120,7 @@ class StreamerWorker:
                 self.bridge.rewind()
         await self.stream_settings.poll()
         await self._delete()
-        await self.losses.tell()
+        await self.losses.report()
         if batches:
             async with self.owner.lock:
                 current = self.owner.current(batches)
@@ -224,7 +226,7 @@ class StreamerWorker:
         notices = [Outgoing(topic, value, partition=partition, headers=context) for value in plan.notices.messages()]
         rehome = [(record, stream) for record, stream in batch.rehome if record.offset >= old_until]
         homeward = [self._homeward(record, stream) for record, stream in rehome]
-        self._tell_keys(rehome)
+        self._warn_of_keys(rehome)
         dead = [DeadLetter(*bad) for bad in batch.dead]
         for index, cells in plan.late.items():
             message = f"{cells} points lie before the stream's window; older than its capacity they cannot be placed"
@@ -245,12 +247,12 @@ class StreamerWorker:
                     dead.append(DeadLetter(record, "homeless", message))
         await bury(settings, self.producer, [letter for letter in dead if letter.record.offset >= old_until], send)
 
-    def _tell_keys(self, rehomed: Sequence[tuple[ConsumerRecord, str]]) -> None:
+    def _warn_of_keys(self, rehomed: Sequence[tuple[ConsumerRecord, str]]) -> None:
         """One line for a stream whose records come to other partitions than its own, and why they do."""
         for record, stream in rehomed:
-            if stream in self._told_keys or len(self._told_keys) >= TOLD_KEYS:
+            if stream in self._warned_keys or len(self._warned_keys) >= WARNED_KEYS:
                 continue
-            self._told_keys.add(stream)
+            self._warned_keys.add(stream)
             key = "no key" if record.key is None else f"key {record.key[:40].decode(errors='replace')!r}"
             log.warning(
                 f"records have {key} and are sent on to the stream's partition, out of order: publish with key = stream",

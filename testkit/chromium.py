@@ -39,11 +39,11 @@ class Errors(list[str]):
     def watch(self, page: Page) -> None:
         """From now on."""
 
-        def said(message: ConsoleMessage) -> None:
+        def log_line(message: ConsoleMessage) -> None:
             if message.type in ("error", "warning"):
                 self.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
 
-        page.on("console", said)
+        page.on("console", log_line)
         page.on("pageerror", lambda error: self.append(f"exception: {error}"))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient
+from hypothesis import is_hypothesis_test
 from xdist.remote import Producer
 
 from streamer.contracts import TOPICS
@@ -44,7 +45,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+    """Begin with what takes longest, so that no worker is left alone with it at the end.
+
+    Tests of properties run the same lines hundreds of times, and coverage's tracer doubles what they take: it rests
+    meanwhile. Tests of single cases run these lines as well.
+    """
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("no_cover")
 
     def order(item: pytest.Item) -> tuple[float, bool]:
         slow = item.get_closest_marker("slow")

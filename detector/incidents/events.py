@@ -19,7 +19,11 @@ DELETED = -1  # in place of the slot at which a silence is over: the stream is
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an event needs beside the incident itself."""
+    """What an event needs beside the incident itself.
+
+    >>> Context("anomalyllm/prod", partition=3, settings=StreamSettings(), now_ns=1_790_000_000 * NS).partition
+    3
+    """
 
     source: str  # CloudEvents source: which deployment
     partition: int

@@ -94,7 +94,12 @@ EndReason = Literal["returned", "baseline", "unseen", "unjudged", "verdict", "gr
 
 @dataclass(slots=True)
 class Episode:
-    """One incident. `anchor` (its identity) and `threshold` are fixed at the opening."""
+    """One incident. `anchor` (its identity) and `threshold` are fixed at the opening.
+
+    >>> episode = Episode(anchor=98, onset=97, threshold=4.0, peak=6.5, peak_slot=99, hot=104)
+    >>> episode.last(), episode.severity
+    (104, 'warning')
+    """
 
     anchor: int
     onset: int  # first surprising slot
@@ -169,7 +174,11 @@ def strictness(tracker: Tracker, rules: Rules, slot: int) -> float:
 
 
 class Transition(NamedTuple):
-    """One event to be published. `episode` is the machine's own object: read it before the next step."""
+    """One event to be published. `episode` is the machine's own object: read it before the next step.
+
+    >>> Transition("open", Episode(98, 97, 4.0, 6.5, peak_slot=98, hot=98), slot=98).baseline
+    False
+    """
 
     state: IncidentState
     episode: Episode
@@ -183,6 +192,9 @@ class Scored(NamedTuple):
     `surprise` of the students, NaN when the slot could not be scored: that is no evidence, hence quiet. `counts`:
     direction, floors and pauses let the slot count. `season`: surprise by column (detector/persistence.py), None where
     there is no season or its slot does not count. `reach`: widths of the season's band that the value lies outside it.
+
+    >>> Scored(slot=7, surprise=4.2, counts=True).season is None
+    True
     """
 
     slot: int

@@ -25,7 +25,11 @@ _Stored = TypeVar("_Stored", Episode, Tracker)
 
 @dataclass(slots=True)
 class NoData:
-    """An open no-data incident."""
+    """An open no-data incident.
+
+    >>> NoData(anchor=100, since_ms=1_790_000_000_000).channels
+    []
+    """
 
     anchor: int  # the slot after the stream's last one
     since_ms: int  # record time of the newest point before the silence
@@ -36,7 +40,11 @@ class NoData:
 
 @dataclass(slots=True)
 class Unjudged:
-    """A stream that is not judged, as it was told."""
+    """A stream that is not judged, as it was told.
+
+    >>> Unjudged("irregular", anchor=100).revision
+    0
+    """
 
     why: UnjudgedReason
     anchor: int  # its newest slot at that moment
@@ -45,7 +53,11 @@ class Unjudged:
 
 @dataclass(slots=True)
 class PendingRequest:
-    """The newest training request of a stream."""
+    """The newest training request of a stream.
+
+    >>> PendingRequest(at_ms=1_790_000_000_000, slot=256, reason="cold", job="full", announced=None).tries
+    1
+    """
 
     at_ms: int
     slot: int  # newest slot at that moment

@@ -18,13 +18,18 @@ LASTING_S = 36 * 3_600
 _REJOIN_S, _AFTER_S = 3_900, 900
 AROUND_S = 1_800  # on both sides of an incident nothing is learnt from
 OUTSIDE = 2.0  # surprise of a slot that is outside on its own
-LEANING = 1.3  # the same of the five minutes, where the incident is not one of single slots
+HOLDS = 1.3  # the same of the five minutes, where the incident is not one of single slots
 FAR = 5  # newest slots of which two must be outside: one of 20 is by chance
 
 
 @dataclass(frozen=True)
 class SeasonRule:
-    """Times in slots, surprises in decades; by column where there are several."""
+    """Times in slots, surprises in decades; by column where there are several.
+
+    >>> rule = season_rule(60 * 10**9, 300 * 10**9)
+    >>> rule.quiet, rule.hits, rule.lasting
+    (5, 2, 2160)
+    """
 
     windows: tuple[int, ...]  # that each column looks back, with the wait for a block to be complete
     rejoin: tuple[int, ...]  # an incident that opens so soon after one of that column is the same again
@@ -52,8 +57,8 @@ class SeasonRule:
             return True
         if slot >= OUTSIDE and far >= min(2, self.quiet):
             return True
-        leaning = minutes >= OUTSIDE or (minutes >= LEANING and hot)
-        return column != 0 and leaning and slot > 0.3
+        holds = minutes >= OUTSIDE or (minutes >= HOLDS and hot)
+        return column != 0 and holds and slot > 0.3
 
 
 @lru_cache(maxsize=1024)

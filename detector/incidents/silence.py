@@ -35,7 +35,7 @@ def limit_s(interval_ns: int, settings: StreamSettings, least_s: float) -> float
 
 @dataclass(slots=True)
 class _Due:
-    """When a stream is silent, how long it may be, and how often it is heard."""
+    """When a stream is silent, how long it may be, and how often it sends."""
 
     at: float
     limit: float
@@ -58,7 +58,7 @@ class Silence:
 
     >>> silence = Silence()
     >>> for second in range(8):
-    ...     silence.heard()
+    ...     silence.note_data()
     ...     silence.seen(0, "web.cpu", limit=5.0, interval_s=1.0)
     ...     if second == 0:
     ...         silence.seen(0, "db.cpu", limit=5.0, interval_s=1.0)
@@ -71,7 +71,7 @@ class Silence:
         self.stalled = False  # nothing arrives from anybody
         self._clocks: dict[int, _Clock] = {}
         self._now_ms = 0  # newest mark of all
-        self._heard_ms = 0  # newest mark when anything was heard
+        self._data_ms = 0  # newest mark when any data came
         self._patience: float | None = None  # seconds without anything that are usual; None: to be found
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class Silence:
         clock = self._clock(partition)
         before, clock.received_ms = clock.received_ms, max(received_ms, clock.received_ms or 0)
         if not self._now_ms:
-            self._heard_ms = received_ms
+            self._data_ms = received_ms
         self._now_ms = max(self._now_ms, received_ms)
         if before is None:
             return
@@ -100,13 +100,13 @@ class Silence:
         """Up to when all that came to a partition has been read (Unix ms); None when nobody has said so yet."""
         return self._clock(partition).received_ms
 
-    def heard(self) -> None:
+    def note_data(self) -> None:
         """Data of any stream came in, in the order of marks."""
         if self.stalled:
             for clock in self._clocks.values():
                 self._begin_again(clock)
         self.stalled = False
-        self._heard_ms = self._now_ms
+        self._data_ms = self._now_ms
 
     def seen(
         self,
@@ -132,7 +132,7 @@ class Silence:
         clock = self._clock(partition)
         due = clock.due.get(stream)
         if due is not None:
-            self.heard()
+            self.note_data()
             due.at = clock.now + due.limit
 
     def watches(self, stream: str) -> bool:
@@ -163,7 +163,7 @@ class Silence:
 
     def _stalls(self) -> bool:
         """More than a few streams, and nothing from any of them for longer than is usual between two arrivals."""
-        waited = (self._now_ms - self._heard_ms) / 1000
+        waited = (self._now_ms - self._data_ms) / 1000
         if waited <= MAX_STEP_S or len(self) <= FEW:
             return False
         if self._patience is None:

@@ -114,17 +114,17 @@ def anomaly(stream: str, transition: Transition, interval_s: float, settings: St
         return f"New baseline? {happened}, and stayed so for {lasted}: no further alerts, a new fit was asked for"
     warming = bool(episode.evidence.get("warming"))
     if episode.ended is None:
-        told = f"{happened}, for {lasted} so far"
+        sentence = f"{happened}, for {lasted} so far"
     else:
         over = _ENDS.get(end_reason(episode, settings), _ENDS["returned"])
         over = over.format(why=evidence_why(episode))
         # The prior soon takes for normal what lasts, so it cannot know whether that is over.
         over = "no longer unusual" if warming and over == _ENDS["returned"] else over
-        told = f"{happened}, for {lasted}; {over}"
+        sentence = f"{happened}, for {lasted}; {over}"
     if warming:
-        return f"{told} {WARMING}"
+        return f"{sentence} {WARMING}"
     often = rarity(once_in_s(episode, interval_s, settings))
-    return f"{told}. On its normal data that {'is' if often.startswith('rarer') else 'happens'} {often}"
+    return f"{sentence}. On its normal data that {'is' if often.startswith('rarer') else 'happens'} {often}"
 
 
 def evidence_why(episode: Episode) -> str:

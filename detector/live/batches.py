@@ -71,7 +71,7 @@ class Batches:
             )
         for stream in taken.live:
             if stream in taken.entries:
-                self._tell_unjudged(stream, taken.entries[stream], decisions)
+                self._publish_unjudged(stream, taken.entries[stream], decisions)
         for stream, entry in taken.entries.items():
             if entry.hi >= entry.consider_at:
                 state, known = self._streams.states[stream], self._models.known.get(stream)
@@ -86,7 +86,7 @@ class Batches:
         for stream, entry in taken.entries.items():
             stream_state = self._streams.states[stream]
             if stream in taken.live:
-                self._watch.heard(decisions, entry, stream_state, taken.live[stream])
+                self._watch.note_data(decisions, entry, stream_state, taken.live[stream])
             elif entry.history:
                 self._watch.silence.forget(stream)
             judgement = self._judge.judgement(entry, stream_state)
@@ -98,7 +98,7 @@ class Batches:
                 decisions.cannot_judge(stream, stream_state, settings, entry.hi, why)
         return judgements
 
-    def _tell_unjudged(self, stream: str, entry: Entry, decisions: Decisions) -> None:
+    def _publish_unjudged(self, stream: str, entry: Entry, decisions: Decisions) -> None:
         """Once, that a stream is not judged, and why; and once that it is again."""
         stream_state, settings = self._streams.states[stream], self._judge.settings_of(stream)
         if stream_state.unjudged is None:

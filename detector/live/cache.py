@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.live.blocks import Blocks
-from detector.live.hearing import Hearing
+from detector.live.channel_gaps import ChannelGaps
 from detector.model.interface import Clock
 from streamer.windows.header import GridState, StreamHeader
 from streamer.windows.pauses import usual_ms
@@ -55,9 +55,9 @@ class Entry:
     """Window of one stream; slots `base..hi` are in the buffer, NaN where nothing arrived."""
 
     __slots__ = (
-        "base", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "grid_version", "hearing", "hi",
-        "history", "history_hi", "interval_ns", "keep", "last_data", "late_from", "offsets", "pause_ms", "phase_ns", "scale",
-        "scored", "seen_ms", "seq", "state", "stream", "turn", "unscored",
+        "base", "batch", "blocks", "buffer_SC", "capacity", "channels", "consider_at", "filled", "gaps", "grid_version",
+        "hi", "history", "history_hi", "interval_ns", "keep", "last_data", "late_from", "offsets", "pause_ms", "phase_ns", "scale",
+        "scored", "seen_ms", "seq", "state", "stream", "unscored",
     )  # fmt: skip
 
     def __init__(self, stream: str, window: StreamWindow, keep: int, scored: int) -> None:
@@ -69,8 +69,8 @@ class Entry:
         self.offsets = (-1, -1)
         self.seen_ms = 0
         self.pause_ms = 0  # how long the stream is silent by habit
-        self.turn = 0  # the batch in which it was last heard
-        self.hearing = Hearing()  # which channels are still heard
+        self.batch = 0  # the one in which it was last changed
+        self.gaps = ChannelGaps()  # which channels still come
         self.history_hi = -1
         self.consider_at = 0  # newest slot from which it is considered again whether the stream needs training
         self.unscored = 0  # slots with data that nothing has judged, up to `UNSCORED`; scored ones count backwards
@@ -107,11 +107,11 @@ class Entry:
         """Note where a change came from whose data Redis has brought already."""
         self.offsets, self.pause_ms = change.offsets, change.pause_ms
         self.history = bool(change.flags & FLAG_HISTORY)
-        self._hear(change)
+        self._note_gaps(change)
 
-    def _hear(self, change: WindowChange) -> None:
+    def _note_gaps(self, change: WindowChange) -> None:
         if not self.history:
-            self.hearing.hear(self.hi, None if change.full else np.isfinite(change.values_NC).any(0))
+            self.gaps.note(self.hi, None if change.full else np.isfinite(change.values_NC).any(0))
 
     def needs_redis(self, change: WindowChange) -> bool:
         """Whether the window must be read from Redis, because `follow` cannot know what it needs."""
@@ -147,7 +147,7 @@ class Entry:
         if self.history:
             self.history_hi = max(self.history_hi, last)
             self.scored = max(self.scored, last)
-        self._hear(change)
+        self._note_gaps(change)
         return True
 
     def _append(self, first: int, values_NC: np.ndarray) -> None:

@@ -100,12 +100,12 @@ class Decisions:
         self, stream: str, stream_state: StreamState, settings: StreamSettings, slot: int, over: EndReason | None = None
     ) -> None:
         """Tell that the stream is not judged, as its state has it, or that this is over, and why."""
-        told = stream_state.unjudged
-        assert isinstance(told, Unjudged)
+        unjudged = stream_state.unjudged
+        assert isinstance(unjudged, Unjudged)
         if over is not None:
-            told.revision += 1
+            unjudged.revision += 1
             stream_state.unjudged = None
-        self._event(stream, unjudged_event(stream, stream_state, told, slot, self._context(stream, settings), over))
+        self._event(stream, unjudged_event(stream, stream_state, unjudged, slot, self._context(stream, settings), over))
         self.touch(stream)
 
     def request(self, request: TrainingRequest) -> None:

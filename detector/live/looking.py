@@ -91,5 +91,5 @@ def _surprise(score: SegmentScore) -> np.ndarray:
     if score.season_KS is None:
         return score.surprise_K
     season_K = score.season_KS.max(1)
-    heard_K: np.ndarray = np.where(season_K >= BAND, np.fmax(score.surprise_K, season_K), score.surprise_K)
-    return heard_K
+    surprise_K: np.ndarray = np.where(season_K >= BAND, np.fmax(score.surprise_K, season_K), score.surprise_K)
+    return surprise_K

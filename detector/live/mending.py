@@ -59,7 +59,7 @@ class Mending:
             self.lost.discard(partition)
             if not await self._mend(partition):
                 self.lost.add(partition)
-        await self._losses.tell()
+        await self._losses.report()
 
     async def _mend(self, partition: int) -> bool:
         self._streams.drop_partition(partition)

@@ -23,7 +23,7 @@ class MissingStudents:
         self._waiting: dict[str, ModelRecord] = {}
         self._wait_s = RETRY_S
         self._next = 0.0
-        self._told = False
+        self._logged = False
 
     def with_due(self, news: Mapping[str, ModelRecord | None]) -> Mapping[str, ModelRecord | None]:
         """News, and those that are to be tried again now; what is new of a stream replaces what waits."""
@@ -51,12 +51,12 @@ class MissingStudents:
         self._servers.stats.counts["students_missing"] = len(self._waiting)
         self._wait_s = min(2 * self._wait_s, RETRY_MOST_S) if self._waiting and not good else RETRY_S
         self._next = time.monotonic() + self._wait_s
-        if self._waiting and not self._told:
+        if self._waiting and not self._logged:
             stream = next(iter(self._waiting))
             log.warning("students cannot be read, trying again", streams=len(self._waiting), error=bad[stream])
-        elif self._told and not self._waiting:
+        elif self._logged and not self._waiting:
             log.info("all students can be read now")
-        self._told = bool(self._waiting)
+        self._logged = bool(self._waiting)
 
     async def forget(self, stream: str) -> None:
         """The stream was deleted. Raises redis.RedisError."""

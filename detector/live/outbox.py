@@ -14,12 +14,12 @@ import redis.asyncio
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from streamer.contracts import DeadLetterHeaders
 from streamer.errors import UnsendableError
 from streamer.kafka.dead_letters import CUT_BYTES
 from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.metrics import DEAD_LETTERS
 from streamer.placement import shards_of_partition
+from streamer.record_headers import DeadLetterHeaders
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
@@ -44,12 +44,12 @@ class Message(NamedTuple):
     @classmethod
     def read(cls, topic: str, partition: int | None, key: str, value: str | None, headers: Any = ()) -> "Message":
         """A stored message."""
-        return cls(topic, partition, key, value, tuple((name, told) for name, told in headers))
+        return cls(topic, partition, key, value, tuple((name, text) for name, text in headers))
 
     def outgoing(self) -> Outgoing:
         """As it is sent."""
         value = None if self.value is None else self.value.encode()
-        headers = [(name, told.encode()) for name, told in self.headers]
+        headers = [(name, text.encode()) for name, text in self.headers]
         return Outgoing(self.topic, value, self.key.encode(), self.partition, headers)
 
     def dead_letter(self, settings: CommonSettings, why: str) -> Outgoing:

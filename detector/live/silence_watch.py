@@ -1,6 +1,6 @@
 """Streams and channels that have stopped: what the worker hears, and what it then decides.
 
-`incidents/silence.py` holds the clocks of whole streams, `live/hearing.py` knows channels of a stream that goes on.
+`incidents/silence.py` holds the clocks of whole streams, `live/channel_gaps.py` knows channels of a stream that goes on.
 """
 
 import time
@@ -44,7 +44,7 @@ class SilenceWatch:
         """A message of `windows` was read; returns what the partition's clock says before its changes."""
         now = self.silence.now(partition)
         if batch.streams:
-            self.silence.heard()
+            self.silence.note_data()
         for stream in batch.refused:
             self.silence.sends(partition, stream)
         if batch.received_ms is not None:
@@ -52,28 +52,30 @@ class SilenceWatch:
             self._marked[partition] = time.monotonic()
         return now
 
-    def heard(self, decisions: Decisions, entry: Entry, stream_state: StreamState, at: float) -> None:
+    def note_data(self, decisions: Decisions, entry: Entry, stream_state: StreamState, at: float) -> None:
         """A live stream had data, when its partition's clock stood `at`."""
         self.again(entry, at)
-        told, hi = stream_state.no_data, entry.hi
-        if told is not None and hi < told.anchor:
+        no_data, hi = stream_state.no_data, entry.hi
+        if no_data is not None and hi < no_data.anchor:
             return
         limit = self._slots(entry)
-        ended = {entry.channels[channel]: entry.hearing.heard_at(channel) for channel in entry.hearing.ended(hi, limit)}
+        ended = {entry.channels[channel]: entry.gaps.newest(channel) for channel in entry.gaps.ended(hi, limit)}
         settings = self._judge.settings_of(entry.stream)
-        if told is None:
+        if no_data is None:
             if ended and entry.state == "grid" and not settings.paused:
                 stream_state.no_data = NoData(min(ended.values()) + 1, entry.seen_ms, channels=_of(entry, [*ended]))
                 stream_state.no_data.nulls = not stream_state.no_data.channels
                 decisions.no_data(entry.stream, stream_state, settings, "open", hi)
             return
         # Of a channel that was silent before this worker started nothing is known until it is heard.
-        unheard = {entry.channels[channel] for channel in entry.hearing.unheard(len(entry.channels))}
-        silent = [c for c in entry.channels if c in ended or (c in unheard and c in (told.channels or entry.channels))]
+        never_seen = {entry.channels[channel] for channel in entry.gaps.never_seen(len(entry.channels))}
+        silent = [
+            c for c in entry.channels if c in ended or (c in never_seen and c in (no_data.channels or entry.channels))
+        ]
         if not silent:
             decisions.no_data(entry.stream, stream_state, settings, "resolved", hi)
-        elif set(silent) != set(told.channels or entry.channels):
-            told.channels = _of(entry, silent)
+        elif set(silent) != set(no_data.channels or entry.channels):
+            no_data.channels = _of(entry, silent)
             decisions.no_data(entry.stream, stream_state, settings, "update", hi)
 
     def again(self, entry: Entry, at: float) -> None:
@@ -133,14 +135,14 @@ class SilenceWatch:
 
     def _open(self, decisions: Decisions, stream: str) -> None:
         entry, stream_state = self._streams.entries[stream], self._streams.states[stream]
-        settings, told = self._judge.settings_of(stream), stream_state.no_data
+        settings, no_data = self._judge.settings_of(stream), stream_state.no_data
         if entry.history or entry.state != "grid" or settings.paused:
             return
-        if told is None:
+        if no_data is None:
             stream_state.no_data = NoData(entry.hi + 1, entry.seen_ms)
             decisions.no_data(stream, stream_state, settings, "open", entry.hi + self._slots(entry))
-        elif told.channels:  # the others have stopped, too
-            told.channels = []
+        elif no_data.channels:  # the others have stopped, too
+            no_data.channels = []
             decisions.no_data(stream, stream_state, settings, "update", entry.hi + self._slots(entry))
 
 

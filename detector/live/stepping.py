@@ -11,7 +11,7 @@ import numpy as np
 from detector.incidents.machine import Episode, Scored, Transition, belongs, step
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge
-from detector.incidents.season_rule import LEANING
+from detector.incidents.season_rule import HOLDS
 from detector.live.cache import Entry
 from detector.live.evidence import counting, evidence_at, here_of, reach_at, season_counting
 from detector.live.judgement import Judgement
@@ -96,7 +96,7 @@ def _surprises(judgement: Judgement) -> dict[int, tuple[float, bool, list[float]
             wanted_K = season_counting(score, judgement.settings, value_K)
             season_KS = np.where(wanted_K[:, None], score.season_KS, 0.0)
             season = [row if there else None for row, there in zip(season_KS.tolist(), present_K, strict=True)]
-            loud_K |= season_KS.max(1) >= LEANING
+            loud_K |= season_KS.max(1) >= HOLDS
         reach = [
             round(reach_at(score, k, rows_KC[k]), 3) if loud else 0.0
             for k, loud in enumerate((loud_K & present_K).tolist())

@@ -60,7 +60,7 @@ class OwnedStreams:
         self._client = client
         self._keys = keys
         self._keep = context + SLACK
-        self._turn = 0  # batches so far
+        self._batch = 0  # batches so far
 
     def shard(self, stream: str) -> int:
         """Virtual shard of a stream."""
@@ -78,7 +78,7 @@ class OwnedStreams:
         if len(self.entries) <= MAX_LIVE and len(self.states) <= 2 * MAX_LIVE:
             return 0
         kept = MAX_LIVE - MAX_LIVE // 10
-        oldest = sorted(self.entries, key=lambda stream: self.entries[stream].turn)[: max(len(self.entries) - kept, 0)]
+        oldest = sorted(self.entries, key=lambda stream: self.entries[stream].batch)[: max(len(self.entries) - kept, 0)]
         gone = [*oldest, *(self.states.keys() - self.entries.keys())]
         for stream in gone:
             self.drop(stream)
@@ -113,9 +113,9 @@ class OwnedStreams:
             redis.RedisError: Redis is away; the same batch can be followed again later.
         """
         outcome = BatchOutcome()
-        self._turn += 1
+        self._batch += 1
         unread: dict[str, list[_Unread]] = {}  # from the first change on that the cache cannot follow
-        heard: dict[str, float] = {}
+        seen: dict[str, float] = {}
         for record in records:
             try:
                 batch = wire.decode(record.value or b"")
@@ -130,23 +130,23 @@ class OwnedStreams:
                     continue
                 if record.offset <= applied(record.partition, shard):
                     continue
-                entry, heard[stream] = self.entries.get(stream), now
+                entry, seen[stream] = self.entries.get(stream), now
                 if stream in unread:
                     unread[stream].append((record, change))
                 elif entry is None or entry.needs_redis(change):
                     unread[stream] = [(record, change)]
                 else:
-                    entry.turn = self._turn
+                    entry.batch = self._batch
                     if entry.follow(change):
                         outcome.entries[stream] = entry
                     if not change.flags & FLAG_HISTORY:
                         outcome.live[stream] = now
         if unread:
-            await self._load(unread, outcome, heard)
+            await self._load(unread, outcome, seen)
         return outcome
 
     async def _load(
-        self, unread: Mapping[str, Sequence[_Unread]], outcome: BatchOutcome, heard: Mapping[str, float]
+        self, unread: Mapping[str, Sequence[_Unread]], outcome: BatchOutcome, seen: Mapping[str, float]
     ) -> None:
         streams = sorted(unread)
         windows = await self._windows(streams)
@@ -159,7 +159,7 @@ class OwnedStreams:
                 outcome.live.pop(stream, None)
                 continue
             if self._enter(stream, window, unread[stream], outcome):
-                outcome.live[stream] = heard[stream]
+                outcome.live[stream] = seen[stream]
 
     def _enter(self, stream: str, window: StreamWindow, pending: Sequence[_Unread], outcome: BatchOutcome) -> bool:
         """Returns whether any of it is live."""
@@ -191,7 +191,7 @@ class OwnedStreams:
             entry.reload(window)
         if stream_state is None:
             self.states[stream] = StreamState(header.grid_version, header.interval_ns, header.phase_ns, entry.scored)
-        entry.turn = self._turn
+        entry.batch = self._batch
         for change in own:
             entry.note_seen(change)
         outcome.entries[stream] = entry

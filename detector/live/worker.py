@@ -20,9 +20,9 @@ from detector.live.judge import Judge
 from detector.live.mending import Mending
 from detector.live.overload import COALESCED_BYTES, Overload
 from detector.live.settings import WorkerSettings
-from detector.live.showing import Showing
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import OwnedStreams
+from detector.live.watched import WatchedStreams
 from detector.model.interface import open_bank, open_store
 from streamer.host.worker import Servers, run_process, run_worker
 from streamer.kafka.ownership import Ownership
@@ -61,7 +61,7 @@ class DetectorWorker:
         self.stats = servers.stats
         self.bank = await asyncio.to_thread(open_bank, settings)
         store = await open_store(settings)
-        self.overload, self._told = Overload(), False
+        self.overload, self._overload_logged = Overload(), False
         deleted: list[str] = []
         stream_settings = StreamSettingsTable(settings, deleted.append)
         self.streams = OwnedStreams(settings, client, keys, self.bank.context)
@@ -80,7 +80,7 @@ class DetectorWorker:
         self.batches = Batches(
             settings, servers, self.streams, self.judge, self.watch, self.following.models, self.owner
         )
-        self.showing = Showing(settings, servers, self.streams, self.judge, self.bank, self.owner)
+        self.watched = WatchedStreams(settings, servers, self.streams, self.judge, self.bank, self.owner)
         servers.closes(self.owner.stop, self.following.stop)
         await self.owner.start()
         await self.following.start()
@@ -110,7 +110,7 @@ class DetectorWorker:
                 if silent is not None:
                     await self.finishing.finish(silent)
                 self.stats.counts["left_memory"] += self.streams.make_room()
-                await self.showing.turn()
+                await self.watched.refresh()
             except REDIS_ERRORS as error:
                 raise_if_refused(redis_name(self.settings), error)
                 # Nothing was written for these records: forget what they changed in memory and read them again.
@@ -141,23 +141,23 @@ class DetectorWorker:
         before, unread = self.overload.level, self.owner.unread()
         level = self.overload.observe(time.monotonic(), max(unread - FETCH_MESSAGES, 0))
         if level != before:
-            self._tell(unread)
+            self._log_overload(unread)
         self.judge.apart = self.overload.apart
         self.bank.ask_teacher(self.overload.teacher)
         self.stats.counts["overload_level"] = level
 
-    def _tell(self, unread: int) -> None:
+    def _log_overload(self, unread: int) -> None:
         """Once an episode; its steps are for those who look closer."""
         level, words = self.overload.level, self.overload.words
-        if level > 1 and not self._told:
+        if level > 1 and not self._overload_logged:
             log.warning(
                 "more arrives than can be scored: judging more coarsely until that is over", judged=words, unread=unread
             )
-            self._told = True
+            self._overload_logged = True
             self.stats.counts["overloads"] += 1
-        elif level == 0 and self._told:
+        elif level == 0 and self._overload_logged:
             log.warning("the overload is over: all is judged again", unread=unread)
-            self._told = False
+            self._overload_logged = False
         else:
             log.info("judging adapts to what arrives", judged=words, unread=unread)
 

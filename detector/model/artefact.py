@@ -77,7 +77,11 @@ class MissingArtefactError(ArtefactError):
 
 @dataclass(frozen=True)
 class Member:
-    """One stream of an artefact: its rows begin at `start`, one for each channel in this order."""
+    """One stream of an artefact: its rows begin at `start`, one for each channel in this order.
+
+    >>> Member("web.cpu", start=0, channels=["user", "system"], grid_version=1, trained_slots=(0, 8191), points=8000).metrics
+    {}
+    """
 
     stream: str
     start: int
@@ -90,7 +94,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Header:
-    """The header of an artefact: what it holds and what it was made of."""
+    """The header of an artefact: what it holds and what it was made of.
+
+    >>> header = Header("v1", Layout(scales=(8, 16, 64), prototypes=32, shapes=12, medoids=256), members=[])
+    >>> Header.loads(header.dumps()) == header
+    True
+    """
 
     version: str
     layout: Layout
@@ -122,7 +131,12 @@ _HEADERS = TypeAdapter(Header)
 
 @dataclass(frozen=True)
 class Student:
-    """One stream's part of an artefact."""
+    """One stream's part of an artefact.
+
+    >>> member = Member("web.cpu", 0, ["value"], grid_version=1, trained_slots=(0, 99), points=100)
+    >>> Student("v1", member, Layout((8,), prototypes=4, shapes=2, medoids=8), {}, {}, Memories()).seasons.at
+    []
+    """
 
     version: str
     member: Member

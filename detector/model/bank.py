@@ -22,6 +22,13 @@ class LayoutBank(InstalledStudents):
     """Scores windows of any number of streams against their students, which are all of one layout.
 
     `put` and `remove` may be called from another thread than `score`: each call sees all of a swap or nothing.
+
+    >>> import numpy as np
+    >>> from detector.model.layout import Layout
+    >>> bank = LayoutBank(Layout((8, 16), prototypes=8, shapes=4, medoids=16), None, torch.device("cpu"))
+    >>> [score] = bank.score([Segment("web.cpu", np.zeros((300, 1), np.float32), count=3)])
+    >>> score.warming, len(score.surprise_K)
+    (True, 3)
     """
 
     def score(self, segments: Sequence[Segment], ask_teacher: bool = True) -> list[SegmentScore]:

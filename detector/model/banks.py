@@ -104,8 +104,8 @@ class StudentBank:
                 students = store.read(uri, sha256, [ref.row for _, ref in wanted])
             except AnomalyLLMError as error:
                 failed |= {stream: error for stream, _ in wanted}
-                said = log.debug if error.retriable else log.warning  # what is tried again, the caller says once
-                said("students not installed", artefact=uri, streams=len(wanted), error=str(error))
+                logged = log.debug if error.retriable else log.warning  # what is tried again, the caller says once
+                logged("students not installed", artefact=uri, streams=len(wanted), error=str(error))
                 continue
             for (stream, ref), student in zip(wanted, students, strict=True):
                 if student.member.stream == stream:

@@ -24,7 +24,11 @@ Float = npt.NDArray[np.float32]
 
 
 class ViewName(NamedTuple):
-    """One view: what turns the window that ends at a slot into one number."""
+    """One view: what turns the window that ends at a slot into one number.
+
+    >>> ViewName("prototype", depth=0, scale=16).scale
+    16
+    """
 
     name: str  # "prototype", "shape", "teacher", of plain views "mahalanobis", "forecast", …; of the prior "level", …
     depth: int  # 0: the window itself; above: output of that block of the teacher
@@ -32,7 +36,12 @@ class ViewName(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """When the slots of a stream are, and its blocks of minutes (streamer/windows/coarse.py)."""
+    """When the slots of a stream are, and its blocks of minutes (streamer/windows/coarse.py).
+
+    >>> clock = Clock(60 * 10**9, 0, "Europe/Berlin", 300 * 10**9, lambda first, count: np.zeros((count, 1)))
+    >>> clock.blocks(0, 2).shape
+    (2, 1)
+    """
 
     interval_ns: int
     phase_ns: int
@@ -113,7 +122,12 @@ class SegmentScore:
 
 
 class Week(NamedTuple):
-    """A stream's season: the band at each phase of five minutes of a local week from Monday 00:00, data's unit."""
+    """A stream's season: the band at each phase of five minutes of a local week from Monday 00:00, data's unit.
+
+    >>> week = Week(*(np.full((2016, 1), value, np.float32) for value in (3, 7, 12)))
+    >>> float(week.high_WC[0, 0])
+    12.0
+    """
 
     low_WC: Float
     expected_WC: Float

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from detector.model.fusion import fuse_channels
 from detector.model.interface import Segment, SegmentScore
-from detector.model.prior_rows import LEAST, REACH, VIEWS, Judged, judge
+from detector.model.prior_rows import LEAST, REACH, VIEWS, PriorJudgement, judge
 
 __all__ = ["LEAST", "REACH", "score"]
 _CHUNK = 8192  # scored slots of rows at a time: 600 bytes each of context, a few times
@@ -45,7 +45,7 @@ def _together(segments: Sequence[Segment], width: int, device: torch.device) -> 
     x_RL = torch.from_numpy(values_RL).to(device)
     rows = max(1, _CHUNK // width)
     parts = [judge(x_RL[at : at + rows], width) for at in range(0, len(x_RL), rows)]
-    judged = Judged(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    judged = PriorJudgement(*(torch.cat(part) for part in zip(*parts, strict=True)))
     surprise_SK = _fused(judged.row_RK, sizes).cpu().numpy()
     row_RK, expected_RK, half_RK, deviation_RK = (
         value.cpu().numpy() for value in (judged.row_RK, judged.expected_RK, judged.half_RK, judged.deviation_RK)

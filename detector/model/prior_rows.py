@@ -29,7 +29,7 @@ _BACKED = 2.5  # decades beyond log10(n + 1) that n slots back, as of students
 _SAME = 1e-6  # of the level: float32 resolves 1e-7
 
 
-class Judged(NamedTuple):
+class PriorJudgement(NamedTuple):
     """The prior's judgement of the last K slots of rows."""
 
     row_RK: Tensor  # surprise; 0 with too little history, NaN where there is no value
@@ -39,7 +39,7 @@ class Judged(NamedTuple):
     deviation_RK: Tensor
 
 
-def judge(x_RL: Tensor, count: int) -> Judged:
+def judge(x_RL: Tensor, count: int) -> PriorJudgement:
     """Judge the last `count` slots of rows (R, REACH + count − 1), NaN = gap. Each depends on its own context only."""
     now_RK = x_RL[:, -count:]
     near_RKN = x_RL[:, -(NEAR + count) : -1].unfold(1, NEAR, 1)
@@ -80,7 +80,7 @@ def judge(x_RL: Tensor, count: int) -> Judged:
     by_step_RK = loudest_RK == STEP
     expected_RK = torch.where(by_step_RK, before_RK, level_RK)
     half_RK = torch.where(by_step_RK, step.largest_RK, level.largest_RK)
-    return Judged(
+    return PriorJudgement(
         torch.where(torch.isfinite(now_RK), row_RK, torch.nan),
         loudest_RK,
         expected_RK,

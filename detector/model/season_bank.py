@@ -31,7 +31,7 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Held:
     place: Place
     interval_s: float
     block_s: int
@@ -41,16 +41,20 @@ class _Known:
 @dataclass(frozen=True)
 class _Member:
     index: int
-    known: _Known
+    known: _Held
     count: int
 
 
 class SeasonBank:
-    """Season tables of any number of streams. Not locked: whoever owns it holds a lock of its own."""
+    """Season tables of any number of streams. Not locked: whoever owns it holds a lock of its own.
+
+    >>> SeasonBank(torch.device("cpu")).context_of("web.cpu")
+    0
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._tables = Tables({**FIELDS, **_DERIVED}, {}, device)
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _Held] = {}
         self._device = device
 
     def context_of(self, stream: str) -> int:
@@ -67,7 +71,7 @@ class SeasonBank:
             {**seasons.rows, "low": widened(bank.low, block_s), "high": widened(bank.high, block_s)}, {}
         )
         season = SEASONS[int(seasons.rows["season"][0])].split(",")[0]
-        self._known[stream] = _Known(place, float(seasons.rows["interval"][0]), block_s, season)
+        self._known[stream] = _Held(place, float(seasons.rows["interval"][0]), block_s, season)
 
     def remove(self, stream: str) -> None:
         """Forget a stream."""
@@ -114,8 +118,8 @@ class SeasonBank:
         row_R = torch.from_numpy(starts[owner_R] + channel_R).to(self._device)
         found = score(Bank.of_tables(self._tables.rows), row_R, timed, width)
         each_RKS = found.each_RLS.float().cpu().numpy()
-        told = (found.surprise_RL, found.sign_RL, found.low_RL, found.high_RL, found.expected_RL)
-        most_RK, sign_RK, low_RK, high_RK, expected_RK = (v.float().cpu().numpy() for v in told)
+        arrays = (found.surprise_RL, found.sign_RL, found.low_RL, found.high_RL, found.expected_RL)
+        most_RK, sign_RK, low_RK, high_RK, expected_RK = (v.float().cpu().numpy() for v in arrays)
         weekday_R = ((timed.local_RL[:, -1] // DAY_S + 3) % 7).tolist()
         row = 0
         for member, size in zip(members, sizes.tolist(), strict=True):

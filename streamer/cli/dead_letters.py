@@ -217,8 +217,8 @@ async def _mended(value: bytes | None, command: str) -> tuple[bytes | None, str 
     process = await asyncio.create_subprocess_shell(command, stdin=pipe, stdout=pipe, stderr=pipe)
     mended, errors = await process.communicate(value or b"")
     if process.returncode != 0:
-        said = errors.decode(errors="replace").strip().partition("\n")[0]
-        return None, f"`{command}` ended with {process.returncode}: {said}"
+        reason = errors.decode(errors="replace").strip().partition("\n")[0]
+        return None, f"`{command}` ended with {process.returncode}: {reason}"
     return mended.removesuffix(b"\n"), None
 
 

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Say what an incident was: students learn from it, or do not."""
         try:
-            said = Feedback(
+            feedback = Feedback(
                 incident_id=incident.partition(":")[0],  # an alert shows id:revision
                 stream=stream,
                 verdict=verdict,
@@ -43,5 +43,5 @@ def register(app: typer.Typer) -> None:
             )
         except ValidationError as error:
             raise ConfigError("\n".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from error
-        ask(settings, send_one(settings, "feedback", stream, said.model_dump_json(exclude_none=True).encode()))
-        out.print(f"{stream}: {said.incident_id} was {verdict}: {_EFFECT[verdict]}", markup=False)
+        ask(settings, send_one(settings, "feedback", stream, feedback.model_dump_json(exclude_none=True).encode()))
+        out.print(f"{stream}: {feedback.incident_id} was {verdict}: {_EFFECT[verdict]}", markup=False)

@@ -87,11 +87,11 @@ def _servers(read: "Overview") -> RenderableType:
     made.add_row("Kafka", escape(f"{brokers}" + (f" · cluster {read.cluster_id}" if read.cluster_id else "")))
     facts = read.redis_facts
     if facts is None:
-        told = f"{read.redis} does not answer"
+        state = f"{read.redis} does not answer"
     else:
         limit = f" of {_bytes(facts.max_bytes)}" if facts.max_bytes else ""
-        told = f"{read.redis.removeprefix('Redis at ')} · {facts.version} · {_bytes(facts.used_bytes)}{limit} · up {age(facts.up_s)}"
-    made.add_row("Redis", escape(told))
+        state = f"{read.redis.removeprefix('Redis at ')} · {facts.version} · {_bytes(facts.used_bytes)}{limit} · up {age(facts.up_s)}"
+    made.add_row("Redis", escape(state))
     return made
 
 

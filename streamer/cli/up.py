@@ -110,8 +110,8 @@ async def _up(settings: ConsoleSettings, with_workers: bool, with_console: bool)
             more["console"] = console_env(placed)
         elif with_console:
             console = "\n[dim]no console: pip install 'anomalyllm\\[console]'[/]"
-        told = {**servers, "logs": stack_dir / "logs", "metrics": placed.topic("metrics"), "pages": pages}
-        out.print(SNIPPETS.format(**told, console=console))
+        places = {**servers, "logs": stack_dir / "logs", "metrics": placed.topic("metrics"), "pages": pages}
+        out.print(SNIPPETS.format(**places, console=console))
         workers = Fleet(worker_env(placed), stack_dir, ports, WORKERS if with_workers else (), more)
         nurse = Supervisor(stack, workers, placed, kept)
         try:

@@ -144,13 +144,13 @@ class Console:
         incident = self._picture.incidents.get(request.query_params.get("id", "").partition(":")[0])
         if incident is None:
             return _json({"error": "there is no such incident of the last week"}, 404)
-        said = self._picture.said.get(incident.incident_id, [])
+        verdicts = self._picture.verdicts.get(incident.incident_id, [])
         return _json(
             {
                 **incident.model_dump(mode="json"),
                 "open": is_open(incident),
                 "revisions": self._picture.revisions.get(incident.incident_id, []),
-                "verdicts": [verdict.model_dump(mode="json") for verdict in said],
+                "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
             }
         )
 
@@ -182,11 +182,11 @@ class Console:
         ask = request.query_params
         name, channel = ask.get("stream", ""), _whole(ask.get("channel"), 0, 255)
         return StreamingResponse(
-            self._said(name, channel), media_type="text/event-stream",
+            self._sent(name, channel), media_type="text/event-stream",
             headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"},
         )  # fmt: skip
 
-    async def _said(self, name: str, channel: int) -> AsyncIterator[bytes]:
+    async def _sent(self, name: str, channel: int) -> AsyncIterator[bytes]:
         """What the hub says, and once a second what is new of the stream that the page shows."""
         loop = asyncio.get_running_loop()
         after, next_at, watch_at, judged_at = -1, loop.time(), 0.0, -1

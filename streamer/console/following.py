@@ -66,10 +66,10 @@ class Following:
             try:
                 await follow()
             except (AnomalyLLMError, *REDIS_ERRORS, *KAFKA_ERRORS) as error:
-                told = masked(f"{type(error).__name__}: {error}")
-                if self.picture.trouble.get(name) != told:
-                    log.warning("not followed just now", what=name, error=told)
-                self.picture.trouble[name] = told
+                trouble = masked(f"{type(error).__name__}: {error}")
+                if self.picture.trouble.get(name) != trouble:
+                    log.warning("not followed just now", what=name, error=trouble)
+                self.picture.trouble[name] = trouble
             except Exception as error:  # a mistake of ours in one of them concerns no other
                 log.exception("not followed just now", what=name)
                 self.picture.trouble[name] = f"{type(error).__name__}: {error}"
@@ -81,10 +81,10 @@ class Following:
 
     async def _incidents(self) -> None:
         await self.reader.follow("anomalies")
-        for incident_id, said in self.reader.incidents.events.items():
+        for incident_id, revisions in self.reader.incidents.events.items():
             if incident_id not in self.picture.incidents:
-                for revision in sorted(said):
-                    self.picture.put_event(said[revision], KEPT_INCIDENTS)
+                for revision in sorted(revisions):
+                    self.picture.put_event(revisions[revision], KEPT_INCIDENTS)
         while True:
             self._well("incidents")
             for event in await self.reader.incidents.poll(POLL_MS):
@@ -101,11 +101,11 @@ class Following:
             while True:
                 for record in records:
                     try:
-                        said = Feedback.model_validate_json(record.value or b"")
+                        feedback = Feedback.model_validate_json(record.value or b"")
                     except ValidationError:
                         continue  # the detector dead-letters it
-                    self.picture.put_verdict(said)
-                    self._hub.say("verdict", said.model_dump(mode="json"))
+                    self.picture.put_verdict(feedback)
+                    self._hub.say("verdict", feedback.model_dump(mode="json"))
                 self._well("verdicts")
                 records = await table.poll(POLL_MS)
                 if not records and await cluster.replaced():

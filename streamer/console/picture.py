@@ -43,7 +43,7 @@ class Picture:
         self.incidents: OrderedDict[str, Incident] = OrderedDict()  # newest revision by id, changed last at the end
         self.revisions: dict[str, list[dict[str, Any]]] = {}
         self._lasting: dict[str, Incident] = {}  # those that are open
-        self.said: dict[str, list[Feedback]] = {}  # incident id → verdicts
+        self.verdicts: dict[str, list[Feedback]] = {}  # incident id → verdicts
         self.tally: Tally = _NOBODY
         self.overview: Overview | None = None
         self.trouble: dict[str, str] = {}  # what is followed → why it is not, just now
@@ -83,7 +83,7 @@ class Picture:
         while len(self.incidents) > most:
             oldest, _ = self.incidents.popitem(last=False)
             self.revisions.pop(oldest, None)
-            self.said.pop(oldest, None)
+            self.verdicts.pop(oldest, None)
             self._lasting.pop(oldest, None)
 
     def _is_over(self, each: OpenIncident) -> bool:
@@ -109,9 +109,9 @@ class Picture:
         row.open[:] = others
         self._orders.clear()
 
-    def put_verdict(self, said: Feedback) -> None:
+    def put_verdict(self, feedback: Feedback) -> None:
         """What a person said of an incident."""
-        self.said.setdefault(said.incident_id, []).append(said)
+        self.verdicts.setdefault(feedback.incident_id, []).append(feedback)
 
     # Read ------------------------------------------------------------------------------------------------------------
 
@@ -152,12 +152,12 @@ class Picture:
 
     def line(self, incident: Incident) -> dict[str, Any]:
         """An incident as a line of a list."""
-        said = self.said.get(incident.incident_id)
+        verdicts = self.verdicts.get(incident.incident_id)
         return {
             **incident.model_dump(mode="json", include=_ROW_FIELDS),
             "open": is_open(incident),
             "channel": incident.channels[0].channel if incident.channels else None,
-            "verdict": said[-1].verdict if said else None,
+            "verdict": verdicts[-1].verdict if verdicts else None,
         }
 
     def summary(self) -> dict[str, Any]:

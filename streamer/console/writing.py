@@ -74,8 +74,8 @@ class Writing:
         try:
             wish = kind.model_validate(body)
         except ValidationError as error:
-            told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ContractError("contract", told) from error
+            mistakes = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ContractError("contract", mistakes) from error
         topic, value = self._value(wish)
         return Outgoing(self._settings.topic(topic), value, wish.stream.encode())
 
@@ -85,10 +85,10 @@ class Writing:
             incident = self._picture.incidents.get(wish.incident_id)
             if incident is None or incident.stream != wish.stream:
                 raise ContractError("unknown", f"{wish.stream} has no incident {wish.incident_id} of the last week")
-            said = Feedback(
+            feedback = Feedback(
                 incident_id=wish.incident_id, stream=wish.stream, verdict=wish.verdict, note=wish.note or None, at=now
             )
-            return "feedback", said.model_dump_json(exclude_none=True).encode()
+            return "feedback", feedback.model_dump_json(exclude_none=True).encode()
         known = self._reader.stream_settings.of
         if wish.stream not in self._picture.streams and wish.stream not in known:
             raise ContractError("unknown", f"there is no stream {wish.stream}")

@@ -259,7 +259,7 @@ class Demo:
     def _detection(self, openings: list[Opening]) -> Detection:
         if not openings or self._provoked_at is None:
             return Detection(False, None, [])
-        delay_s = min(opening.heard for opening in openings) - self._provoked_at
+        delay_s = min(opening.received for opening in openings) - self._provoked_at
         return Detection(True, round(delay_s, 2), list(dict.fromkeys(opening.stream for opening in openings)))
 
     def _phase(self, phase: str, detail: str) -> None:

@@ -29,7 +29,7 @@ class Opening:
 
     stream: str
     at: float
-    heard: float
+    received: float
     live: bool = True
 
 
@@ -39,20 +39,20 @@ class Record:
 
     openings: dict[str, Opening] = field(default_factory=dict)  # incident id -> its opening
     open_now: dict[str, str] = field(default_factory=dict)  # incident id -> stream
-    last_heard: dict[str, float] = field(default_factory=dict)  # stream -> newest word of an incident
+    last_received: dict[str, float] = field(default_factory=dict)  # stream -> newest word of an incident
     models: dict[str, int] = field(default_factory=dict)  # stream -> points the promoted student has seen
     tried: set[str] = field(default_factory=set)  # streams with a student, be it one that has to stay a shadow
     dead_letters: Counter[str] = field(default_factory=Counter)  # error class -> count
     stats: dict[str, dict[str, float]] = field(default_factory=dict)  # room -> counters
     _seen: set[str] = field(default_factory=set)
 
-    def hear(self, event: AnomalyEvent, now: float) -> bool:
+    def receive(self, event: AnomalyEvent, now: float) -> bool:
         """Take in one event; False for a replay of one that was heard before."""
         if event.id in self._seen:
             return False
         self._seen.add(event.id)
         incident = event.data
-        self.last_heard[incident.stream] = now
+        self.last_received[incident.stream] = now
         if incident.state == "open":
             at = parse_timestamp(incident.updated_at) / NS
             live = incident.kind == "anomaly" and not incident.historic
@@ -65,11 +65,11 @@ class Record:
 
     def quiet(self, stream: str, now: float, seconds: float) -> bool:
         """No open incident, and no word of any, for so long."""
-        return stream not in self.open_now.values() and now - self.last_heard.get(stream, 0.0) >= seconds
+        return stream not in self.open_now.values() and now - self.last_received.get(stream, 0.0) >= seconds
 
     def opened(self, streams: set[str], since: float) -> list[Opening]:
         """Anomalies on these streams that opened after `since`, by the stream's clock and by ours."""
-        return [o for o in self.openings.values() if o.live and o.stream in streams and min(o.at, o.heard) >= since]
+        return [o for o in self.openings.values() if o.live and o.stream in streams and min(o.at, o.received) >= since]
 
     def false_alerts(self, provoked_at: float | None, untouched: str) -> int:
         """Anomalies that opened before the provocation, or on the untouched control at any time."""
@@ -109,12 +109,12 @@ class Watch:
         """Take in what is new; returns the new incident revisions in order."""
         assert self._consumer is not None
         batches = await self._consumer.getmany(timeout_ms=timeout_ms)
-        heard = []
+        received = []
         for record in (record for records in batches.values() for record in records):
             incident = self._take(record)
             if incident is not None:
-                heard.append(incident)
-        return heard
+                received.append(incident)
+        return received
 
     async def read_stats(self) -> None:
         """Sum up the statistics of the living workers, room by room."""
@@ -140,7 +140,7 @@ class Watch:
         except ValidationError as error:
             self.record.dead_letters[f"anomalies contract: {error.error_count()} errors"] += 1
             return None
-        return event.data if self.record.hear(event, time.time()) else None
+        return event.data if self.record.receive(event, time.time()) else None
 
     def _take_model(self, model: ModelRecord) -> None:
         self.record.tried.add(model.stream)

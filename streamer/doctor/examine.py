@@ -77,10 +77,10 @@ def workers(read: Overview) -> list[Finding]:
         if not alive:
             found.append(bad("workers", f"no {room} is alive", f"Start one: anomalyllm {room}"))
         elif gone:
-            told = ", ".join(map(str, gone))
+            missing = ", ".join(map(str, gone))
             found.append(
                 bad(
-                    "workers", f"no {room} reads partition {told}",
+                    "workers", f"no {room} reads partition {missing}",
                     "A worker with --assignment 0,1 reads only those; a group gives all of them out within half a minute.",
                 )
             )  # fmt: skip
@@ -93,9 +93,9 @@ def workers(read: Overview) -> list[Finding]:
         if lag.seconds > BEHIND_S and lag.stage != "trainer"
     ]
     if read.dead_letters:
-        told = ", ".join(f"{reason} {count:,}" for reason, count in read.dead_letters.items())
+        buried = ", ".join(f"{reason} {count:,}" for reason, count in read.dead_letters.items())
         found.append(
-            warn("dead letters", f"in the last day: {told}", "The header `message` of each says what to do about it.")
+            warn("dead letters", f"in the last day: {buried}", "The header `message` of each says what to do about it.")
         )
     if read.streams is not None:
         for state, reasons in read.streams.why.items():

@@ -37,13 +37,13 @@ OPTIONAL = (
 
 def check_versions(workers: Iterable[Worker]) -> list[Finding]:
     """What is installed here, and whether the workers run the same."""
-    told = [f"Python {platform.python_version()}"]
+    installed = [f"Python {platform.python_version()}"]
     for name in (*PACKAGES, *OPTIONAL):
         try:
-            told.append(f"{name} {version(name)}")
+            installed.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    found = [ok("versions", ", ".join(told))]
+    found = [ok("versions", ", ".join(installed))]
     running = sorted({worker.version for worker in workers if worker.version})
     if len(running) > 1:
         found.append(
@@ -76,18 +76,18 @@ def check_limits(settings: CommonSettings) -> list[Finding]:
     else:
         found.append(ok("disk", f"{free / 2**30:.0f} GB free below {existing}"))
     memory = psutil.virtual_memory()
-    told = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB available, {os.cpu_count()} cores"
+    available = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB available, {os.cpu_count()} cores"
     if memory.available < MEMORY_BYTES:
         found.append(
-            warn("memory", told, "A detector or trainer takes about 1 GB: stop something, or use another host.")
+            warn("memory", available, "A detector or trainer takes about 1 GB: stop something, or use another host.")
         )
     else:
-        found.append(ok("memory", told))
+        found.append(ok("memory", available))
     threads = os.environ.get("OMP_NUM_THREADS")
     if (os.cpu_count() or 1) > 1 and threads != "1":
-        said = f"OMP_NUM_THREADS is {threads}" if threads else "OMP_NUM_THREADS is not set here"
+        setting = f"OMP_NUM_THREADS is {threads}" if threads else "OMP_NUM_THREADS is not set here"
         found.append(
-            note("threads", f"{said}: set it to 1 for detector and trainer, else workers fight over the cores")
+            note("threads", f"{setting}: set it to 1 for detector and trainer, else workers fight over the cores")
         )
     if not known_zone("Europe/Berlin"):
         found.append(
@@ -102,10 +102,12 @@ async def check_store(
     """Whether what is written is read again, whether trainer and detector mean the same place, and its newest artefact."""
     uri = settings.store_uri()
     found = [await asyncio.to_thread(_round_trip, uri)]
-    said = {worker.room: worker.store for worker in workers if worker.room in ("detector", "trainer") and worker.store}
-    if len(set(said.values())) > 1:
-        told = ", ".join(f"the {room} {masked(store)}" for room, store in sorted(said.items()))
-        found.append(bad("store", f"workers look in different places: {told}", "Give both the same --store."))
+    stores = {
+        worker.room: worker.store for worker in workers if worker.room in ("detector", "trainer") and worker.store
+    }
+    if len(set(stores.values())) > 1:
+        places = ", ".join(f"the {room} {masked(store)}" for room, store in sorted(stores.items()))
+        found.append(bad("store", f"workers look in different places: {places}", "Give both the same --store."))
     hosts = {worker.host for worker in workers if worker.room in ("detector", "trainer")}
     if "://" not in uri and len(hosts) > 1:
         found.append(

@@ -63,14 +63,14 @@ def topics(settings: CommonSettings, cluster: Cluster) -> list[Finding]:
     counts = {name: topic.partitions for name, topic in cluster.topics.items() if name in PARTITIONED}
     wrong = {name: count for name, count in counts.items() if count != settings.partitions}
     if wrong:
-        told = ", ".join(f"{settings.topic(name)} has {count}" for name, count in sorted(wrong.items()))
+        counted = ", ".join(f"{settings.topic(name)} has {count}" for name, count in sorted(wrong.items()))
         cure = (
             f"Set --partitions {next(iter(counts.values()))} for every worker."
             if len(set(counts.values())) == 1
             else "All of metrics, windows, anomalies and training need the same number, and --partitions must say it: "
             "stop the workers, add partitions to the smaller topics (kafka-topics --alter), set --partitions."
         )
-        found.append(bad("partitions", f"{told}; --partitions says {settings.partitions}", cure))
+        found.append(bad("partitions", f"{counted}; --partitions says {settings.partitions}", cure))
     elif counts:
         found.append(ok("partitions", f"{settings.partitions} in each of {', '.join(sorted(counts))}"))
     leaderless = [settings.topic(name) for name, topic in cluster.topics.items() if topic.leaderless]

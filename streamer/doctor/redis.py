@@ -24,8 +24,8 @@ async def check_redis(settings: CommonSettings) -> list[Finding]:
         begin = time.monotonic()
         await client.ping()
         took = time.monotonic() - begin
-        told = await client.info()
-        return [*_server(settings, told, took), await _writes(settings, client), await _clock(client)]
+        answer = await client.info()
+        return [*_server(settings, answer, took), await _writes(settings, client), await _clock(client)]
     except RedisError as error:
         raise_if_refused(redis_name(settings), error)
         raise
@@ -33,8 +33,8 @@ async def check_redis(settings: CommonSettings) -> list[Finding]:
         await client.aclose()
 
 
-def _server(settings: CommonSettings, told: dict[str, Any], took: float) -> list[Finding]:
-    version = str(told.get("valkey_version") or told["redis_version"])
+def _server(settings: CommonSettings, answer: dict[str, Any], took: float) -> list[Finding]:
+    version = str(answer.get("valkey_version") or answer["redis_version"])
     text = f"{redis_name(settings)}: version {version}, answers in {took * 1000:.1f} ms"
     found = [
         warn("Redis", text, "Put it near the workers: every batch waits for a write.")
@@ -44,9 +44,9 @@ def _server(settings: CommonSettings, told: dict[str, Any], took: float) -> list
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         found.append(bad("Redis", f"version {version} is too old", "Take Redis 6.2 or later, or Valkey."))
     policy, limit, used = (
-        told.get("maxmemory_policy", "noeviction"),
-        int(told.get("maxmemory", 0)),
-        int(told["used_memory"]),
+        answer.get("maxmemory_policy", "noeviction"),
+        int(answer.get("maxmemory", 0)),
+        int(answer["used_memory"]),
     )
     if limit and policy != "noeviction":
         found.append(
@@ -62,7 +62,7 @@ def _server(settings: CommonSettings, told: dict[str, Any], took: float) -> list
                 "Raise maxmemory, lower --capacity, or delete streams (a stream takes 64 KB a channel).",
             )
         )  # fmt: skip
-    if not told.get("aof_enabled"):
+    if not answer.get("aof_enabled"):
         found.append(
             warn(
                 "Redis persistence", "it keeps no append-only file: what is written since its last snapshot goes with it",

@@ -59,12 +59,12 @@ class Losses:
         self._stats.counts["redis_losses"] += 1
         self._untold = True
 
-    async def tell(self) -> None:
+    async def report(self) -> None:
         """Publish the event, unless another worker has. Waits for servers; raises RefusedError."""
         if not self._untold:
             return
         self._untold = False
-        key = self._keys.loss_told()
+        key = self._keys.loss_reported()
 
         async def first() -> bool:
             return bool(await self._client.set(key, b"1", nx=True, ex=TOLD_S))

@@ -10,9 +10,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
-from streamer.contracts import header_text
 from streamer.kafka.login import login
 from streamer.patience import patiently
+from streamer.record_headers import header_text
 from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
-from streamer.contracts import HEADER_REHOMED, DeadLetterHeaders
 from streamer.errors import ContractError, UnsendableError
 from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.metrics import DEAD_LETTERS
+from streamer.record_headers import HEADER_REHOMED, DeadLetterHeaders
 from streamer.settings import CommonSettings
 
 # A broker that once took the record under a larger limit than it has now still has to take this: half of Kafka's

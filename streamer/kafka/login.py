@@ -66,8 +66,8 @@ class _TokenLogin(aiokafka.conn.OAuthAuthenticator):  # type: ignore[misc]  # ai
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
         """What to send next, None when the login is done. Raises AuthenticationFailedError."""
         if self._token_sent and payload:
-            said = payload.decode(errors="replace")[:200]
-            raise AuthenticationFailedError(f"the token is not accepted: {said}")
+            refusal = payload.decode(errors="replace")[:200]
+            raise AuthenticationFailedError(f"the token is not accepted: {refusal}")
         answer: tuple[bytes, bool] | None = await super().step(payload)
         return answer
 

@@ -205,10 +205,14 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + KEPT_S
             await self._look()
-        batches = await fetch(self.settings, self.consumer, timeout_ms, max_records)
+        batches = await self._read(max_records, timeout_ms)
         self._fetched_at = dict(self._seeks)
         if not batches and await self.cluster.replaced():
             await self._begin_again()
+        return batches
+
+    async def _read(self, max_records: int, timeout_ms: int) -> dict[int, list[ConsumerRecord]]:
+        batches = await fetch(self.settings, self.consumer, timeout_ms, max_records)
         return {tp.partition: records for tp, records in batches.items()}
 
     async def more(
@@ -218,10 +222,7 @@ class Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is
 
         What was fetched of a partition before we moved in it is dropped: it is read again from there.
         """
-        further = {
-            tp.partition: records
-            for tp, records in (await fetch(self.settings, self.consumer, timeout_ms, max_records)).items()
-        }
+        further = await self._read(max_records, timeout_ms)
         for partition in [p for p in batches if self._seeks.get(p) != self._fetched_at.get(p)]:
             del batches[partition]
         self._fetched_at = dict(self._seeks)

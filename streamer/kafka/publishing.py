@@ -10,9 +10,10 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streamer.contracts import HEADER_MODE, StreamSettings
+from streamer.contracts import StreamSettings
 from streamer.errors import UnavailableError
 from streamer.placement import home_partition
+from streamer.record_headers import HEADER_MODE
 from streamer.settings import CommonSettings
 from streamer.timestamps import NS
 

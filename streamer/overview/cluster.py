@@ -49,7 +49,7 @@ class Cluster:
 async def read_cluster(settings: CommonSettings, admin: AIOKafkaAdminClient, names: Iterable[str]) -> Cluster:
     """Cluster and those of the named topics of the contract that exist. Raises KafkaError, RefusedError."""
     try:
-        told = await admin.describe_cluster()
+        answer = await admin.describe_cluster()
         existing = set(await admin.list_topics())
         wanted = [name for name in names if settings.topic(name) in existing]
         found = await admin.describe_topics([settings.topic(name) for name in wanted]) if wanted else []
@@ -62,8 +62,8 @@ async def read_cluster(settings: CommonSettings, admin: AIOKafkaAdminClient, nam
         parts = by_name.get(settings.topic(name), [])
         replicas = len(parts[0]["replicas"]) if parts else 0
         topics[name] = Topic(name, len(parts), replicas, sum(part["leader"] < 0 for part in parts))
-    brokers = [Broker(b["node_id"], b["host"], b["port"], b.get("rack")) for b in told["brokers"]]
-    return Cluster(str(told["cluster_id"]), sorted(brokers, key=lambda broker: broker.node), topics)
+    brokers = [Broker(b["node_id"], b["host"], b["port"], b.get("rack")) for b in answer["brokers"]]
+    return Cluster(str(answer["cluster_id"]), sorted(brokers, key=lambda broker: broker.node), topics)
 
 
 async def read_committed(
@@ -86,4 +86,4 @@ async def read_committed(
     except KAFKA_ERRORS as error:
         raise_if_refused(kafka_name(settings), error)
         raise
-    return {partition: told.offset for partition, told in found.items() if told.offset >= 0}
+    return {partition: answer.offset for partition, answer in found.items() if answer.offset >= 0}

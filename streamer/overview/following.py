@@ -108,24 +108,24 @@ class IncidentLog:
             except ValidationError:
                 self.bad += 1
                 continue
-            said = self.events.pop(event.data.incident_id, {})
-            if event.data.revision not in said:
-                said[event.data.revision] = event
+            revisions = self.events.pop(event.data.incident_id, {})
+            if event.data.revision not in revisions:
+                revisions[event.data.revision] = event
                 news.append(event)
-            self.events[event.data.incident_id] = said  # the newest last
+            self.events[event.data.incident_id] = revisions  # the newest last
         while len(self.events) > KEPT_INCIDENTS:
             del self.events[next(iter(self.events))]
         return news
 
     def newest(self) -> list[AnomalyEvent]:
         """The newest revision of each incident, by the time of its slot, the newest last."""
-        found = [said[max(said)] for said in self.events.values()]
+        found = [revisions[max(revisions)] for revisions in self.events.values()]
         return sorted(found, key=lambda event: (event.data.updated_at, event.id))
 
     def story(self, incident_id: str) -> list[AnomalyEvent]:
         """All revisions of one incident that were heard, in order; empty where it is not known."""
-        said = self.events.get(incident_id, {})
-        return [said[revision] for revision in sorted(said)]
+        revisions = self.events.get(incident_id, {})
+        return [revisions[revision] for revision in sorted(revisions)]
 
     async def rewind(self) -> None:
         """The broker is a new one."""

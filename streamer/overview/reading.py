@@ -204,16 +204,16 @@ class OverviewReader:
         if self._admin is None:
             self._admin = await make_admin(self.settings, ADMIN_TIMEOUT_MS)
         try:
-            told = await read_cluster(self.settings, self._admin, TOPICS)
+            answer = await read_cluster(self.settings, self._admin, TOPICS)
         except KafkaError:
             admin, self._admin = self._admin, None  # another connection the next time
             await admin.close()
             raise
-        made.cluster_id, made.brokers, made.topics = told.cluster_id, told.brokers, told.topics
-        made.missing_topics = [name for name in TOPICS if name not in told.topics]
-        if self._cluster not in (None, told.cluster_id):
+        made.cluster_id, made.brokers, made.topics = answer.cluster_id, answer.brokers, answer.topics
+        made.missing_topics = [name for name in TOPICS if name not in answer.topics]
+        if self._cluster not in (None, answer.cluster_id):
             await self._begin_again()
-        self._cluster = told.cluster_id
+        self._cluster = answer.cluster_id
         return True
 
     async def _begin_again(self) -> None:
@@ -251,15 +251,15 @@ class OverviewReader:
         return time.time() - (time.monotonic() - self._tally[0]), self._tally[2]
 
     async def _redis_facts(self) -> RedisFacts:
-        told = await self.client.info()
-        version = told.get("valkey_version") or told["redis_version"]
+        answer = await self.client.info()
+        version = answer.get("valkey_version") or answer["redis_version"]
         return RedisFacts(
             str(version),
-            int(told["used_memory"]),
-            int(told.get("maxmemory", 0)),
-            int(told["connected_clients"]),
-            int(told["uptime_in_seconds"]),
-            bool(told.get("aof_enabled")) or int(told.get("rdb_last_save_time", 0)) > 0,
+            int(answer["used_memory"]),
+            int(answer.get("maxmemory", 0)),
+            int(answer["connected_clients"]),
+            int(answer["uptime_in_seconds"]),
+            bool(answer.get("aof_enabled")) or int(answer.get("rdb_last_save_time", 0)) > 0,
         )
 
 

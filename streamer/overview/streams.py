@@ -103,9 +103,9 @@ def _state(header: StreamHeader, body: Mapping[str, Any], record: ModelRecord | 
     promoted, shadow = (
         ref if ref and ref.grid_version == header.grid_version else None for ref in refs or (None, None)
     )
-    told = body.get("unjudged")
-    if told:  # what the detector says of it, a word; see docs/operations.md
-        return "unjudged", why_not(told["why"])
+    unjudged = body.get("unjudged")
+    if unjudged:  # what the detector says of it, a word; see docs/operations.md
+        return "unjudged", why_not(unjudged["why"])
     if not body or not (body.get("model") or body.get("warming")):
         if header.hi <= header.history_hi:
             return "unjudged", "only history so far: nothing live has come"

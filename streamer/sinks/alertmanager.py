@@ -39,8 +39,8 @@ class Alertmanager(Transport):
         for item in message.items:
             incident = item.incident
             labels = labels_of(incident)
-            told = item.delivery.told
-            before = None if told is None or not told.open else told.memo.get("labels")
+            sent = item.delivery.sent
+            before = None if sent is None or not sent.open else sent.memo.get("labels")
             if before is not None and before != labels:
                 alerts.append({**self._alert(item, before, now), "endsAt": _rfc3339(now)})
             alerts.append(self._alert(item, labels, now))

@@ -46,14 +46,16 @@ class Apprise(Transport):
         worst = max((incident.severity for incident in incidents), key=lambda severity: RANK[severity])
         over = all(item.closed for item in message.items)
         kind = apprise.NotifyType.SUCCESS if over else KINDS[worst]
-        done, said = await asyncio.to_thread(self._notify, title(message), "\n".join(lines(message, self._link)), kind)
+        done, reason = await asyncio.to_thread(
+            self._notify, title(message), "\n".join(lines(message, self._link)), kind
+        )
         if not done:
-            raise MessageFailedError(f"{self._service.service_name} did not take it: {said or 'no reason given'}")
+            raise MessageFailedError(f"{self._service.service_name} did not take it: {reason or 'no reason given'}")
         return Answer(f"{self._service.service_name} took it")
 
     def _notify(self, head: str, text: str, kind: apprise.NotifyType) -> tuple[bool, str]:
-        heard = io.StringIO()
-        handler = logging.StreamHandler(heard)
+        logged = io.StringIO()
+        handler = logging.StreamHandler(logged)
         mine = threading.get_ident()
         handler.addFilter(lambda record: record.thread == mine)
         logger = logging.getLogger("apprise")
@@ -62,7 +64,7 @@ class Apprise(Transport):
             done = self._service.notify(body=text, title=head, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
         finally:
             logger.removeHandler(handler)
-        return bool(done), cut(" ".join(heard.getvalue().replace(self._secret, "***").split()), 300)
+        return bool(done), cut(" ".join(logged.getvalue().replace(self._secret, "***").split()), 300)
 
 
 def service_of(url: SecretStr) -> apprise.NotifyBase:

@@ -1,4 +1,4 @@
-"""One incident at one sink: what is wanted (its newest revision), what the server was told, and so what is to do."""
+"""One incident at one sink: what is wanted (its newest revision), what the server was sent, and so what is to do."""
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -24,7 +24,7 @@ class Action(StrEnum):
 
 
 @dataclass(slots=True)
-class Told:
+class Sent:
     """What the server knows."""
 
     revision: int
@@ -46,7 +46,7 @@ class Delivery:
     since: float  # wall clock when the oldest thing not told yet came
     key: str  # identity towards the server: the incident's id, or that of a summary it is in
     settled: int = -1  # newest revision of which nothing is left to tell
-    told: Told | None = None
+    sent: Sent | None = None
     tried: bool = False  # it may have been told: a crash can come between the server's answer and our note of it
     ended_at: float | None = None  # wall clock when it was settled for good
     retry_at: float = 0.0
@@ -72,18 +72,18 @@ class Delivery:
     @property
     def live(self) -> bool:
         """Whether the server believes it open."""
-        return self.told is not None and self.told.open
+        return self.sent is not None and self.sent.open
 
     @property
     def begun(self) -> bool:
         """Whether the server may believe it open."""
-        return self.tried and self.pending if self.told is None else self.told.open
+        return self.tried and self.pending if self.sent is None else self.sent.open
 
     @property
     def severity(self) -> Severity:
         """The worse of what is and what was told: it decides what passes in quiet hours."""
         now = self.incident.severity
-        return now if self.told is None or RANK[now] >= RANK[self.told.severity] else self.told.severity
+        return now if self.sent is None or RANK[now] >= RANK[self.sent.severity] else self.sent.severity
 
     def action(self, every_update: bool, stateful: bool) -> Action | None:
         """What is to be told, None for nothing.
@@ -93,20 +93,20 @@ class Delivery:
             stateful: the server keeps an incident's life itself; what has ended there cannot be corrected.
         """
         if not self.pending:
-            wanted = self.acknowledged and self.live and self.told is not None and not self.told.acknowledged
+            wanted = self.acknowledged and self.live and self.sent is not None and not self.sent.acknowledged
             return Action.ACKNOWLEDGE if wanted else None
         state = self.incident.state
-        if self.told is None:
+        if self.sent is None:
             if not self.closed:
                 return Action.OPEN
             if state == "retracted":
                 return Action.CLOSE if self.tried else None
             # A pager is told in two steps, so that a crash between them repeats neither.
             return Action.OPEN if stateful else Action.PASSED
-        if self.told.open:
+        if self.sent.open:
             if self.closed:
                 return Action.CLOSE
-            changed = state == "revised" or self.incident.severity != self.told.severity
+            changed = state == "revised" or self.incident.severity != self.sent.severity
             return Action.UPDATE if changed or every_update else None
         if not self.closed:
             return Action.OPEN
@@ -128,15 +128,15 @@ class Delivery:
     def dumps(self) -> bytes:
         """For Redis."""
         kept = {name: getattr(self, name) for name in _KEPT}
-        return orjson.dumps({**kept, "told": None if self.told is None else asdict(self.told)})
+        return orjson.dumps({**kept, "sent": None if self.sent is None else asdict(self.sent)})
 
     @classmethod
     def loads(cls, raw: bytes) -> "Delivery":
         """From Redis."""
         kept = orjson.loads(raw)
-        told = kept.pop("told")
+        sent = kept.pop("sent")
         event = AnomalyEvent.model_validate_json(kept["raw"])
-        return cls(event=event, told=None if told is None else Told(**told), **kept)
+        return cls(event=event, sent=None if sent is None else Sent(**sent), **kept)
 
 
 _KEPT = ("raw", "partition", "offset", "timestamp_ms", "since", "key", "settled", "tried", "ended_at")

@@ -47,11 +47,11 @@ class Acknowledged:
         found = False
         for record in records:
             try:
-                said = Feedback.model_validate_json(record.value or b"")
+                feedback = Feedback.model_validate_json(record.value or b"")
             except ValidationError:
                 continue
-            if said.verdict in CONFIRMED and said.incident_id not in self._ids:
-                self._ids[said.incident_id] = None
+            if feedback.verdict in CONFIRMED and feedback.incident_id not in self._ids:
+                self._ids[feedback.incident_id] = None
                 found = True
         while len(self._ids) > MOST:
             self._ids.popitem(last=False)

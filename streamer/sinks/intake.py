@@ -73,7 +73,7 @@ class Intake:
                 known.since = now
             known.event, known.raw, known.ended_at = event, raw, None
             known.offset, known.timestamp_ms = record.offset, record.timestamp
-        if known.told is None and not known.tried and (early or not wanted):
+        if known.sent is None and not known.tried and (early or not wanted):
             known.settle(incident.revision, now)
         return known
 

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.settings import CommonSettings
 from streamer.sinks.config import SinkTable
-from streamer.sinks.deliveries import Action, Delivery, Told
+from streamer.sinks.deliveries import Action, Delivery, Sent
 from streamer.sinks.errors import (
     DeliveryError,
     MessageFailedError,
@@ -72,14 +72,14 @@ class Outgoing:
         if plan.silent:
             await self._save(plan.silent)
         away: list[DeliveryError] = []
-        turn = asyncio.Semaphore(self._transport.parallel)
+        limit = asyncio.Semaphore(self._transport.parallel)
         # People do not drop what they have had: their messages are noted one by one.
         together = 1 if self._transport.parallel == 1 else MESSAGES_A_NOTE
         for at in range(0, min(len(plan.messages), MESSAGES_A_ROUND), together):
             part = plan.messages[at : at + together]
             await self._claim(part)
             changed: list[Delivery] = []
-            await asyncio.gather(*(self._one(message, turn, away, changed) for message in part))
+            await asyncio.gather(*(self._one(message, limit, away, changed) for message in part))
             if changed:
                 await self._save(changed)
             if away:
@@ -88,9 +88,9 @@ class Outgoing:
         return now if plan.messages else min(plan.wake_at, now + LOOK_AGAIN_S)
 
     async def _one(
-        self, message: Message, turn: asyncio.Semaphore, away: list[DeliveryError], changed: list[Delivery]
+        self, message: Message, limit: asyncio.Semaphore, away: list[DeliveryError], changed: list[Delivery]
     ) -> None:
-        async with turn:
+        async with limit:
             if away:
                 return
             try:
@@ -107,7 +107,7 @@ class Outgoing:
                 refused = MessageRefusedError(f"it cannot be made: {type(error).__name__}: {error}")
                 await self._refused_or_split(message, refused, away, changed)
             else:
-                changed += self._told(message, answer)
+                changed += self._note_sent(message, answer)
             if message.costs and self._planner.bucket is not None:
                 self._planner.bucket.take(1)
 
@@ -122,7 +122,7 @@ class Outgoing:
             await self._one(Message((item,), message.key), asyncio.Semaphore(1), away, changed)
 
     async def _claim(self, messages: Sequence[Message]) -> None:
-        """Before anything is sent it is on the shelf that it was tried, and in which summary.
+        """Before anything is sent it is stored that it was tried, and in which summary.
 
         Whoever comes after a crash then tells the end of what the server may have heard of.
         """
@@ -130,20 +130,20 @@ class Outgoing:
         for message, item in [(each, item) for each in messages for item in each.items]:
             key = message.key if self._transport.stateful and message.summary else None
             delivery = item.delivery
-            if item.action is Action.OPEN and delivery.told is not None:  # once more: as if it had never been told
-                delivery.told, delivery.tried = None, False
-            if (delivery.told is None and not delivery.tried) or (key is not None and delivery.key != key):
+            if item.action is Action.OPEN and delivery.sent is not None:  # once more: as if it had never been told
+                delivery.sent, delivery.tried = None, False
+            if (delivery.sent is None and not delivery.tried) or (key is not None and delivery.key != key):
                 delivery.tried, delivery.key = True, key or delivery.key
                 new.append(delivery)
         if new:
             await self._save(new)
 
-    def _told(self, message: Message, answer: Answer) -> list[Delivery]:
+    def _note_sent(self, message: Message, answer: Answer) -> list[Delivery]:
         now = self._clock()
         changed = []
         for item in message.items:
-            delivery, before = item.delivery, item.delivery.told
-            delivery.told = Told(
+            delivery, before = item.delivery, item.delivery.sent
+            delivery.sent = Sent(
                 revision=item.revision,
                 severity=item.incident.severity,
                 open=item.opens,
@@ -154,8 +154,8 @@ class Outgoing:
             if not item.opens:
                 delivery.key = item.incident.incident_id
             was = delivery.pending
-            delivery.settle(item.told_up_to, now)
-            if was or delivery.told != before:
+            delivery.settle(item.sent_up_to, now)
+            if was or delivery.sent != before:
                 changed.append(delivery)
                 self.counts["told"] += 1
         self.counts["messages"] += 1
@@ -197,8 +197,8 @@ class Outgoing:
                 message += "; the server still believes it open"
             await self._dead(item, reason, message)
             log.error(f"incident {reason}", sink=self._sink, incident=item.incident.incident_id, error=str(error))
-            if item.closed and delivery.told is not None:
-                delivery.told.open = False
+            if item.closed and delivery.sent is not None:
+                delivery.sent.open = False
             delivery.settle(item.revision, now)
             self.counts[reason] += 1
         await self._save([item.delivery for item in items])

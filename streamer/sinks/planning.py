@@ -48,7 +48,7 @@ class Item:
         return self.action is Action.OPEN or not self.closed
 
     @property
-    def told_up_to(self) -> int:
+    def sent_up_to(self) -> int:
         """Newest revision of which nothing is left to tell afterwards."""
         return self.revision - (self.action is Action.OPEN and self.closed)
 
@@ -161,10 +161,10 @@ class Planner:
         action = delivery.action(self.table.updates == "all", self.stateful)
         if action is Action.ACKNOWLEDGE and not self.acknowledges:
             return None
-        told = delivery.told
-        if self.stateful and told is not None and told.open and delivery.key != delivery.incident.incident_id:
+        sent = delivery.sent
+        if self.stateful and sent is not None and sent.open and delivery.key != delivery.incident.incident_id:
             # In a summary: nothing is said of it alone but that it has become worse.
-            worse = RANK[delivery.incident.severity] > RANK[told.severity]
+            worse = RANK[delivery.incident.severity] > RANK[sent.severity]
             return action if action is Action.CLOSE or (action is Action.UPDATE and worse) else None
         return action
 
@@ -202,7 +202,7 @@ class Planner:
                 messages.append(Message((item,), key))
             elif item.action is Action.CLOSE:
                 ending.setdefault(key, []).append(item)
-            elif item.delivery.told is None:
+            elif item.delivery.sent is None:
                 begun.setdefault(key, []).append(item)
             else:
                 messages.append(Message((item,), key, summary=True))
@@ -226,7 +226,7 @@ class Planner:
 
     def _bound(self, message: Message) -> bool:
         """Whether a server that keeps incidents' lives may know it under its key already: it keeps that key."""
-        return self.stateful and any(item.delivery.tried and item.delivery.told is None for item in message.items)
+        return self.stateful and any(item.delivery.tried and item.delivery.sent is None for item in message.items)
 
     def _summary(self, items: list[Item]) -> Message:
         """Many incidents in one message, the last one that the rate limit lets through for now.
@@ -237,7 +237,7 @@ class Planner:
         if self.stateful:
             first = _sorted(items)[0].delivery.partition
             items = [item for item in items if item.delivery.partition == first]
-            fresh = [item for item in items if item.delivery.told is None]
+            fresh = [item for item in items if item.delivery.sent is None]
             items = fresh or items[:1]
         if len(items) == 1:
             return Message((items[0],), items[0].delivery.key)

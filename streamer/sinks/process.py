@@ -75,7 +75,7 @@ class SinkProcess:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, worker: SinkWorker) -> None:
-        """A mistake of ours in one sink is said, and concerns no other: it starts again from its shelf."""
+        """A mistake of ours in one sink is said, and concerns no other: it starts again from what is stored."""
 
         def again(error: BaseException) -> bool:
             ours = (

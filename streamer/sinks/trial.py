@@ -6,7 +6,7 @@ import uuid
 from streamer.contracts import AnomalyEvent, ChannelShare, Incident, IncidentState
 from streamer.sinks.building import build
 from streamer.sinks.config import SinksFile
-from streamer.sinks.deliveries import Action, Delivery, Told
+from streamer.sinks.deliveries import Action, Delivery, Sent
 from streamer.sinks.planning import NAMESPACE, Item, Message
 from streamer.timestamps import format_ns
 
@@ -63,7 +63,7 @@ async def try_sink(file: SinksFile, sink: str) -> list[str]:
         if transport.stateful:
             ended = _delivery(sample("resolved", 1, sink, time.time_ns(), started_ns))
             memo = answer.memos.get(opened.incident.incident_id, {})
-            ended.told = Told(revision=0, severity="info", open=True, memo=memo)
+            ended.sent = Sent(revision=0, severity="info", open=True, memo=memo)
             answers.append(f"its end: {(await transport.send(_message(ended, Action.CLOSE))).text}")
         return answers
     finally:

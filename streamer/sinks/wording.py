@@ -77,6 +77,6 @@ def lines(message: Message, link: str | None = None) -> list[str]:
         incident = message.items[0].incident
         address = link_of(link, incident)
         return [incident.reason, facts(incident), *([address] if address else []), f"incident {incident.incident_id}"]
-    told = [f"{headline(item)}: {item.incident.reason}" for item in message.items[:LISTED]]
+    listed = [f"{headline(item)}: {item.incident.reason}" for item in message.items[:LISTED]]
     more = len(message.items) - LISTED
-    return told if more <= 0 else [*told, f"and {more} more"]
+    return listed if more <= 0 else [*listed, f"and {more} more"]

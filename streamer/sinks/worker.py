@@ -27,7 +27,7 @@ from streamer.sinks.feedback import Acknowledged
 from streamer.sinks.intake import Intake
 from streamer.sinks.outgoing import Outgoing
 from streamer.sinks.planning import NEVER
-from streamer.sinks.shelf import Shelf, SinkKeys
+from streamer.sinks.stored import SinkKeys, StoredDeliveries
 from streamer.sinks.transport import Transport
 from streamer.windows.keys import Keys
 from streamer.windows.ledger import Ops
@@ -63,7 +63,7 @@ class SinkWorker:
         self._producer = producer
         self._acknowledged = acknowledged
         self._keys = SinkKeys(settings.namespace, sink)
-        self._shelf = Shelf(client, self._keys, settings.partitioner, settings.partitions)
+        self._stored = StoredDeliveries(client, self._keys, settings.partitioner, settings.partitions)
         self._out = Outgoing(settings, file.sinks[sink], sink, transport, producer, self.save, clock)
         self.stats = Stats(client, Keys(settings.namespace), f"{sink}:{settings.worker_name}", "sink")
         self._losses = Losses(settings, client, producer, Keys(settings.namespace), self.stats)
@@ -71,7 +71,7 @@ class SinkWorker:
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self._gained: set[int] = set()
-        self._lost: set[int] = set()  # Redis has lost what was on the shelf
+        self._lost: set[int] = set()  # Redis has lost what was stored
         self._behind: set[int] = set()  # not read up to their end: what is open there may long be over
         self._pressed = False
         self._next_sweep = 0.0
@@ -101,7 +101,7 @@ class SinkWorker:
         self.owner = self._new_owner()
         self.intake.deliveries.clear()
         self.intake.began = await patiently(
-            redis_name(self.settings), lambda: self._shelf.began(self._clock()), REDIS_ERRORS
+            redis_name(self.settings), lambda: self._stored.began(self._clock()), REDIS_ERRORS
         )
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -153,24 +153,24 @@ class SinkWorker:
             if batches:
                 self._pressed = self.intake.pending() >= MOST_PENDING
                 self._wake.set()
-            await self._losses.tell()
+            await self._losses.report()
             await self._publish_stats()
 
     async def _load(self, partition: int) -> None:
         self.intake.deliveries[partition] = await patiently(
-            redis_name(self.settings), lambda: self._shelf.load(partition), REDIS_ERRORS
+            redis_name(self.settings), lambda: self._stored.load(partition), REDIS_ERRORS
         )
         self._gained.discard(partition)
 
     async def _mend(self) -> None:
-        """Partitions whose shelf Redis has lost: what is in memory goes back onto it, and reading goes on where it was.
+        """Partitions whose deliveries Redis has lost: what is in memory is stored again, and reading goes on where it was.
 
         What was told before and is not in memory is not told again.
         """
         for partition in sorted(self._lost):
             self._lost.discard(partition)
             if partition in self.owner.owned:
-                await self._write(list(self.intake.deliveries.get(partition, {}).values()), self._shelf.put)
+                await self._write(list(self.intake.deliveries.get(partition, {}).values()), self._stored.put)
                 try:
                     await patiently(redis_name(self.settings), partial(self.owner.settle, partition), REDIS_ERRORS)
                 except FencedError as error:
@@ -180,19 +180,19 @@ class SinkWorker:
                     self._lost.add(partition)
 
     async def _reload(self, partition: int) -> None:
-        """After a conflict: the shelf as it is, where Redis has not lost it."""
+        """After a conflict: what is stored, where Redis has not lost it."""
         await self.owner.recover(partition)
         if partition not in self._lost:
             await self._load(partition)
 
     async def _take(self, partition: int, records: Sequence[ConsumerRecord]) -> bool:
-        """One batch of one partition to the shelf; False when it must be read again."""
+        """One batch of one partition, stored; False when it must be read again."""
         touched, dead = self.intake.take(partition, records)
         for record, error in dead:
             await self._dead(record, error)
         ops = Ops()
         for delivery in touched.values():
-            self._shelf.put(ops, delivery)
+            self._stored.put(ops, delivery)
         try:
             await self.owner.ledger.apply(partition, records[-1].offset, ops)
         except FencedError as error:
@@ -219,7 +219,7 @@ class SinkWorker:
     async def save(self, deliveries: Sequence[Delivery]) -> None:
         """Write deliveries as they are, where their partitions are still ours."""
         async with self.owner.lock:
-            await self._write(deliveries, self._shelf.put)
+            await self._write(deliveries, self._stored.put)
 
     async def _write(self, deliveries: Sequence[Delivery], put: Callable[[Ops, Delivery], None]) -> None:
         parts: dict[int, Ops] = {}
@@ -236,7 +236,7 @@ class SinkWorker:
             except FencedError as error:
                 self._lose(partition, error)
             except OffsetConflictError as error:
-                log.warning("shelf has changed, reading it again", sink=self.sink, error=str(error))
+                log.warning("stored deliveries have changed, reading them again", sink=self.sink, error=str(error))
                 await self._reload(partition)
 
     def _lose(self, partition: int, error: FencedError) -> None:
@@ -249,7 +249,7 @@ class SinkWorker:
             return
         self._next_sweep = self._clock() + SWEEP_S
         old = self.intake.forgettable()
-        await self._write(old, self._shelf.drop)
+        await self._write(old, self._stored.drop)
         for delivery in old:
             self.intake.deliveries.get(delivery.partition, {}).pop(delivery.incident.incident_id, None)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from streamer.errors import ContractError
 from streamer.sources.jsontext import json_items, label_text
-from streamer.sources.naming import Known, Naming
+from streamer.sources.naming import Naming, SeriesByKey
 from streamer.sources.openmetrics import kind_by_name
 from streamer.sources.points import Cells, Decoded
 from streamer.timestamps import parse_timestamp
@@ -36,7 +36,7 @@ def decode_adapter(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
     return cells.finish("not the adapter's JSON")
 
 
-def _sample(where: str, sample: Any, cells: Cells, naming: Naming, known: Known) -> None:
+def _sample(where: str, sample: Any, cells: Cells, naming: Naming, known: SeriesByKey) -> None:
     try:
         if not isinstance(sample, dict) or not isinstance(labels := sample.get("labels"), dict):
             raise ContractError("adapter", "no object with labels")
@@ -46,8 +46,8 @@ def _sample(where: str, sample: Any, cells: Cells, naming: Naming, known: Known)
         key = (name, *((k, v) for k, v in labels.items() if isinstance(v, str)))
         series = known.get(key) if len(key) == len(labels) + 1 else None
         if series is None:
-            told = {k: label_text(v) for k, v in labels.items() if k != "__name__"}
-            series = naming.series(name, told, kind_by_name(name, told))
+            texts = {k: label_text(v) for k, v in labels.items() if k != "__name__"}
+            series = naming.series(name, texts, kind_by_name(name, texts))
             if len(key) == len(labels) + 1:
                 known[key] = series
         stamp = sample.get("timestamp")

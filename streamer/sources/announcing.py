@@ -49,8 +49,8 @@ class Announcer:
 
 
 def _settings(series: Series, kind: Kind) -> StreamSettings:
-    told = {"labels": _fitting(series)} if series.labels else {}
-    return StreamSettings.model_validate(told if kind == "auto" else {**told, "kind": kind})
+    given = {"labels": _fitting(series)} if series.labels else {}
+    return StreamSettings.model_validate(given if kind == "auto" else {**given, "kind": kind})
 
 
 def _fitting(series: Series) -> dict[str, str]:

@@ -17,7 +17,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from streamer.contracts import HEADER_MODE, StreamSettings
+from streamer.contracts import StreamSettings
 from streamer.errors import ContractError, UnavailableError
 from streamer.kafka.client import fetch, header, make_consumer, raise_if_hidden
 from streamer.kafka.dead_letters import DeadLetter, bury
@@ -26,6 +26,7 @@ from streamer.kafka.sending import Outgoing, send
 from streamer.kafka.topics import partitions_of
 from streamer.patience import patiently
 from streamer.placement import home_partition
+from streamer.record_headers import HEADER_MODE
 from streamer.refusals import KAFKA_ERRORS
 from streamer.settings import CommonSettings
 from streamer.sources.announcing import Announcer

@@ -113,13 +113,13 @@ def _understood(raw: IO[bytes], name: str, hints: Hints) -> Understood:
     if form == "csv":
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
         layout, rows = open_csv(text, name, hints)
-        out.summary += layout.said
+        out.summary += layout.summary
         out.batches = batches(points_of(layout, rows, hints, name, out.on_bad))
     elif form == "parquet":
         from streamer.sources.parquet import open_parquet
 
         layout, rows = open_parquet(stream, name, hints)
-        out.summary += layout.said
+        out.summary += layout.summary
         out.batches = batches(points_of(layout, rows, hints, name, out.on_bad))
     elif form == "jsonl":
         out.summary.append("JSON lines of the metrics topic")

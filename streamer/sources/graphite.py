@@ -5,7 +5,7 @@ The time is seconds since 1970; -1 or N mean now. The value nan is a gap.
 """
 
 from streamer.errors import ContractError
-from streamer.sources.naming import Known, Naming
+from streamer.sources.naming import Naming, SeriesByKey
 from streamer.sources.points import Cells, Decoded, Series, text
 
 _CURE = "A line is: path value seconds"
@@ -34,7 +34,7 @@ def decode_graphite(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
     return cells.finish("not Graphite plaintext")
 
 
-def _whole(rows: list[list[str]], cells: Cells, naming: Naming, known: Known) -> bool:
+def _whole(rows: list[list[str]], cells: Cells, naming: Naming, known: SeriesByKey) -> bool:
     """All lines at once; False when any of them is unusual."""
     if rows and not rows[-1]:
         rows.pop()
@@ -56,7 +56,7 @@ def _whole(rows: list[list[str]], cells: Cells, naming: Naming, known: Known) ->
     return True
 
 
-def _row(number: int, row: list[str], cells: Cells, naming: Naming, known: Known) -> None:
+def _row(number: int, row: list[str], cells: Cells, naming: Naming, known: SeriesByKey) -> None:
     where = f"line {number}"
     if len(row) not in (2, 3):
         cells.bad(where, "graphite", f"{len(row)} words: {' '.join(row)[:60]!r}", _CURE)

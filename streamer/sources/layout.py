@@ -68,7 +68,7 @@ class Layout:
     labels_at: list[int] = field(default_factory=list)
     decimal_comma: bool = False
     numeric_time: bool = False
-    said: list[str] = field(default_factory=list)  # lines of the summary
+    summary: list[str] = field(default_factory=list)  # lines of the summary
 
     @property
     def long(self) -> bool:
@@ -116,13 +116,13 @@ def understand(header: list[str], sample: Sequence[Sequence[str]], source: str, 
     layout = Layout(header, time_at, clock_at, read_time, [], decimal_comma=decimal_comma)
     layout.numeric_time = how.startswith("epoch")
     also = f" with {header[clock_at]!r}" if clock_at is not None else ""
-    layout.said.append(f"time: column {header[time_at]!r}{also}, {how}")
+    layout.summary.append(f"time: column {header[time_at]!r}{also}, {how}")
     left = [at for at in range(len(header)) if at not in (time_at, clock_at)]
     _roles(layout, lowered, columns, left, len(sample), hints, source)
     if not layout.values_at:
         raise ConfigError(f"{source}: no column of numbers beside {header[time_at]!r} (name them with --value-column)")
     if decimal_comma:
-        layout.said.append("numbers: with a decimal comma")
+        layout.summary.append("numbers: with a decimal comma")
     return layout
 
 
@@ -157,7 +157,7 @@ def _clock_at(columns: list[list[str]], time_at: int) -> int | None:
 def _roles(
     layout: Layout, lowered: list[str], columns: list[list[str]], left: list[int], rows: int, hints: Hints, source: str
 ) -> None:
-    header, said = layout.header, layout.said
+    header, summary = layout.header, layout.summary
     numeric = {at: _share(columns[at], lambda cell: _numeric(cell, layout.decimal_comma)) >= _HALF for at in left}
     if hints.value_columns:
         layout.values_at = [_named(header, name, "--value-column", source) for name in hints.value_columns]
@@ -194,15 +194,15 @@ def _roles(
     names = ", ".join(repr(header[at]) for at in layout.values_at)
     if layout.long:
         of = [header[at] for at in (layout.name_at, *layout.labels_at) if at is not None]
-        said.append(f"long: column {' and '.join(map(repr, of))} says the stream; values: {names}")
+        summary.append(f"long: column {' and '.join(map(repr, of))} says the stream; values: {names}")
     elif hints.stream is not None:
-        said.append(f"one stream {hints.stream!r}, channels {names}")
+        summary.append(f"one stream {hints.stream!r}, channels {names}")
     else:
-        said.append(f"wide: a stream a column: {names}")
+        summary.append(f"wide: a stream a column: {names}")
     if layout.channel_at is not None:
-        said.append(f"channel: column {header[layout.channel_at]!r}")
+        summary.append(f"channel: column {header[layout.channel_at]!r}")
     if dropped:
-        said.append(f"left out: {', '.join(repr(header[at]) for at in sorted(dropped))}")
+        summary.append(f"left out: {', '.join(repr(header[at]) for at in sorted(dropped))}")
 
 
 def _decimal_comma(columns: list[list[str]], times: set[int | None], delimiter: str | None) -> bool:

@@ -25,7 +25,7 @@ _ESCAPE_KEY = str.maketrans({"\\": "\\\\", ",": "\\,", "=": "\\="})
 _ESCAPE_VALUE = str.maketrans({"\\": "\\\\", ",": "\\,"})
 
 Piece = Callable[[str, Mapping[str, str]], str]
-Known = dict[Hashable, Series]  # series by whatever a decoder tells them apart with
+SeriesByKey = dict[Hashable, Series]  # series by whatever a decoder tells them apart with
 
 
 class Naming:
@@ -44,7 +44,7 @@ class Naming:
         self._ignored = frozenset(ignored)
         self._prefixes = tuple(prefix for prefix in ignored if prefix.endswith("."))
         self._pieces: list[Piece] = []
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, SeriesByKey] = {}
         if not _PART.search(template):
             raise ConfigError(f"stream name {template!r} names no part such as {{name}}: all streams would be one")
         at = 0
@@ -79,7 +79,7 @@ class Naming:
     def _counts(self, key: str, but: frozenset[str] = frozenset()) -> bool:
         return key not in but and key not in self._ignored and not (self._prefixes and key.startswith(self._prefixes))
 
-    def known(self, form: str) -> Known:
+    def known(self, form: str) -> SeriesByKey:
         """Series already named, by whatever key the decoder of the format `form` tells them apart with."""
         known = self._known.setdefault(form, {})
         if len(known) > MAX_KNOWN:

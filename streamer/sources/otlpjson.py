@@ -14,7 +14,7 @@ import orjson
 from streamer.errors import ContractError
 from streamer.sources import otlprules as rules
 from streamer.sources.jsontext import json_documents
-from streamer.sources.naming import Known, Naming
+from streamer.sources.naming import Naming, SeriesByKey
 from streamer.sources.points import Cells, Decoded, Kind, Series
 
 NAN = float("nan")
@@ -45,7 +45,7 @@ class _Reader:
     def __init__(self, cells: Cells, naming: Naming) -> None:
         self.cells = cells
         self.naming = naming
-        self.known: Known = naming.known("otlp-json")
+        self.known: SeriesByKey = naming.known("otlp-json")
 
     def request(self, where: str, document: Any) -> None:
         if not isinstance(document, dict) or "resourceMetrics" not in document:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from streamer.errors import ContractError
 from streamer.sources import otlprules as rules
-from streamer.sources.naming import Known, Naming
+from streamer.sources.naming import Naming, SeriesByKey
 from streamer.sources.otlpschema import KeyValue, MetricsData
 from streamer.sources.points import Cells, Decoded, Kind, Series
 
@@ -52,7 +52,7 @@ class _Reader:
     def __init__(self, cells: Cells, naming: Naming) -> None:
         self.cells = cells
         self.naming = naming
-        self.known: Known = naming.known("otlp-proto")
+        self.known: SeriesByKey = naming.known("otlp-proto")
 
     def metric(self, where: str, resource: tuple[bytes, ...], metric: Any) -> None:
         data = metric.WhichOneof("data")
@@ -96,12 +96,12 @@ class _Reader:
         if series is None:
             labels = {**_labels(resource), **_labels(attributes)}
             try:
-                told = name.decode()
+                metric = name.decode()
             except UnicodeDecodeError:
                 raise ContractError("otlp", f"metric name {name[:40]!r} is not UTF-8") from None
-            if not told:
+            if not metric:
                 raise ContractError("otlp", "a metric without a name")
-            series = self.known[key] = self.naming.series(told, labels, kind)
+            series = self.known[key] = self.naming.series(metric, labels, kind)
         return series
 
 

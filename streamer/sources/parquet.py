@@ -34,7 +34,7 @@ def open_parquet(stream: io.BufferedReader, source: str, hints: Hints) -> tuple[
     if not sample:
         raise ConfigError(f"{source}: the table has no rows")
     layout = understand(header, [cells for _, cells in sample], source, hints)
-    layout.said.insert(0, f"Parquet, {table.metadata.num_rows:,} rows, {len(header)} columns")
+    layout.summary.insert(0, f"Parquet, {table.metadata.num_rows:,} rows, {len(header)} columns")
     return layout, chain(sample, rows)
 
 

@@ -15,7 +15,7 @@ import cramjam
 from google.protobuf.message import DecodeError
 
 from streamer.errors import ContractError
-from streamer.sources.naming import Known, Naming
+from streamer.sources.naming import Naming, SeriesByKey
 from streamer.sources.openmetrics import GAUGE_HISTOGRAM, UNKNOWN, kind_by_name, kind_of_series, kinds_of_family
 from streamer.sources.points import Cells, Decoded, Kind, Series
 from streamer.sources.prompb import Label, WriteRequest
@@ -60,7 +60,7 @@ def decode_remote_write(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
 
 
 def _take(
-    where: str, labels: tuple[bytes, ...], metric_type: int, message: Any, cells: Cells, naming: Naming, known: Known,
+    where: str, labels: tuple[bytes, ...], metric_type: int, message: Any, cells: Cells, naming: Naming, known: SeriesByKey,
     read: Any,
 ) -> None:  # fmt: skip
     try:

@@ -43,10 +43,10 @@ def open_csv(lines: IO[str], source: str, hints: Hints) -> tuple[Layout, Iterato
         header = [f"column{at}" for at in range(1, len(first[1]) + 1)]
         sample.insert(0, first)
     if len(set(header)) != len(header):
-        header = _told_apart(header)
+        header = _distinguished(header)
     whole = [cells for _, cells in sample if len(cells) == len(header)]
     layout = understand(header, whole, source, replace(hints, delimiter=delimiter))
-    layout.said.insert(0, f"CSV, cells parted by {_WORDS.get(delimiter, delimiter)}, {len(header)} columns")
+    layout.summary.insert(0, f"CSV, cells parted by {_WORDS.get(delimiter, delimiter)}, {len(header)} columns")
     return layout, chain(sample, rows)
 
 
@@ -98,7 +98,7 @@ def _is_header(cells: Sequence[str]) -> bool:
     return not any(map(is_data, cells))
 
 
-def _told_apart(header: list[str]) -> list[str]:
+def _distinguished(header: list[str]) -> list[str]:
     seen: dict[str, int] = {}
     named = []
     for name in header:

@@ -13,7 +13,7 @@ import orjson
 
 from streamer.errors import ContractError
 from streamer.sources.jsontext import json_items, label_text
-from streamer.sources.naming import Known, Naming
+from streamer.sources.naming import Naming, SeriesByKey
 from streamer.sources.points import Cells, Decoded, Series
 from streamer.timestamps import parse_timestamp
 
@@ -38,7 +38,7 @@ def decode_telegraf(raw: bytes, at_ns: int, naming: Naming) -> Decoded:
     return cells.finish("not Telegraf JSON")
 
 
-def _metric(where: str, metric: Any, cells: Cells, naming: Naming, known: Known) -> None:
+def _metric(where: str, metric: Any, cells: Cells, naming: Naming, known: SeriesByKey) -> None:
     try:
         if not isinstance(metric, dict) or not isinstance(fields := metric.get("fields"), dict) or not fields:
             raise ContractError("telegraf", "no object with fields")
@@ -67,7 +67,7 @@ def _metric(where: str, metric: Any, cells: Cells, naming: Naming, known: Known)
             cells.bad(f"{where}, field {field[:40]!r}", error.reason, str(error), "")
 
 
-def _series(name: str, tags: dict[str, Any], naming: Naming, known: Known) -> Series:
+def _series(name: str, tags: dict[str, Any], naming: Naming, known: SeriesByKey) -> Series:
     try:
         key = (name, *tags.items())
         series = known.get(key)

@@ -72,14 +72,14 @@ def reader_of(sample: Sequence[str], zone: str = "", form: str = "") -> tuple[Re
         ConfigError: the column leaves open what comes first, or is no time.
     """
     place = zone_of(zone) if zone else UTC
-    said = f"read in {zone}" if zone else "without a zone, read as UTC (--time-zone)"
+    zoned_as = f"read in {zone}" if zone else "without a zone, read as UTC (--time-zone)"
     if form:
         return _Local(lambda text: datetime.strptime(text, form), place), f"by {form}"
     if looks_like_epochs(sample) or (sample and all(_NUMBER.match(cell) for cell in sample)):
         return _epoch, "epoch numbers, unit by size"
     if all(_ISO.match(cell) for cell in sample):
         zoned = all(_ZONED.search(cell, 10) for cell in sample)
-        return _Local(_iso, place), "ISO 8601 with its zone" if zoned else f"ISO 8601 {said}"
+        return _Local(_iso, place), "ISO 8601 with its zone" if zoned else f"ISO 8601 {zoned_as}"
     parts = [_PARTED.match(cell) for cell in sample]
     if not sample or not all(parts):
         odd = next((cell for cell, match in zip(sample, parts, strict=True) if not match and not _ISO.match(cell)), "")
@@ -87,7 +87,7 @@ def reader_of(sample: Sequence[str], zone: str = "", form: str = "") -> tuple[Re
             f"{odd[:40]!r} is no time that is known; say how times are written with --time-format (strptime)"
         )
     order = _order([match for match in parts if match])
-    return _Local(lambda text: _parted(text, order), place), f"{order}, {said}"
+    return _Local(lambda text: _parted(text, order), place), f"{order}, {zoned_as}"
 
 
 def _order(parts: Sequence[re.Match[str]]) -> str:

@@ -1,7 +1,7 @@
 """Records of `metrics` → columns. What breaks a rule is set aside with its reason, the rest is decoded.
 
 A *cell* is one number of one channel of one stream at one instant; M cells of a batch are flat arrays.
-The rules are those of `contracts.MetricPoint` and `contracts.MetricBatch`, applied to whole columns.
+The rules are those of `metric_records.MetricPoint` and `metric_records.MetricBatch`, applied to whole columns.
 
 Shapes: M cells of a batch, R records of it
 """
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from aiokafka import ConsumerRecord
 
-from streamer.contracts import HEADER_MODE, HEADER_REHOMED, MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings, header_text
+from streamer.contracts import MAX_CHANNELS, MAX_STREAM_BYTES, StreamSettings
 from streamer.errors import ContractError
 from streamer.placement import Partitioner, home_partition
+from streamer.record_headers import HEADER_MODE, HEADER_REHOMED, header_text
 from streamer.timestamps import MAX_MS, format_ns, numeric_timestamps, parse_timestamp
 from streamer.windows.body import no_value, parse_body, stamp_of, stream_of
 
@@ -68,13 +69,14 @@ class Decoder:
         """One batch of one partition, in offset order."""
         batch = _Batch(records)
         for index, record in enumerate(records):
+            stream = None
             try:
-                self._record(batch, index, record)
+                body = parse_body(record.value)
+                stream = stream_of(body)
+                self._record(batch, index, record, stream, body)
             except ContractError as error:
                 batch.out.dead.append((record, error.reason, self._advised(error, record)))
-                sender = _sender(record)
-                if sender is not None:
-                    batch.out.refused.add(sender)
+                batch.out.refused |= _key_of(record) if stream is None else {stream}
         return batch.finish()
 
     def _advised(self, error: ContractError, record: ConsumerRecord) -> str:
@@ -84,9 +86,7 @@ class Decoder:
         advice = self._advise(record.value or b"")
         return f"{error}" if advice is None else f"{error}. {advice}"
 
-    def _record(self, batch: "_Batch", index: int, record: ConsumerRecord) -> None:
-        body = parse_body(record.value)
-        stream = stream_of(body)
+    def _record(self, batch: "_Batch", index: int, record: ConsumerRecord, stream: str, body: dict[str, Any]) -> None:
         home = home_partition(stream, self._partitions, self._partitioner)
         if home != record.partition:
             came = header_text(record.headers, HEADER_REHOMED)
@@ -215,13 +215,10 @@ class _Batch:
         return self.out
 
 
-def _sender(record: ConsumerRecord) -> str | None:
-    """The stream that a record which breaks a rule is about, as far as it says so: in its value, or by its key."""
-    try:
-        return stream_of(parse_body(record.value))
-    except ContractError:
-        key = (record.key or b"").decode(errors="replace")
-        return key if 0 < len(key) <= MAX_STREAM_BYTES else None
+def _key_of(record: ConsumerRecord) -> set[str]:
+    """The stream that a record is about whose value does not say it, by its key; none where that cannot be a name."""
+    key = (record.key or b"").decode(errors="replace")
+    return {key} if 0 < len(key) <= MAX_STREAM_BYTES else set()
 
 
 def _bad_channels(channels: list[Any]) -> dict[str, tuple[str, str]]:

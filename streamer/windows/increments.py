@@ -59,9 +59,9 @@ def increases(
     gauge = None
     if len(falls):
         high = falls[previous_X[falls] >= NEAR_HIGHEST * np.maximum(np.fmax.accumulate(previous_X)[falls], highest)]
-        told = high[(raw_X[high] > RESTART * previous_X[high]) | (raw_X[high] < 0)]
-        if len(told):
-            gauge = int(slot_X[told[0]] - since_X[told[0]]), float(previous_X[told[0]])
+        fallen = high[(raw_X[high] > RESTART * previous_X[high]) | (raw_X[high] < 0)]
+        if len(fallen):
+            gauge = int(slot_X[fallen[0]] - since_X[fallen[0]]), float(previous_X[fallen[0]])
         step_X[falls] = np.nan
     # a window that began anew may begin at the slot of its last raw value, or before it: nothing is known of those
     step_X = np.where(since_X > 0, step_X, np.nan)

@@ -94,9 +94,9 @@ class Keys:
         """Hash: stream → why its announced student cannot be read from the store."""
         return f"{self.namespace}:students-missing"
 
-    def loss_told(self) -> str:
+    def loss_reported(self) -> str:
         """Mark that somebody has told that Redis has lost data."""
-        return f"{self.namespace}:loss-told"
+        return f"{self.namespace}:loss-reported"
 
     def names(self, shard: int) -> str:
         """Set of all streams of this shard."""

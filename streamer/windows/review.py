@@ -115,7 +115,7 @@ class Review:
             self.watch = []
         self.steps = self.short = self.long = 0
 
-    def verdict(self, grid: Grid) -> Grid | None:
+    def decide(self, grid: Grid) -> Grid | None:
         """The grid that the watched instants follow; None when it is the one the stream is on. Ends the watch."""
         found = infer_grid(np.array(self.watch, np.int64))
         self.watch = None

@@ -129,7 +129,7 @@ class StreamBatch:
     def _change_grid(self) -> None:
         """The grid that the newest points follow, if it is another one; history is carried over."""
         window, header, before = self._window, self._window.header, self._window.header.grid
-        grid = header.review.verdict(before)
+        grid = header.review.decide(before)
         if grid is None:
             self._save_header()
             return

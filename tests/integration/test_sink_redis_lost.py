@@ -53,7 +53,7 @@ async def test_redis_emptied_under_a_sink(
             before = sorted(ids())
         assert before.count("i-2:0") == before.count("i-2:1") == before.count("i-3:0") == 1
         assert len(before) == len(set(before))
-        async with sinking(settings, tmp_path, text):  # the shelf is whole again
+        async with sinking(settings, tmp_path, text):  # all is stored again
             await tell(producer, settings, event("i-3", 1, "resolved"), event("i-4"))
 
             async def the_rest() -> bool:

@@ -9,7 +9,9 @@ import jsonschema
 import orjson
 
 from streamer.asyncapi import SENT, document, text
-from streamer.contracts import MODELS, TOPICS, MetricBatch, StreamSettings
+from streamer.contracts import TOPICS, StreamSettings
+from streamer.metric_records import MetricBatch
+from streamer.schemas import MODELS
 
 with warnings.catch_warnings():  # of pydantic, about a name in that package
     warnings.simplefilter("ignore", UserWarning)

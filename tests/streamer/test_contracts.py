@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from streamer.contracts import MODELS, TOPICS, MetricPoint, StreamSettings
+from streamer.contracts import TOPICS, StreamSettings
 from streamer.errors import AnomalyLLMError, ContractError, FencedError, UnavailableError
+from streamer.metric_records import MetricPoint
 from streamer.parsing import parse
-from streamer.schemas import schema_files
+from streamer.schemas import MODELS, schema_files
 
 DOCS = Path(__file__).parents[2] / "docs" / "topics"
 

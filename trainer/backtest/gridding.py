@@ -129,7 +129,7 @@ def _last_grid(ts_N: np.ndarray, begin: int) -> tuple[Grid, int]:
     grids, at = [(0, grid)], begin
     while (count := review.scan(grid.interval_ns, grid.regular, ts_N[at:])) is not None:
         at += count
-        if (other := review.verdict(grid)) is not None:
+        if (other := review.decide(grid)) is not None:
             grid = other
             grids.append((at - WATCHED, grid))  # the watched rows follow it already
         if at >= len(ts_N):

@@ -13,7 +13,7 @@ def beat(
     found = []
     for second in range(begin, end + 1):
         if streams:
-            silence.heard()
+            silence.note_data()
         for stream in streams:
             silence.seen(partition, stream, 5.0, 1.0, pause_s)
         silence.mark(partition, second * 1000)

@@ -67,7 +67,7 @@ def test_of_too_many_the_oldest_are_forgotten_with_what_was_said_of_them() -> No
         made.put_event(event("a", str(number)), 3)
         made.put_verdict(Feedback(incident_id=str(number), stream="a", verdict="true"))
     assert list(made.incidents) == ["2", "3", "4"]
-    assert set(made.revisions) == set(made.said) == {"2", "3", "4"}
+    assert set(made.revisions) == set(made.verdicts) == {"2", "3", "4"}
 
 
 def test_pages_follow_each_other() -> None:

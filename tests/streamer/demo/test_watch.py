@@ -48,28 +48,28 @@ def _event(stream: str, at: float, number: int = 0, revision: int = 0, **fields:
 
 def test_a_replayed_event_is_heard_once() -> None:
     record = Record()
-    assert record.hear(_event("a", PROVOKED), PROVOKED)
-    assert not record.hear(_event("a", PROVOKED), PROVOKED + 1)
+    assert record.receive(_event("a", PROVOKED), PROVOKED)
+    assert not record.receive(_event("a", PROVOKED), PROVOKED + 1)
     assert len(record.openings) == 1
 
 
 def test_quiet_means_nothing_open_and_no_word_of_any_incident() -> None:
     record = Record()
     assert record.quiet("a", PROVOKED, 15)
-    record.hear(_event("a", PROVOKED - 100), PROVOKED - 100)
+    record.receive(_event("a", PROVOKED - 100), PROVOKED - 100)
     assert not record.quiet("a", PROVOKED, 15)
-    record.hear(_event("a", PROVOKED - 100, revision=1, state="resolved"), PROVOKED - 10)
+    record.receive(_event("a", PROVOKED - 100, revision=1, state="resolved"), PROVOKED - 10)
     assert not record.quiet("a", PROVOKED, 15)
     assert record.quiet("a", PROVOKED + 5, 15)
 
 
 def test_what_opened_before_or_on_the_untouched_control_is_false() -> None:
     record = Record()
-    record.hear(_event("before", PROVOKED - 1), PROVOKED + 1)  # heard late, but of the time before
-    record.hear(_event("host", PROVOKED + 1), PROVOKED + 2)
-    record.hear(_event("untouched", PROVOKED + 1), PROVOKED + 2)
-    record.hear(_event("silent", PROVOKED - 5, kind="no_data"), PROVOKED - 5)
-    record.hear(_event("old", PROVOKED - 9000, historic=True), PROVOKED - 5)
+    record.receive(_event("before", PROVOKED - 1), PROVOKED + 1)  # heard late, but of the time before
+    record.receive(_event("host", PROVOKED + 1), PROVOKED + 2)
+    record.receive(_event("untouched", PROVOKED + 1), PROVOKED + 2)
+    record.receive(_event("silent", PROVOKED - 5, kind="no_data"), PROVOKED - 5)
+    record.receive(_event("old", PROVOKED - 9000, historic=True), PROVOKED - 5)
     assert record.false_alerts(PROVOKED, "untouched") == 2
     assert [opening.stream for opening in record.opened({"host", "before"}, PROVOKED)] == ["host"]
 

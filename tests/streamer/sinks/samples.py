@@ -3,7 +3,7 @@
 from typing import Any
 
 from streamer.contracts import AnomalyEvent, ChannelShare, Incident
-from streamer.sinks.deliveries import Action, Delivery, Told
+from streamer.sinks.deliveries import Action, Delivery, Sent
 from streamer.sinks.planning import Item, Message
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -54,9 +54,9 @@ def delivery(made: AnomalyEvent | None = None, *, since: float = 0.0, partition:
     )  # fmt: skip
 
 
-def told(revision: int = 0, severity: Any = "warning", **fields: Any) -> Told:
+def sent(revision: int = 0, severity: Any = "warning", **fields: Any) -> Sent:
     """What a server believes: open."""
-    return Told(**{"revision": revision, "severity": severity, "open": True, **fields})
+    return Sent(**{"revision": revision, "severity": severity, "open": True, **fields})
 
 
 def message(*made: Delivery, action: Action = Action.OPEN, **fields: Any) -> Message:

@@ -9,7 +9,7 @@ from streamer.sinks.alertmanager import Alertmanager, labels_of
 from streamer.sinks.config import AlertmanagerTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import MessageRefusedError
-from tests.streamer.sinks.samples import delivery, event, message, told
+from tests.streamer.sinks.samples import delivery, event, message, sent
 from tests.streamer.sinks.servers import AlertmanagerServer, serving
 
 
@@ -66,10 +66,10 @@ async def test_a_post_moves_the_end_on_and_a_resolved_one_has_passed(
     await sink.send(message(delivery()))
     [alert] = server.alerts.values()
     first = instant(alert["endsAt"])
-    await sink.send(message(delivery(told=told(memo={"labels": labels_of(event().data)})), action=Action.UPDATE))
+    await sink.send(message(delivery(sent=sent(memo={"labels": labels_of(event().data)})), action=Action.UPDATE))
     [alert] = server.alerts.values()
     assert instant(alert["endsAt"]) >= first
-    await sink.send(message(delivery(event(revision=1, state="resolved"), told=told()), action=Action.CLOSE))
+    await sink.send(message(delivery(event(revision=1, state="resolved"), sent=sent()), action=Action.CLOSE))
     [alert] = server.alerts.values()
     assert instant(alert["startsAt"]) < instant(alert["endsAt"]) < first
 
@@ -78,8 +78,8 @@ async def test_a_new_severity_is_another_alert_and_the_old_one_ends(
     server: AlertmanagerServer, sink: Alertmanager
 ) -> None:
     answer = await sink.send(message(delivery()))
-    before = told(memo=answer.memos["i-1"])
-    worse = delivery(event(revision=1, state="update", severity="critical"), told=before)
+    before = sent(memo=answer.memos["i-1"])
+    worse = delivery(event(revision=1, state="update", severity="critical"), sent=before)
     await sink.send(message(worse, action=Action.UPDATE))
     ends = {alert["labels"]["severity"]: instant(alert["endsAt"]) for alert in server.alerts.values()}
     assert ends["warning"] < ends["critical"]

@@ -14,7 +14,7 @@ from streamer.sinks.apprise import Apprise
 from streamer.sinks.config import AppriseTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import MessageFailedError
-from tests.streamer.sinks.samples import delivery, event, message, told
+from tests.streamer.sinks.samples import delivery, event, message, sent
 
 # One of Apprise's services imports it; none of ours.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -67,7 +67,7 @@ async def test_mail(inbox: tuple[Inbox, int], monkeypatch: pytest.MonkeyPatch) -
     sink = sink_of(address, monkeypatch)
     answer = await sink.send(message(delivery(event(stream="größe<1>"))))
     assert answer.text.endswith("took it")
-    ended = delivery(event(revision=1, state="resolved"), told=told())
+    ended = delivery(event(revision=1, state="resolved"), sent=sent())
     await sink.send(message(ended, action=Action.CLOSE))
     opened, closed = box.mails
     assert opened["subject"] == "[warning] größe<1>: anomaly"

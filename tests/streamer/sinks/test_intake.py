@@ -10,7 +10,7 @@ from streamer.contracts import AnomalyEvent
 from streamer.sinks.cloudevents import to_binary
 from streamer.sinks.config import load_sinks
 from streamer.sinks.intake import REMEMBER_S, Intake
-from tests.streamer.sinks.samples import event, told
+from tests.streamer.sinks.samples import event, sent
 
 NOW = 1_800_000_000.0
 
@@ -94,7 +94,7 @@ def test_what_ended_before_the_first_start_is_not_told_and_what_is_open_is(intak
 def test_what_is_no_longer_wanted_is_dropped_unless_it_may_have_been_told(intake: Intake) -> None:
     intake.take(0, [of(event("a")), of(event("b")), of(event("c"))])
     intake.deliveries[0]["b"].tried = True
-    intake.deliveries[0]["c"].told = told()
+    intake.deliveries[0]["c"].sent = sent()
     intake.deliveries[0]["c"].settle(0, NOW)
     intake.take(0, [of(event(name, 1, "revised", severity="info")) for name in "abc"])
     assert [intake.deliveries[0][name].pending for name in "abc"] == [False, True, True]
@@ -127,7 +127,7 @@ def test_closed_ones_are_forgotten_in_the_end(intake: Intake, clock: list[float]
     intake.take(0, [of(event()), of(event("b"))])
     intake.take(0, [of(event(revision=1, state="resolved"))])
     made = intake.deliveries[0]["i-1"]
-    made.told = told(1, open=False)
+    made.sent = sent(1, open=False)
     made.settle(1, NOW)
     assert intake.forgettable() == []
     clock[0] = NOW + REMEMBER_S + 1

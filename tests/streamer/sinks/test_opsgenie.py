@@ -8,7 +8,7 @@ from streamer.sinks.config import OpsgenieTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import SinkLockedOutError
 from streamer.sinks.opsgenie import Opsgenie
-from tests.streamer.sinks.samples import delivery, event, message, told
+from tests.streamer.sinks.samples import delivery, event, message, sent
 from tests.streamer.sinks.servers import OpsgenieServer, serving
 
 
@@ -45,13 +45,13 @@ async def test_an_incidents_life(server: OpsgenieServer, sink: Opsgenie) -> None
     assert alert["tags"] == ["anomalyllm", "team:web"]
     assert alert["details"]["link"] == "https://dash.example/web.cpu"
     assert alert["responders"] == [{"type": "team", "name": "ops"}]
-    worse = delivery(event(revision=1, state="update", severity="critical"), told=told())
+    worse = delivery(event(revision=1, state="update", severity="critical"), sent=sent())
     await sink.send(message(worse, action=Action.UPDATE))
     assert alert["priority"] == "P1"
     assert "now [critical] web.cpu" in alert["notes"][0]
-    await sink.send(message(delivery(told=told()), action=Action.ACKNOWLEDGE))
+    await sink.send(message(delivery(sent=sent()), action=Action.ACKNOWLEDGE))
     assert alert["acknowledged"] is True
-    await sink.send(message(delivery(event(revision=2, state="resolved"), told=told()), action=Action.CLOSE))
+    await sink.send(message(delivery(event(revision=2, state="resolved"), sent=sent()), action=Action.CLOSE))
     assert alert["status"] == "closed"
     assert server.errors == []
 

@@ -8,7 +8,7 @@ from streamer.sinks.config import PagerDutyTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import MessageFailedError, MessageRefusedError, SinkAwayError, SinkLockedOutError
 from streamer.sinks.pagerduty import PagerDuty
-from tests.streamer.sinks.samples import KEY, delivery, event, message, told
+from tests.streamer.sinks.samples import KEY, delivery, event, message, sent
 from tests.streamer.sinks.servers import PagerDutyServer, serving
 
 
@@ -34,15 +34,15 @@ async def sink(server: PagerDutyServer, monkeypatch: pytest.MonkeyPatch) -> Asyn
 async def test_an_incidents_life(server: PagerDutyServer, sink: PagerDuty) -> None:
     assert "Event processed" in (await sink.send(message(delivery(event(tenant="t", labels={"team": "web"}))))).text
     assert server.states == {"i-1": "triggered"}
-    sent = server.triggers["i-1"]
-    assert sent["payload"]["severity"] == "warning"
-    assert sent["payload"]["summary"] == "[warning] web.cpu: anomaly"
-    assert sent["payload"]["source"] == "web.cpu"
-    assert sent["payload"]["custom_details"]["labels"] == {"team": "web"}
-    assert sent["client_url"] == "https://dash.example/?s=web.cpu&i=i-1"
-    await sink.send(message(delivery(told=told()), action=Action.ACKNOWLEDGE))
+    trigger = server.triggers["i-1"]
+    assert trigger["payload"]["severity"] == "warning"
+    assert trigger["payload"]["summary"] == "[warning] web.cpu: anomaly"
+    assert trigger["payload"]["source"] == "web.cpu"
+    assert trigger["payload"]["custom_details"]["labels"] == {"team": "web"}
+    assert trigger["client_url"] == "https://dash.example/?s=web.cpu&i=i-1"
+    await sink.send(message(delivery(sent=sent()), action=Action.ACKNOWLEDGE))
     assert server.states == {"i-1": "acknowledged"}
-    await sink.send(message(delivery(event(revision=1, state="resolved"), told=told()), action=Action.CLOSE))
+    await sink.send(message(delivery(event(revision=1, state="resolved"), sent=sent()), action=Action.CLOSE))
     assert server.states == {"i-1": "resolved"}
     assert server.errors == []
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from streamer.sinks.config import AlertmanagerTable, PagerDutyTable, SinkTable, SlackTable
-from streamer.sinks.deliveries import Action, Delivery, Told
+from streamer.sinks.deliveries import Action, Delivery, Sent
 from streamer.sinks.planning import NEVER, Message, Planner
-from tests.streamer.sinks.samples import delivery, event, told
+from tests.streamer.sinks.samples import delivery, event, sent
 
 NIGHT = 1_767_819_600.0  # 2026-01-07T21:00Z
 DAY = NIGHT + 12 * 3_600
@@ -40,10 +40,10 @@ def send(made: Planner, messages: list[Message], now: float) -> None:
     for message in messages:
         for item in message.items:
             item.delivery.key = message.key if made.stateful and message.summary else item.delivery.key
-            item.delivery.told = Told(item.revision, item.incident.severity, item.opens)
+            item.delivery.sent = Sent(item.revision, item.incident.severity, item.opens)
             if not item.opens:
                 item.delivery.key = item.incident.incident_id
-            item.delivery.settle(item.told_up_to, now)
+            item.delivery.settle(item.sent_up_to, now)
         if message.costs and made.bucket is not None:
             made.bucket.take(1)
 
@@ -62,7 +62,7 @@ def test_one_message_an_incident() -> None:
 
 
 def test_what_has_nothing_to_tell_is_settled() -> None:
-    made = delivery(event(revision=1, state="update"), told=told())
+    made = delivery(event(revision=1, state="update"), sent=sent())
     plan = chat().plan([made], DAY)
     assert (plan.messages, plan.silent, plan.wake_at) == ([], [made], NEVER)
 
@@ -241,7 +241,7 @@ def test_nothing_is_lost_and_every_end_follows(kind: Any, data: st.DataObject) -
         now += 600.0
         server.round(made, incidents, now, crash=False)
     assert not any(one.pending or one.live for one in incidents)
-    never = {one.incident.incident_id for one in incidents if one.told is None}
+    never = {one.incident.incident_id for one in incidents if one.sent is None}
     assert never <= {one.incident.incident_id for one in incidents if one.incident.state == "retracted"}
     assert server.open == {}
 
@@ -262,7 +262,7 @@ class Server:
             for item in message.items:
                 item.delivery.tried = True
                 if item.action is Action.OPEN:
-                    item.delivery.told = None
+                    item.delivery.sent = None
                 if made.stateful and message.summary:
                     item.delivery.key = message.key
             self.hear(made, message)

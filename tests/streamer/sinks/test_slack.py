@@ -8,7 +8,7 @@ from streamer.sinks.config import SlackTable
 from streamer.sinks.deliveries import Action
 from streamer.sinks.errors import SinkAwayError, SinkLockedOutError
 from streamer.sinks.slack import Slack
-from tests.streamer.sinks.samples import delivery, event, message, told
+from tests.streamer.sinks.samples import delivery, event, message, sent
 from tests.streamer.sinks.servers import SlackServer, serving
 
 
@@ -38,7 +38,7 @@ async def test_one_incident(server: SlackServer, sink: Slack) -> None:
     assert text.startswith(":large_orange_circle: *[warning] a&lt;b&gt;: anomaly*")
     assert "far above &lt;what&gt; it was &amp; stays there" in text
     assert "<https://dash.example/a%3Cb%3E|open>" in text
-    ended = delivery(event(revision=1, state="resolved"), told=told())
+    ended = delivery(event(revision=1, state="resolved"), sent=sent())
     await sink.send(message(ended, action=Action.CLOSE))
     assert text_of(server).startswith(":large_green_circle: *resolved: [warning] web.cpu")
     assert server.errors == []
@@ -52,7 +52,7 @@ async def test_a_group_and_a_flood(server: SlackServer, sink: Slack) -> None:
 
 
 async def test_retracted_is_said(server: SlackServer, sink: Slack) -> None:
-    await sink.send(message(delivery(event(revision=1, state="retracted"), told=told()), action=Action.CLOSE))
+    await sink.send(message(delivery(event(revision=1, state="retracted"), sent=sent()), action=Action.CLOSE))
     assert "*retracted: [warning] web.cpu: anomaly*" in text_of(server)
 
 

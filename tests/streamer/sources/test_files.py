@@ -237,9 +237,9 @@ def test_hints_that_do_not_fit(hints: dict[str, Any]) -> None:
     ],
 )
 def test_times(cell: str, zone: str, form: str, ns: int) -> None:
-    read_time, said = reader_of([cell], zone, form)
+    read_time, summary = reader_of([cell], zone, form)
     assert read_time(cell) == ns * 10**9
-    assert said
+    assert summary
 
 
 def test_the_hour_that_occurs_twice_is_read_twice() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streamer.contracts import MetricBatch, MetricPoint, StreamSettings
+from streamer.contracts import StreamSettings
+from streamer.metric_records import MetricBatch, MetricPoint
 from streamer.placement import home_partition
 from streamer.sources.recognise import advise
 from streamer.windows.decode import Decoded, Decoder

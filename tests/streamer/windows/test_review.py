@@ -27,7 +27,7 @@ def intervals(seconds: Sequence[float], pieces: int = 1) -> list[float]:
     for part in np.array_split(ts[begin:], pieces):
         while len(part) and (count := review.scan(grid.interval_ns, grid.regular, part)) is not None:
             part = part[count:]
-            if (other := review.verdict(grid)) is not None:
+            if (other := review.decide(grid)) is not None:
                 found.append(grid := other)
     return [round(grid.interval_ns / NS, 3) if grid.regular else 0 for grid in found]
 
@@ -98,7 +98,7 @@ def test_a_grid_that_is_confirmed_is_looked_at_less_often() -> None:
     for stamp in ts:
         if review.scan(grid.interval_ns, True, np.array([stamp])) is not None:
             looks += 1
-            assert review.verdict(grid) is None
+            assert review.decide(grid) is None
     assert 1 <= looks <= 20
     assert replace(review, newest_ns=0, watch=None).block > 8
 

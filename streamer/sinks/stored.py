@@ -1,7 +1,7 @@
 """Where a sink's deliveries survive: a Redis key an incident, written in one compare-and-set with the Kafka offset.
 
 The ledger of the data plane does the work, under a namespace of the sink's own: two processes of one sink cannot
-both believe that a partition is theirs, and what was read is on the shelf or is read again.
+both believe that a partition is theirs, and what was read is stored or is read again.
 """
 
 import redis.asyncio
@@ -28,7 +28,7 @@ class SinkKeys(Keys):
         return f"{self.namespace}:began"
 
 
-class Shelf:
+class StoredDeliveries:
     """Reads and writes deliveries of one sink; `names` of the keys is the set of its incidents in a shard."""
 
     def __init__(self, client: redis.asyncio.Redis, keys: SinkKeys, partitioner: Partitioner, partitions: int) -> None:

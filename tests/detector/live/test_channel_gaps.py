@@ -2,32 +2,32 @@
 
 import numpy as np
 
-from detector.live.hearing import Hearing
+from detector.live.channel_gaps import ChannelGaps
 
 LIMIT = 30
 
 
-def heard(pattern: list[list[bool]], hearing: Hearing | None = None, begin: int = 0) -> tuple[Hearing, list[int]]:
+def heard(pattern: list[list[bool]], gaps: ChannelGaps | None = None, begin: int = 0) -> tuple[ChannelGaps, list[int]]:
     """Slots in which these channels came; returns every slot at which the second one counted as ended."""
-    hearing = hearing or Hearing()
+    gaps = gaps or ChannelGaps()
     ended = []
     for slot, there in enumerate(pattern, begin):
-        hearing.hear(slot, np.array(there))
-        if 1 in hearing.ended(slot, LIMIT):
+        gaps.note(slot, np.array(there))
+        if 1 in gaps.ended(slot, LIMIT):
             ended.append(slot)
-    return hearing, ended
+    return gaps, ended
 
 
 def test_a_channel_that_ends() -> None:
-    hearing, ended = heard([[True, True]] * 20 + [[True, False]] * 40)
+    gaps, ended = heard([[True, True]] * 20 + [[True, False]] * 40)
     assert ended == list(range(19 + LIMIT + 1, 60))
-    assert hearing.heard_at(1) == 19
-    assert heard([[True, True]], hearing, 60)[1] == []
+    assert gaps.newest(1) == 19
+    assert heard([[True, True]], gaps, 60)[1] == []
 
 
 def test_all_channels_of_a_stream_of_nulls() -> None:
-    hearing, _ = heard([[True, True]] * 20 + [[False, False]] * 40)
-    assert hearing.ended(59, LIMIT) == [0, 1]
+    gaps, _ = heard([[True, True]] * 20 + [[False, False]] * 40)
+    assert gaps.ended(59, LIMIT) == [0, 1]
 
 
 def test_channels_that_come_one_after_the_other() -> None:
@@ -46,9 +46,9 @@ def test_a_channel_that_came_a_few_times_only() -> None:
 
 
 def test_a_worker_that_starts_knows_nothing_of_a_channel_until_it_is_heard() -> None:
-    hearing = Hearing()
-    assert hearing.unheard(2) == [0, 1]
-    hearing.hear(5, np.array([True, False]))
-    assert hearing.unheard(2) == [1]
-    hearing.hear(6, None)
-    assert hearing.unheard(2) == []
+    gaps = ChannelGaps()
+    assert gaps.never_seen(2) == [0, 1]
+    gaps.note(5, np.array([True, False]))
+    assert gaps.never_seen(2) == [1]
+    gaps.note(6, None)
+    assert gaps.never_seen(2) == []

@@ -1,4 +1,4 @@
-"""What a stream is judged by, for somebody who looks at it (streamer/windows/judged.py).
+"""Watched streams: what they are judged by, for somebody who looks at them (streamer/windows/judged.py).
 
 The newest slots are scored once more, by the model in force: so the picture is there at once, and streams nobody looks
 at cost nothing. Incidents are not decided here.
@@ -48,7 +48,7 @@ class _Shown:
     usual_at: float = float("-inf")
 
 
-class Showing:
+class WatchedStreams:
     """Scores watched streams of this worker's partitions, once in `PERIOD_S`."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Showing:
         self._shown: dict[str, _Shown] = {}
         self._next = 0.0
 
-    async def turn(self) -> None:
+    async def refresh(self) -> None:
         """Look who is watched, score what is new of them; a failure is no concern of the worker's."""
         now = time.monotonic()
         if now < self._next:

@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 
+from streamer.windows.stored import stored_as
+
 from streamer.contracts import IncidentKind, Severity
 
 
@@ -36,7 +38,7 @@ class Standing:
     def of(cls, body: dict[str, Any] | None) -> "Standing":
         """From JSON; without what another version kept."""
         body = body or {}
-        return cls(body.get("score"), body.get("season"), [OpenIncident(**each) for each in body.get("open", ())])
+        return cls(body.get("score"), body.get("season"), [stored_as(OpenIncident, each) for each in body.get("open", ())])
 
     @classmethod
     def from_state(cls, raw: bytes) -> "Standing":

@@ -5,9 +5,8 @@ from typing import Any
 
 import orjson
 
-from streamer.windows.stored import stored_as
-
 from streamer.contracts import IncidentKind, Severity
+from streamer.windows.stored import stored_as
 
 
 @dataclass(slots=True)
@@ -38,7 +37,9 @@ class Standing:
     def of(cls, body: dict[str, Any] | None) -> "Standing":
         """From JSON; without what another version kept."""
         body = body or {}
-        return cls(body.get("score"), body.get("season"), [stored_as(OpenIncident, each) for each in body.get("open", ())])
+        return cls(
+            body.get("score"), body.get("season"), [stored_as(OpenIncident, each) for each in body.get("open", ())]
+        )
 
     @classmethod
     def from_state(cls, raw: bytes) -> "Standing":

@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import shutil
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ import redis.asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from detector.incidents.record import StreamState, read_states
 from detector.live.worker import DetectorWorker
-from streamer.contracts import TOPICS, AnomalyEvent, ModelRecord
+from streamer.contracts import TOPICS, AnomalyEvent, ModelRecord, TrainingRequest
 from streamer.kafka.cluster import cluster_id
 from streamer.kafka.topics import provision
 from streamer.placement import SHARDS
@@ -117,7 +119,7 @@ async def _restore(body: dict[str, Any], settings: CommonSettings, client: redis
         elif kind == "list":
             await client.rpush(name, *map(base64.b64decode, value))
         else:
-            mapping = {base64.b64decode(field): base64.b64decode(each) for field, each in value.items()}
+            mapping: dict[Any, Any] = {base64.b64decode(field): base64.b64decode(each) for field, each in value.items()}
             mapping |= {b"cluster": cluster, b"offset": b"0"}
             for shard in range(SHARDS):  # the fixture has those of its streams alone
                 await client.hset(name.replace(name[name.index("{") : name.index("}")], f"{{{shard}"), mapping=mapping)
@@ -184,9 +186,14 @@ async def test_streams_go_on_after_an_upgrade(
         assert {e.subject for e in told if e.data.kind == "anomaly"} == {"wave", "two"}, "a counter goes on counting"
         (opened,) = [e for e in told if e.subject == "two" and e.data.state == "open"]
         in_force = {stream: ref.version for stream in STREAMS if (ref := run.detector.bank.model_of(stream))}
+        asked = [TrainingRequest.model_validate_json(r.value or b"") for r in await read_all(run.settings, "training")]
         if version in REFUSED:
             assert in_force == {}
             assert opened.data.warming
+            assert {(r.stream, r.reason) for r in asked} == {(stream, "cold") for stream in STREAMS}, (
+                "each of them once"
+            )
+            assert len(asked) == len(STREAMS)
         else:
             assert in_force == run.students()
             assert opened.data.model_version == run.students()["two"]
@@ -202,3 +209,17 @@ async def test_streams_go_on_after_an_upgrade(
         assert not await read_all(run.settings, "dead-letters")
     lines = [line for line in capfd.readouterr().out.splitlines() if "fit its streams again" in line]
     assert bool(lines) == (version in REFUSED)
+
+
+async def test_a_state_that_cannot_be_read_is_told_and_begun_anew(
+    redis_client: redis.asyncio.Redis, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keys, good = Keys(f"n{uuid.uuid4().hex}"), StreamState(7, 10**9, 0, 100)
+    bad = {"cut": b'{"grid_version":', "list": b"[1]", "other": b"{}", "null": b'{"tracker":null}'}
+    for stream, raw in {**bad, "good": good.to_json()}.items():
+        await redis_client.set(keys.stream_state(0, stream), raw)
+    streams = [*bad, "good", "none"]
+    found = await read_states(redis_client, keys, dict.fromkeys(streams, 0), streams)
+    assert found == {"good": good}
+    said = capfd.readouterr().out
+    assert [stream for stream in streams if f"--stream '{stream}'" in said] == list(bad)

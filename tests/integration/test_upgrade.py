@@ -25,6 +25,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from detector.incidents.record import StreamState, read_states
 from detector.live.worker import DetectorWorker
+from detector.model.artefact import FORMAT
 from streamer.contracts import TOPICS, AnomalyEvent, ModelRecord, TrainingRequest
 from streamer.kafka.cluster import cluster_id
 from streamer.kafka.topics import provision
@@ -32,7 +33,7 @@ from streamer.placement import SHARDS
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers, read_windows
-from testkit.detecting import detecting, detector_settings, events
+from testkit.detecting import announce, detecting, detector_settings, events, in_force
 from testkit.serving import producing, read_all, running, until
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -185,17 +186,19 @@ async def test_streams_go_on_after_an_upgrade(
         assert [e.data.state for e in told if e.data.incident_id == open_before.data.incident_id][-1] == "resolved"
         assert {e.subject for e in told if e.data.kind == "anomaly"} == {"wave", "two"}, "a counter goes on counting"
         (opened,) = [e for e in told if e.subject == "two" and e.data.state == "open"]
-        in_force = {stream: ref.version for stream in STREAMS if (ref := run.detector.bank.model_of(stream))}
+        judging = {stream: ref.version for stream in STREAMS if (ref := run.detector.bank.model_of(stream))}
         asked = [TrainingRequest.model_validate_json(r.value or b"") for r in await read_all(run.settings, "training")]
         if version in REFUSED:
-            assert in_force == {}
+            assert judging == {}
             assert opened.data.warming
             assert {(r.stream, r.reason) for r in asked} == {(stream, "cold") for stream in STREAMS}, (
                 "each of them once"
             )
             assert len(asked) == len(STREAMS)
+            fitted = await announce(run.producer, detector_settings(run.settings), redis_client, STREAMS)
+            await until(lambda: in_force(run.detector, STREAMS, fitted))
         else:
-            assert in_force == run.students()
+            assert judging == run.students()
             assert opened.data.model_version == run.students()["two"]
 
         after = await read_windows(redis_client, Keys(run.settings.namespace), [*STREAMS, "early"])
@@ -209,6 +212,11 @@ async def test_streams_go_on_after_an_upgrade(
         assert not await read_all(run.settings, "dead-letters")
     lines = [line for line in capfd.readouterr().out.splitlines() if "fit its streams again" in line]
     assert bool(lines) == (version in REFUSED)
+
+
+def test_the_page_names_the_format_of_artefacts() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "upgrade.md"
+    assert f"| format {FORMAT}, in the artefact |" in page.read_text()
 
 
 async def test_a_state_that_cannot_be_read_is_told_and_begun_anew(

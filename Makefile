@@ -1,4 +1,4 @@
-.PHONY: setup audit demo test test-fast lint test-kafka bench-quality bench-teacher
+.PHONY: setup audit images-check demo test test-fast lint test-kafka bench-quality bench-teacher
 
 BIN := .venv/bin
 ARGS ?=
@@ -33,6 +33,10 @@ test-kafka: setup
 # Known vulnerabilities and licences of what is installed; says so where the services cannot be reached.
 audit: setup
 	@deploy/audit.sh
+
+# The images' install steps in clean environments, without Docker: a minute or two, and 2 GB of disk.
+images-check:
+	@deploy/docker/check.sh
 
 # About 70 minutes on two cores; cut off, it goes on where it stopped. Data: ANOMALYLLM_DATA.
 bench-quality: setup

@@ -1,11 +1,12 @@
 """What the detector stores of a stream in Redis beside its window: incidents, exclusions, the training it asked for."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import redis.asyncio
+import structlog
 
 from detector.incidents.machine import Episode, Tracker, Transition, forget_before, incident_id
 from detector.incidents.severity import VERY_RARE
@@ -13,6 +14,9 @@ from streamer.contracts import TrainingReason
 from streamer.unjudged import UnjudgedReason
 from streamer.windows.keys import Keys
 from streamer.windows.standing import OpenIncident, Standing
+from streamer.windows.stored import stored_as
+
+log = structlog.get_logger(__name__)
 
 # Ranges kept for training requests, the newest ones; a ring of 8192 slots rarely holds more incidents.
 MAX_EXCLUDED = 64
@@ -20,7 +24,8 @@ MAX_EXCLUDED = 64
 MAX_PAST = 64
 
 
-_Stored = TypeVar("_Stored", Episode, Tracker)
+# Names of before 2026-11-27.
+_EARLIER = {"state": "tracker", "asked": "pending"}
 
 
 @dataclass(slots=True)
@@ -68,12 +73,6 @@ class PendingRequest:
     full_slot: int = -1  # newest slot at the newest request for a full fit
 
 
-def _of(made: type[_Stored], body: dict[str, Any]) -> _Stored:
-    """As stored, without what an earlier version kept and this one does not know."""
-    known = {each.name for each in fields(made)}
-    return made(**{name: value for name, value in body.items() if name in known})
-
-
 @dataclass(slots=True)
 class StreamState:
     """What is stored of one stream, valid for one grid version.
@@ -118,19 +117,19 @@ class StreamState:
 
     @classmethod
     def from_json(cls, raw: bytes) -> "StreamState":
-        """A stored state."""
-        body: dict[str, Any] = orjson.loads(raw)
+        """A stored state, also one of an earlier or later version. Raises KeyError, TypeError, ValueError: it is none."""
+        body: dict[str, Any] = {_EARLIER.get(name, name): value for name, value in orjson.loads(raw).items()}
         tracker = body["tracker"]
-        tracker["incident"] = _of(Episode, tracker["incident"]) if tracker["incident"] else None
-        tracker["recent"] = [_of(Episode, episode) for episode in tracker["recent"]]
-        body["tracker"] = _of(Tracker, tracker)
-        body["no_data"] = NoData(**body["no_data"]) if body["no_data"] else None
-        body["unjudged"] = Unjudged(**body["unjudged"]) if body.get("unjudged") else None
-        body["pending"] = PendingRequest(**body["pending"]) if body["pending"] else None
+        tracker["incident"] = stored_as(Episode, tracker["incident"]) if tracker["incident"] else None
+        tracker["recent"] = [stored_as(Episode, episode) for episode in tracker["recent"]]
+        body["tracker"] = stored_as(Tracker, tracker)
+        body["no_data"] = stored_as(NoData, body["no_data"]) if body["no_data"] else None
+        body["unjudged"] = stored_as(Unjudged, body["unjudged"]) if body.get("unjudged") else None
+        body["pending"] = stored_as(PendingRequest, body["pending"]) if body["pending"] else None
         body["exclude"] = [(first, last) for first, last in body["exclude"]]
         body["standing"] = Standing.of(body.get("standing"))
         body["past"] = [(anchor, first, last) for anchor, first, last in body.get("past", ())]
-        return cls(**body)
+        return stored_as(cls, body)
 
     def stand(self, stream: str) -> None:
         """Bring what is open in `standing` up to date."""
@@ -211,7 +210,10 @@ class StreamState:
 async def read_states(
     client: redis.asyncio.Redis, keys: Keys, shards: Mapping[str, int], streams: Iterable[str]
 ) -> dict[str, StreamState]:
-    """States of the streams that have one, in one round trip. `shards` maps a stream to its shard."""
+    """States of the streams that have one, in one round trip. `shards` maps a stream to its shard.
+
+    One that cannot be read is told, and begun anew: a single stream must not end its owner again and again.
+    """
     names = list(streams)
     if not names:
         return {}
@@ -219,4 +221,16 @@ async def read_states(
     for stream in names:
         pipe.get(keys.stream_state(shards[stream], stream))
     rows = await pipe.execute()
-    return {stream: StreamState.from_json(raw) for stream, raw in zip(names, rows, strict=True) if raw is not None}
+    found = {}
+    for stream, raw in zip(names, rows, strict=True):
+        if raw is not None:
+            try:
+                found[stream] = StreamState.from_json(raw)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                log.warning(
+                    "the stored state of a stream cannot be read, and is begun anew: what was open of it is not resolved; "
+                    f"see `anomalyllm alerts --state open --since 1d --stream '{stream}'`",
+                    stream=stream,
+                    error=f"{type(error).__name__}: {error}",
+                )
+    return found

@@ -74,7 +74,7 @@ class Batches:
                 self._publish_unjudged(stream, taken.entries[stream], decisions)
         for stream, entry in taken.entries.items():
             if entry.hi >= entry.consider_at:
-                state, known = self._streams.states[stream], self._models.known.get(stream)
+                state, known = self._streams.states[stream], self._models.of(stream)
                 ask_if_due(decisions, self._settings, entry, state, known)
         newest_ms = max((entry.seen_ms for entry in taken.entries.values()), default=0)
         if newest_ms:
@@ -113,7 +113,7 @@ class Batches:
     def _announce(self, decisions: Decisions, entry: Entry, stream_state: StreamState, transition: Transition) -> None:
         decisions.announce(entry.stream, stream_state, self._judge.settings_of(entry.stream), transition)
         if transition.baseline:
-            ask_after_shift(decisions, entry, stream_state, self._models.known.get(entry.stream), transition)
+            ask_after_shift(decisions, entry, stream_state, self._models.of(entry.stream), transition)
 
     async def _bury(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:

@@ -26,6 +26,7 @@ class FollowedModels:
     ) -> None:
         """`on_bad` is called with what is no model record, of streams that are wanted."""
         self.known: dict[str, ModelRecord] = {}
+        self._unreadable: set[str] = set()  # streams whose artefact is of another format, or damaged
         self._on_bad = on_bad
         self._table = TableReader(settings, "models")
         self._wanted = wanted
@@ -66,9 +67,18 @@ class FollowedModels:
                 self.known[stream] = now
         return news
 
+    def note_readable(self, stream: str, readable: bool) -> None:
+        """Whether the student of the stream's newest record could be read; a store that is away decides nothing."""
+        (self._unreadable.discard if readable else self._unreadable.add)(stream)
+
+    def of(self, stream: str) -> ModelRecord | None:
+        """What the stream has for training to build on: not a student that nobody here can read, which is fitted anew."""
+        return None if stream in self._unreadable else self.known.get(stream)
+
     def forget(self, stream: str) -> None:
         """Another worker has the stream now, or it was deleted."""
         self.known.pop(stream, None)
+        self._unreadable.discard(stream)
 
     async def rewind(self) -> None:
         """Read everything again: the broker is a new one."""

@@ -149,12 +149,16 @@ class Following:
             self._streams.census.mark(stream)
             if record is None or record.promoted is None:
                 self._bank.remove(stream)
+                self.models.note_readable(stream, True)
             entry = self._streams.entries.get(stream)
             if entry is not None:
                 entry.consider_at = 0
         records = [record for record in news.values() if record is not None and record.promoted is not None]
         if records:
             failed = await asyncio.to_thread(self._bank.install, records, self._store)
+            for record in records:
+                error = failed.get(record.stream)
+                self.models.note_readable(record.stream, error is None or error.retriable)
             await patiently(redis_name(self._settings), partial(self._missing.note, records, failed), REDIS_ERRORS)
             if len(failed) < len(records):
                 log.info("models installed", streams=len(records) - len(failed), failed=len(failed))

@@ -36,6 +36,7 @@ ROLES = {
     "console": Role(TOPICS, ("feedback", "streams", "models")),
     "publisher": Role((), ("metrics",), ()),
     "subscriber": Role(("anomalies",), (), ()),
+    "scaler": Role(),  # who starts as many workers as their lag asks for: KEDA
     "operator": Role(TOPICS, TOPICS, creates=TOPICS),  # who provisions topics and types commands
 }
 
@@ -69,7 +70,11 @@ def rights(settings: CommonSettings, role: str, principal: str, sources: Sequenc
         groups.append(SOURCES_GROUP)
     operations: tuple[Operation, ...] = ("Read", "Write", "Describe", "Create")
     made = [Acl(principal, "topic", name, "literal", what) for what in operations for name in topics[what]]
-    if role in ("operator", "console"):  # `status`, `doctor` and the console tell how far the groups have come
+    if role in (
+        "operator",
+        "console",
+        "scaler",
+    ):  # `status`, `doctor` and the console tell how far the groups have come
         for group in GROUPS.values():
             kind: Literal["literal", "prefixed"] = "prefixed" if group.endswith(".") else "literal"
             made.append(Acl(principal, "group", settings.topic_prefix + group, kind, "Describe"))

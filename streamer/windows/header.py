@@ -8,6 +8,7 @@ import orjson
 from streamer.windows.coarse import CoarseHead
 from streamer.windows.grid import Grid, grid_version_of
 from streamer.windows.review import Review
+from streamer.windows.stored import stored_as
 
 GridState = Literal["waiting", "grid", "irregular"]
 
@@ -51,12 +52,12 @@ class StreamHeader:
 
     @classmethod
     def from_json(cls, raw: bytes) -> "StreamHeader":
-        """A stored header."""
+        """A stored header, also one of an earlier or later version."""
         body = orjson.loads(raw)
         if body.get("coarse"):
-            body["coarse"] = CoarseHead(**body["coarse"])
-        body["review"] = Review(**body["review"]) if body.get("review") else Review()
-        header = cls(**body)
+            body["coarse"] = stored_as(CoarseHead, body["coarse"])
+        body["review"] = stored_as(Review, body["review"]) if body.get("review") else Review()
+        header = stored_as(cls, body)
         header.rising += [False] * (len(header.channels) - len(header.rising))  # an earlier version had none
         header.highest += [0.0] * (len(header.channels) - len(header.highest))
         return header

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from streamer.contracts import IncidentKind, Severity
+from streamer.windows.stored import stored_as
 
 
 @dataclass(slots=True)
@@ -36,7 +37,9 @@ class Standing:
     def of(cls, body: dict[str, Any] | None) -> "Standing":
         """From JSON; without what another version kept."""
         body = body or {}
-        return cls(body.get("score"), body.get("season"), [OpenIncident(**each) for each in body.get("open", ())])
+        return cls(
+            body.get("score"), body.get("season"), [stored_as(OpenIncident, each) for each in body.get("open", ())]
+        )
 
     @classmethod
     def from_state(cls, raw: bytes) -> "Standing":

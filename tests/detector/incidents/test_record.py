@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from detector.incidents.machine import Episode, Tracker, Transition, incident_id
@@ -90,3 +91,13 @@ def test_an_incident_is_found_by_its_id() -> None:
     assert stream_state.find("a", incident_id("a", 3, 5)) is episode
     assert stream_state.find("a", incident_id("a", 3, 1)) is ended
     assert stream_state.find("a", incident_id("b", 3, 1)) is None
+
+
+def test_a_state_of_a_later_version_is_read_without_what_is_not_known() -> None:
+    stream_state = StreamState(
+        7, 10**9, 0, 100, no_data=NoData(5, 6), pending=PendingRequest(1, 2, "cold", "full", None)
+    )
+    stream_state.tracker.incident = Episode(1, 1, 4.0, 5.0, 1, 1)
+    body = orjson.loads(stream_state.to_json())
+    body["new"] = body["no_data"]["new"] = body["pending"]["new"] = body["tracker"]["incident"]["new"] = 1
+    assert StreamState.from_json(orjson.dumps(body)) == stream_state

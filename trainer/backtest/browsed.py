@@ -40,7 +40,7 @@ def drawn(series: Series, made: Replayed, product: bool = True) -> dict[str, Any
         start_ns=(series.first_slot + first) * series.interval_ns + series.phase_ns if series.timed else None,
         shown=shown_channels(made, channels),
     )  # fmt: skip
-    learnt = learnt_of(made.student, series.interval_ns, made.threshold, made.gate) if product else []
+    learnt = learnt_of(made.student, series.interval_ns, made.threshold, made.gate, series.scale) if product else []
     return {"picture": asdict(picture), "learnt": learnt}
 
 

@@ -190,4 +190,4 @@ def _learnt(store: ArtefactStore, record: ModelRecord | None, look: Look) -> lis
         student = None if ref is None else store.read(ref.uri, ref.sha256, [ref.row])[0]
     except AnomalyLLMError as error:
         student, gate = None, str(error)
-    return learnt_of(student, look.header.interval_ns, look.threshold, gate)
+    return learnt_of(student, look.header.interval_ns, look.threshold, gate, look.header.scale)

@@ -1,7 +1,4 @@
-"""A replay's outcome for people: lines for a terminal, and the report for a browser.
-
-Shapes: S slots
-"""
+"""A replay's outcome for people: lines for a terminal, and the report for a browser."""
 
 from collections import Counter
 from collections.abc import Iterator

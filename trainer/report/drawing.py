@@ -1,6 +1,6 @@
 """A stream's curves with the band that was expected, in JSON types: at most `COLUMNS` columns, each with its extremes.
 
-Shapes: S slots, C channels, P columns
+Shapes: S slots, C channels
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,9 @@
 """What a student has learnt of its stream, in words: how long, what repeats, what it looks at, what it takes to alert.
 
-Shapes: C channels, V shape views of a memory
+Shapes: V shape views of a memory
 """
+
+from collections.abc import Sequence
 
 from detector.incidents.wording import duration, number
 from detector.model.artefact import Student
@@ -19,8 +21,16 @@ MAX_SHAPES = 3
 NO_STUDENT = "a general rule alone (warming): no student of this stream is in force"
 
 
-def learnt_of(student: Student | None, interval_ns: int, threshold: float, gate: str) -> list[tuple[str, str]]:
-    """Facts, name and value. `threshold`: the surprise that opens an incident; `gate`: what the trainer's gate said last."""
+def learnt_of(
+    student: Student | None, interval_ns: int, threshold: float, gate: str, scale: Sequence[tuple[float, float]] = ()
+) -> list[tuple[str, str]]:
+    """Facts, name and value.
+
+    Args:
+        threshold: the surprise that opens an incident.
+        gate: what the trainer's gate said last.
+        scale: offset and unit of each channel, as its ring has them; none: 0 and 1.
+    """
     interval_s = interval_ns / NS
     facts = [("interval", duration(interval_s))]
     if student is None:
@@ -31,7 +41,9 @@ def learnt_of(student: Student | None, interval_ns: int, threshold: float, gate:
     facts.append(("model", f"{student.version}, fitted on {member.points:,} slots of {span}"))
     for c, name in enumerate(member.channels[:MAX_CHANNELS]):
         of = "" if len(member.channels) == 1 else f" of {name}"
-        level = f"around {number(float(rows['centre'][c]))}, mostly within ± {number(float(rows['scale'][c]))}"
+        offset, unit = scale[c] if scale else (0.0, 1.0)
+        middle, width = offset + unit * float(rows["centre"][c]), unit * float(rows["scale"][c])
+        level = f"around {number(middle)}, mostly within ± {number(width)}"
         period = float(rows["period"][c])
         again = f"; repeats every {duration(period * interval_s)}" if period >= 2 else ""
         facts += [

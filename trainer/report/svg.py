@@ -79,12 +79,12 @@ def _shade(span: Span, scale: float, height: float) -> str:
 
 
 def _strip(drawing: Drawing, top: float) -> Iterator[str]:
-    highest = max([TOP_SURPRISE, drawing.threshold, *(v for v in drawing.surprise if v is not None)])
+    highest = max(TOP_SURPRISE, drawing.threshold)  # a season's surprise has no end, and says no more above it
     limit = STRIP * (1 - drawing.threshold / highest)
     yield f'<text class="name" x="{LEFT}" y="{top - 6:.0f}">surprise, −log10 p; dashed: what opens an incident</text>'
     yield f'<svg x="{LEFT}" y="{top:.0f}" width="{WIDTH}" height="{STRIP}" viewBox="0 0 {WIDTH} {STRIP}">'
     for points in _runs(drawing.surprise, drawing.surprise):
-        line = [f"{_x(drawing, p):.1f},{STRIP * (1 - max(high, 0.0) / highest):.1f}" for p, _, high in points]
+        line = [f"{_x(drawing, p):.1f},{STRIP * (1 - min(max(high, 0.0) / highest, 1.0)):.1f}" for p, _, high in points]
         yield f'<polyline class="surprise" points="{" ".join(line)}"/>'
     yield f'<line class="limit" x2="{WIDTH}" y1="{limit:.1f}" y2="{limit:.1f}"/></svg>'
 

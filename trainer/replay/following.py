@@ -8,9 +8,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from pydantic import ValidationError
 
 from streamer.contracts import AnomalyEvent, ModelRecord
-from streamer.kafka.client import fetch, header, make_consumer
+from streamer.errors import UnavailableError
+from streamer.kafka.client import fetch, header, kafka_name, make_consumer
 from streamer.kafka.topics import partitions_of
 from streamer.overview.cluster import read_committed
+from streamer.patience import patiently
 from trainer.replay.stage import Stage
 
 TOPICS = ("windows", "training", "models", "anomalies", "dead-letters")
@@ -33,7 +35,13 @@ class Follower:
     async def start(self) -> None:
         """Stand at the beginning of all. Raises UnavailableError, RefusedError."""
         consumer = self._consumer = await make_consumer(self._settings, None)
-        self._partitions = await partitions_of(consumer, *map(self._settings.topic, TOPICS))
+        # Brokers hear of new topics a moment after they have been made.
+        self._partitions = await patiently(
+            kafka_name(self._settings),
+            lambda: partitions_of(consumer, *map(self._settings.topic, TOPICS)),
+            (UnavailableError,),
+            give_up_after_s=self._settings.timeout,
+        )
         consumer.assign(self._partitions)
         await consumer.seek_to_beginning(*self._partitions)
 

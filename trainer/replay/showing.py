@@ -1,4 +1,7 @@
-"""A replay's outcome for people: lines for a terminal, and the report for a browser."""
+"""A replay's outcome for people: lines for a terminal, and the report for a browser.
+
+Shapes: S slots, C channels
+"""
 
 from collections import Counter
 from collections.abc import Iterator

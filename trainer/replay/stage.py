@@ -22,6 +22,7 @@ from streamer.settings import CommandSettings
 
 ADMIN_MS = 20_000
 KEYS_A_CALL = 500
+AHEAD_S = "1e9"  # data of a simulation may lie in the future
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ async def stage(settings: CommandSettings, embedded: bool, own: dict[str, str], 
         if not embedded and not keep:
             leave.push_async_callback(clear, placed, admin, client)
         # A source of the real streamer would be bridged into the replay.
-        env = {"default_ttl_s": "0", "marks": "false", "source": "", "source_name": "", **own}
+        env = {"default_ttl_s": "0", "marks": "false", "max_ahead_s": AHEAD_S, "source": "", "source_name": "", **own}
         workers = Fleet(worker_env(placed) | {f"ANOMALYLLM_{k.upper()}": v for k, v in env.items()}, folder)
         leave.push_async_callback(workers.stop)
         yield Stage(placed, workers, client, admin)

@@ -58,9 +58,15 @@ def _collect(collector: Collector, decoded: Decoded) -> None:
         mine = stream_M == at
         columns, channel_M = np.unique(decoded.column_M[mine], return_inverse=True)
         ns_N, point_M = np.unique(decoded.ts_M[mine], return_inverse=True)
+        names = [decoded.channels[column][1] for column in columns]
         values_NC = np.full((len(ns_N), len(columns)), np.nan)
-        values_NC[point_M, channel_M] = decoded.value_M[mine]
-        collector.add(stream, tuple(decoded.channels[column][1] for column in columns), ns_N, values_NC)
+        said_NC = np.zeros(values_NC.shape, bool)
+        values_NC[point_M, channel_M], said_NC[point_M, channel_M] = decoded.value_M[mine], True
+        # A channel of which nothing was said is no null, which would take the place of a value in the same slot.
+        for said_C in np.unique(said_NC, axis=0):
+            of_these_N = (said_NC == said_C).all(1)
+            channels = tuple(name for name, said in zip(names, said_C.tolist(), strict=True) if said)
+            collector.add(stream, channels, ns_N[of_these_N], values_NC[of_these_N][:, said_C])
 
 
 def settings_of(own: Mapping[str, StreamSettings], wanted: str) -> dict[str, StreamSettings]:

@@ -44,6 +44,14 @@ def test_points_are_kept_by_time_and_sent_as_they_were() -> None:
     assert list(made.since((T0 + 2) * NS).parts) == ["a"]
 
 
+def test_channels_that_come_apart_are_sent_side_by_side() -> None:
+    collector = Collector()
+    for channel in ("x", "y"):
+        collector.add("a", (channel,), (T0 + np.arange(100)) * NS, np.ones((100, 1)))
+    sent = [batch.channels[0] for batch in collector.made().batches(0, 1 << 62)]
+    assert sent == ["x", "y"] * 7
+
+
 @pytest.mark.parametrize("at_s", [0, 5, 90_000_000, T0])
 def test_every_time_comes_back_as_it_was(at_s: int) -> None:
     made = _recording(*(("a", at_s + i, 1.0) for i in range(3)))
@@ -104,12 +112,14 @@ def test_records_of_metrics_are_read_by_the_streamer_s_rules() -> None:
     assert len(decoded.dead) == 2
     collector = Collector()
     _collect(collector, decoded)
-    [part] = collector.made().parts["a"]
-    assert part.channels == ("x", "y", "value")
-    assert ((part.ns_N - T0 * NS) // NS).tolist() == [0, 1, 2, 100]
-    np.testing.assert_array_equal(
-        part.values_NC, [[1, 2, np.nan], [3, np.nan, np.nan], [np.nan, np.nan, np.nan], [np.nan, np.nan, 9]]
-    )
+    parts = {part.channels: part for part in collector.made().parts["a"]}
+    assert {channels: ((part.ns_N - T0 * NS) // NS).tolist() for channels, part in parts.items()} == {
+        ("x", "y"): [0],
+        ("x",): [1, 2],
+        ("value",): [100],
+    }
+    np.testing.assert_array_equal(parts["x",].values_NC, [[3.0], [np.nan]])  # a null that was said stays one
+    assert parts["x", "y"].values_NC.tolist() == [[1.0, 2.0]]
 
 
 def test_settings_come_along_without_what_would_change_the_replay() -> None:

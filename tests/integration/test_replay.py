@@ -37,15 +37,15 @@ def _wave(seed: int) -> np.ndarray:
     return made
 
 
-def _at(slot: int) -> str:
-    return datetime.fromtimestamp(T0 + STEP_S * slot, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _at(slot: int, step_s: int = STEP_S) -> str:
+    return datetime.fromtimestamp(T0 + step_s * slot, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @pytest.mark.slow(20)
 def test_a_file_needs_nothing_but_the_command(tmp_path: Path) -> None:
     lifted, ends = _wave(0), _wave(1)
     lifted[BURST] += 8.0
-    rows = [f"{T0 + STEP_S * s},{lifted[s]:.4f},{ends[s] if s < STOP else ''}" for s in range(SLOTS)]
+    rows = [f"{T0 + 60 * s},{lifted[s]:.4f},{ends[s] if s < STOP else ''}" for s in range(SLOTS)]
     (tmp_path / "web.csv").write_text("ts,lifted,ends\n" + "\n".join(rows) + "\n")
     (tmp_path / "tmp").mkdir()
     env = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALYLLM_")}
@@ -54,10 +54,10 @@ def test_a_file_needs_nothing_but_the_command(tmp_path: Path) -> None:
         env=env | {"TMPDIR": str(tmp_path / "tmp"), "COLUMNS": "100"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f"critical web.lifted since {_at(BURST.start)[:15]}" in done.stdout
+    assert f"critical web.lifted since {_at(BURST.start, 60)[:15]}" in done.stdout
     assert "web.lifted rose to" in done.stdout
-    assert f"web.ends since {_at(STOP)} · " in done.stdout
-    assert "web.ends has sent nothing for 90 min (30 intervals)" in done.stdout
+    assert f"web.ends since {_at(STOP, 60)} · " in done.stdout
+    assert "web.ends has sent nothing for 30 min (30 intervals)" in done.stdout
     assert "historic" not in done.stdout
     assert "on 2 of 2 streams" in done.stdout
     assert "█ value" in done.stdout  # a picture

@@ -88,6 +88,10 @@ class StreamerSettings(CommonSettings):
         description="streams without a ttl_s are forgotten after this long without a point; 0: never",
     )
     max_ahead_s: float = Field(300.0, gt=0, description="points further ahead of their record's time are dead-lettered")
+    marks: bool = Field(
+        True,
+        description="tell detectors up to when all has been received, so that they know who is silent; off where data are old",
+    )
     source: str = Field(
         "",
         description="topics of other tools to read too: TOPIC=FORMAT,TOPIC=FORMAT; formats: telegraf, influx, otlp-json, "

@@ -128,7 +128,8 @@ class StreamerWorker:
                 offsets = {p: offset for p, offset in done if offset is not None}
                 if offsets:
                     await self.owner.commit(offsets)
-        await self._mark()
+        if self.settings.marks:
+            await self._mark()
         await self._sweep()
         self.stats.counts["streams"] = len(self.ingest.windows)
         if self.stats.due:

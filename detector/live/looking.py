@@ -61,9 +61,9 @@ def seen(bank: Bank, stream: str, window: StreamWindow, own: StreamSettings, slo
         last = min(at + PIECE - 1, header.hi)
         segment = Segment(stream, entry.segment(at, last, context), last - at + 1, last, cold, clock)
         scores += bank.score([segment])
-    bands = [_band(score) for score in scores]
+    bands = [band_of(score) for score in scores]
     low_SC, expected_SC, high_SC = (np.concatenate([band[i] for band in bands]) for i in range(3))
-    surprise_S = np.concatenate([_surprise(score) for score in scores])
+    surprise_S = np.concatenate([surprise_of(score) for score in scores])
     return Look(
         header, first, entry.segment(first, header.hi, 1), low_SC, expected_SC, high_SC, surprise_S,
         threshold_of(budget_of(own, header.interval_ns, cold)),
@@ -71,7 +71,7 @@ def seen(bank: Bank, stream: str, window: StreamWindow, own: StreamSettings, slo
     )  # fmt: skip
 
 
-def _band(score: SegmentScore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def band_of(score: SegmentScore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Low, expected, high (K, C): the season's where there is one of that channel, else the nearest prototype's."""
     low_KC, expected_KC, high_KC = score.low_KC.copy(), score.expected_KC.copy(), score.high_KC.copy()
     channel_K = score.season_channel_K
@@ -86,7 +86,7 @@ def _band(score: SegmentScore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return low_KC, expected_KC, high_KC
 
 
-def _surprise(score: SegmentScore) -> np.ndarray:
+def surprise_of(score: SegmentScore) -> np.ndarray:
     """The larger of what students and season say (K,); the season is heard from `BAND` on, as in events."""
     if score.season_KS is None:
         return score.surprise_K

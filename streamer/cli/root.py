@@ -31,7 +31,7 @@ from streamer.version import installed_version
 # A room adds its verbs by an entry point of this group: a function `register(app: typer.Typer) -> None`.
 GROUP = "anomalyllm.commands"
 # What a room would have brought, shown with the way to install it when the room cannot be loaded.
-VERBS_OF_ROOM = {"detector": ("detector",), "trainer": ("trainer", "train", "models", "backtest")}
+VERBS_OF_ROOM = {"detector": ("detector",), "trainer": ("trainer", "train", "models", "backtest", "replay")}
 
 EPILOG = (
     "Every setting is a flag of its command (--help-all shows all), a variable ANOMALYLLM_NAME, and a key of a TOML "

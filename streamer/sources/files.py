@@ -56,6 +56,7 @@ class Understood:
 
     families: dict[str, Kind] = field(default_factory=dict)
     stream: IO[bytes] = field(repr=False, kw_only=True)  # held, since it closes what it reads from when it goes
+    text: IO[str] | None = field(default=None, repr=False, kw_only=True)  # over it, held until that is closed
 
     @property
     def has_settings(self) -> bool:
@@ -111,7 +112,7 @@ def _understood(raw: IO[bytes], name: str, hints: Hints) -> Understood:
     form = _form(start, name, hints)
     out = Understood(name, form, [packed] if packed else [], iter(()), stream=stream)
     if form == "csv":
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
+        out.text = text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
         layout, rows = open_csv(text, name, hints)
         out.summary += layout.summary
         out.batches = batches(points_of(layout, rows, hints, name, out.on_bad))
@@ -123,7 +124,7 @@ def _understood(raw: IO[bytes], name: str, hints: Hints) -> Understood:
         out.batches = batches(points_of(layout, rows, hints, name, out.on_bad))
     elif form == "jsonl":
         out.summary.append("JSON lines of the metrics topic")
-        lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
+        out.text = lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
         out.batches = batches(read_json_lines(lines, name, stream=hints.stream))
     else:
         decode = decoder_of(form, hints.template)

@@ -50,14 +50,15 @@ def on_grid(table: Table, reading: Reading) -> Series:
         )
     placed = partial(_placed, table, grid, cell_ts_M, channel_M, value_M, slot_M)
     values_SC, scale, doubted = placed(counters)
-    if doubted:  # the whole table is known: channels are from the beginning what they turn out to be
+    # The whole table is known: channels are from the beginning what they turn out to be.
+    if doubted and reading.kind == "auto":
         values_SC, scale, _ = placed([counts != (c in doubted) for c, counts in enumerate(counters)])
     labels_S = (
         None if table.labels_N is None else _labels(slot_M[::channels] - low, table.labels_N[first // channels :], span)
     )
     return Series(
         table.stream, values_SC, _split(span, reading.train), labels_S, table.channels, None, grid.interval_ns,
-        grid.phase_ns, low, scale,
+        grid.phase_ns, low, True, scale,
     )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def _grid_of(
     waiting = Waiting(
         ts_M[:end].tolist(), [table.channels[c] for c in channel_M[:end]], value_M[:end].tolist(), [False] * end
     )
-    counting = counting_channels(waiting, "auto")
+    counting = counting_channels(waiting, reading.kind)
     counters = [bool(counting.get(name)) for name in table.channels]
     if reading.interval_s is not None:
         return given_grid(reading.interval_s, int(ts_M[0])), counters, 0

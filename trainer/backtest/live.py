@@ -100,7 +100,7 @@ class LiveTrainer:
         self._series, self._start = series, start
         self._settings, self._teacher, self._bank = settings, teacher, bank
         self._record: ModelRecord | None = None
-        self._student: Student | None = None  # in force
+        self.student: Student | None = None  # in force
         self._requests: list[TrainingRequest] = []
 
     def request(self, request: TrainingRequest) -> None:
@@ -126,7 +126,7 @@ class LiveTrainer:
         for job in jobs.values():
             stop = entry.hi + 1 - self._series.first_slot
             window = ring_of(self._series, max(self._start, stop - entry.capacity), stop, entry.capacity)
-            previous = None if self._student is None else self._student.seasons
+            previous = None if self.student is None else self.student.seasons
             history = history_of(job, window, self._settings.min_slots, None, previous)
             if isinstance(history, str):
                 self.reason = f"not fitted: {history}"
@@ -137,7 +137,7 @@ class LiveTrainer:
     def _made(self, job: TrainingJob, history: History) -> Trained:
         """As the trainer's run does it."""
         plan = FitPlan(self._teacher, self._settings)
-        plan.add(history, job.job, self._student)
+        plan.add(history, job.job, self.student)
         if plan.fresh:
             self.updates += 1
             return plan.update(plan.fresh)
@@ -150,5 +150,5 @@ class LiveTrainer:
         ref, student, self.student_bytes = through_store(trained, self._series.name)
         self._record = record_of(self._series.name, ref, result, self._record)
         if result.passed:
-            self._student = student
+            self.student = student
             self._bank.put([(ref, student)])

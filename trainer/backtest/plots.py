@@ -25,7 +25,7 @@ def plot(series: Series, made: Replayed, file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    channels = _channels(made, series.values_SC.shape[1])
+    channels = shown_channels(made, series.values_SC.shape[1])
     rows = len(channels) + 1
     figure = Figure(figsize=(14, 1.2 + 2.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -50,7 +50,7 @@ def plot(series: Series, made: Replayed, file: Path) -> None:
     figure.savefig(file, dpi=100)
 
 
-def _channels(made: Replayed, count: int) -> list[int]:
+def shown_channels(made: Replayed, count: int) -> list[int]:
     """The loudest channels of the most surprising slots, in their own order; all of a few."""
     if count <= MAX_CHANNELS:
         return list(range(count))

@@ -31,7 +31,7 @@ def _fit(history: History, settings: BacktestSettings, teacher: Teacher | None, 
     trained = train([history], teacher, settings)
     ref, student, size = through_store(trained, history.stream)
     bank.put([(ref, student)])
-    return ProfileFit(bank, trained.results[0].reason, size)
+    return ProfileFit(bank, trained.results[0].reason, size, student)
 
 
 register(Profile("product", _teacher, _fit, lambda settings: settings, sustained))

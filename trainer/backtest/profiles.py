@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from detector.live.settings import WorkerSettings
+from detector.model.artefact import Student
 from detector.model.interface import Bank
 from detector.model.teacher import Teacher
 from streamer.errors import ConfigError
@@ -32,6 +33,7 @@ class ProfileFit(NamedTuple):
     bank: ReplayBank
     gate: str
     size: int
+    student: Student | None = None  # as the product has them
 
 
 @dataclass(frozen=True)

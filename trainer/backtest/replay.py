@@ -18,6 +18,8 @@ from detector.incidents.record import StreamState
 from detector.live.cache import SLACK, Entry, WindowChange
 from detector.live.judge import Judge
 from detector.live.judgement import Judgement
+from detector.live.looking import band_of
+from detector.model.artefact import Student
 from detector.model.teacher import Teacher
 from streamer.contracts import StreamSettings
 from streamer.timestamps import NS
@@ -78,6 +80,7 @@ class Replayed:
     fits: int = 1
     updates: int = 0  # of prototypes
     bands: Bands | None = None
+    student: Student | None = None  # in force at the end
 
 
 _NO_SETTINGS = StreamSettings()
@@ -143,14 +146,14 @@ def replay(
     torch.manual_seed(seed)
     rows = learnt(series, history, share)
     begin = time.process_time()
-    trainer, gate, size = None, "", 0
+    trainer, student, gate, size = None, None, "", 0
     profile = profile_of(settings)
     bank: ReplayBank
     if live:
         bank = students = bank_for(settings, teacher)
         trainer = LiveTrainer(series, rows.start, settings, teacher, students)
     else:
-        bank, gate, size = profile.fit(_history(series, rows), settings, teacher, seed)
+        bank, gate, size, student = profile.fit(_history(series, rows), settings, teacher, seed)
     fit_s = time.process_time() - begin
     judge = Judge(bank, profile.rules(settings), {series.name: settings.of_stream()})
     entry = _entry(series, bank.context + SLACK, rows.start if live else 0, history if live else None)
@@ -160,6 +163,7 @@ def replay(
         np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
         judge.rules_of(judge.settings_of(series.name), entry.interval_ns).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
         bands=Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
+        student=student,
     )  # fmt: skip
     recorder = _Recorder(series.first_slot + series.train_end, trainer)
     step = CHECK_EVERY if live else SLOTS_A_CHANGE
@@ -182,7 +186,7 @@ def replay(
         recorder.alerts[incident.anchor].end = incident.last() - recorder.first
     if trainer is not None:
         made.gate, made.student_bytes, made.fit_s = trainer.reason, trainer.student_bytes, trainer.fit_s
-        made.fits, made.updates = trainer.fits, trainer.updates
+        made.fits, made.updates, made.student = trainer.fits, trainer.updates, trainer.student
     made.asks, made.asked = bank.with_teacher() > 0, judge.teacher_windows
     made.alerts = [recorder.alerts[anchor] for anchor in sorted(recorder.alerts)]
     made.rank_K = profile.rank(made.rank_K)
@@ -225,6 +229,4 @@ def _record(made: Replayed, recorder: _Recorder, judgement: Judgement) -> None:
         made.loudest_K[at] = loudest_K
         made.lag_K[at] = score.lag_K
         if made.bands is not None:
-            made.bands.expected_KC[at] = score.expected_KC
-            made.bands.low_KC[at] = score.low_KC
-            made.bands.high_KC[at] = score.high_KC
+            made.bands.low_KC[at], made.bands.expected_KC[at], made.bands.high_KC[at] = band_of(score)

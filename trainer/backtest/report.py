@@ -8,15 +8,18 @@ from typing import Any
 import orjson
 from rich.box import SIMPLE
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from streamer.cli.status import SEVERITY_STYLE
 from trainer.backtest.metrics import LATENCIES, precision_recall
 from trainer.fit.run import PASSED
 
 Row = dict[str, Any]
 # Beyond this many series only the summary is shown, and the series with an error.
 MAX_SHOWN = 40
+MAX_ALERTS = 200  # printed
 MAX_NAME, MIN_NAME = 24, 14  # characters: the table then fits 80 columns
 _AREAS = ("found", "vus_pr", "vus_roc", "auc_pr", "auc_roc")
 
@@ -64,7 +67,30 @@ def summarise(rows: Sequence[Row], latency: int) -> dict[str, Any]:
 def write_json(path: Path, summary: dict[str, Any], rows: Sequence[Row]) -> None:
     """`{"summary": {…}, "series": [{"name", …}]}`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(orjson.dumps({"summary": summary, "series": list(rows)}, option=orjson.OPT_INDENT_2))
+    series = [{name: value for name, value in row.items() if name != "drawn"} for row in rows]
+    path.write_bytes(orjson.dumps({"summary": summary, "series": series}, option=orjson.OPT_INDENT_2))
+
+
+def alert_lines(rows: Sequence[Row]) -> list[str]:
+    """Two lines of rich markup an alert, as `anomalyllm alerts` prints them: from when to when, how bad, where; why."""
+    alerts = [(row["name"], alert) for row in rows for alert in row.get("alert_list", ())]
+    lines = [
+        f"[dim]{span(alert)}[/] [{SEVERITY_STYLE[alert['severity']]}]{alert['severity']:<8}[/] "
+        f"[bold]{escape(name)}[/]\n  {escape(alert['reason'])}"
+        for name, alert in alerts[:MAX_ALERTS]
+    ]
+    if len(alerts) > MAX_ALERTS:
+        lines.append(f"and {len(alerts) - MAX_ALERTS:,} more alerts: --json FILE or --html FILE has all")
+    return lines
+
+
+def span(alert: dict[str, Any]) -> str:
+    """From when to when an alert lasted; without time stamps the slots of the test part."""
+    begin, end = alert.get("started_at"), alert.get("ended_at")
+    if begin is None or end is None:
+        return f"slots {alert['onset']} to {alert['end']}"
+    begin, end = begin[:19].replace("T", " "), end[:19].replace("T", " ")
+    return f"{begin} to {end[11:] if begin[:10] == end[:10] else end}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -82,8 +108,17 @@ def tables(rows: Sequence[Row], summary: dict[str, Any]) -> RenderableType:
     if len(rows) <= MAX_SHOWN:
         parts.append(_series_table(rows, summary["latency"]))
     parts += [Text(f"{row['name']}: {row['error']}", style="red") for row in rows if "error" in row]
-    parts.append(_summary_table(summary))
+    labelled = summary["events"] or summary["found"] is not None
+    parts.append(_summary_table(summary) if labelled else Text(_unlabelled(summary)))
     return Group(*parts)
+
+
+def _unlabelled(summary: dict[str, Any]) -> str:
+    """Without labels alerts are counted, not judged."""
+    passed = f"{summary['gate_passed']} of {summary['series'] - summary['failed']} students pass the gate"
+    return (
+        f"{summary['alerts']} alerts in {summary['slots']:,} slots that were judged (no labels: no figures); {passed}"
+    )
 
 
 def _series_table(rows: Sequence[Row], latency: int) -> Table:

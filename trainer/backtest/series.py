@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamer.errors import AnomalyLLMError
-from streamer.timestamps import NS
+from streamer.timestamps import NS, format_ns
 from streamer.windows.scale import scale_from
 
 
@@ -30,6 +30,7 @@ class Series:
     interval_ns: int = NS
     phase_ns: int = 0
     first_slot: int = 0  # of the first row, in the stream's own count: 0 without time stamps
+    timed: bool = False  # slots are instants: the data came with time stamps
     scale: tuple[
         tuple[float, float], ...
     ] = ()  # offset and unit a channel that `values_SC` are relative to; none: 0 and 1
@@ -39,6 +40,10 @@ class Series:
         """Values in the unit of the data, float64 (S, C)."""
         scale = scale_from(self.scale)
         return self.values_SC.astype(np.float64) if scale is None else scale.data(self.values_SC)
+
+    def at(self, row: int) -> str | None:
+        """RFC 3339 of a row; None where the data had no time stamps."""
+        return format_ns((self.first_slot + row) * self.interval_ns + self.phase_ns) if self.timed else None
 
     def checked(self) -> "Series":
         """Itself. Raises SourceError when it has no training or no test part, or labels of another length."""
@@ -83,6 +88,7 @@ class Series:
                     self.interval_ns,
                     self.phase_ns,
                     self.first_slot,
+                    self.timed,
                 )
             ).encode()
         )

@@ -9,6 +9,7 @@ from streamer.settings import StreamerSettings
 from trainer.paper.settings import PaperSettings
 
 RING = int(StreamerSettings.model_fields["capacity"].default)  # slots that a live stream keeps by default
+LEAST = 64  # and at least
 # What only servers need: a backtest talks to none.
 LEFT_OUT = (
     "assignment", "bootstrap", "namespace", "no_data_min_s", "partitioner", "partitions", "redis_url", "replication",

@@ -1,4 +1,4 @@
-"""What `anomalyllm backtest PATH` can read: a folder with index.json, a CSV, a Parquet.
+"""What `anomalyllm backtest PATH…` can read: a CSV, a Parquet, a folder of these, a folder with index.json.
 
 Shapes: S slots of a series, C channels
 """
@@ -19,6 +19,7 @@ from trainer.backtest.series import Series, SourceError
 from trainer.backtest.tables import Reading, read_tables
 
 INDEX = "index.json"
+TABLES = (".csv", ".parquet")
 # UCR Anomaly Archive: the loudest position counts as found within this many slots of the anomaly.
 UCR_MARGIN = 100
 
@@ -42,27 +43,45 @@ class Item:
         return _npz(self.file, dict(self.entry)).checked()
 
 
-def items_of(path: Path, reading: Reading, only: Sequence[str] = ()) -> list[Item]:
-    """All series of a path, in the order of the data.
+def items_of(paths: Path | Sequence[Path], reading: Reading, only: Sequence[str] = ()) -> list[Item]:
+    """All series of the paths, in the order of the data. A name that comes twice is told apart by its path.
 
     Args:
         only: names or shell patterns; none: all.
 
     Raises:
-        SourceError: when the path is of no known form, or nothing is left of it.
+        SourceError: when a path is of no known form, or nothing is left of all of them.
     """
-    if path.is_dir():
-        items = _folder(path)
-    elif path.suffix.lower() in (".csv", ".parquet"):
-        items = [_item(on_grid(table, reading).checked()) for table in read_tables(path, reading)]
-    elif not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
-    else:
-        raise SourceError(f"{path}: expected a folder with {INDEX}, a .csv or a .parquet")
+    every = [paths] if isinstance(paths, Path) else list(paths)
+    found = [pair for path in every for pair in _items(path, reading)]
+    twice = set(_twice(item.name for _, item in found))
+    items = [_renamed(item, f"{file}:{item.name}") if item.name in twice else item for file, item in found]
+    for name in _twice(item.name for item in items):
+        raise SourceError(f"{name} is there twice: give each path once")
     chosen = [item for item in items if not only or any(fnmatch.fnmatchcase(item.name, p) for p in only)]
     if not chosen:
-        raise SourceError(f"{path}: none of its {len(items)} series is named like {', '.join(only) or 'anything'}")
+        where = ", ".join(map(str, every))
+        raise SourceError(f"{where}: none of its {len(items)} series is named like {', '.join(only) or 'anything'}")
     return chosen
+
+
+def _items(path: Path, reading: Reading) -> list[tuple[Path, Item]]:
+    """Series, each with the file or folder that it comes from."""
+    if path.is_dir():
+        tables = sorted(file for file in path.iterdir() if file.suffix.lower() in TABLES)
+        if (path / INDEX).exists() or not tables:
+            return [(path, item) for item in _folder(path)]
+        return [pair for file in tables for pair in _items(file, reading)]
+    if path.suffix.lower() in TABLES:
+        return [(path, _item(on_grid(table, reading).checked())) for table in read_tables(path, reading)]
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    raise SourceError(f"{path}: expected a folder, a .csv or a .parquet")
+
+
+def _renamed(item: Item, name: str) -> Item:
+    made = None if item.made is None else replace(item.made, name=name)
+    return replace(item, name=name, made=made, entry=tuple({**dict(item.entry), "name": name}.items()))
 
 
 def _item(series: Series) -> Item:
@@ -85,7 +104,9 @@ def _folder(path: Path) -> list[Item]:
             for e in entries
         ]
     except FileNotFoundError:
-        raise SourceError(f"{path}: no {INDEX} in this folder; it lists the series and their .npz files") from None
+        raise SourceError(
+            f"{path}: neither .csv, .parquet nor {INDEX} in this folder; that lists series and their .npz files"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"{path / INDEX}: {type(error).__name__}: {error}; "
@@ -117,6 +138,7 @@ def _facts(index: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
         "interval_ns": interval_ns,
         "phase_ns": begin_ns % interval_ns,
         "first_slot": begin_ns // interval_ns,
+        "timed": begin is not None,
     }
 
 
@@ -143,6 +165,7 @@ def _npz(file: Path, entry: dict[str, Any]) -> Series:
         interval_ns=entry.get("interval_ns", NS),
         phase_ns=entry.get("phase_ns", 0),
         first_slot=entry.get("first_slot", 0),
+        timed=entry.get("timed", False),
     )
     if "anomaly_begin_name" not in entry:
         return series

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Reading:
     label_column: str | None = None
     interval_s: float | None = None
     train: float = 0.5  # below 1: share of the slots; else: slots
+    kind: Literal["auto", "gauge", "counter"] = "auto"
 
 
 @dataclass

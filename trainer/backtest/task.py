@@ -19,7 +19,7 @@ import torch
 from detector.model.teacher import Teacher
 from trainer.backtest.metrics import LATENCIES, areas, buffer_of, events, rounded
 from trainer.backtest.profiles import profile_of, settings_of_others
-from trainer.backtest.replay import learnt, replay
+from trainer.backtest.replay import Alert, learnt, replay
 from trainer.backtest.series import Series
 from trainer.backtest.settings import LEFT_OUT, BacktestSettings
 
@@ -87,11 +87,12 @@ class Task(ReplayWork):
     seed: int = 0
     live: bool = False
     plots: Path | None = None
+    drawn: bool = False  # what a report for a browser shows is kept in the row
 
     def asked(self, series: Series) -> list[Any]:
         """Where the history begins, not how it was asked for: most series are shorter than a live history."""
         begin = learnt(series, self.history, self.share).start
-        return [begin, self.history if self.live else None, self.seed]
+        return [begin, self.history if self.live else None, self.seed, self.drawn]
 
     def complete(self, name: str) -> bool:
         """Whether there is a picture where one is asked for."""
@@ -103,7 +104,7 @@ class Task(ReplayWork):
         begun = time.perf_counter()
         made = replay(
             series, self.settings, teacher_of(self.settings), history=self.history, share=self.share, live=self.live,
-            seed=self.seed, bands=self.plots is not None,
+            seed=self.seed, bands=self.plots is not None or self.drawn,
         )  # fmt: skip
         count, start = len(made.surprise_K), series.train_end
         buffer = buffer_of(series.values_SC[:start])
@@ -133,8 +134,12 @@ class Task(ReplayWork):
             "false_alerts_per_10k": round(published.false_alerts_per_10k, 4),
             "delays": published.delays,
             "delay_points": float(median(published.delays)) if published.delays else None,
-            "alert_list": [asdict(alert) for alert in made.alerts],
+            "alert_list": [asdict(alert) | _dated(alert, series) for alert in made.alerts],
         }
+        if self.drawn:
+            from trainer.backtest.browsed import drawn
+
+            row["drawn"] = drawn(series, made, self.settings.profile == "product")
         for latency in LATENCIES:
             figures = areas(made.rank_K, made.lag_K, series.test_labels_K, series.test_found_within, buffer, latency)
             row[f"latency_{latency}"] = rounded(figures)
@@ -148,6 +153,12 @@ class Task(ReplayWork):
     @staticmethod
     def _picture(folder: Path, name: str) -> Path:
         return folder / f"{''.join(c if c.isalnum() or c in '-_.' else '_' for c in name)}.png"
+
+
+def _dated(alert: Alert, series: Series) -> dict[str, str | None]:
+    """When it was, RFC 3339; None where the data had no time stamps."""
+    slots = {"opened_at": alert.opened, "started_at": alert.onset, "ended_at": alert.end}
+    return {name: series.at(series.train_end + slot) for name, slot in slots.items()}
 
 
 def teacher_of(settings: BacktestSettings) -> Teacher | None:

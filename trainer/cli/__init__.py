@@ -1,4 +1,4 @@
-"""`anomalyllm trainer`, `train`, `models` and `backtest`. torch takes seconds to import: nothing here does it before it must."""
+"""`anomalyllm trainer`, `train`, `models`, `backtest` and `replay`. torch takes seconds to import: nothing here does it before it must."""
 
 from typing import Annotated, Literal
 
@@ -10,6 +10,7 @@ from streamer.cli.running import out, run_until_stopped
 from streamer.errors import ConfigError
 from streamer.settings import CommandSettings
 from trainer.backtest.cli import register as register_backtest
+from trainer.replay.cli import register as register_replay
 from trainer.settings import TrainerSettings
 
 SHOWN = (
@@ -60,6 +61,7 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
     register_backtest(app)
+    register_replay(app)
     models = typer.Typer(help="List and show models, roll one back.", no_args_is_help=True)
     app.add_typer(models, name="models")
 

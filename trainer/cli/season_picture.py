@@ -14,15 +14,10 @@ from detector.model.tails import reached
 from detector.model.views.season import BAND, SEASONS
 from detector.persistence import STATISTICS
 from streamer.cli.drawing import LABEL, chart
+from trainer.report.learnt import MEANING
 
 WIDTH, HEIGHT, MAX_CHANNELS = 84, 8, 3  # twelve columns a day
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MEANING = {
-    "none": "the same at all times",
-    "day": "by the time of day",
-    "weekend": "by the time of day, workdays and weekends apart",
-    "weekday": "by the time of day, each weekday apart",
-}
 
 
 def season_curves(seasons: Seasons, channels: Sequence[str]) -> list[RenderableType]:
@@ -38,7 +33,7 @@ def season_curves(seasons: Seasons, channels: Sequence[str]) -> list[RenderableT
         high_P = (bank.high[channel] + scale_P * above[channel]).numpy().astype(float)
         mid_P = bank.mid[channel].numpy().astype(float)
         name = SEASONS[int(bank.season[channel])]
-        made.append(Text(f"\nseason of {channels[row]}: {_MEANING.get(name, name)}", style="bold"))
+        made.append(Text(f"\nseason of {channels[row]}: {MEANING.get(name, name)}", style="bold"))
         made += chart(mid_P, low_P, high_P, np.zeros(len(mid_P), bool), WIDTH, HEIGHT)
         made.append(Text(" " * LABEL + "".join(f"{day:<{WIDTH // 7}}" for day in _DAYS), style="dim"))
     if len(seasons) > MAX_CHANNELS:

@@ -69,7 +69,7 @@ def test_a_command_shows_its_own_first_and_the_connection_once(command: str, fir
 @pytest.mark.parametrize(
     ("command", "lines"),
     [("detector", 60), ("trainer", 60), ("streamer", 45), ("backtest", 60), ("alerts", 46), ("publish", 40),
-     ("train", 40), ("feedback", 40), ("up", 40), ("demo", 35), ("streams set", 80), ("streams list", 40), ("status", 30), ("doctor", 35)],
+     ("train", 40), ("feedback", 40), ("up", 40), ("demo", 35), ("streams set", 80), ("streams list", 40), ("status", 30), ("doctor", 35), ("replay", 50)],
 )  # fmt: skip
 def test_help_is_short(command: str, lines: int) -> None:
     assert len(shown(command).splitlines()) <= lines

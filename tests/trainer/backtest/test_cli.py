@@ -1,6 +1,7 @@
 """The command as a person types it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,29 @@ def test_a_csv(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     [row] = json.loads((tmp_path / "r.json").read_text())["series"]
     assert (row["slots"], row["hits"], row["found"]) == (400, 1, None)
+    [burst, *_] = [alert for alert in row["alert_list"] if alert["severity"] == "critical"]
+    assert "2023-11-15T11:33" <= burst["started_at"] < "2023-11-15T11:40"  # slot 800 and a few more
+    assert burst["started_at"][:19].replace("T", " ") + " to " in done.output
+    assert burst["reason"][:40] in done.output
+
+
+def test_a_report_for_a_browser(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", [waves(0), replace(waves(1, channels=5, burst=False), name="<b>&co")])
+    html, report = tmp_path / "deep" / "report.html", tmp_path / "r.json"
+    done = _run(folder, "--state-dir", tmp_path / "state", "--html", html, "--json", report, "--once")
+    assert done.exit_code == 0, done.output
+    text = html.read_text()
+    assert "&lt;b&gt;&amp;co" in text
+    assert "<b>&co" not in text
+    for said in (
+        "wave-0",
+        "What was learnt",
+        "more channel",
+        'class="incident critical"',
+        'class="label"',
+    ):
+        assert said in text
+    assert "drawn" not in json.loads(report.read_text())["series"][0]
 
 
 def test_a_failed_series_is_told_and_fails_the_command(tmp_path: Path) -> None:
@@ -60,7 +84,12 @@ def test_a_failed_series_is_told_and_fails_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--history", "all"], "--history: expected 'ring', 'train' or a number"), (["--fit-share", "0"], "--fit-share")],
+    [
+        (["--history", "all"], "--history: expected 'ring', 'train' or a number"),
+        (["--fit-share", "0"], "--fit-share"),
+        (["--capacity", "1"], "--capacity must be at least 64"),
+        (["--capacity", "100", "--once"], "leave out"),
+    ],
 )
 def test_wrong_flags_are_named(tmp_path: Path, arguments: list[str], said: str) -> None:
     done = _run(tmp_path, *arguments)

@@ -44,7 +44,7 @@ def test_only_some_of_them(tmp_path: Path) -> None:
 def test_errors_say_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere: no such file or folder"):
         items_of(tmp_path / "nowhere", Reading())
-    with pytest.raises(SourceError, match=r"no index.json in this folder"):
+    with pytest.raises(SourceError, match=r"neither .csv, .parquet nor index.json in this folder"):
         items_of(tmp_path, Reading())
     (tmp_path / "index.json").write_text('{"series": [{"name": "a"}]}')
     with pytest.raises(SourceError, match=r"KeyError: 'file'"):
@@ -56,7 +56,7 @@ def test_errors_say_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"a series is an .npz with values"):
         items_of(tmp_path, Reading())[0].load()
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(SourceError, match=r"expected a folder with index.json, a .csv or a .parquet"):
+    with pytest.raises(SourceError, match=r"expected a folder, a .csv or a .parquet"):
         items_of(tmp_path / "notes.txt", Reading())
 
 
@@ -80,3 +80,22 @@ def test_a_folder_may_give_its_real_time(tmp_path: Path, index: dict[str, object
     series = item.load()
     assert series.interval_ns == 60 * 10**9
     assert series.first_slot * series.interval_ns + series.phase_ns == 1_704_067_230 * 10**9
+
+
+def test_several_paths_and_a_folder_of_tables(tmp_path: Path) -> None:
+    folder = tmp_path / "month"
+    folder.mkdir()
+    for file in (folder / "b.csv", folder / "a.csv", tmp_path / "a.csv"):
+        file.write_text("x\n" + "1\n" * 4)
+    (folder / "notes.txt").write_text("")
+    items = items_of([folder, tmp_path / "a.csv"], Reading())
+    assert [item.name for item in items] == [f"{folder}/a.csv:a", "b", f"{tmp_path}/a.csv:a"]
+    assert [item.load().name for item in items] == [item.name for item in items]
+    with pytest.raises(SourceError, match="is there twice"):
+        items_of([folder, folder], Reading())
+
+
+def test_a_name_of_two_folders_is_told_apart(tmp_path: Path) -> None:
+    folders = [write_folder(tmp_path / name, [waves(0)]) for name in ("one", "two")]
+    items = items_of(folders, Reading())
+    assert [item.load().name for item in items] == [f"{folder}:wave-0" for folder in folders]

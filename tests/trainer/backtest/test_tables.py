@@ -158,3 +158,16 @@ def test_cells_of_any_number_go_through_the_same_window(tmp_path: Path, monkeypa
     monkeypatch.setattr(gridding, "CELLS_A_CALL", 7)
     [cut] = _read(path)
     np.testing.assert_array_equal(whole.values_SC, cut.values_SC)
+
+
+def test_a_person_knows_better_whether_it_counts(tmp_path: Path) -> None:
+    rows = [f"{T0 + 10 * i},{i * i}" for i in range(60)]
+    path = _csv(tmp_path, "ts,value", *rows)
+    rising = np.arange(60.0) ** 2
+    [gauge] = _read(path, kind="gauge")
+    np.testing.assert_allclose(gauge.data_SC[:, 0], rising, rtol=1e-5, atol=1e-2)
+    [counter] = _read(path, kind="counter")
+    np.testing.assert_allclose(counter.data_SC[1:, 0], np.diff(rising), rtol=1e-5)
+    assert gauge.timed
+    assert gauge.at(0) == "2023-11-14T22:13:20.000Z"
+    assert not _read(_csv(tmp_path, "value", *"1234"))[0].timed

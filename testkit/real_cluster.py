@@ -9,7 +9,6 @@ from pathlib import Path
 from streamer.errors import ConfigError
 from streamer.host.embedded import LOOPBACK, wait_for_kafka, wait_for_port
 from streamer.host.processes import Child
-from testkit.ports import lasting_port
 from testkit.real_kafka import LIBS, START_TIMEOUT_S
 
 PROPERTIES = """\
@@ -40,14 +39,15 @@ broker.session.timeout.ms=6000
 class RealCluster:
     """Three nodes in a folder: formatted at the first start, kept over `kill` and `start_again`."""
 
-    def __init__(self, folder: Path, ports: Sequence[tuple[int, int]]) -> None:
-        """`ports`: of each node the one it listens on, and the one it names to clients."""
+    def __init__(self, folder: Path, ports: Sequence[tuple[int, int]], own: Sequence[int]) -> None:
+        """`ports`: of each node the one it listens on, and the one it names to clients; `own`: two more a node."""
         java = shutil.which("java")
         if java is None or not LIBS.is_dir():
             raise ConfigError(f"No Java, or no jars in {LIBS}: run deploy/kafka/fetch.sh")
         self._java = [java, "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*"]
         self._folder = folder
         self._ports = ports
+        self._own = own
         self.bootstrap = ",".join(f"{LOOPBACK}:{named}" for _, named in ports)
         self._children = [
             Child(
@@ -90,12 +90,12 @@ class RealCluster:
 
     def _format(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        controllers = [lasting_port() for _ in self._ports]
+        controllers, between = self._own[::2], self._own[1::2]
         voters = ",".join(f"{number + 1}@{LOOPBACK}:{port}" for number, port in enumerate(controllers))
         for number, (listens, named) in enumerate(self._ports):
             self._properties(number).write_text(
                 PROPERTIES.format(
-                    node=number + 1, voters=voters, host=LOOPBACK, port=listens, advertised=named, between=lasting_port(),
+                    node=number + 1, voters=voters, host=LOOPBACK, port=listens, advertised=named, between=between[number],
                     controller=controllers[number], data=self._folder / f"data{number}",
                 )
             )  # fmt: skip

@@ -67,7 +67,8 @@ async def windows_of(
     found = {}
     for stream, window in (await read_windows(client, keys, list(streams))).items():
         header = window.header
-        raw = await client.get(keys.ring(shard_of(stream), stream)) or b""
+        raw = await client.get(keys.ring(shard_of(stream), stream))
+        assert isinstance(raw, bytes)
         hashes = [hashlib.sha256(part).hexdigest()[:16] for part in (window.values_SC.tobytes(), raw)]
         found[stream] = (header.grid_version, header.phase_ns, header.lo, header.hi, tuple(header.channels), *hashes)
     return found

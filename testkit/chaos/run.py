@@ -28,7 +28,7 @@ from testkit.detecting import PAST, STEP_MS, detecting, events, start_of
 from testkit.serving import producing, running
 
 STANDS_S = 30.0
-PATIENCE_S = 300.0  # for what must come about in the end
+PATIENCE_S = 600.0  # for what must come about in the end
 SETTLED_LOOKS = 4  # half a second apart: nothing has been added
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from streamer.host.embedded import LOOPBACK, TansuBroker, ValkeyServer, broker_binary, wait_for_kafka
 from testkit.chaos.proxy import Proxy
-from testkit.ports import lasting_port
+from testkit.ports import lasting_port, lasting_ports
 from testkit.real_cluster import RealCluster
 
 
@@ -101,9 +101,10 @@ async def three_brokers(folder: Path) -> AsyncIterator[Servers]:
     """Three Apache Kafka brokers, each a third of the controllers' quorum, and Valkey."""
     async with AsyncExitStack() as stack:
         valkey, redis_proxy = await stack.enter_async_context(_valkey(folder))
-        made = [Proxy(lasting_port(), lasting_port()) for _ in range(3)]
+        ports = lasting_ports(12)
+        made = [Proxy(*ports[at : at + 2]) for at in (0, 2, 4)]
         proxies = [await stack.enter_async_context(proxy.serving()) for proxy in made]
-        cluster = RealCluster(folder / "kafka", [(proxy.target, proxy.port) for proxy in proxies])
+        cluster = RealCluster(folder / "kafka", [(proxy.target, proxy.port) for proxy in proxies], ports[6:])
         stack.push_async_callback(cluster.stop)
         await cluster.start()
         yield Servers(cluster.bootstrap, valkey, redis_proxy, proxies, cluster)

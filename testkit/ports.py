@@ -28,3 +28,11 @@ def lasting_port(preferred: int | None = None) -> int:
                 continue
             return port
     raise UnavailableError(f"no free port on {LOOPBACK} between {FIRST} and {LAST}")
+
+
+def lasting_ports(count: int) -> list[int]:
+    """So many different ones. Raises UnavailableError."""
+    found: dict[int, None] = {}
+    while len(found) < count:
+        found[lasting_port()] = None
+    return list(found)

@@ -1,4 +1,4 @@
-.PHONY: setup audit demo test test-fast lint test-kafka bench-quality bench-teacher
+.PHONY: setup audit demo test test-fast lint docs test-kafka bench-quality bench-teacher
 
 BIN := .venv/bin
 ARGS ?=
@@ -29,6 +29,10 @@ test-fast: lint
 test-kafka: setup
 	@deploy/kafka/fetch.sh
 	@if [ -d .state/kafka/libs ]; then ANOMALYLLM_TEST_KAFKA=1 $(BIN)/pytest -n auto -m kafka $(ARGS); fi
+
+# The documentation as pages for a browser: site/index.html.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Known vulnerabilities and licences of what is installed; says so where the services cannot be reached.
 audit: setup

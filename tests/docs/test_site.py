@@ -65,4 +65,6 @@ def test_nothing_is_loaded_from_elsewhere(pages: dict[str, str]) -> None:
 def test_lists_and_tables_are_rendered(pages: dict[str, str]) -> None:
     for name, text in pages.items():
         body = text.partition("<article")[2]
-        assert (found := UNRENDERED.search(body)) is None, f"{name}: an empty line is missing before {found and found[1]}"
+        assert (found := UNRENDERED.search(body)) is None, (
+            f"{name}: an empty line is missing before {found and found[1]}"
+        )

@@ -93,8 +93,9 @@ def test_what_is_not_there_is_found(app: Any, line: str) -> None:
 
 
 def test_variables_are_settings(app: Any) -> None:
-    kinds: list[type[BaseSettings]] = [kind for _, command in commands(app) if (kind := settings_of(command))]
-    known = {name.upper() for kind in [*kinds, CommonSettings] for name in kind.model_fields}
+    kinds: list[type[BaseSettings]] = [CommonSettings]
+    kinds += [kind for _, command in commands(app) if (kind := settings_of(command))]
+    known = {name.upper() for kind in kinds for name in kind.model_fields}
     own = {
         p.envvar.removeprefix("ANOMALYLLM_") for _, c in commands(app) for p in c.params if isinstance(p.envvar, str)
     }

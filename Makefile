@@ -1,4 +1,4 @@
-.PHONY: setup audit images-check demo test test-fast lint test-kafka bench-quality bench-teacher chaos soak
+.PHONY: setup audit images-check demo test test-fast lint docs test-kafka bench-quality bench-teacher chaos soak
 
 BIN := .venv/bin
 ARGS ?=
@@ -39,6 +39,10 @@ chaos: setup
 # An hour (SOAK_S=600: ten minutes) of a modest load: memory, descriptors, threads and delays must stay flat.
 soak: setup
 	@$(BIN)/python -m bench.soak $(ARGS)
+
+# The documentation as pages for a browser: site/index.html.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Known vulnerabilities and licences of what is installed; says so where the services cannot be reached.
 audit: setup

@@ -66,7 +66,7 @@ class StreamSettings(Contract):
     """
 
     tenant: str | None = Field(None, max_length=256)
-    labels: dict[LabelKey, LabelValue] = Field({}, max_length=MAX_LABELS)
+    labels: dict[LabelKey, LabelValue] = Field({}, max_length=MAX_LABELS, description="team=core,env=prod")
     unit: Literal["s", "ms", "us", "ns"] | None = Field(None, description="unit of numeric time stamps; none: by size")
     unit_name: str | None = Field(
         None,

@@ -1,17 +1,23 @@
 """`anomalyllm feedback`: say what an incident was."""
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
 
 from streamer.cli.options import with_settings
-from streamer.cli.running import ask, out, send_one
+from streamer.cli.running import ask, err, out, send_one
 from streamer.contracts import Feedback, Verdict
 from streamer.errors import ConfigError
 from streamer.settings import CommandSettings
 from streamer.timestamps import format_ns
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
+# What `alerts` shows is the beginning of an id; it is looked for among the alerts of so many days, as `alerts show` does.
+ID_LENGTH, LOOK_BACK_S = 36, 30 * 86_400
 
 _EFFECT: dict[Verdict, str] = {
     "true": "its slots are not learnt from",
@@ -28,14 +34,15 @@ def register(app: typer.Typer) -> None:
     def feedback(
         settings: CommandSettings,
         stream: Annotated[str, typer.Argument(help="Name of the stream.")],
-        incident: Annotated[str, typer.Argument(help="Id of the incident, as in its alerts.")],
+        incident: Annotated[str, typer.Argument(help="Id of the incident, or its beginning, as in its alerts.")],
         verdict: Annotated[Verdict, typer.Argument(help="What it was.")],
         note: Annotated[str | None, typer.Option(help="Anything else, for people.")] = None,
     ) -> None:
         """Say what an incident was: students learn from it, or do not."""
+        given = incident.partition(":")[0]  # an alert's own id is id:revision
         try:
             feedback = Feedback(
-                incident_id=incident.partition(":")[0],  # an alert shows id:revision
+                incident_id=given,
                 stream=stream,
                 verdict=verdict,
                 note=note,
@@ -43,5 +50,36 @@ def register(app: typer.Typer) -> None:
             )
         except ValidationError as error:
             raise ConfigError("\n".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())) from error
+        if len(given) < ID_LENGTH:
+            feedback = feedback.model_copy(update={"incident_id": ask(settings, _whole(settings, stream, given))})
         ask(settings, send_one(settings, "feedback", stream, feedback.model_dump_json(exclude_none=True).encode()))
         out.print(f"{stream}: {feedback.incident_id} was {verdict}: {_EFFECT[verdict]}", markup=False)
+
+
+async def _whole(settings: CommandSettings, stream: str, given: str) -> str:
+    """The id that begins so, among the stream's alerts; as it was given where there is none. Raises ConfigError: several."""
+    from streamer.contracts import AnomalyEvent
+    from streamer.overview.following import EventReader
+
+    reader = EventReader(settings, "anomalies")
+    found: set[str] = set()
+
+    def take(records: "list[ConsumerRecord]") -> None:
+        for record in records:
+            try:
+                data = AnomalyEvent.model_validate_json(record.value or b"").data
+            except ValidationError:
+                continue  # `alerts` says so
+            if data.stream == stream and data.incident_id.startswith(given):
+                found.add(data.incident_id)
+
+    try:
+        await reader.start(time.time_ns() // 1_000_000 - LOOK_BACK_S * 1000, settings.timeout)
+        await reader.catch_up(take)
+    finally:
+        await reader.stop()
+    if len(found) > 1:
+        raise ConfigError(f"{given} is the beginning of {len(found)} incidents: {', '.join(sorted(found)[:5])}")
+    if not found:
+        err.print(f"{stream} has no incident {given} among the alerts of 30 days: sent as it is", markup=False)
+    return found.pop() if found else given

@@ -40,6 +40,7 @@ pages  {pages}{console}
 [bold]In another terminal[/]
   export ANOMALYLLM_BOOTSTRAP={bootstrap}
   export ANOMALYLLM_REDIS_URL={redis_url}
+  export ANOMALYLLM_STORE={store}
   anomalyllm publish metrics.csv --stream my.metric     [dim]# columns: ts,value[/]
   anomalyllm alerts --since 1h
   anomalyllm status --watch
@@ -110,7 +111,13 @@ async def _up(settings: ConsoleSettings, with_workers: bool, with_console: bool)
             more["console"] = console_env(placed)
         elif with_console:
             console = "\n[dim]no console: pip install 'anomalyllm\\[console]'[/]"
-        places = {**servers, "logs": stack_dir / "logs", "metrics": placed.topic("metrics"), "pages": pages}
+        places = {
+            **servers,
+            "store": placed.store_uri(),
+            "logs": stack_dir / "logs",
+            "metrics": placed.topic("metrics"),
+            "pages": pages,
+        }
         out.print(SNIPPETS.format(**places, console=console))
         workers = Fleet(worker_env(placed), stack_dir, ports, WORKERS if with_workers else (), more)
         nurse = Supervisor(stack, workers, placed, kept)

@@ -179,7 +179,7 @@ async def test_alerts_are_shown_with_their_reason_or_as_they_are(settings: Commo
 
 async def test_feedback_names_the_incident_as_an_alert_shows_it(settings: CommonSettings) -> None:
     code, out, err = await run_command(settings, "feedback", "web.cpu", "0f-1:3", "false_alarm", "--note", "a [test]")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "web.cpu has no incident 0f-1 among the alerts of 30 days: sent as it is\n")
     assert out.startswith("web.cpu: 0f-1 was false_alarm: it ends")
     [record] = await read_all(settings, "feedback")
     said = Feedback.model_validate_json(record.value)
@@ -190,6 +190,21 @@ async def test_feedback_names_the_incident_as_an_alert_shows_it(settings: Common
     code, _, err = await run_command(settings, "feedback", "", "0f-1", "true")
     assert code == 1
     assert err.startswith("error: stream: ")
+
+
+async def test_feedback_takes_the_beginning_of_an_id_as_alerts_shows_it(settings: CommonSettings) -> None:
+    producer = await make_producer(settings)
+    for stream, number in (("a", 1), ("a", 2), ("b", 3)):
+        event = _event(stream)
+        event = event.model_copy(update={"data": event.data.model_copy(update={"incident_id": f"0f-{number}"})})
+        await producer.send(settings.topic("anomalies"), event.model_dump_json().encode(), key=stream.encode())
+    await producer.stop()
+    assert "2 incidents: 0f-1, 0f-2" in (await run_command(settings, "feedback", "a", "0f", "true"))[2]
+    code, out, err = await run_command(settings, "feedback", "b", "0f", "true")
+    assert (code, err) == (0, "")
+    assert out.startswith("b: 0f-3 was true")
+    [record] = await read_all(settings, "feedback")
+    assert Feedback.model_validate_json(record.value).incident_id == "0f-3"
 
 
 COMMANDS = (

@@ -5,7 +5,8 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from streamer.asyncapi import KEYS, SENT, TEXTS
-from streamer.contracts import COMPACTED, MODELS, PARTITIONED, TOPICS
+from streamer.contracts import COMPACTED, PARTITIONED, TOPICS
+from streamer.schemas import MODELS
 
 HEAD = """# Topics
 

@@ -1,4 +1,4 @@
-.PHONY: setup audit images-check demo test test-fast lint docs test-kafka bench-quality bench-teacher chaos soak
+.PHONY: setup audit images-check demo test test-fast unit lint docs test-kafka bench-quality bench-teacher chaos soak
 
 BIN := .venv/bin
 ARGS ?=
@@ -22,8 +22,11 @@ test: lint
 	$(BIN)/pytest -n auto --cov --cov-report= $(ARGS)
 	@echo "coverage: $$($(BIN)/coverage report --format=total) % of lines (by file: $(BIN)/coverage report)"
 
-# The inner loop: lint, types, and what needs neither servers nor patience.
-test-fast: lint
+# The inner loop: lint and types beside what needs neither servers nor patience.
+test-fast: setup
+	@$(MAKE) --no-print-directory -j 2 lint unit
+
+unit: setup
 	$(BIN)/pytest -n auto --ignore=tests/integration --ignore=tests/chaos -m "not slow" $(ARGS)
 
 test-kafka: setup

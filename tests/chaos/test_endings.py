@@ -30,6 +30,7 @@ def check(what: str, worker: Command, seconds: float, status: int = 0) -> None:
     assert "Traceback" not in worker.output
 
 
+@pytest.mark.slow(15)  # six processes one after the other
 @pytest.mark.parametrize("room", WORKERS)
 async def test_a_worker_ends_while_it_waits_at_its_start(tmp_path: Path, room: str) -> None:
     stack = EmbeddedStack(tmp_path / "stack")
@@ -88,6 +89,7 @@ async def _everything_at_work(stack: EmbeddedStack, tmp_path: Path, leave: Async
     return workers
 
 
+@pytest.mark.slow(8)
 @pytest.mark.parametrize("away", ["redis killed", "redis stopped", "broker killed", "broker stopped"])
 async def test_all_workers_end_in_mid_work(tmp_path: Path, away: str) -> None:
     stack = EmbeddedStack(tmp_path / "stack")
@@ -111,6 +113,7 @@ async def test_all_workers_end_in_mid_work(tmp_path: Path, away: str) -> None:
             check(f"{room}, {away}", worker, took)
 
 
+@pytest.mark.slow(7)
 @pytest.mark.parametrize("room", ["detector", "trainer"])
 async def test_a_store_that_hangs_does_not_hold_a_worker(tmp_path: Path, room: str) -> None:
     """A named pipe as an artefact: whoever opens it waits for a writer, as with a network folder that is gone."""

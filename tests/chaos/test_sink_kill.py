@@ -21,8 +21,8 @@ from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import FakeServer, PagerDutyServer, serving
 
 pytestmark = pytest.mark.kafka
-INCIDENTS = 120
-KILLS = 6
+INCIDENTS = 80
+KILLS = 4
 WORK_S = 0.02  # of a server over one request: a kill finds some on their way
 
 
@@ -58,6 +58,7 @@ def seen(server: FakeServer, action: str | None = None) -> int:
     return len(requests if action is None else [b for b in requests if orjson.loads(b)["event_action"] == action])
 
 
+@pytest.mark.slow(14)
 async def test_kill_9_in_mid_work_loses_nothing(settings: CommonSettings, tmp_path: Path) -> None:
     file = tmp_path / "sinks.toml"
     async with serving(SlowPagerDuty()) as pd, serving(SlowHook()) as hook:

@@ -150,6 +150,7 @@ async def test_a_silent_pipeline_blames_no_stream(settings: CommonSettings, cloc
         assert await run.told() == []
 
 
+@pytest.mark.slow(7)
 async def test_a_worker_that_stood_blames_no_stream(
     settings: CommonSettings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,6 +270,7 @@ async def test_each_sink_has_a_position_of_its_own(settings: CommonSettings, tmp
             await until(read)
 
 
+@pytest.mark.slow(8)
 async def test_two_processes_share_a_sink_and_one_goes_on_alone(settings: CommonSettings, tmp_path: Path) -> None:
     shared = settings.model_copy(update={"assignment": "group"})
     names = [f"i-{n}" for n in range(40)]

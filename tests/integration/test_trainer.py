@@ -92,6 +92,7 @@ async def _until(settings: CommonSettings, streams: set[str], versions: int = 1)
     return found
 
 
+@pytest.mark.slow(9)
 async def test_requests_become_students_in_force(
     settings: CommonSettings, redis_client: redis.asyncio.Redis, tmp_path: Path
 ) -> None:
@@ -202,6 +203,7 @@ async def test_a_deleted_stream_loses_its_model(settings: CommonSettings, redis_
         await until(gone)
 
 
+@pytest.mark.slow(9)
 async def test_two_trainers_share_the_work(settings: CommonSettings, redis_client: redis.asyncio.Redis) -> None:
     streams = {f"white{i}" for i in range(12)}
     for i, stream in enumerate(sorted(streams)):

@@ -38,6 +38,7 @@ def _same(a: SegmentScore, b: SegmentScore, last: int) -> None:
     assert (a.teacher_K[-last:] == b.teacher_K[-last:]).all()
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("teacher", [False, True])
 def test_scores_do_not_depend_on_how_a_batch_is_cut(tmp_path: Path, teacher: bool) -> None:
     settings = quick_settings(tmp_path, teacher="random" if teacher else "none", teacher_budget=0.3)
@@ -254,6 +255,7 @@ def test_a_teacher_that_is_not_to_be_asked_is_as_none(tmp_path: Path) -> None:
     assert bank.score([segment])[0].teacher_K.any()
 
 
+@pytest.mark.slow(2)
 def test_students_of_several_layouts_and_teachers_are_scored_as_alone(tmp_path: Path) -> None:
     """As artefacts of before and after a change of the trainer's settings lie side by side, each with its teacher."""
     store = ArtefactStore(str(tmp_path / "models"), tmp_path / "cache")

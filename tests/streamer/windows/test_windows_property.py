@@ -91,11 +91,12 @@ def shuffled(records: Sequence[ConsumerRecord], seed: int) -> list[ConsumerRecor
     return [record(at * 3, bodies[i]) for at, i in enumerate(order)]
 
 
-slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 seeds = st.integers(0, 2**32 - 1)
 counts = st.integers(1, 150)
 
 
+@pytest.mark.slow(4)
 @slow
 @given(seeds, counts, seeds, st.lists(st.integers(0, 1000), max_size=8), st.sets(st.integers(0, 8)))
 def test_any_cut_and_any_repeat_give_the_same_windows(
@@ -107,6 +108,7 @@ def test_any_cut_and_any_repeat_give_the_same_windows(
     assert pieces == whole
 
 
+@pytest.mark.slow(4)
 @slow
 @given(seeds, counts, seeds, st.lists(st.integers(0, 1000), max_size=4))
 def test_any_order_within_the_lateness_bound_gives_the_same_windows(
@@ -137,6 +139,7 @@ def changing(seed: int) -> list[ConsumerRecord]:
     return [record(i * 2, bodies[at]) for i, at in enumerate(order)]
 
 
+@pytest.mark.slow(2)
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seeds, st.lists(st.integers(0, 1000), max_size=5), st.sets(st.integers(0, 5)))
 def test_a_grid_changes_at_the_same_point_however_batches_are_cut(
@@ -197,7 +200,8 @@ async def _blocks(
         return await read_windows(client, rig.keys, sorted(of)), dead
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow(3)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seeds, st.lists(st.integers(0, 1000), max_size=5))
 def test_a_backfill_of_any_order_and_size_is_kept_in_blocks(stack: EmbeddedStack, seed: int, places: list[int]) -> None:
     rng = np.random.default_rng(seed)

@@ -23,6 +23,7 @@ def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.backtest.cli.configure_logs", lambda *_: None)
 
 
+@pytest.mark.slow(2)
 def test_a_folder_with_json_and_pictures(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "set", [waves(0), waves(1, burst=False)])
     report, plots = tmp_path / "report.json", tmp_path / "plots"

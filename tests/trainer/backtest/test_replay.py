@@ -88,6 +88,7 @@ def test_only_the_asked_part_is_learnt_from(tmp_path: Path) -> None:
     np.testing.assert_array_equal(half.surprise_K[-50:], spoilt.surprise_K[-50:])
 
 
+@pytest.mark.slow(2)
 def test_channels_have_their_say(tmp_path: Path) -> None:
     made = replay(waves(channels=3), settings_of(tmp_path), bands=True)
     burst = slice(BURST.start - TRAIN + 2, BURST.stop - TRAIN)

@@ -51,6 +51,7 @@ def test_a_second_run_replays_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         assert all("replayed again" in row["error"] for row in _run(items, other))
 
 
+@pytest.mark.slow(3)
 def test_a_missing_picture_is_drawn(tmp_path: Path) -> None:
     items = _items(tmp_path, 1)
     task = Task(settings_of(tmp_path), "code")
@@ -75,7 +76,7 @@ def test_a_broken_series_costs_the_others_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow(5)
 def test_processes_give_the_same_rows(tmp_path: Path) -> None:
-    items = _items(tmp_path, 3)
+    items = _items(tmp_path, 2)
     alone = _run(items, Task(settings_of(tmp_path), "code"))
     together = _run(items, Task(settings_of(tmp_path / "other"), "code"), jobs=2)
     assert [_plain(row) for row in together] == [_plain(row) for row in alone]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from trainer.backtest.vus import ranges, volumes
 
 
+@pytest.mark.slow(2)
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 2**31), st.integers(0, 60), st.booleans())
 def test_equal_to_the_package(seed: int, window: int, ties: bool) -> None:

@@ -13,7 +13,7 @@ from testkit.simulation import bank_of, history, quick_settings, simulate, stude
 from trainer.fit.run import train
 from trainer.fit.update import fresh_history, update
 
-SLOTS = 900
+SLOTS = 600
 KINDS = ("wave", "white")
 
 

@@ -52,6 +52,7 @@ def _fitted(settings: TrainerSettings, kinds: tuple[str, ...]) -> tuple[Trained,
     return train([history(k, v) for k, v in values.items()], None, settings), values
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize(("shape_share", "scales"), [(1.0, [8, 16, 64]), (0.0, [8, 16, 64]), (0.0, [8, 64, 256])])
 def test_probes_are_judged_as_the_detector_judges(tmp_path: Path, shape_share: float, scales: list[int]) -> None:
     settings = quick_settings(tmp_path, shape_share=shape_share, scales=scales)
@@ -130,6 +131,7 @@ def _knowing(folder: Path, values_SC: np.ndarray) -> _Knowing:
     return _Knowing(pool(x_RL, 64, x_RL.shape[1] - 63).value_RKT[0])
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("kind", ["autoregressive", "wave"])
 def test_a_teacher_that_knows_better_is_heard_and_one_that_knows_nothing_is_not(tmp_path: Path, kind: str) -> None:
     settings = quick_settings(tmp_path, teacher_evidence=True, teacher_budget=0.3)
@@ -161,6 +163,7 @@ def test_a_teacher_that_knows_better_is_heard_and_one_that_knows_nothing_is_not(
     np.testing.assert_array_equal(score.surprise_K, alone.surprise_K)
 
 
+@pytest.mark.slow(2)
 def test_one_stream_s_teacher_is_not_its_neighbour_s(tmp_path: Path) -> None:
     """Streams of one run: those without weight score as without a teacher, and are updated beside those with it."""
     settings = quick_settings(tmp_path, teacher_evidence=True, teacher_budget=0.3)

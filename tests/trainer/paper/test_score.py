@@ -73,6 +73,7 @@ def test_pieces_leave_no_trace(made: Replayed, tmp_path: Path, monkeypatch: pyte
     np.testing.assert_allclose(cut.surprise_K, made.surprise_K, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow(2)
 def test_the_same_seed_gives_the_same(made: Replayed, tmp_path: Path) -> None:
     again = replay(waves(), _settings(tmp_path))
     np.testing.assert_array_equal(again.surprise_K, made.surprise_K)

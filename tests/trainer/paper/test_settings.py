@@ -24,6 +24,7 @@ def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.backtest.cli.configure_logs", lambda *_: None)
 
 
+@pytest.mark.slow(2)
 def test_the_command_has_the_profile(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "set", [waves(0)])
     plots = tmp_path / "plots"

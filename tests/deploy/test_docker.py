@@ -89,7 +89,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
     assert all((ROOT / name).exists() for name in let_through)
 
 
-@pytest.mark.slow(10)
+@pytest.mark.slow(5)
 def test_the_package_is_whole_and_its_command_runs(tmp_path: Path) -> None:
     """The step `package`, in a copy of what the Dockerfile copies, into an environment of its own."""
     source, venv = tmp_path / "src", tmp_path / "venv"

@@ -1,5 +1,6 @@
 """Kubernetes: schemas of its kinds and of KEDA's, what the pods start, and what policies and scaling say about each other."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -87,8 +88,10 @@ def test_files_follow_their_schemas(path: Path) -> None:
 
 
 def test_what_is_built_follows_its_schemas(built: dict[str, Objects]) -> None:
-    for objects in built.values():
-        _check(objects)
+    made = [(key, each) for objects in built.values() for key, each in objects.items()]
+    different = {json.dumps(each, sort_keys=True): (key, each) for key, each in made}
+    for key, each in different.values():  # most are alike in all forms
+        _check({key: each})
 
 
 def test_a_key_that_does_not_exist_is_found() -> None:

@@ -159,7 +159,6 @@ def wave(first: int, count: int) -> np.ndarray:
     return np.asarray(50 + 10 * np.sin(2 * np.pi * slots / 48) + np.random.default_rng(9).normal(0, 1, count))
 
 
-@pytest.mark.slow(12)
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_streams_go_on_after_an_upgrade(
     version: str, settings: CommonSettings, redis_client: redis.asyncio.Redis, capfd: pytest.CaptureFixture[str]

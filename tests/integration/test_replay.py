@@ -4,7 +4,9 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from streamer.contracts import StreamSettings
 from streamer.kafka.client import make_admin
 from streamer.placement import home_partition
 from streamer.settings import CommonSettings
+from streamer.windows import wire
 from testkit.processes import run_command
-from testkit.serving import NOW_MS, producing, read_all
+from testkit.serving import NOW_MS, producing, publish, read_all, running, until
 
 # A slot every three minutes: 600 of them before the day that is asked for, 2026-01-06.
 STEP_S, BEFORE, DAY_SLOTS, SLOTS = 180, 600, 480, 1150
@@ -112,3 +115,24 @@ async def test_a_stretch_of_the_cluster_is_judged_beside_it(
     finally:
         await admin.close()
     assert [key async for key in redis_client.scan_iter(match=f"{settings.namespace}*")] == []
+
+
+@pytest.mark.parametrize("marks", [True, False])
+async def test_a_streamer_of_old_data_says_nothing_of_who_is_silent(settings: CommonSettings, marks: bool) -> None:
+    async def marked() -> list[bool]:
+        """Of each message of `windows` in the stream's partition, whether it is a mark."""
+        home = home_partition("a", settings.partitions)
+        records = [record for record in await read_all(settings, "windows") if record.partition == home]
+        return [wire.decode(record.value).received_ms is not None for record in records]
+
+    async with running(settings, marks=marks), producing(settings) as producer:
+        for at in range(2):  # what comes second is announced behind all that was said after the first
+            points = [[T0 + 100 * at + s, s] for s in range(50)]
+            await publish(producer, settings, {"stream": "a", "points": points})
+            await until(partial(_count, marked, at + 1, marks))
+        assert any(await marked()) == marks
+
+
+async def _count(marked: Callable[[], Awaitable[list[bool]]], announced: int, marks: bool) -> bool:
+    said = await marked()
+    return said.count(False) >= announced and (any(said) or not marks)

@@ -85,9 +85,6 @@ def register(app: typer.Typer) -> None:
 
         FILE: on servers of its own, or on those of --bootstrap. Without: what is in the cluster's metrics.
         """
-        from streamer.host.logs import configure_logs
-
-        configure_logs(settings.log_format, "error", settings.worker_name)
         own = {"kind": kind, "interval_s": interval_s, "alerts_per_week": alerts_per_week}
         hints = Hints(
             form, None, "", time_column, time_zone, time_format, _listed(stream_column), _listed(value_column)

@@ -6,15 +6,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisClusterException, RedisError
 
 from detector.live.settings import WorkerSettings
 from detector.model.artefact import ArtefactStore
 from streamer.contracts import AnomalyEvent, ModelRecord, StreamSettings
-from streamer.errors import AnomalyLLMError
-from streamer.kafka.client import make_producer
+from streamer.errors import AnomalyLLMError, UnavailableError
+from streamer.kafka.client import kafka_name, make_producer
 from streamer.kafka.publishing import Batch, publish
 from streamer.overview.bands import Look
 from streamer.placement import home_partition
+from streamer.redis_client import redis_name
+from streamer.refusals import raise_if_refused
 from streamer.settings import CommandSettings
 from streamer.windows.header import StreamHeader
 from trainer.fit.run import PASSED
@@ -83,6 +87,16 @@ class Outcome:
 
 async def replay(where: Where, plan: Plan, show: Show) -> Outcome:
     """Play it. Raises ConfigError, UnavailableError, RefusedError, ProcessDiedError."""
+    settings = where.settings
+    try:
+        return await _on_stage(where, plan, show)
+    except (KafkaError, RedisError, RedisClusterException) as error:
+        name = kafka_name(settings) if isinstance(error, KafkaError) else redis_name(settings)
+        raise_if_refused(name, error)
+        raise UnavailableError(f"{name} failed while it was replayed: {type(error).__name__}: {error}") from error
+
+
+async def _on_stage(where: Where, plan: Plan, show: Show) -> Outcome:
     show.phase("starting " + ("broker, Redis and " if where.embedded else "") + "workers of its own")
     async with stage(where.settings, where.embedded, where.workers, where.keep) as made:
         producer = await make_producer(made.settings)

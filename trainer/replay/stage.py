@@ -10,6 +10,7 @@ from pathlib import Path
 
 import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import for_code
 
 from streamer.contracts import TOPICS
 from streamer.host.embedded import EmbeddedStack
@@ -83,7 +84,10 @@ async def clear(settings: CommandSettings, admin: AIOKafkaAdminClient, client: r
     assert ".replay." in settings.namespace
 
     async def delete() -> None:
-        await admin.delete_topics([settings.topic(topic) for topic in TOPICS])
+        reply = await admin.delete_topics([settings.topic(topic) for topic in TOPICS])
+        for topic, code in reply.topic_error_codes:
+            if code:
+                raise for_code(code)(topic)
         found = [key async for key in client.scan_iter(match=f"{settings.namespace}:*", count=KEYS_A_CALL)]
         for key in found:  # one by one: on a cluster they lie in different slots
             await client.unlink(key)

@@ -16,11 +16,6 @@ T0 = 1_767_225_600
 DAY = 86_400
 
 
-@pytest.fixture(autouse=True)
-def _logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamer.host.logs.configure_logs", lambda *_: None)
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

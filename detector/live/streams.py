@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 # Streams kept in memory, 5 to 10 KB each; the rest is read from Redis again when it next appears. A tenth of them goes
 # at a time, those that have been silent longest.
 MAX_LIVE = 200_000
+HEADERS_A_CALL = 10_000  # half a kilobyte each
 
 BadRecord = tuple[ConsumerRecord, ContractError]
 _Unread = tuple[ConsumerRecord, WindowChange]
@@ -242,14 +243,16 @@ class OwnedStreams:
         return [stream for stream in streams if stream in self.entries]
 
     async def headers(self, shards: Iterable[int]) -> dict[str, StreamHeader]:
-        """Headers of all streams of these shards that are on a grid, shard by shard."""
-        found: dict[str, StreamHeader] = {}
+        """Headers of all streams of these shards that are on a grid, in few round trips: a worker waits for them when it is
+        given a partition, and begins again when Redis hiccups."""
+        pipe = self._client.pipeline(transaction=False)
         for shard in shards:
-            pipe = self._client.pipeline(transaction=False)
             pipe.smembers(self._keys.names(shard))
-            (members,) = await pipe.execute()
-            names = sorted(name.decode() for name in members)
-            found |= await read_headers(self._client, self._keys, names, self._settings.partitioner)
+        names = [name.decode() for members in await pipe.execute() for name in sorted(members)]
+        found: dict[str, StreamHeader] = {}
+        for at in range(0, len(names), HEADERS_A_CALL):
+            some = names[at : at + HEADERS_A_CALL]
+            found |= await read_headers(self._client, self._keys, some, self._settings.partitioner)
         return {stream: header for stream, header in found.items() if header.state == "grid" and header.hi >= 0}
 
 

@@ -118,7 +118,9 @@ class Run:
             fleet.kill()
         report.longest_s, report.undisturbed_s = watch.longest_s, watch.undisturbed_s
         if watch.undisturbed_s > STANDS_S:
-            report.wrong.append(f"a partition stood still for {watch.undisturbed_s:.0f} s without a fault")
+            report.wrong.append(
+                f"a partition stood still for {watch.undisturbed_s:.0f} s without a fault: {watch.where}"
+            )
         report.wrong += [f"ended by itself: {line}" for line in fleet.ended]
 
     async def _lane(self, faults: Sequence[Fault], fleet: ChaosFleet, watch: Watch) -> None:

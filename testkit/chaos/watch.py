@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -37,6 +38,7 @@ class Watch:
         self.faults = 0
         self.longest_s = 0.0
         self.undisturbed_s = 0.0
+        self.where = ""  # of the latter
         self.ends: dict[At, int] = {}
         self.applied: dict[At, tuple[int, int]] = {}  # smallest and largest of the shards
         self._settings = settings
@@ -79,7 +81,9 @@ class Watch:
                 elif not self.faults:
                     standing.undisturbed_s += now - before
                 self.longest_s = max(self.longest_s, now - standing.moved)
-                self.undisturbed_s = max(self.undisturbed_s, standing.undisturbed_s)
+                if standing.undisturbed_s > self.undisturbed_s:
+                    self.undisturbed_s = standing.undisturbed_s
+                    self.where = f"{at[0]}/{at[1]} at {datetime.now(UTC):%H:%M:%S}"
             before = now
 
     async def load(self) -> None:

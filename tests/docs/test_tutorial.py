@@ -64,6 +64,7 @@ async def up(folder: Path, env: dict[str, str]) -> AsyncIterator[dict[str, str]]
 
 
 @pytest.mark.slow(25)
+@pytest.mark.timeout(300)
 async def test_the_commands_of_the_tutorial_end_in_its_alert(tmp_path: Path) -> None:
     # The command of this interpreter, whatever is on the path.
     command = tmp_path / "bin" / "anomalyllm"

@@ -3,7 +3,7 @@
 `replayed.png` is what `anomalyllm backtest --plot` draws of two weeks of a shop with three incidents in the last day;
 `injected.png` are the synthetic anomalies that the trainer puts into a stream's own history.
 
-Shapes: S slots, B anomalies, N slots around one
+Shapes: S slots, R rows, L slots of a history, A anomalies of a row, B anomalies, N slots around one
 """
 
 import subprocess

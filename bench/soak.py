@@ -175,6 +175,11 @@ async def _main(seconds: float, streams: int, folder: Path) -> Samples:
     return samples
 
 
+def course(values: Sequence[float]) -> str:
+    """Medians of the tenths of a run: a plateau looks otherwise than a leak."""
+    return " ".join(f"{np.median(part):.0f}" for part in np.array_split(np.array(values), 10) if len(part))
+
+
 def _print(rows: Sequence[tuple[str, str, float, float, bool]]) -> int:
     print("| what | first third | last third | |\n| --- | --- | --- | --- |")
     for what, unit, first, last, flat in rows:
@@ -190,4 +195,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         found = asyncio.run(_main(given.seconds, given.streams, Path(temporary)))
     print(f"{given.streams} streams, {given.seconds:.0f} s, {len(found.values['Redis', 'MB'])} samples")
-    sys.exit(_print(rows_of(found)))
+    status = _print(rows_of(found))
+    for (what, unit), values in found.values.items():
+        if unit == "MB":
+            print(f"{what}, MB in tenths of the run: {course(values)}")
+    sys.exit(status)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 
 from detector.live.settings import WorkerSettings
 from streamer.host.losses import SYSTEM_STREAM
@@ -67,7 +69,8 @@ class Run:
 
     async def go(self, plan: Plan, pace_s: float, emptied: bool) -> Report:
         """Both runs, a round of records every `pace_s` seconds while there are faults; `emptied`: Redis is, at the end."""
-        async with redis.asyncio.Redis.from_url(self._servers.valkey.url) as client:
+        again = Retry(ConstantBackoff(0.2), 50)  # connections of before a kill are dead when they are next used
+        async with redis.asyncio.Redis.from_url(self._servers.valkey.url, retry=again) as client:
             began = time.monotonic()
             undisturbed = await self._undisturbed(client)
             self._say(f"undisturbed run: {len(undisturbed.incidents)} incidents, {time.monotonic() - began:.0f} s")

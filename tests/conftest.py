@@ -14,6 +14,7 @@ import pytest
 import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import is_hypothesis_test
+from hypothesis import settings as hypothesis_settings
 from xdist.remote import Producer
 
 from streamer.contracts import TOPICS
@@ -23,6 +24,10 @@ from streamer.settings import CommonSettings
 from testkit.ports import lasting_port
 from testkit.real_kafka import RealKafka
 from testkit.scheduling import ByModule
+
+# How long an example takes is the machine's business.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 REAL_KAFKA = os.environ.get("ANOMALYLLM_TEST_KAFKA") == "1"
 # Folders whose tests run between servers: each test has topics and keys of its own, so any worker may run it.

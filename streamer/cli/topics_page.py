@@ -46,7 +46,7 @@ def _table(name: str, schema: dict[str, Any]) -> str:
     lines = [f"### {name}", "", "| field | type | |", "|---|---|---|"]
     for field, rule in schema["properties"].items():
         shown = f"**`{field}`**" if field in required else f"`{field}`"
-        lines.append(f"| {shown} | {_type(rule)} | {_said(rule)} |")
+        lines.append(f"| {shown} | {_type(rule)} | {_text_of(rule)} |")
     return "\n".join([*lines, ""])
 
 
@@ -72,7 +72,7 @@ def _inner(rule: dict[str, Any]) -> str:
     return f"({inner})" if " or " in inner else inner
 
 
-def _said(rule: dict[str, Any]) -> str:
+def _text_of(rule: dict[str, Any]) -> str:
     default = rule.get("default")
     parts = [str(rule.get("description", "")).replace("|", "\\|").replace("<", "&lt;")]
     if default not in (None, "", [], {}):

@@ -1,4 +1,7 @@
-"""What has come out of a run, and how it differs from what has come out of another one."""
+"""What has come out of a run, and how it differs from what has come out of another one.
+
+Shapes: S slots of a window, C channels
+"""
 
 import hashlib
 from collections.abc import Sequence

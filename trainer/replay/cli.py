@@ -96,7 +96,7 @@ def register(app: typer.Typer) -> None:
         outcome = run_until_stopped(_replay(settings, asked, embedded, workers, keep))
         if outcome is None:
             raise typer.Exit(130)
-        _tell(outcome, html, as_json, keep)
+        _print_outcome(outcome, html, as_json, keep)
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -274,8 +274,8 @@ def _something(recording: "Recording", asked: Asked) -> None:
         raise ConfigError(f"no points of streams like {asked.stream} in {where}")
 
 
-def _tell(outcome: "Outcome", html: Path | None, as_json: bool, keep: bool) -> None:
-    from trainer.replay.showing import report, shown
+def _print_outcome(outcome: "Outcome", html: Path | None, as_json: bool, keep: bool) -> None:
+    from trainer.replay.outcome_text import report, shown
     from trainer.report.page import write
 
     if as_json:

@@ -41,7 +41,7 @@ def stops(
             if not begin_ns <= last + limit < end_ns:
                 continue
             others = [other for name, other in instants.items() if name != stream and other[0] <= last]
-            if len(others) < FEW or any(_heard(other, last, last + limit) for other in others):
+            if len(others) < FEW or any(_has_data(other, last, last + limit) for other in others):
                 yield stream, Stop(last, back)
 
 
@@ -52,7 +52,7 @@ def _gaps(ns_N: np.ndarray, limit: int, end_ns: int) -> Iterator[tuple[int, int 
         yield int(ns_N[-1]), None
 
 
-def _heard(ns_N: np.ndarray, after_ns: int, until_ns: int) -> bool:
+def _has_data(ns_N: np.ndarray, after_ns: int, until_ns: int) -> bool:
     first, last = np.searchsorted(ns_N, [after_ns, until_ns], side="right").tolist()
     return bool(last > first)
 

@@ -11,9 +11,9 @@ from streamer.contracts import AnomalyEvent, Incident
 from streamer.overview.bands import Look
 from streamer.timestamps import NS, format_ns
 from streamer.windows.header import StreamHeader
+from trainer.replay.outcome_text import report, shown, summed_up
 from trainer.replay.recorded import Collector
 from trainer.replay.run import Outcome, Plan
-from trainer.replay.showing import report, shown, summed_up
 from trainer.report.page import page
 
 T0 = 1_767_225_600

@@ -61,8 +61,9 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day
     scale_RB, scale_RL = block_scale_RK.gather(-1, phase_RB), slot_scale_RK.gather(-1, phase_RL)
     plain_scale_RB = plain_scale_RK.gather(-1, phase_RB)
-    day_RB, day_RL = days.at_RB // per_day, slot_at_RL // per_day
     count = days.value_RDK.shape[1] - AHEAD
+    # the newest slots may lie in a day of which no block is complete yet
+    day_RB, day_RL = days.at_RB // per_day, (slot_at_RL // per_day).clamp_max(count - 1)
     day_R = days.first_R + count - 1
     mid_RB = mean_RDK.flatten(1).gather(-1, days.at_RB)
 

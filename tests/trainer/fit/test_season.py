@@ -101,6 +101,16 @@ def test_rows_do_not_depend_on_each_other() -> None:
     torch.testing.assert_close(together.tails[1:], alone.tails)
 
 
+def test_just_after_midnight_no_block_of_the_day_is_complete() -> None:
+    x_RL = made(4)[:, : 3 * PER_DAY + 1]
+    when = (MONDAY + torch.arange(x_RL.shape[1]) * INTERVAL)[None]
+    out = torch.zeros(x_RL.shape, dtype=torch.bool)
+    history = History(
+        x_RL[:, :-1], when[:, :-1], x_RL, when, INTERVAL, BLOCK, out[:, :-1], out, torch.zeros(1, dtype=torch.long)
+    )
+    assert bool(torch.isfinite(seasonfit.fit(history).tails).all())
+
+
 def test_short_histories_make_a_bank() -> None:
     for days in (1, 2, 3):
         bank = fitted(made(days))

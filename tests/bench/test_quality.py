@@ -1,6 +1,5 @@
 """The benchmark's baselines are causal and see what they should; its page is written from any part of the steps."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,6 @@ from trainer.backtest.task import Task
 
 # The matrix profile is compiled at its first use: a minute on an idle core, several on a busy one.
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _compiled_without_optimisation() -> Iterator[None]:
-    """A third less of the time that the compiler takes; these series are short."""
-    import numba
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba.config, "OPT", 0)
-        yield
 
 
 by_name = pytest.mark.parametrize(

@@ -20,7 +20,7 @@ lint: setup
 # Everything, on as many workers as the machine has room for (ARGS="-n 0": in this process).
 test: lint
 	$(BIN)/pytest -n auto --cov --cov-report= $(ARGS)
-	@echo "coverage: $$($(BIN)/coverage report --format=total) % of lines (by file: $(BIN)/coverage report)"
+	@echo "coverage: $$($(BIN)/coverage report --format=total) % of lines by unit tests alone (by file: $(BIN)/coverage report)"
 
 # The inner loop: lint and types beside what needs neither servers nor patience.
 test-fast: setup

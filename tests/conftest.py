@@ -56,11 +56,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModul
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no worker is left alone with it at the end.
 
-    Tests of properties run the same lines hundreds of times, and coverage's tracer doubles what they take: it rests
-    meanwhile. Tests of single cases run these lines as well.
+    Coverage's tracer doubles what Python takes: it rests in tests of properties, which run the same lines hundreds of times,
+    and in those between servers. What is reported is what tests of single cases run.
     """
     for item in items:
-        if is_hypothesis_test(getattr(item, "obj", None)):
+        if is_hypothesis_test(getattr(item, "obj", None)) or _between_servers(item.nodeid):
             item.add_marker("no_cover")
 
     def order(item: pytest.Item) -> tuple[float, bool]:

@@ -15,6 +15,7 @@ from testkit.chaos.run import Run
 from testkit.chaos.servers import embedded
 
 
+@pytest.mark.chaos
 @pytest.mark.slow(60)
 @pytest.mark.timeout(900)
 async def test_thirty_faults_change_nothing(tmp_path: Path) -> None:

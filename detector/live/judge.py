@@ -237,7 +237,7 @@ class Judge:
             log.exception("scoring a batch failed, trying stream by stream", streams=len(segments))
             scores = [self._alone(segment) for segment in segments]
         for piece, score in zip(pieces, scores, strict=True):
-            piece.score = score if score is None or piece.scale is None else in_data_unit(score, piece.scale)
+            piece.score = None if score is None else in_data_unit(score, piece.scale)
             if score is not None:
                 self.windows += len(piece.slots)
                 self.teacher_windows += int(score.teacher_K.sum())

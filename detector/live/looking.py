@@ -12,6 +12,7 @@ from detector.incidents.dial import budget_of, threshold_of
 from detector.live.cache import SLACK, Entry
 from detector.live.evidence import BAND
 from detector.live.judge import PIECE
+from detector.live.scaled import in_data_unit
 from detector.live.settings import WorkerSettings
 from detector.model.interface import Bank, Segment, SegmentScore, open_bank, open_store
 from streamer.contracts import ModelRecord, StreamSettings
@@ -19,6 +20,7 @@ from streamer.overview.bands import Look
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import StreamWindow, read_windows
+from streamer.windows.scale import data_of
 
 
 async def look(
@@ -51,7 +53,8 @@ async def look(
 def seen(bank: Bank, stream: str, window: StreamWindow, own: StreamSettings, slots: int) -> Look:
     """The same of a window in memory."""
     header, ref = window.header, bank.model_of(stream)
-    cold = ref is None or ref.grid_version != header.grid_version
+    student = ref if ref is not None and ref.grid_version == header.grid_version else None
+    cold = student is None
     context = bank.context_of(stream, cold)
     entry = Entry(stream, window, slots + context + SLACK, header.hi)
     clock = entry.clock(own.timezone)
@@ -60,14 +63,14 @@ def seen(bank: Bank, stream: str, window: StreamWindow, own: StreamSettings, slo
     for at in range(first, header.hi + 1, PIECE):
         last = min(at + PIECE - 1, header.hi)
         segment = Segment(stream, entry.segment(at, last, context), last - at + 1, last, cold, clock)
-        scores += bank.score([segment])
+        scores += [in_data_unit(score, entry.scale) for score in bank.score([segment])]
     bands = [band_of(score) for score in scores]
     low_SC, expected_SC, high_SC = (np.concatenate([band[i] for band in bands]) for i in range(3))
     surprise_S = np.concatenate([surprise_of(score) for score in scores])
     return Look(
-        header, first, entry.segment(first, header.hi, 1), low_SC, expected_SC, high_SC, surprise_S,
-        threshold_of(budget_of(own, header.interval_ns, cold)),
-        None if cold or ref is None else ref.version, scores[-1].season_word or None,
+        header, first, data_of(entry.segment(first, header.hi, 1), header.scale), low_SC, expected_SC, high_SC, surprise_S,
+        threshold_of(budget_of(own, header.interval_ns, cold, None if student is None else student.points)),
+        None if student is None else student.version, scores[-1].season_word or None,
     )  # fmt: skip
 
 

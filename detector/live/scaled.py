@@ -9,8 +9,10 @@ from detector.model.interface import SegmentScore
 from streamer.windows.scale import Scale
 
 
-def in_data_unit(score: SegmentScore, scale: Scale) -> SegmentScore:
-    """What was expected, and how far off it was, as people know it; surprises are what they are. float64."""
+def in_data_unit(score: SegmentScore, scale: Scale | None) -> SegmentScore:
+    """What was expected, and how far off it was, as people know it, float64; surprises are what they are. None: no scale."""
+    if scale is None:
+        return score
     made = replace(
         score,
         expected_KC=scale.data(score.expected_KC), low_KC=scale.data(score.low_KC), high_KC=scale.data(score.high_KC),

@@ -78,7 +78,7 @@ async def _look(
     window = found.get(row.name)
     if window is None:
         return None, row.why
-    return _bare(window.header, window.values_SC), row.why if row.state == "irregular" else note
+    return _bare(window.header, window.data_SC), row.why if row.state == "irregular" else note
 
 
 def _bare(header: StreamHeader, values_SC: np.ndarray) -> Look:

@@ -14,6 +14,7 @@ from streamer.windows.header import StreamHeader
 from streamer.windows.judged import Judged, read_judged
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers, read_windows
+from streamer.windows.scale import data_of
 
 SPARK_SLOTS = 120
 SPARK_NUMBERS = 4_096  # read of one stream at most, whatever its channels
@@ -45,7 +46,7 @@ async def read_tails(
             need = (high - low + 1) * channels
             pieces.append(np.concatenate([values, np.full(need - len(values), np.nan, np.float32)]))
             at += 1
-        found[stream] = first, np.concatenate(pieces).reshape(-1, channels)
+        found[stream] = first, data_of(np.concatenate(pieces).reshape(-1, channels), headers[stream].scale)
     return found
 
 
@@ -66,7 +67,7 @@ async def window(
     found = windows.get(stream)
     if found is None:
         return {"times": [], "values": []}
-    header, values_SC, _ = found
+    header, values_SC = found.header, data_of(found.values_SC, found.header.scale)
     values_S = values_SC[:, min(channel, values_SC.shape[1] - 1)] if len(values_SC) else values_SC[:, :0].ravel()
     slots, low_S, high_S = thinned(header.lo, values_S)
     return {
@@ -94,11 +95,14 @@ async def judged(
 def band(found: Judged, channel: int, header: StreamHeader) -> dict[str, Any]:
     """As a chart draws it."""
     slots = range(found.first, found.first + len(found.students_K))
+    low_KC, expected_KC, high_KC = (
+        data_of(table_KC, header.scale) for table_KC in (found.low_KC, found.expected_KC, found.high_KC)
+    )
     return {
         "times": [header.slot_ns(slot) / 1e9 for slot in slots],
-        "low": numbers(found.low_KC[:, channel]),
-        "expected": numbers(found.expected_KC[:, channel]),
-        "high": numbers(found.high_KC[:, channel]),
+        "low": numbers(low_KC[:, channel]),
+        "expected": numbers(expected_KC[:, channel]),
+        "high": numbers(high_KC[:, channel]),
         "score": numbers(found.score_K),
         "threshold": found.threshold,
         "model": found.model,
@@ -112,17 +116,26 @@ async def season(
 ) -> dict[str, Any] | None:
     """The week as the stream's season has it; None without a season, or before the detector has come to it."""
     _, usual = await read_judged(client, keys, shard_of(stream, partitioner), stream)
-    if usual is None or usual.low_WC.shape[1] <= channel:
+    header = (await read_headers(client, keys, [stream], partitioner)).get(stream)
+    if (
+        usual is None
+        or header is None
+        or usual.low_WC.shape[1] != len(header.channels)
+        or channel >= len(header.channels)
+    ):
         return None
     tables = {"low": usual.low_WC, "expected": usual.expected_WC, "high": usual.high_WC}
-    return {"zone": usual.zone or "UTC", **{name: numbers(table[:, channel]) for name, table in tables.items()}}
+    return {
+        "zone": usual.zone or "UTC",
+        **{name: numbers(data_of(table_WC, header.scale)[:, channel]) for name, table_WC in tables.items()},
+    }
 
 
 async def weeks(
     client: redis.asyncio.Redis, keys: Keys, stream: str, channel: int, partitioner: Partitioner
 ) -> dict[str, Any]:
     """Eight weeks in blocks of minutes; empty where a stream has no coarse ring."""
-    found = (await read_windows(client, keys, [stream], partitioner, 1)).get(stream)
+    found = (await read_windows(client, keys, [stream], partitioner, 1, as_stored=True)).get(stream)
     if found is None or found.coarse is None:
         return {"times": [], "values": []}
     mean_B = found.coarse.mean_BC[:, min(channel, found.coarse.mean_BC.shape[1] - 1)]
@@ -154,5 +167,6 @@ def thinned(first: int, values_S: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
 
 
 def numbers(values: np.ndarray) -> list[float | None]:
-    """JSON numbers of seven digits, None for NaN and infinities."""
-    return [float(f"{v:.7g}") if np.isfinite(v) else None for v in values.tolist()]
+    """JSON numbers of seven digits, which is all that float32 has, or of twelve; None for NaN and infinities."""
+    digits = 7 if values.dtype == np.float32 else 12
+    return [float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in values.tolist()]

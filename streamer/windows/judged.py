@@ -44,7 +44,7 @@ class Judged:
     usual: str  # what the band is, for people; "" where there is no season
     students_K: Float  # surprise: −log10 of a tail probability
     season_K: Float
-    low_KC: Float  # expected band, data's unit
+    low_KC: Float  # expected band, relative to the scale in the stream's header
     expected_KC: Float
     high_KC: Float
 

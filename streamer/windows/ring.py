@@ -16,7 +16,7 @@ from streamer.windows.coarse import CoarseWindow
 from streamer.windows.coarse import read as read_coarse
 from streamer.windows.header import StreamHeader
 from streamer.windows.keys import Keys
-from streamer.windows.scale import scale_from
+from streamer.windows.scale import data_of, scale_from
 
 
 class StreamWindow(NamedTuple):
@@ -32,8 +32,7 @@ class StreamWindow(NamedTuple):
     @property
     def data_SC(self) -> np.ndarray:
         """Values in the unit of the data, float64 (S, C)."""
-        scale = scale_from(self.header.scale)
-        return self.values_SC.astype(np.float64) if scale is None else scale.data(self.values_SC)
+        return data_of(self.values_SC, self.header.scale).astype(np.float64)
 
 
 async def read_headers(

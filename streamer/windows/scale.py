@@ -66,6 +66,16 @@ def scale_from(stored: Sequence[Sequence[float]]) -> Scale | None:
     return Scale(offset_C, unit_C)
 
 
+def data_of(ring_NC: np.ndarray, stored: Sequence[Sequence[float]]) -> np.ndarray:
+    """Numbers of a ring (N, C) in the unit of the data: float64, or as they are where no channel has a scale.
+
+    >>> data_of(np.array([[0.5]], np.float32), [(1.7e9, 10.0)]).tolist()
+    [[1700000005.0]]
+    """
+    scale = scale_from(stored)
+    return ring_NC if scale is None else scale.data(ring_NC)
+
+
 def stored_scale(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """As a header stores it."""
     return [] if all(pair == PLAIN for pair in pairs) else list(pairs)

@@ -161,7 +161,7 @@ def replay(
     count, channels = len(series.values_SC) - series.train_end, series.values_SC.shape[1]
     made = Replayed(
         np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32), [],
-        judge.rules_of(judge.settings_of(series.name), entry.interval_ns).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
+        judge.rules_for(entry, warming=False).threshold, rows.stop - rows.start, gate, size, fit_s, 0.0,
         bands=Bands(*(np.full((count, channels), np.nan, np.float32) for _ in range(3))) if bands else None,
         student=student,
     )  # fmt: skip

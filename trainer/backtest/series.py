@@ -10,7 +10,7 @@ import numpy as np
 
 from streamer.errors import AnomalyLLMError
 from streamer.timestamps import NS, format_ns
-from streamer.windows.scale import scale_from
+from streamer.windows.scale import data_of
 
 
 class SourceError(AnomalyLLMError):
@@ -38,8 +38,7 @@ class Series:
     @property
     def data_SC(self) -> np.ndarray:
         """Values in the unit of the data, float64 (S, C)."""
-        scale = scale_from(self.scale)
-        return self.values_SC.astype(np.float64) if scale is None else scale.data(self.values_SC)
+        return data_of(self.values_SC, self.scale).astype(np.float64)
 
     def at(self, row: int) -> str | None:
         """RFC 3339 of a row; None where the data had no time stamps."""

@@ -42,6 +42,22 @@ async def test_a_tail_is_the_newest_part_of_a_ring_wherever_it_begins(
     assert values_SC[:, 1].tolist() == [-slot for slot in range(first, hi + 1)]
 
 
+async def test_what_lies_on_a_scale_is_shown_in_the_unit_of_the_data(redis_client: redis.asyncio.Redis) -> None:
+    keys, level = Keys("series-scale"), 1.7e9
+    header = StreamHeader("grid", 1, 10**9, 0, 64, ["a"], lo=0, hi=2, scale=[(level, 1.0)])
+    ring_SC = np.array([[-10], [0], [10]], np.float32)
+    await redis_client.set(keys.header(shard_of("s"), "s"), header.to_json())
+    await redis_client.set(keys.ring(shard_of("s"), "s"), ring_SC.tobytes())
+    shown = [level - 10, level, level + 10]
+    tails = await series.read_tails(redis_client, keys, {"s": header}, "murmur2", 20)
+    assert series.numbers(tails["s"][1][:, 0]) == shown
+    assert (await series.window(redis_client, keys, "s", 0, 20, "murmur2"))["values"] == shown
+    calm_K = np.zeros(3, np.float32)
+    judged = Judged(1, 0, "v1", False, 4.0, 5.0, "usual", calm_K, calm_K, ring_SC - 1, ring_SC, ring_SC + 1)
+    band = series.band(judged, 0, header)
+    assert (band["expected"], band["high"]) == (shown, [value + 1 for value in shown])
+
+
 async def test_a_ring_that_is_not_written_yet_is_a_gap(redis_client: redis.asyncio.Redis) -> None:
     header = StreamHeader("grid", 1, 10**9, 0, 64, ["a"], lo=0, hi=3)
     found = await series.read_tails(redis_client, Keys("series-none"), {"s": header}, "murmur2", 20)

@@ -134,7 +134,7 @@ class Delivery:
     def loads(cls, raw: bytes) -> "Delivery":
         """From Redis."""
         kept = orjson.loads(raw)
-        sent = kept.pop("sent")
+        sent = kept.pop("sent" if "sent" in kept else "told")  # its name of before
         event = AnomalyEvent.model_validate_json(kept["raw"])
         return cls(event=event, sent=None if sent is None else Sent(**sent), **kept)
 

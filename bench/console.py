@@ -34,15 +34,18 @@ from streamer.settings import CommonSettings, ConsoleSettings
 from streamer.timestamps import format_ns
 from testkit.chromium import DESKTOP, PHONE, Errors, chromium, opened
 
-# Frames of 20 s while the list is scrolled by 30 lines a frame, there and back: an even share of all 10 000 is drawn.
-SCROLL = """async () => {
+# Milliseconds of each frame of so many seconds, while the list is scrolled by so many lines a frame, there and back: in 20 s
+# and with 30 lines an even share of all 10 000 is drawn.
+FRAMES = """async ([seconds, lines]) => {
   const rows = document.querySelector(".rows");
   const took = [];
-  let before = performance.now(), way = 30 * 46;
-  const end = before + 20000;
+  let before = performance.now(), way = lines * 46;
+  const end = before + seconds * 1000;
   while (performance.now() < end) {
-    rows.scrollTop += way;
-    if (rows.scrollTop <= 0 || rows.scrollTop + rows.clientHeight >= rows.scrollHeight - 1) way = -way;
+    if (lines) {
+      rows.scrollTop += way;
+      if (rows.scrollTop <= 0 || rows.scrollTop + rows.clientHeight >= rows.scrollHeight - 1) way = -way;
+    }
     await new Promise(requestAnimationFrame);
     const now = performance.now();
     took.push(now - before);
@@ -52,18 +55,6 @@ SCROLL = """async () => {
 }"""
 # Pages of each look; of those not named, all.
 LOOKS = {"dark": ("overview", "stream"), "phone": ("overview", "streams", "stream"), "phone-dark": ("incident",)}
-STILL = """async () => {
-  const took = [];
-  let before = performance.now();
-  const end = before + 10000;
-  while (performance.now() < end) {
-    await new Promise(requestAnimationFrame);
-    const now = performance.now();
-    took.push(now - before);
-    before = now;
-  }
-  return took;
-}"""
 
 
 def event(
@@ -155,8 +146,8 @@ async def frames(folder: Path, streams: int) -> None:
             page = await opened(browser, f"{address}/streams?sort=name", errors)
             await page.wait_for_selector(".row .name >> text=host-")
             task = asyncio.create_task(busy())
-            print(told("at rest, live", await page.evaluate(STILL)))
-            print(told("scrolling, live", await page.evaluate(SCROLL)))
+            print(told("at rest, live", await page.evaluate(FRAMES, [10, 0])))
+            print(told("scrolling, live", await page.evaluate(FRAMES, [20, 30])))
             task.cancel()
             for path in ("/api/summary", "/api/streams?count=50&sort=name", "/api/streams?q=host-0042&sort=score"):
                 print(f"{path}: {await answered(page, address + path):.1f} ms, median of 20")

@@ -16,6 +16,9 @@ HISTORIC_S = 3600.0
 
 DELETED = -1  # in place of the slot at which a silence is over: the stream is
 
+# Of incidents that are no score's.
+_UNSCORED: dict[str, float] = {"score": 0.0, "tail_probability": 1.0, "threshold": 0.0, "scale": 0, "depth": 0}
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -101,13 +104,9 @@ def no_data_event(
         started_at=format_ns(stream_state.slot_ns(silence.anchor)),
         ended_at=format_ns(stream_state.slot_ns(slot)) if state == "resolved" else None,
         slots=slots,
-        score=0.0,
-        tail_probability=1.0,
-        threshold=0.0,
         channels=[ChannelShare(channel=name, share=1 / len(silence.channels)) for name in silence.channels],
         view="no_data",
-        scale=0,
-        depth=0,
+        **_UNSCORED,
         end_reason="deleted" if deleted else "returned" if state == "resolved" else None,
         reason=wording.silence(stream, seconds, slots, state == "resolved", silence.channels, silence.nulls, deleted),
     )  # fmt: skip
@@ -131,13 +130,9 @@ def unjudged_event(
         started_at=format_ns(stream_state.slot_ns(unjudged.anchor)),
         ended_at=format_ns(stream_state.slot_ns(slot)) if state == "resolved" else None,
         slots=max(slot - unjudged.anchor, 0),
-        score=0.0,
-        tail_probability=1.0,
-        threshold=0.0,
         channels=[],
         view="unjudged",
-        scale=0,
-        depth=0,
+        **_UNSCORED,
         end_reason=over,
         reason=wording.unjudged(stream, unjudged.why, over),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """`anomalyllm feedback`: say what an incident was."""
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -12,9 +12,6 @@ from streamer.contracts import Feedback, Verdict
 from streamer.errors import ConfigError
 from streamer.settings import CommandSettings
 from streamer.timestamps import format_ns
-
-if TYPE_CHECKING:
-    from aiokafka import ConsumerRecord
 
 # What `alerts` shows is the beginning of an id; it is looked for among the alerts of so many days, as `alerts show` does.
 ID_LENGTH, LOOK_BACK_S = 36, 30 * 86_400
@@ -58,28 +55,14 @@ def register(app: typer.Typer) -> None:
 
 async def _whole(settings: CommandSettings, stream: str, given: str) -> str:
     """The id that begins so, among the stream's alerts; as it was given where there is none. Raises ConfigError: several."""
-    from streamer.contracts import AnomalyEvent
-    from streamer.overview.following import EventReader
+    from streamer.overview.following import IncidentLog
 
-    reader = EventReader(settings, "anomalies")
-    found: set[str] = set()
-
-    def take(records: "list[ConsumerRecord]") -> None:
-        for record in records:
-            try:
-                data = AnomalyEvent.model_validate_json(record.value or b"").data
-            except ValidationError:
-                continue  # `alerts` says so
-            if data.stream == stream and data.incident_id.startswith(given):
-                found.add(data.incident_id)
-
+    log = IncidentLog(settings)
     try:
-        await reader.start(time.time_ns() // 1_000_000 - LOOK_BACK_S * 1000, settings.timeout)
-        await reader.catch_up(take)
+        await log.start(time.time_ns() // 1_000_000 - LOOK_BACK_S * 1000, settings.timeout)
+        found = log.only(given, stream)
     finally:
-        await reader.stop()
-    if len(found) > 1:
-        raise ConfigError(f"{given} is the beginning of {len(found)} incidents: {', '.join(sorted(found)[:5])}")
-    if not found:
+        await log.stop()
+    if found is None:
         err.print(f"{stream} has no incident {given} among the alerts of 30 days: sent as it is", markup=False)
-    return found.pop() if found else given
+    return found or given

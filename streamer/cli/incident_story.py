@@ -39,12 +39,10 @@ async def story(settings: CommandSettings, wanted: str, since_s: float, with_pic
     wanted = wanted.partition(":")[0]
     async with redis_or_error(settings) as client, reached(settings, client), reading(settings, since_s) as reader:
         await reader.follow("anomalies", "streams", "models")
-        found = [incident_id for incident_id in reader.incidents.events if incident_id.startswith(wanted)]
-        if not found or not wanted:
+        found = reader.incidents.only(wanted) if wanted else None
+        if found is None:
             raise ConfigError(f"no incident {wanted} since {age(since_s)} ago: --since 90d looks further back")
-        if len(found) > 1:
-            raise ConfigError(f"{wanted} is the beginning of {len(found)} incidents: {', '.join(sorted(found)[:5])}")
-        events = reader.incidents.story(found[0])
+        events = reader.incidents.story(found)
         newest = events[-1].data
         parts: list[RenderableType] = [headline(newest), f"  {escape(newest.reason)}", Text(), _facts(newest)]
         if newest.channels:

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from pydantic import ValidationError
 
 from streamer.contracts import AnomalyEvent
+from streamer.errors import ConfigError
 from streamer.kafka.client import fetch, header, make_consumer
 from streamer.kafka.topics import at_end, partitions_of
 from streamer.settings import CommonSettings
@@ -121,6 +122,17 @@ class IncidentLog:
         """The newest revision of each incident, by the time of its slot, the newest last."""
         found = [revisions[max(revisions)] for revisions in self.events.values()]
         return sorted(found, key=lambda event: (event.data.updated_at, event.id))
+
+    def only(self, beginning: str, stream: str | None = None) -> str | None:
+        """The id that begins so (of a stream), None where there is none. Raises ConfigError: there are several."""
+        found = [
+            incident_id
+            for incident_id, revisions in self.events.items()
+            if incident_id.startswith(beginning) and stream in (None, next(iter(revisions.values())).data.stream)
+        ]
+        if len(found) > 1:
+            raise ConfigError(f"{beginning} is the beginning of {len(found)} incidents: {', '.join(sorted(found)[:5])}")
+        return found[0] if found else None
 
     def story(self, incident_id: str) -> list[AnomalyEvent]:
         """All revisions of one incident that were heard, in order; empty where it is not known."""

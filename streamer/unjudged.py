@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 UnjudgedReason = Literal["waiting", "irregular", "gaps", "no_model", "failing"]
 
-_WORDS: dict[UnjudgedReason, str] = {
+_WORDS: dict[str, str] = {
     "waiting": "it waits for its interval, which is inferred from 33 different time stamps: send more, or set interval_s",
     "irregular": "its points follow no interval: send them regularly, or set interval_s",
     "gaps": "what comes has gaps longer than can be bridged: send every interval, or set interval_s to what it really is",
@@ -20,4 +20,4 @@ REASONS: tuple[UnjudgedReason, ...] = get_args(UnjudgedReason)
 
 def why_not(reason: str) -> str:
     """The reason in words, with what to do."""
-    return next((words for name, words in _WORDS.items() if name == reason), reason)
+    return _WORDS.get(reason, reason)

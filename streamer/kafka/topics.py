@@ -126,18 +126,18 @@ Start every worker with --partitions 8
     wrong = {name: count for name, count in found.items() if count != settings.partitions}
     if not wrong:
         return
-    counts = set(found.values())
-    if len(counts) == 1 and SHARDS % (count := counts.pop()) == 0:
-        cure = f"Start every worker with --partitions {count}"
-    elif max(found.values()) <= settings.partitions or SHARDS % max(found.values()) == 0:
+    largest, even = max(found.values()), len(set(found.values())) == 1
+    if even and SHARDS % largest == 0:
+        cure = f"Start every worker with --partitions {largest}"
+    elif largest <= settings.partitions or SHARDS % largest == 0:
         # Kafka cannot take partitions away: all get as many as the largest has.
-        target = max(settings.partitions, *found.values())
+        target = max(settings.partitions, largest)
         cure = (
             f"Stop the workers, run `anomalyllm topics provision --fix --partitions {target}`, and start them with that"
         )
     else:
         cure = f"Delete them and run `anomalyllm topics provision`: their partitions must divide {SHARDS}"
-    if set(_too_few(settings, found)) == set(wrong) and len(set(found.values())) == 1:
+    if even and largest < settings.partitions:
         cure += f", or stop them and run `anomalyllm topics provision --fix` to have {settings.partitions}"
     listed = ", ".join(f"{name} with {count} partitions" for name, count in wrong.items())
     raise ConfigError(f"{kafka_name(settings)} has {listed}; --partitions is {settings.partitions}. {cure}")

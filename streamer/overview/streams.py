@@ -1,7 +1,6 @@
 """How streams stand, read in bulk out of Redis and the followed topics."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -54,16 +53,21 @@ async def read_rows(
             read_together(pipe, keys.header(shard, name), keys.stream_state(shard, name))
         for name, (header, state) in zip(chunk, await pipe.execute(), strict=True):
             partition = home_partition(name, settings.partitions, settings.partitioner)
-            row = _row(name, partition, header, state, known.get(name), models.get(name))
-            rows.append(replace(row, student_missing=missing[name]) if name in missing else row)
+            rows.append(_row(name, partition, header, state, known.get(name), models.get(name), missing.get(name)))
     return rows
 
 
 def _row(
-    name: str, partition: int, raw: bytes | None, raw_state: bytes | None, own: StreamSettings | None, record: ModelRecord | None
+    name: str, partition: int, raw: bytes | None, raw_state: bytes | None, own: StreamSettings | None, record: ModelRecord | None,
+    student_missing: str | None,
 ) -> StreamRow:  # fmt: skip
     own = own or StreamSettings()
-    facts: dict[str, Any] = {"dial": dial_of(own), "paused": own.paused, "labels": dict(own.labels)}
+    facts: dict[str, Any] = {
+        "dial": dial_of(own),
+        "paused": own.paused,
+        "labels": dict(own.labels),
+        "student_missing": student_missing,
+    }
     if raw is None:
         return StreamRow(name, partition, "unseen", **facts)
     header = StreamHeader.from_json(raw)

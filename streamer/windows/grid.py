@@ -121,14 +121,19 @@ def _snapped(interval: float) -> float:
 
 def _crowding(ts_M: np.ndarray, interval_ns: int) -> float:
     """Length of the mean phase: 1 when all points stand at the same place between the multiples, near 0 anywhere."""
+    return float(np.abs(_mean_phase(ts_M, interval_ns)))
+
+
+def _mean_phase(ts_M: np.ndarray, interval_ns: int) -> np.complex128:
+    """Mean of the points' places between the multiples, on the unit circle."""
     angle = (ts_M % interval_ns).astype(np.float64) * (2 * np.pi / interval_ns)
-    return float(np.abs(np.exp(1j * angle).mean()))
+    mean: np.complex128 = np.exp(1j * angle).mean()
+    return mean
 
 
 def phase_of(ts_M: np.ndarray, interval_ns: int) -> int:
     """Where the points stand between the multiples of the interval: circular mean, 0 when within 5 % of it."""
-    angle = (ts_M % interval_ns).astype(np.float64) * (2 * np.pi / interval_ns)
-    mean = np.angle(np.exp(1j * angle).mean()) / (2 * np.pi) % 1.0
+    mean = np.angle(_mean_phase(ts_M, interval_ns)) / (2 * np.pi) % 1.0
     return 0 if min(mean, 1 - mean) < 0.05 else int(mean * interval_ns)
 
 

@@ -171,29 +171,28 @@ class Ingest:
         offset_R = np.array([record.offset for record in records], np.int64)
         parts = []
         for stream, chosen in _by_stream(batch):
-            new_M = offset_R[batch.record_M[chosen]] > applied(self._shard(stream))
-            parts.append((stream, chosen[new_M], chosen[~new_M]))
+            shard = self._shard(stream)
+            parts.append((stream, shard, chosen, offset_R[batch.record_M[chosen]] > applied(shard)))
         rings = await self._rings_needed(batch, parts)
         plan = Plan()
         batch.history_R |= offset_R < old_until
         stamp_R = np.array([record.timestamp for record in records], np.int64)
         names = [channel for _, channel in batch.channels]
-        for stream, new, repeated in parts:
-            shard = self._shard(stream)
+        for stream, shard, chosen, new_M in parts:
             part = StreamBatch(
                 stream, self.windows[stream], self._keys.of_stream(shard, stream), self._settings_of(stream),
                 self._settings.capacity, rings.get(stream),
             )  # fmt: skip
-            if len(new):
-                cells = _cells(batch, names, new)
+            if new_M.any():
+                cells = _cells(batch, names, chosen[new_M])
                 part.advance(cells, offset_R, stamp_R)
-            if len(repeated):
-                part.repeat(batch.ts_M[repeated])
+            if not new_M.all():
+                part.repeat(batch.ts_M[chosen[~new_M]])
             plan.include(stream, shard, part.outcome)
         return plan
 
     async def _rings_needed(
-        self, batch: Decoded, parts: Sequence[tuple[str, np.ndarray, np.ndarray]]
+        self, batch: Decoded, parts: Sequence[tuple[str, int, np.ndarray, np.ndarray]]
     ) -> dict[str, StreamWindow]:
         """Windows of streams that show a channel they did not have (their rings are laid out anew), points for blocks
         that only the coarse ring knows, or another grid."""
@@ -202,17 +201,16 @@ class Ingest:
             for at, channel in batch.channels
             if (window := self.windows[batch.streams[at]]).header.hi >= 0 and channel not in window.header.channels
         }
-        for stream, new, repeated in parts:
+        for stream, _, chosen, new_M in parts:
             header = self.windows[stream].header
             head = header.coarse
-            lowest = min(int(batch.ts_M[chosen].min()) for chosen in (new, repeated) if len(chosen))
             if self.windows[stream].doubted and self._settings_of(stream).kind == "auto":
                 needed.add(stream)
-            if head is not None and touches_closed(head, lowest // head.block_ns):
+            if head is not None and touches_closed(head, int(batch.ts_M[chosen].min()) // head.block_ns):
                 needed.add(stream)
-            if header.hi >= 0 and not self._settings_of(stream).interval_s and may_end(header.review, len(new)):
+            if header.hi >= 0 and not self._settings_of(stream).interval_s and may_end(header.review, int(new_M.sum())):
                 ahead = replace(header.review, watch=None if header.review.watch is None else [*header.review.watch])
-                if ahead.scan(header.interval_ns, header.state == "grid", batch.ts_M[new]) is not None:
+                if ahead.scan(header.interval_ns, header.state == "grid", batch.ts_M[chosen[new_M]]) is not None:
                     needed.add(stream)
         return await read_windows(self._client, self._keys, sorted(needed), self._settings.partitioner, as_stored=True)
 

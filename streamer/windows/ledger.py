@@ -122,11 +122,8 @@ class Ledger:
             self.keys.stream_offset(shard, self.topic, partition)
             for shard in shards_of_partition(partition, self._partitions)
         ]
-        pipe = self._client.pipeline(transaction=False)
-        for key in offsets:
-            pipe.hmget(key, ["epoch"])
-        rows = await _hashes(pipe)
-        known = max(self._epochs.get(partition, 0), *(int(epoch or 0) for epoch, *_ in rows))
+        stored = await self._stored(partition)
+        known = max(self._epochs.get(partition, 0), *(epoch for epoch, _ in stored.values()))
         epoch = int(await self._next_epoch(keys=[self.keys.owner_epoch(self.topic, partition)], args=[known]))
         self._epochs[partition] = epoch
         calls = [[key] for key in offsets] if self._clustered else [offsets]

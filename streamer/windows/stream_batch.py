@@ -136,13 +136,9 @@ class StreamBatch:
         ring, blocks = self._ring, header.coarse
         lo, values_SC = (0, _NOTHING) if ring is None else (ring.header.lo, ring.values_SC)
         values_NC = change_grid(window, grid, lo, values_SC)
-        self.outcome.writes.delete(self._keys.ring)
-        self.outcome.writes.delete(self._keys.recent)
+        self._rewrite_ring(header.lo, values_NC)
         if header.coarse is not blocks:
             self.outcome.writes.delete(self._keys.coarse)
-        if len(values_NC):
-            self._write_ring(header.lo, values_NC)
-            self._write_recent(max(header.lo, header.hi - window.rows + 1), header.hi)
         stored = ring.coarse if ring is not None and header.coarse is blocks else None
         self._ring = StreamWindow(replace(header), values_NC, stored)
         self.outcome.reread = None  # it was of slots of the old grid; a new version is read whole
@@ -237,10 +233,7 @@ class StreamBatch:
         self.outcome.writes.delete(self._keys.ring)
         self._write_ring(header.lo, values_NC)
         if head is not None:
-            raw = clear(head, stored, doubted)  # those held another quantity
-            self.outcome.writes.delete(self._keys.coarse)
-            if raw:
-                self.outcome.writes.setrange(self._keys.coarse, 0, raw)
+            self._rewrite_blocks(clear(head, stored, doubted))  # those held another quantity
         self._ring = StreamWindow(replace(header), values_NC, stored)
         self.outcome.regrids += 1
         log.warning(
@@ -340,10 +333,9 @@ class StreamBatch:
         fitting = new[: max(0, most - len(known))]
         window.add_channels(fitting)
         if window.header.coarse is not None and fitting:
-            raw = widen(window.header.coarse, None if self._ring is None else self._ring.coarse, fitting)
-            self.outcome.writes.delete(self._keys.coarse)
-            if raw:
-                self.outcome.writes.setrange(self._keys.coarse, 0, raw)
+            self._rewrite_blocks(
+                widen(window.header.coarse, None if self._ring is None else self._ring.coarse, fitting)
+            )
             if self._ring is not None:  # what was read is as wide as the ring now is
                 self._ring = self._ring._replace(coarse=None)
         room = set(window.header.channels)
@@ -363,11 +355,22 @@ class StreamBatch:
         old_NC = self._ring.values_SC
         values_NC = np.full((len(old_NC), channels), np.nan, np.float32)
         values_NC[:, : old_NC.shape[1]] = old_NC
+        self._rewrite_ring(self._ring.header.lo, values_NC)
+
+    def _rewrite_ring(self, first: int, values_NC: np.ndarray) -> None:
+        """The whole window and its recent rows, laid out anew."""
+        header = self._window.header
         self.outcome.writes.delete(self._keys.ring)
         self.outcome.writes.delete(self._keys.recent)
-        self._write_ring(self._ring.header.lo, values_NC)
-        header = self._window.header
-        self._write_recent(max(header.lo, header.hi - self._window.rows + 1), header.hi)
+        if len(values_NC):
+            self._write_ring(first, values_NC)
+            self._write_recent(max(header.lo, header.hi - self._window.rows + 1), header.hi)
+
+    def _rewrite_blocks(self, raw: bytes) -> None:
+        """The whole coarse ring, laid out anew."""
+        self.outcome.writes.delete(self._keys.coarse)
+        if raw:
+            self.outcome.writes.setrange(self._keys.coarse, 0, raw)
 
     def _write_ring(self, first: int, values_NC: np.ndarray) -> None:
         header = self._window.header

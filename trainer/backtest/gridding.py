@@ -16,7 +16,7 @@ from streamer.windows.header import StreamHeader
 from streamer.windows.open_window import OpenWindow, Waiting
 from streamer.windows.resample import FINEST
 from streamer.windows.review import WATCHED, Review
-from streamer.windows.scale import PLAIN, scale_of, stored_scale
+from streamer.windows.scale import scale_of
 from trainer.backtest.series import Series, SourceError
 from trainer.backtest.tables import Reading, Table
 
@@ -68,15 +68,10 @@ def _placed(
 ) -> tuple[np.ndarray, tuple[tuple[float, float], ...], set[int]]:  # fmt: skip
     """Values on the grid (S, C) as a ring has them, their scale, and the channels that are not what they were taken for, counter or gauge."""
     channels, low, span = len(table.channels), int(slot_M.min()), int(slot_M.max() - slot_M.min()) + 1
-    header = StreamHeader(
-        state="grid", grid_version=1, interval_ns=grid.interval_ns, phase_ns=grid.phase_ns, capacity=span,
-        channels=list(table.channels), counters=counters, rising=[not counts for counts in counters],
-        highest=[0.0] * channels, last_raw=[None] * channels, last_raw_slot=[0] * channels,
-    )  # fmt: skip
+    window = OpenWindow(StreamHeader(), StreamerSettings.model_fields["lateness_slots"].default)
     begin = value_M[: (DIFFERENCES + 1) * channels].reshape(-1, channels)
-    scale = [PLAIN if counts else scale_of(begin[:, c]) for c, counts in enumerate(counters)]
-    header.scale = stored_scale(scale)
-    window = OpenWindow(header, min(StreamerSettings.model_fields["lateness_slots"].default, span))
+    scale = [scale_of(begin[:, c]) for c in range(channels)]
+    window.enter_grid(grid, list(table.channels), [counts or None for counts in counters], span, scale=scale)
     values_SC = np.full((span, channels), np.nan, np.float32)
     for at in range(0, len(slot_M), CELLS_A_CALL):
         part = slice(at, at + CELLS_A_CALL)
@@ -85,7 +80,7 @@ def _placed(
         values_SC[first : first + len(change.values_NC)] = change.values_NC
         for (slot, channel), value in change.old.items():
             values_SC[slot - low, channel] = value
-    return values_SC, tuple(header.scale), set(window.doubted)
+    return values_SC, tuple(window.header.scale), set(window.doubted)
 
 
 def _grid_of(

@@ -29,10 +29,10 @@ from streamer.host.embedded import EmbeddedStack
 from streamer.host.fleet import Fleet, worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
-from streamer.placement import home_partition
 from streamer.settings import CommonSettings, ConsoleSettings
 from streamer.timestamps import format_ns
 from testkit.chromium import DESKTOP, PHONE, Errors, chromium, opened
+from testkit.serving import send_events
 
 # Milliseconds of each frame of so many seconds, while the list is scrolled by so many lines a frame, there and back: in 20 s
 # and with 30 lines an even share of all 10 000 is drawn.
@@ -77,15 +77,6 @@ def event(
         id=f"{incident.incident_id}:{revision}", source="bench", type=f"anomalyllm.incident.{state}", subject=stream,
         time=now, data=incident,
     )  # fmt: skip
-
-
-async def announce(producer: AIOKafkaProducer, settings: CommonSettings, *events: AnomalyEvent) -> None:
-    """Put events on `anomalies`, where the detector would."""
-    for each in events:
-        partition = home_partition(each.subject, settings.partitions, settings.partitioner)
-        await producer.send_and_wait(
-            settings.topic("anomalies"), each.model_dump_json().encode(), key=each.subject.encode(), partition=partition
-        )
 
 
 @asynccontextmanager
@@ -138,7 +129,7 @@ async def frames(folder: Path, streams: int) -> None:
         async def busy() -> None:
             names = list(following.picture.streams)
             for at in range(10**6):
-                await announce(producer, settings, event(names[at * 37 % len(names)]))
+                await send_events(producer, settings, event(names[at * 37 % len(names)]))
                 await asyncio.sleep(0.1)
 
         async with chromium() as browser:
@@ -180,10 +171,10 @@ async def latency(folder: Path, tries: int = 20) -> None:
                 waiting = asyncio.create_task(page.wait_for_selector(f".col .incident.open .name >> text={name}"))
                 await asyncio.sleep(0.05)
                 begin = time.monotonic()
-                await announce(producer, settings, made := event(name))
+                await send_events(producer, settings, made := event(name))
                 await waiting
                 took.append((time.monotonic() - begin) * 1000)
-                await announce(producer, settings, event(name, "resolved", revision=1, made=made.data.incident_id))
+                await send_events(producer, settings, event(name, "resolved", revision=1, made=made.data.incident_id))
             print(
                 f"anomalies to the page, {tries} times: median {np.median(took):.0f} ms, longest {max(took):.0f} ms; "
                 f"errors on the page's console: {errors or 'none'}"

@@ -3,6 +3,7 @@
 docs/topics holds the JSON Schema generated from them.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -131,6 +132,18 @@ class StreamSettings(Contract):
             )
         return self
 
+    def with_fields(self, fields: Mapping[str, Any]) -> "StreamSettings":
+        """With these set; of one dial's two scales the newer word counts. Raises pydantic.ValidationError.
+
+        >>> StreamSettings(alert_budget=2).with_fields({"alerts_per_week": 1.0}).model_fields_set
+        {'alerts_per_week'}
+        """
+        before = self.model_dump(exclude_unset=True)
+        for dial, other in (("alert_budget", "alerts_per_week"), ("alerts_per_week", "alert_budget")):
+            if fields.get(dial) is not None and other not in fields:
+                before.pop(other, None)
+        return type(self).model_validate({**before, **fields})
+
     @model_validator(mode="after")
     def _one_budget(self) -> "StreamSettings":
         if self.alerts_per_week is not None and self.alert_budget is not None:
@@ -164,6 +177,7 @@ Severity = Literal["info", "warning", "critical"]
 IncidentState = Literal["open", "update", "resolved", "revised", "retracted"]
 # `unjudged`: the stream's points are kept, and nothing judges them. A `system` event tells the detector's own trouble,
 # under the name "anomalyllm.system" in place of a stream's; it has begun and ended, and its numbers are 0.
+OVER: tuple[IncidentState, ...] = ("resolved", "retracted")
 IncidentKind = Literal["anomaly", "no_data", "unjudged", "system"]
 
 

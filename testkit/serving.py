@@ -10,9 +10,11 @@ from typing import Protocol, TypeVar
 import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from streamer.contracts import AnomalyEvent
 from streamer.host.embedded import EmbeddedStack
 from streamer.kafka.client import make_consumer, make_producer
 from streamer.kafka.tables import TableReader
+from streamer.placement import home_partition
 from streamer.settings import CommonSettings, StreamerSettings
 from streamer.worker import StreamerWorker
 
@@ -114,3 +116,14 @@ async def committed(settings: CommonSettings) -> int:
         return sum(offset or 0 for offset in offsets)
     finally:
         await consumer.stop()
+
+
+async def send_events(producer: AIOKafkaProducer, settings: CommonSettings, *events: AnomalyEvent) -> None:
+    """Events on `anomalies`, where the detector would put them."""
+    for each in events:
+        await producer.send_and_wait(
+            settings.topic("anomalies"),
+            each.model_dump_json().encode(),
+            key=each.subject.encode(),
+            partition=home_partition(each.subject, settings.partitions, settings.partitioner),
+        )

@@ -127,6 +127,7 @@ class TrainerWorker:
 
     async def _end_reporting(self) -> None:
         self._reporting.cancel()
+        await asyncio.gather(self._reporting, return_exceptions=True)
 
     async def _turn(self) -> None:
         if self._reporting.done():

@@ -14,7 +14,7 @@ from detector.live.finishing import Finishing
 from detector.live.settings import WorkerSettings
 from detector.live.silence_watch import SilenceWatch
 from detector.live.streams import OwnedStreams
-from streamer.contracts import AnomalyEvent
+from streamer.contracts import OVER, AnomalyEvent
 from streamer.host.losses import Losses
 from streamer.host.worker import Servers
 from streamer.kafka.ownership import Ownership
@@ -93,7 +93,7 @@ class Mending:
             async for record in table.to_end():
                 try:
                     data = orjson.loads(record.value or b"")["data"]
-                    over = data["state"] in ("resolved", "retracted") or data["ended_at"] is not None
+                    over = data["state"] in OVER or data["ended_at"] is not None
                     key = data["incident_id"]
                 except (orjson.JSONDecodeError, KeyError, TypeError):  # not one of ours
                     continue

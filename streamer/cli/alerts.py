@@ -12,7 +12,7 @@ from rich.markup import escape
 from streamer.cli.options import WORKER_CONNECTION, with_settings
 from streamer.cli.running import answering, err, out, parse_age, parse_since, run_until_stopped
 from streamer.cli.status import SEVERITY_STYLE
-from streamer.contracts import IncidentState, Severity
+from streamer.contracts import OVER, IncidentState, Severity
 from streamer.errors import ConfigError
 from streamer.overview.rows import WORST
 from streamer.settings import CommandSettings
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 # Half seconds without an alert until the brokers are asked whether they are still there.
 _ASK_EVERY = 4
-OVER = ("resolved", "retracted")
 STATES: tuple[IncidentState, ...] = ("open", "update", "resolved", "revised", "retracted")
 SHORT_ID = 8  # characters: enough among the incidents of a month, and `alerts show` takes them
 

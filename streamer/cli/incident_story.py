@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from streamer.cli.alerts import OVER, headline
+from streamer.cli.alerts import headline
 from streamer.cli.running import reached, redis_or_error
 from streamer.cli.status import SEVERITY_STYLE, age
 from streamer.cli.stream_picture import curves
-from streamer.contracts import AnomalyEvent, Departure, Incident, StreamSettings
+from streamer.contracts import OVER, AnomalyEvent, Departure, Incident, StreamSettings
 from streamer.errors import AnomalyLLMError, ConfigError
 from streamer.overview.bands import Look, looker
 from streamer.overview.reading import OverviewReader, reading

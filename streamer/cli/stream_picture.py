@@ -16,7 +16,7 @@ from rich.text import Text
 from streamer.cli.drawing import LABEL, chart, marks, strip
 from streamer.cli.running import out, reached, redis_or_error
 from streamer.cli.status import SEVERITY_STYLE, age
-from streamer.contracts import Incident, StreamSettings
+from streamer.contracts import OVER, Incident, StreamSettings
 from streamer.errors import AnomalyLLMError, ConfigError
 from streamer.overview.bands import Look, looker
 from streamer.overview.reading import OverviewReader, reading
@@ -120,8 +120,12 @@ def curves(look: Look, own: StreamSettings, wanted: list[str], incidents: list[I
     for incident in incidents:
         if incident.state != "retracted":
             ended = incident.ended_at
-            last = header.hi if ended is None else _slot(header, ended)
-            marked_S[max(0, _slot(header, incident.started_at) - look.first) : max(0, last + 1 - look.first)] = True
+            last = header.hi if ended is None else header.slot_at(parse_timestamp(ended))
+            marked_S[
+                max(0, header.slot_at(parse_timestamp(incident.started_at)) - look.first) : max(
+                    0, last + 1 - look.first
+                )
+            ] = True
     names = wanted or header.channels[:MAX_CHANNELS]
     parts: list[RenderableType] = []
     for name in names:
@@ -157,7 +161,7 @@ def _incidents(incidents: list[Incident], zone: tzinfo) -> RenderableType:
         made.add_column(name, no_wrap=True)
     made.add_column("reason")
     for incident in incidents[-SHOWN_INCIDENTS:]:
-        style = "green" if incident.state in ("resolved", "retracted") else SEVERITY_STYLE[incident.severity]
+        style = "green" if incident.state in OVER else SEVERITY_STYLE[incident.severity]
         until = incident.ended_at or ("" if incident.state == "retracted" else "open")
         started, ended = (
             _clock(parse_timestamp(at), zone) if at[:1].isdigit() else at for at in (incident.started_at, until)
@@ -170,10 +174,6 @@ def _incidents(incidents: list[Incident], zone: tzinfo) -> RenderableType:
 
 def _zone(own: StreamSettings) -> tzinfo:
     return ZoneInfo(own.timezone) if own.timezone else UTC
-
-
-def _slot(header: StreamHeader, at: str) -> int:
-    return round((parse_timestamp(at) - header.phase_ns) / header.interval_ns)
 
 
 def _clock(at_ns: int, zone: tzinfo) -> str:

@@ -126,14 +126,9 @@ async def present_settings(settings: CommonSettings) -> dict[str, StreamSettings
 
 
 async def _set(settings: CommonSettings, name: str, fields: dict[str, Any], replace: bool) -> StreamSettings:
-    before = (
-        {} if replace else (await present_settings(settings)).get(name, StreamSettings()).model_dump(exclude_unset=True)
-    )
-    for dial, other in (("alert_budget", "alerts_per_week"), ("alerts_per_week", "alert_budget")):
-        if fields.get(dial) is not None and other not in fields:
-            before.pop(other, None)  # one dial, two scales: the newer word counts
+    before = StreamSettings() if replace else (await present_settings(settings)).get(name, StreamSettings())
     try:
-        made = StreamSettings.model_validate({**before, **fields})
+        made = before.with_fields(fields)
     except ValidationError as error:
         # A rule between two settings has no place of its own: its message names them.
         places = [".".join(map(str, e["loc"])).replace("_", "-") for e in error.errors()]

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, get_args
 
-from streamer.contracts import AnomalyEvent, Feedback, Incident, StreamSettings
+from streamer.contracts import OVER, AnomalyEvent, Feedback, Incident, StreamSettings
 from streamer.overview.query import SortKey, StreamQuery
 from streamer.overview.reading import Overview
 from streamer.overview.rows import SEVERITIES, STATES, StreamRow, Tally, dial_of, tally
@@ -213,7 +213,7 @@ def row_of(row: StreamRow) -> dict[str, Any]:
 
 def is_open(incident: Incident) -> bool:
     """Whether it still lasts."""
-    return incident.ended_at is None and incident.state not in ("resolved", "retracted")
+    return incident.ended_at is None and incident.state not in OVER
 
 
 def matching(words: str) -> Callable[[str, dict[str, str]], bool] | None:

@@ -98,15 +98,14 @@ class Writing:
             if back is None:
                 raise ContractError("unknown", f"{wish.stream} has no previous model to return to")
             return "models", back.model_dump_json().encode()
-        fields = known.get(wish.stream, StreamSettings()).model_dump(exclude_unset=True)
+        own = known.get(wish.stream, StreamSettings())
         if isinstance(wish, Mute):
-            fields["paused"] = wish.muted
+            own = own.with_fields({"paused": wish.muted})
+        elif wish.alerts_per_week is not None:
+            own = own.with_fields({"alerts_per_week": wish.alerts_per_week})
         else:
-            fields.pop("alert_budget", None)  # one dial, two scales: the newer word counts
-            fields.pop("alerts_per_week", None)
-            if wish.alerts_per_week is not None:
-                fields["alerts_per_week"] = wish.alerts_per_week
-        return "streams", StreamSettings(**fields).model_dump_json(exclude_unset=True).encode()
+            own = StreamSettings(**own.model_dump(exclude_unset=True, exclude={"alert_budget", "alerts_per_week"}))
+        return "streams", own.model_dump_json(exclude_unset=True).encode()
 
     async def send(self, producer: AIOKafkaProducer, body: Any) -> None:
         """Send it; returns when Kafka has it. Raises ContractError, UnavailableError, RefusedError."""

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from streamer.contracts import READY_SLOTS, Incident
+from streamer.contracts import OVER, READY_SLOTS, Incident
 from streamer.demo.burn import Burn
 from streamer.demo.control_streams import INJECTED, UNTOUCHED
 from streamer.demo.feed import Feed
 from streamer.demo.screen import AlertView, DemoView, StreamView
-from streamer.demo.watch import OVER, Opening, Record, Watch
+from streamer.demo.watch import Opening, Record, Watch
 from streamer.errors import UnavailableError
 from streamer.host.embedded import EmbeddedStack
 from streamer.host.fleet import WORKERS, Fleet, worker_env

@@ -8,7 +8,7 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from pydantic import ValidationError
 
-from streamer.contracts import AnomalyEvent, Incident, ModelRecord
+from streamer.contracts import OVER, AnomalyEvent, Incident, ModelRecord
 from streamer.host.stats import read_stats
 from streamer.kafka.client import header, make_consumer
 from streamer.kafka.topics import partitions_of
@@ -17,7 +17,6 @@ from streamer.timestamps import NS, parse_timestamp
 from streamer.windows.keys import Keys
 
 TOPICS = ("anomalies", "models", "dead-letters")
-OVER = ("resolved", "retracted")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class TableReader:
 
     async def start(self) -> None:
         """Connect and stand at the beginning; waits for the topic. Raises RefusedError."""
+        await self.stop()  # of a start that did not come to its end
         # Known to `stop` before the first wait, so that a worker that ends while it waits closes it.
         consumer = self._consumer = await make_consumer(self.settings, None)
 

@@ -149,7 +149,10 @@ class OverviewReader:
             await (poll() if name in self._started else start())
             self._started.add(name)
 
-        await asyncio.gather(*(bring(name) for name in names or parts))
+        # Each to its own end: one that goes on beside the next reading, or after `stop`, leaves a connection behind.
+        for error in await asyncio.gather(*(bring(name) for name in names or parts), return_exceptions=True):
+            if isinstance(error, BaseException):
+                raise error
 
     async def streams(self, query: StreamQuery) -> tuple[list[StreamRow], int]:
         """A page of streams, and how many there are. `follow` comes before. Raises redis.RedisError."""

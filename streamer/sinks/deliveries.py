@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from streamer.contracts import AnomalyEvent, Incident, Severity
+from streamer.contracts import OVER, AnomalyEvent, Incident, Severity
 from streamer.sinks.config import RANK
 
 MAX_BACKOFF_S = 300.0
@@ -144,6 +144,4 @@ _KEPT = ("raw", "partition", "offset", "timestamp_ms", "since", "key", "settled"
 
 def over(incident: Incident) -> bool:
     """Whether a revision says that the incident has ended (a revised one may be of either kind)."""
-    return incident.state in ("resolved", "retracted") or (
-        incident.state == "revised" and incident.ended_at is not None
-    )
+    return incident.state in OVER or (incident.state == "revised" and incident.ended_at is not None)

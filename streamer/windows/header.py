@@ -73,6 +73,10 @@ class StreamHeader:
             self.interval_ns, self.channels, self.counters, self.state == "grid", self.scale
         )
 
+    def slot_at(self, ns: int) -> int:
+        """The slot of an instant (ns since 1970), by exact integers."""
+        return (2 * (ns - self.phase_ns) + self.interval_ns) // (2 * self.interval_ns)
+
     def slot_ns(self, slot: int) -> int:
         """The slot's centre in ns since 1970."""
         return slot * self.interval_ns + self.phase_ns

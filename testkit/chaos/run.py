@@ -20,6 +20,8 @@ from redis.backoff import ConstantBackoff
 from detector.live.settings import WorkerSettings
 from streamer.host.losses import SYSTEM_STREAM
 from streamer.settings import CommonSettings
+from streamer.windows.keys import Keys
+from streamer.windows.ring import read_headers
 from testkit.chaos.compare import Outcome, differences, offsets_wrong, outcome, windows_of
 from testkit.chaos.fleet import ChaosFleet
 from testkit.chaos.plan import Fault, Plan
@@ -174,8 +176,8 @@ class Run:
             moving = topic == "windows" and ends != watch.ends
             if moving or not watch.ends or watch.behind(topic):
                 return False
-        windows = await windows_of(settings, client, self.scene.streams)
-        return len(windows) == len(self.scene.streams) and {window[3] for window in windows.values()} == {last}
+        headers = await read_headers(client, Keys(settings.namespace), self.scene.streams)
+        return len(headers) == len(self.scene.streams) and {header.hi for header in headers.values()} == {last}
 
     async def _until(
         self, what: str, condition: Callable[[], Awaitable[bool]], fleet: ChaosFleet | None = None

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,7 +22,6 @@ class Servers:
     redis_proxy: Proxy
     kafka_proxies: list[Proxy]
     cluster: RealCluster | None = None
-    away: set[str] = field(default_factory=set)  # servers that are killed at this moment
 
     @property
     def redis_url(self) -> str:
@@ -32,19 +31,15 @@ class Servers:
     async def kill_redis(self, seconds: float) -> None:
         """kill -9; the append-only file brings everything back after so long."""
         self.valkey.kill()
-        self.away.add("redis")
         await asyncio.sleep(seconds)
         await self.valkey.start()
-        self.away.discard("redis")
 
     async def kill_broker(self, number: int, seconds: float) -> None:
         """kill -9 one of three brokers; it is started again after so long, and in the cluster when this returns."""
         assert self.cluster is not None, "the embedded broker keeps nothing over a kill"
         self.cluster.kill(number)
-        self.away.add("broker")
         await asyncio.sleep(seconds)
         await self.cluster.start_again(number)
-        self.away.discard("broker")
 
 
 class _ProxiedTansu(TansuBroker):

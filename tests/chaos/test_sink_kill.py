@@ -15,8 +15,7 @@ from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.settings import CommonSettings
 from streamer.sinks.outgoing import MESSAGES_A_NOTE
-from testkit.serving import read_all, until
-from tests.integration.sinking import tell
+from testkit.serving import read_all, send_events, until
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import FakeServer, PagerDutyServer, serving
 
@@ -72,10 +71,10 @@ async def test_kill_9_in_mid_work_loses_nothing(settings: CommonSettings, tmp_pa
 
         async def load() -> None:
             for n in range(INCIDENTS):
-                await tell(producer, settings, event(f"i-{n}", stream=f"s{n}"))
+                await send_events(producer, settings, event(f"i-{n}", stream=f"s{n}"))
                 await asyncio.sleep(0.05)
             for n in range(INCIDENTS):
-                await tell(producer, settings, event(f"i-{n}", 1, "resolved", stream=f"s{n}"))
+                await send_events(producer, settings, event(f"i-{n}", 1, "resolved", stream=f"s{n}"))
                 await asyncio.sleep(0.05)
 
         async def started() -> bool:
@@ -84,7 +83,7 @@ async def test_kill_9_in_mid_work_loses_nothing(settings: CommonSettings, tmp_pa
         first = event("first", stream="first")
 
         async def listening() -> bool:
-            await tell(producer, settings, first)
+            await send_events(producer, settings, first)
             return await started()
 
         try:

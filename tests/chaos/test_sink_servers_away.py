@@ -9,8 +9,7 @@ from pathlib import Path
 from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
-from testkit.serving import servers_away, until
-from tests.integration.sinking import tell
+from testkit.serving import send_events, servers_away, until
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import PagerDutyServer, serving
 
@@ -22,7 +21,7 @@ async def test_sinks_wait_for_their_servers(tmp_path: Path) -> None:
         async def say(incident_id: str, revision: int, state: str) -> None:
             await provision(settings)
             producer = await make_producer(settings)
-            await tell(producer, settings, event(incident_id, revision, state, stream=incident_id))
+            await send_events(producer, settings, event(incident_id, revision, state, stream=incident_id))
             await producer.stop()
 
         async def said(text: str) -> bool:

@@ -6,26 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-
 from streamer.contracts import AnomalyEvent
-from streamer.placement import home_partition
 from streamer.settings import CommonSettings
 from streamer.sinks.config import load_sinks
 from streamer.sinks.process import SinkProcess
 from testkit.serving import until
 from tests.streamer.sinks.samples import event
-
-
-async def tell(producer: AIOKafkaProducer, settings: CommonSettings, *events: AnomalyEvent) -> None:
-    """As the detector does."""
-    for made in events:
-        await producer.send_and_wait(
-            settings.topic("anomalies"),
-            made.model_dump_json().encode(),
-            key=made.subject.encode(),
-            partition=home_partition(made.subject, settings.partitions, settings.partitioner),
-        )
 
 
 def life(incident_id: str, **fields: Any) -> tuple[AnomalyEvent, AnomalyEvent]:

@@ -16,11 +16,10 @@ from playwright.async_api import Browser, Page, Request
 from streamer.console.following import Following
 from streamer.console.process import serving
 from streamer.contracts import AnomalyEvent, Feedback, IncidentState, ModelRecord, ModelRef, StreamSettings
-from streamer.placement import home_partition
 from streamer.settings import CommonSettings, ConsoleSettings
 from streamer.timestamps import format_ns
 from testkit.chromium import PHONE, Errors, chromium, executable, opened
-from testkit.serving import producing, read_all, running, until
+from testkit.serving import producing, read_all, running, send_events, until
 
 pytestmark = [
     pytest.mark.skipif(
@@ -74,11 +73,7 @@ class Open:
 
     async def announce(self, *events: AnomalyEvent) -> None:
         """On `anomalies`, as the detector would."""
-        for each in events:
-            await self.producer.send_and_wait(
-                self.settings.topic("anomalies"), each.model_dump_json().encode(), key=each.subject.encode(),
-                partition=home_partition(each.subject, self.settings.partitions),
-            )  # fmt: skip
+        await send_events(self.producer, self.settings, *events)
 
 
 @asynccontextmanager

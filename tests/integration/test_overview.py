@@ -13,6 +13,7 @@ from rich.console import Console
 from streamer.cli.status import render
 from streamer.host.fleet import worker_env
 from streamer.kafka.client import make_producer
+from streamer.kafka.tables import TableReader
 from streamer.overview.query import StreamQuery
 from streamer.overview.reading import Overview, OverviewReader, reading
 from streamer.placement import home_partition
@@ -190,3 +191,14 @@ async def test_status_is_a_screen_or_an_object(settings: CommonSettings) -> None
     assert told["streams"]["total"] == 0
     away = settings.model_copy(update={"bootstrap": "127.0.0.1:1"})
     assert (await command(away, "status"))[0] == 1
+
+
+async def test_a_table_that_is_started_again_leaves_no_connection(settings: CommonSettings) -> None:
+    table = TableReader(settings, "streams")
+    await table.start()
+    before = table._consumer
+    assert before is not None
+    await table.start()
+    assert before._closed
+    assert table._consumer is not before
+    await table.stop()

@@ -7,8 +7,8 @@ import redis.asyncio
 
 from streamer.host.losses import SYSTEM_STREAM
 from streamer.settings import CommonSettings
-from testkit.serving import producing, until
-from tests.integration.sinking import life, sinking, tell
+from testkit.serving import producing, send_events, until
+from tests.integration.sinking import life, sinking
 from tests.integration.test_redis_lost import empty
 from tests.streamer.sinks.samples import event
 from tests.streamer.sinks.servers import FakeServer, serving
@@ -31,7 +31,7 @@ async def test_redis_emptied_under_a_sink(
         text = f'[sinks.hook]\ntype = "webhook"\nurl = "{hook.url}/hook"\n'
         async with sinking(settings, tmp_path, text) as process:
             opened, resolved = life("i-2")
-            await tell(producer, settings, *life("i-1"), opened)
+            await send_events(producer, settings, *life("i-1"), opened)
 
             async def told() -> bool:
                 return len(ids()) >= 2
@@ -43,7 +43,7 @@ async def test_redis_emptied_under_a_sink(
                 return system() == 1
 
             await until(noticed)
-            await tell(producer, settings, resolved, event("i-3"))
+            await send_events(producer, settings, resolved, event("i-3"))
 
             async def all_told() -> bool:
                 return {"i-2:1", "i-3:0"} <= set(ids())
@@ -54,7 +54,7 @@ async def test_redis_emptied_under_a_sink(
         assert before.count("i-2:0") == before.count("i-2:1") == before.count("i-3:0") == 1
         assert len(before) == len(set(before))
         async with sinking(settings, tmp_path, text):  # all is stored again
-            await tell(producer, settings, event("i-3", 1, "resolved"), event("i-4"))
+            await send_events(producer, settings, event("i-3", 1, "resolved"), event("i-4"))
 
             async def the_rest() -> bool:
                 return {"i-3:1", "i-4:0"} <= set(ids())

@@ -10,8 +10,8 @@ from streamer.host.stats import read_stats
 from streamer.kafka.client import header, make_consumer
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
-from testkit.serving import producing, read_all, until
-from tests.integration.sinking import life, sinking, tell
+from testkit.serving import producing, read_all, send_events, until
+from tests.integration.sinking import life, sinking
 from tests.streamer.sinks.samples import KEY, event
 from tests.streamer.sinks.servers import AlertmanagerServer, FakeServer, PagerDutyServer, serving
 
@@ -50,7 +50,7 @@ async def test_open_delivered_resolved(
         sinking(settings, tmp_path, alertmanager(am) + pagerduty(pd) + webhook(hook)),
     ):
         opened, resolved = life("i-1")
-        await tell(producer, settings, opened)
+        await send_events(producer, settings, opened)
 
         async def open_everywhere() -> bool:
             return len(am.requests) == len(pd.requests) == len(hook.requests) == 1
@@ -58,7 +58,7 @@ async def test_open_delivered_resolved(
         await until(open_everywhere)
         assert pd.states == {"i-1": "triggered"}
         await producer.send_and_wait(settings.topic("anomalies"), b"not json", partition=1)
-        await tell(producer, settings, opened, resolved, resolved)
+        await send_events(producer, settings, opened, resolved, resolved)
 
         async def over_everywhere() -> bool:
             return len(am.requests) == len(pd.requests) == len(hook.requests) == 2
@@ -85,13 +85,13 @@ async def test_a_restart_tells_nothing_again_and_goes_on(settings: CommonSetting
     async with serving(FakeServer()) as hook, producing(settings) as producer:
         opened, resolved = life("i-1")
         async with sinking(settings, tmp_path, webhook(hook)):
-            await tell(producer, settings, opened)
+            await send_events(producer, settings, opened)
 
             async def told() -> bool:
                 return ids(hook) == ["i-1:0"]
 
             await until(told)
-        await tell(producer, settings, resolved, *life("i-2"))
+        await send_events(producer, settings, resolved, *life("i-2"))
         async with sinking(settings, tmp_path, webhook(hook)):
 
             async def all_told() -> bool:
@@ -102,9 +102,9 @@ async def test_a_restart_tells_nothing_again_and_goes_on(settings: CommonSetting
 
 async def test_at_its_first_start_a_sink_is_told_what_is_open(settings: CommonSettings, tmp_path: Path) -> None:
     async with serving(FakeServer()) as hook, producing(settings) as producer:
-        await tell(producer, settings, *life("over"), event("open"), event("old", historic=True))
+        await send_events(producer, settings, *life("over"), event("open"), event("old", historic=True))
         async with sinking(settings, tmp_path, webhook(hook)):
-            await tell(producer, settings, event("new", stream="b"))
+            await send_events(producer, settings, event("new", stream="b"))
 
             async def told() -> bool:
                 return set(ids(hook)) >= {"open:0", "new:0"}
@@ -120,8 +120,8 @@ async def test_a_sink_that_is_away_holds_up_no_other_and_gets_all_when_it_is_bac
         limits = "rate_limit = { messages = 1000, per = 1 }"
         async with sinking(settings, tmp_path, pagerduty(pd, limits) + webhook(hook)):
             streams = [f"s{n}" for n in range(20)]
-            await tell(producer, settings, *(event(f"i-{s}", stream=s) for s in streams))
-            await tell(producer, settings, *(event(f"i-{s}", 1, "resolved", stream=s) for s in streams[:5]))
+            await send_events(producer, settings, *(event(f"i-{s}", stream=s) for s in streams))
+            await send_events(producer, settings, *(event(f"i-{s}", 1, "resolved", stream=s) for s in streams[:5]))
 
             async def other_told() -> bool:
                 return {f"i-{s}:1" for s in streams[:5]} <= set(ids(hook)) and len(hook.requests) >= 20
@@ -145,13 +145,13 @@ async def test_what_is_refused_is_dead_lettered_with_the_reason_and_others_pass(
         producing(settings) as producer,
         sinking(settings, tmp_path, webhook(hook, template)),
     ):
-        await tell(producer, settings, event("bad"), event("good", stream="b", labels={"team": "web"}))
+        await send_events(producer, settings, event("bad"), event("good", stream="b", labels={"team": "web"}))
 
         async def told() -> bool:
             return len(hook.requests) == 1 and len(await read_all(settings, "dead-letters")) == 1
 
         await until(told)
-        await tell(producer, settings, event("bad", 1, "resolved", labels={"team": "db"}))
+        await send_events(producer, settings, event("bad", 1, "resolved", labels={"team": "db"}))
 
         async def next_revision_told() -> bool:
             return [request.json["team"] for request in hook.requests] == ["web", "db"]
@@ -166,7 +166,9 @@ async def test_what_is_refused_is_dead_lettered_with_the_reason_and_others_pass(
 async def test_one_refused_alert_does_not_take_a_batch_with_it(settings: CommonSettings, tmp_path: Path) -> None:
     async with serving(AlertmanagerServer()) as am, producing(settings) as producer:
         # what no vendor takes: a time that is none
-        await tell(producer, settings, event("bad", started_at="yesterday"), event("good"), event("too", stream="c"))
+        await send_events(
+            producer, settings, event("bad", started_at="yesterday"), event("good"), event("too", stream="c")
+        )
         async with sinking(settings, tmp_path, alertmanager(am)):
 
             async def told() -> bool:
@@ -183,7 +185,7 @@ async def test_what_cannot_be_delivered_for_too_long_is_dead_lettered(settings: 
         producing(settings) as producer,
         sinking(settings, tmp_path, webhook(hook, 'give_up_after = "1s"')),
     ):
-        await tell(producer, settings, event())
+        await send_events(producer, settings, event())
 
         async def dead() -> bool:
             return len(await read_all(settings, "dead-letters")) == 1
@@ -200,7 +202,7 @@ async def test_a_server_that_fails_over_one_message_gets_the_others(settings: Co
         producing(settings) as producer,
         sinking(settings, tmp_path, webhook(hook)),
     ):
-        await tell(producer, settings, event("a"), event("b", stream="b"))
+        await send_events(producer, settings, event("a"), event("b", stream="b"))
 
         async def told() -> bool:
             return len(hook.requests) == 4
@@ -215,7 +217,7 @@ async def test_feedback_acknowledges(settings: CommonSettings, tmp_path: Path) -
         producing(settings) as producer,
         sinking(settings, tmp_path, pagerduty(pd)),
     ):
-        await tell(producer, settings, event())
+        await send_events(producer, settings, event())
 
         async def triggered() -> bool:
             return getattr(pd, "states", {}) == {"i-1": "triggered"}
@@ -234,7 +236,7 @@ async def test_feedback_acknowledges(settings: CommonSettings, tmp_path: Path) -
 async def test_a_flood_is_a_few_messages_and_every_end_follows(settings: CommonSettings, tmp_path: Path) -> None:
     limits = "rate_limit = { messages = 3, per = 1 }"
     async with serving(PagerDutyServer()) as pd, producing(settings) as producer:
-        await tell(producer, settings, *(event(f"i-{n}", stream=f"s{n}") for n in range(100)))
+        await send_events(producer, settings, *(event(f"i-{n}", stream=f"s{n}") for n in range(100)))
         async with sinking(settings, tmp_path, pagerduty(pd, limits)) as process:
 
             async def told() -> bool:
@@ -243,7 +245,7 @@ async def test_a_flood_is_a_few_messages_and_every_end_follows(settings: CommonS
 
             await until(told)
             assert len(pd.requests) < 20
-            await tell(producer, settings, *(event(f"i-{n}", 1, "resolved", stream=f"s{n}") for n in range(100)))
+            await send_events(producer, settings, *(event(f"i-{n}", 1, "resolved", stream=f"s{n}") for n in range(100)))
 
             async def over() -> bool:
                 return set(pd.states.values()) == {"resolved"}
@@ -255,7 +257,7 @@ async def test_a_flood_is_a_few_messages_and_every_end_follows(settings: CommonS
 async def test_each_sink_has_a_position_of_its_own(settings: CommonSettings, tmp_path: Path) -> None:
     async with serving(FakeServer()) as hook, serving(AlertmanagerServer()) as am, producing(settings) as producer:
         async with sinking(settings, tmp_path, webhook(hook)):
-            await tell(producer, settings, *life("i-1"))
+            await send_events(producer, settings, *life("i-1"))
 
             async def told() -> bool:
                 return len(hook.requests) >= 1 and await committed(settings, "sink.hook") == 2
@@ -287,13 +289,13 @@ async def test_two_processes_share_a_sink_and_one_goes_on_alone(settings: Common
                 return sorted(len(process.workers[0].owner.owned) for process in (one, two)) == [2, 2]
 
             await until(divided)
-            await tell(producer, settings, *(event(name, stream=name) for name in names))
+            await send_events(producer, settings, *(event(name, stream=name) for name in names))
 
             async def told() -> bool:
                 return len(set(ids(hook))) == 40
 
             await until(told)
-        await tell(producer, settings, *(event(name, 1, "resolved", stream=name) for name in names))
+        await send_events(producer, settings, *(event(name, 1, "resolved", stream=name) for name in names))
 
         async def over() -> bool:
             return len(set(ids(hook))) == 80

@@ -12,9 +12,10 @@ from streamer.cli.options import with_settings
 from streamer.cli.running import answering, err, out, parse_since, run_until_stopped
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
-from streamer.settings import CommandSettings, StreamerSettings
+from streamer.settings import CommandSettings
 from streamer.sources.layout import Hints
 from streamer.timestamps import NS, format_ns, parse_timestamp
+from trainer.backtest.settings import LEAST, RING
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -27,7 +28,6 @@ HISTORY_S = 8 * 86_400.0
 _UNITS_S = {"m": 60, "h": 3_600, "d": 86_400}
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _FOREVER_NS = 1 << 62
-CAPACITY = int(StreamerSettings.model_fields["capacity"].default)
 
 
 def _table(text: str) -> Any:
@@ -69,7 +69,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         interval_s: Annotated[float | None, typer.Option(help="Seconds a slot; default: inferred.")] = None,
         alerts_per_week: Annotated[float | None, typer.Option(help="Dial: false alerts expected of a stream.")] = None,
-        capacity: Annotated[int, typer.Option(help="Slots of a window.")] = CAPACITY,
+        capacity: Annotated[int, typer.Option(help="Slots of a window.")] = RING,
         teacher: Annotated[str, typer.Option(help="Frozen LLM, as of the trainer.")] = "none",
         html: Annotated[Path | None, typer.Option(help="Write a report for a browser here, one file.")] = None,
         as_json: Annotated[bool, typer.Option("--json", help="The alerts as CloudEvents, one a line.")] = False,
@@ -123,8 +123,8 @@ def _check(asked: Asked, embedded: bool, keep: bool, capacity: int) -> None:
     for file in asked.files:
         if not file.is_file():
             raise ConfigError(f"{file}: no such file")
-    if capacity < 64:
-        raise ConfigError(f"--capacity must be at least 64, got {capacity}")
+    if capacity < LEAST:
+        raise ConfigError(f"--capacity must be at least {LEAST}, got {capacity}")
     history_ns(asked.history, 0)
     begin, end = instant("--from", asked.begin, 0), instant("--to", asked.end, _FOREVER_NS)
     if end <= begin:
@@ -258,13 +258,7 @@ def _plan(
         raise ConfigError(f"nothing lies after {format_ns(judged_ns)}: there is nothing to judge (--from, --history)")
     given = asked.own.model_dump(exclude_unset=True)
     if given:
-        dial = {"alert_budget"} if "alerts_per_week" in given else set()
-        own = {
-            name: StreamSettings.model_validate(
-                (own[name].model_dump(exclude_unset=True, exclude=dial) if name in own else {}) | given
-            )
-            for name in recording.parts
-        }
+        own = {name: own.get(name, StreamSettings()).with_fields(given) for name in recording.parts}
     return Plan(recording, own, judged_ns, end_ns)
 
 

@@ -16,7 +16,6 @@ from streamer.cli.stream_picture import curves
 from streamer.contracts import Incident, StreamSettings
 from streamer.overview.bands import Look
 from streamer.timestamps import NS, format_ns, parse_timestamp
-from streamer.windows.header import StreamHeader
 from trainer.replay.run import Outcome
 from trainer.report.drawing import Drawing, Span, draw
 from trainer.report.page import Alert, Report, Stream
@@ -96,8 +95,8 @@ def _drawing(look: Look, incidents: list[Incident], judged_from_ns: int) -> Draw
     last = header.hi - look.first
     spans = [
         Span(
-            max(0, _slot(header, i.started_at) - look.first),
-            min(last, _slot(header, i.ended_at or i.updated_at) - look.first), i.severity, f"{i.severity}: {i.reason}",
+            max(0, header.slot_at(parse_timestamp(i.started_at)) - look.first),
+            min(last, header.slot_at(parse_timestamp(i.ended_at or i.updated_at)) - look.first), i.severity, f"{i.severity}: {i.reason}",
         )
         for i in incidents
         if i.state != "retracted" and i.kind in ("anomaly", "no_data")
@@ -108,10 +107,6 @@ def _drawing(look: Look, incidents: list[Incident], judged_from_ns: int) -> Draw
         judged_from=max(0, (judged_from_ns - header.slot_ns(look.first)) // header.interval_ns),
         spans=[span for span in spans if span.end >= span.begin and span.begin <= last],
     )  # fmt: skip
-
-
-def _slot(header: StreamHeader, at: str) -> int:
-    return round((parse_timestamp(at) - header.phase_ns) / header.interval_ns)
 
 
 def _clock(at: str) -> str:

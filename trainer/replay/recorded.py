@@ -4,7 +4,7 @@ Shapes: N points of a part, C channels
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ def read_files(files: Iterable[Path], hints: Hints, wanted: str, end_ns: int, sa
     """
     collector = Collector(wanted, end_ns=end_ns)
     for file in files:
-        own = hints if hints.prefix else Hints(**{**_fields(hints), "prefix": f"{file.name.split('.')[0]}."})
+        own = hints if hints.prefix else replace(hints, prefix=f"{file.name.split('.')[0]}.")
         with opened(file, own) as found:
             say(f"{file}: {'; '.join(found.summary)}")
             for batch in found.batches:
@@ -163,7 +163,3 @@ def read_files(files: Iterable[Path], hints: Hints, wanted: str, end_ns: int, sa
             if found.refused:
                 say(f"{file}: {found.refused:,} rows or parts refused, all others taken")
     return collector.made()
-
-
-def _fields(hints: Hints) -> dict[str, Any]:
-    return {name: getattr(hints, name) for name in Hints.__dataclass_fields__}

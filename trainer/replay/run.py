@@ -15,6 +15,7 @@ from streamer.contracts import AnomalyEvent, ModelRecord, StreamSettings
 from streamer.errors import AnomalyLLMError, UnavailableError
 from streamer.kafka.client import kafka_name, make_producer
 from streamer.kafka.publishing import Batch, publish
+from streamer.kafka.sending import Outgoing, send
 from streamer.overview.bands import Look
 from streamer.placement import home_partition
 from streamer.redis_client import redis_name
@@ -119,10 +120,12 @@ class _Play:
 
     async def settings(self) -> None:
         """Settings of streams, before their points."""
-        for stream, own in self.plan.own.items():
-            value = own.model_dump_json(exclude_unset=True).encode()
-            await self.producer.send(self.stage.settings.topic("streams"), value, key=stream.encode())
-        await self.producer.flush()
+        made = self.stage.settings
+        records = [
+            Outgoing(made.topic("streams"), own.model_dump_json(exclude_unset=True).encode(), stream.encode())
+            for stream, own in self.plan.own.items()
+        ]
+        await send(made, self.producer, records)
 
     async def publish(self, batches: Iterable[Batch], history: bool) -> None:
         """Send, and wait until the workers are done with it."""

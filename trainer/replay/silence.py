@@ -74,13 +74,12 @@ def silences(
 
 
 def _event(stream: str, stop: Stop, header: StreamHeader, own: StreamSettings, limit_ns: int) -> AnomalyEvent:
-    def slot(ns: int) -> int:
-        return (ns - header.phase_ns + header.interval_ns // 2) // header.interval_ns
-
-    state = StreamState(header.grid_version, header.interval_ns, header.phase_ns, slot(stop.last_ns))
-    told = NoData(slot(stop.last_ns) + 1, stop.last_ns // 1_000_000)
+    state = StreamState(header.grid_version, header.interval_ns, header.phase_ns, header.slot_at(stop.last_ns))
+    told = NoData(header.slot_at(stop.last_ns) + 1, stop.last_ns // 1_000_000)
     if stop.back_ns is not None:
         told.revision = 1
     ended_ns = stop.last_ns + limit_ns if stop.back_ns is None else stop.back_ns
     context = Context("anomalyllm/replay", 0, own, now_ns=ended_ns)
-    return no_data_event(stream, state, told, "open" if stop.back_ns is None else "resolved", slot(ended_ns), context)
+    return no_data_event(
+        stream, state, told, "open" if stop.back_ns is None else "resolved", header.slot_at(ended_ns), context
+    )

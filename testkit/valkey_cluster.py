@@ -10,14 +10,14 @@ from streamer.host.processes import Child
 from testkit.ports import lasting_port
 
 SLOTS = 16_384
-BUS = 10_000  # a node's second port lies so much above its first
+BUS = 10_000  # a node's second port lies so much above its first, among those that the system gives to connections
 
 
 class ValkeyCluster:
     """`start`, `stop`; a node can be killed and started again with its data."""
 
     def __init__(self, folder: Path, nodes: int = 3) -> None:
-        self.ports = [lasting_port() for _ in range(nodes)]
+        self.ports = [lasting_port(also=BUS) for _ in range(nodes)]
         self.nodes = []
         for port in self.ports:
             home = folder / f"node-{port}"

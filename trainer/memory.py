@@ -1,5 +1,9 @@
-"""How much memory a fit takes, before anything of it is loaded: a fit that does not fit ends the process, again and again."""
+"""How much memory a fit takes, before anything of it is loaded: a fit that does not fit ends the process, again and again.
 
+And what it has taken is given back after it.
+"""
+
+import ctypes
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -41,6 +45,13 @@ def free_bytes() -> int:
         except (OSError, ValueError, IndexError):
             continue
     return max(free, 0)
+
+
+def give_back() -> None:
+    """Hand memory that a run has freed back to the system, where the C library keeps it (glibc) and can be asked."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def numbers_of(header: StreamHeader) -> int:

@@ -21,7 +21,7 @@ from trainer.fit.histories import History
 from trainer.fit.plan import FitPlan
 from trainer.fit.run import Trained
 from trainer.jobs import TrainingJob, history_of
-from trainer.memory import free_bytes, parts_of, too_large
+from trainer.memory import free_bytes, give_back, parts_of, too_large
 from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
@@ -68,6 +68,7 @@ class TrainingRun:
                 fitting[stream] = header
         for part in parts_of(fitting):
             await self._part({stream: jobs[stream] for stream in part}, known, outcome)
+            await asyncio.to_thread(give_back)
         return outcome
 
     async def _part(self, jobs: Mapping[str, TrainingJob], known: Mapping[str, ModelRecord], outcome: Outcome) -> None:

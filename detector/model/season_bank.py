@@ -15,7 +15,7 @@ from torch import Tensor
 from detector.model.interface import Segment, SegmentScore, Week
 from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
-from detector.model.views.season import CONTEXT, DAY_S, SEASONS, Bank, Timed, blocks_needed, score
+from detector.model.views.season import CONTEXT, DAY_S, SEASONS, SeasonTables, Timed, blocks_needed, score
 from detector.model.week import week_of
 from streamer.local_time import local_s
 from streamer.timestamps import NS
@@ -85,7 +85,7 @@ class SeasonBank:
         if known is None:
             return None
         own = slice(known.place.start, known.place.start + known.place.channels)
-        bank = Bank.of_tables({name: table[own] for name, table in self._tables.rows.items()})
+        bank = SeasonTables.of_tables({name: table[own] for name, table in self._tables.rows.items()})
         return week_of(bank)
 
     def add_to(self, segments: Sequence[Segment], scores: Sequence[SegmentScore]) -> None:
@@ -116,7 +116,7 @@ class SeasonBank:
         channel_R = np.arange(len(owner_R)) - (np.cumsum(sizes) - sizes)[owner_R]
         timed = self._timed(members, owner_R, interval_s, block_s, width, segments)
         row_R = torch.from_numpy(starts[owner_R] + channel_R).to(self._device)
-        found = score(Bank.of_tables(self._tables.rows), row_R, timed, width)
+        found = score(SeasonTables.of_tables(self._tables.rows), row_R, timed, width)
         each_RKS = found.each_RLS.float().cpu().numpy()
         arrays = (found.surprise_RL, found.sign_RL, found.low_RL, found.high_RL, found.expected_RL)
         most_RK, sign_RK, low_RK, high_RK, expected_RK = (v.float().cpu().numpy() for v in arrays)

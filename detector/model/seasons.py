@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from detector.model.row_types import Rows
-from detector.model.views.season import DAY_S, FEW, Bank
+from detector.model.views.season import DAY_S, FEW, SeasonTables
 from detector.persistence import STATISTICS, SUMS
 
 PHASE_S = 300
@@ -102,14 +102,14 @@ class Seasons:
             rows[name] = value
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows)
 
-    def bank(self) -> Bank:
+    def bank(self) -> SeasonTables:
         """What a fit goes on from: tables by blocks again. All rows have blocks of one length."""
         step = int(self.rows["block"][0]) // PHASE_S
-        known = {f.name: self.rows[f.name] for f in fields(Bank) if f.name in FIELDS}
+        known = {f.name: self.rows[f.name] for f in fields(SeasonTables) if f.name in FIELDS}
         for name in (*_OVER_WEEK, *_OVER_DAY):
             known[name] = known[name][..., ::step]
         known["day"], known["season"] = known["day"].long(), known["season"].long()
-        return Bank(**{**known, "few": known["few"] > 0, "amount": known["amount"] > 0})
+        return SeasonTables(**{**known, "few": known["few"] > 0, "amount": known["amount"] > 0})
 
 
 def widened(value: Tensor, block_s: int) -> Tensor:
@@ -117,10 +117,10 @@ def widened(value: Tensor, block_s: int) -> Tensor:
     return value.repeat_interleave(block_s // PHASE_S, -1)
 
 
-def stored(bank: Bank, interval_s: float, block_s: int, since_R: Tensor) -> Rows:
+def stored(bank: SeasonTables, interval_s: float, block_s: int, since_R: Tensor) -> Rows:
     """Rows of `Seasons` of a bank whose streams have one interval and one length of blocks."""
     rows: Rows = {}
-    for f in fields(Bank):
+    for f in fields(SeasonTables):
         if f.name not in FIELDS:
             continue
         value: Tensor = getattr(bank, f.name)

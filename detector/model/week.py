@@ -5,11 +5,11 @@ Shapes: C channels, W phases of five minutes of a week from Monday 00:00
 
 from detector.model.interface import Week
 from detector.model.tails import reached
-from detector.model.views.season import BAND, Bank
+from detector.model.views.season import BAND, SeasonTables
 from detector.persistence import STATISTICS
 
 
-def week_of(bank: Bank) -> Week:
+def week_of(bank: SeasonTables) -> Week:
     """Lowest, expected and highest value of the bank's rows (one stream's channels), as slots are judged by them."""
     scale_CW = bank.slot_scale.repeat(1, 7)
     above_C, below_C = reached(bank.tails[:, 0], BAND), reached(bank.tails[:, len(STATISTICS)], BAND)

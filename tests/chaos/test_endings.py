@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import psutil
 import pytest
 
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
+from streamer.host import tether
 from streamer.host.embedded import EmbeddedStack
 from streamer.host.fleet import WORKERS
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
-from testkit.ports import lasting_port
+from testkit.ports import lasting_port, own_ports
 from testkit.processes import Command, command, listening
 from testkit.serving import publish, until
 
@@ -158,22 +160,37 @@ async def test_a_store_that_hangs_does_not_hold_a_worker(tmp_path: Path, room: s
         assert "work left undone" in worker.output
 
 
-async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    async with command(tmp_path, CommonSettings(), "up", "--no-workers", "--state-dir", str(tmp_path)) as up:
+@asynccontextmanager
+async def _up_with_stopped_servers(tmp_path: Path) -> AsyncIterator[tuple[Command, list[psutil.Process]]]:
+    """`up` with broker, Redis and console that do not react any more."""
+    arguments = ("up", "--no-workers", "--state-dir", str(tmp_path))
+    async with command(tmp_path, CommonSettings(), *arguments, env=own_ports()) as up:
         await up.wrote("AnomalyLLM is up")
-        # Its servers do not react, so that the first signal alone would take its time.
-        for server in psutil.Process(up.process.pid).children(recursive=True):
+
+        def servers() -> list[psutil.Process]:
+            found: list[psutil.Process] = psutil.Process(up.process.pid).children(recursive=True)
+            return found
+
+        async def begun() -> bool:
+            # A child stopped before it is tied to its parent would be left behind.
+            return len(servers()) == 3 and not any(tether.__file__ in server.cmdline() for server in servers())
+
+        await until(begun)
+        stopped = servers()
+        for server in stopped:
             server.suspend()
+        yield up, stopped
+
+
+async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    # The first signal alone would take its time.
+    async with _up_with_stopped_servers(tmp_path) as (up, _):
         seconds = await up.end(signal.SIGINT, signal.SIGTERM)
         check("second signal", up, seconds, status=128 + signal.SIGTERM)
 
 
 async def test_up_ends_when_its_servers_do_not_react(tmp_path: Path) -> None:
-    async with command(tmp_path, CommonSettings(), "up", "--no-workers", "--state-dir", str(tmp_path)) as up:
-        await up.wrote("AnomalyLLM is up")
-        servers = psutil.Process(up.process.pid).children(recursive=True)
-        for server in servers:
-            server.suspend()
+    async with _up_with_stopped_servers(tmp_path) as (up, servers):
         print(f"up: ended after {await up.end(signal.SIGINT):.1f} s")
         await asyncio.to_thread(psutil.wait_procs, servers, timeout=20)
         assert not [s for s in servers if s.is_running() and s.status() != psutil.STATUS_ZOMBIE]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.ports import lasting_port
+from testkit.ports import own_ports
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 ID = "ca670ab1"  # that of the tutorial's own incident
@@ -40,10 +40,7 @@ async def run(script: str, folder: Path, env: dict[str, str]) -> str:
 @asynccontextmanager
 async def up(folder: Path, env: dict[str, str]) -> AsyncIterator[dict[str, str]]:
     """`anomalyllm up` on free ports, and the variables that it says are to be exported."""
-    servers = {
-        "ANOMALYLLM_BOOTSTRAP": f"127.0.0.1:{lasting_port()}",
-        "ANOMALYLLM_REDIS_URL": f"redis://127.0.0.1:{lasting_port()}/0",
-    }
+    servers = own_ports()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "streamer.cli", "up", "--no-console",
         cwd=folder, env=env | servers, stdout=asyncio.subprocess.PIPE,

@@ -23,6 +23,7 @@ from streamer.host.fleet import worker_env
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from streamer.windows.ring import read_headers
+from testkit.ports import lasting_port, own_ports
 from testkit.processes import command
 from testkit.serving import PATIENCE_S, producing, read_all, until
 
@@ -67,7 +68,7 @@ async def test_published_points_end_in_redis_and_a_signal_ends_everything(tmp_pa
     start = time.time() - 100
     (tmp_path / "m.csv").write_text("ts,value\n" + "".join(f"{start + i / 10},{i % 7}\n" for i in range(500)))
     async with _process(
-        "up", "--no-workers", "--console-port", "0", "--state-dir", str(tmp_path / "state"), env={}
+        "up", "--no-workers", "--console-port", "0", "--state-dir", str(tmp_path / "state"), env=own_ports()
     ) as up:
         env = await _addresses(up)
         settings = CommonSettings(
@@ -115,7 +116,7 @@ async def test_settings_and_models_outlive_the_broker(tmp_path: Path) -> None:
         return CommonSettings(bootstrap=env["ANOMALYLLM_BOOTSTRAP"], redis_url=env["ANOMALYLLM_REDIS_URL"])
 
     arguments = ("up", "--no-workers", "--state-dir", str(tmp_path / "state"))
-    async with _process(*arguments, env={}) as up:
+    async with _process(*arguments, env=own_ports()) as up:
         settings = await start(up)
         async with producing(settings) as producer:
             for topic, key, value in (*kept, ("streams", b"gone", b"{}"), ("streams", b"gone", None)):
@@ -131,7 +132,7 @@ async def test_settings_and_models_outlive_the_broker(tmp_path: Path) -> None:
         await until(lambda: there(settings))
         up.send_signal(signal.SIGINT)
         assert await up.wait() == 0
-    async with _process(*arguments, env={}) as up:
+    async with _process(*arguments, env=own_ports()) as up:
         settings = await start(up)
         assert await there(settings)
 
@@ -152,16 +153,14 @@ async def test_an_address_that_up_cannot_serve_is_refused(tmp_path: Path, variab
 
 
 async def test_up_serves_the_ports_it_is_told_and_says_so_when_usual_ones_are_taken(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = lasting_port()
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             other.bind(("127.0.0.1", 6379))
             other.listen()
         except OSError:
-            pass  # somebody has it already
+            pass  # somebody has it already, who is none of our tests: they leave the usual ports free
         settings = CommonSettings(state_dir=tmp_path / "state")
         env = {"ANOMALYLLM_BOOTSTRAP": f"127.0.0.1:{port}"}
         async with command(tmp_path / "run", settings, "up", "--no-workers", env=env) as up:

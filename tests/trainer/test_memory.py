@@ -1,12 +1,14 @@
 """What a fit takes is known before it is loaded."""
 
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streamer.windows.header import StreamHeader
 from trainer import memory
-from trainer.memory import PART_NUMBERS, PART_ROWS, free_bytes, numbers_of, parts_of, too_large
+from trainer.memory import PART_NUMBERS, PART_ROWS, free_bytes, give_back, numbers_of, parts_of, too_large
 
 
 def header(channels: int, slots: int) -> StreamHeader:
@@ -47,3 +49,18 @@ def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert free_bytes() > machine / 2
         else:
             assert free_bytes() == expected
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other C libraries are not asked")
+def test_what_a_run_has_freed_is_given_back() -> None:
+    kept = []
+    for _ in range(1000):  # blocks too small for pages of their own, each held in its place by the next
+        freed, pin = bytearray(100_000), bytearray(1000)
+        kept.append((freed, pin))
+    pins = [pin for _, pin in kept]
+    del freed
+    kept.clear()
+    before = psutil.Process().memory_info().rss
+    give_back()
+    assert before - psutil.Process().memory_info().rss > 50_000_000
+    assert len(pins) == 1000

@@ -14,7 +14,7 @@ from torch import Tensor
 from detector import persistence
 from detector.model import tails
 from detector.model.views import season
-from detector.model.views.season import FEW, SEASONS, Bank
+from detector.model.views.season import FEW, SEASONS, SeasonTables
 from detector.persistence import STATISTICS
 from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, place_of, recent
 from trainer.fit.season_forecast import forecast, week
@@ -27,7 +27,7 @@ _KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first d
 _STAYS = 5  # slots that each value of a row of states has lasted
 
 
-def fit(history: History, previous: Bank | None = None) -> Bank:
+def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     """Students of all rows; rows without two days of data have no season and hardly a tail."""
     history = recent(levelled(history))
     days = grid(history, history.out_RB)
@@ -100,7 +100,7 @@ def fit(history: History, previous: Bank | None = None) -> Bank:
                 both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
             found.append(tails.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R))
     few_R, values, longest = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
-    return Bank(
+    return SeasonTables(
         mid=mid_week,
         mean=mean_week,
         slot_scale=slot_scale_RK,
@@ -124,7 +124,7 @@ def _newest(worst_RD: Tensor) -> Tensor:
     return torch.nn.functional.pad(worst_RD, (MEMORY_DAYS, 0), value=-torch.inf)[:, -MEMORY_DAYS:]
 
 
-def _remembered(worst_RD: Tensor, which: int, day_R: Tensor, previous: Bank | None) -> Tensor:
+def _remembered(worst_RD: Tensor, which: int, day_R: Tensor, previous: SeasonTables | None) -> Tensor:
     """Largest departures of days that the fine ring no longer holds, from the previous students."""
     if previous is None:
         return worst_RD
@@ -152,7 +152,7 @@ def _trust(days: Days) -> Tensor:
     return young * torch.where(like >= 2, 1.0, 0.5)
 
 
-def _states(slot_RL: Tensor, previous: Bank | None) -> tuple[Tensor, Tensor, Tensor]:
+def _states(slot_RL: Tensor, previous: SeasonTables | None) -> tuple[Tensor, Tensor, Tensor]:
     """Rows of few values: which, and the longest run of each; of other rows the longest run of any."""
     rows = []
     runs_RL = season.run_lengths(slot_RL)

@@ -42,7 +42,7 @@ CLIP = (
 
 
 @dataclass
-class Bank:
+class SeasonTables:
     """What students of R rows have learnt; every tensor has R in front."""
 
     mid: Tensor  # usual mean of each block of a local week from Monday 00:00
@@ -69,13 +69,13 @@ class Bank:
             self.low, self.high = envelope_of(self)
 
     @classmethod
-    def of_tables(cls, tables: Mapping[str, Tensor]) -> "Bank":
+    def of_tables(cls, tables: Mapping[str, Tensor]) -> "SeasonTables":
         """All rows of stacked tables."""
         return cls(**{f.name: tables[f.name] for f in fields(cls)})
 
-    def rows(self, which_R: Tensor) -> "Bank":
+    def rows(self, which_R: Tensor) -> "SeasonTables":
         """The bank of some of the rows."""
-        return Bank(**{f.name: getattr(self, f.name)[which_R] for f in fields(self)})
+        return SeasonTables(**{f.name: getattr(self, f.name)[which_R] for f in fields(self)})
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Scores:
     sign_RL: Tensor  # +1 above, −1 below what was expected, 0 for neither
 
 
-def envelope_of(bank: Bank) -> tuple[Tensor, Tensor]:
+def envelope_of(bank: SeasonTables) -> tuple[Tensor, Tensor]:
     """Lowest and highest expectation of the neighbouring phases."""
     low_week, high_week = envelope(bank.mid)
     # A first Saturday may be like any hour of the days before it.
@@ -206,7 +206,7 @@ class Timed(NamedTuple):
 class _Rows(NamedTuple):
     """Rows of a bank. Tables have a place for each phase of five minutes, of which longer blocks fill several."""
 
-    bank: "Bank"
+    bank: "SeasonTables"
     row_R: Tensor
     step: int  # phases of a block
 
@@ -233,7 +233,7 @@ def _newest_runs(x_RL: Tensor, count: int) -> Tensor:
     return runs_RL
 
 
-def score(bank: "Bank", row_R: Tensor, timed: Timed, count: int) -> Scores:
+def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scores:
     """Surprises of the newest `count` of L slots of some rows of a bank; those before them, CONTEXT at most, are context."""
     x_RL, local_RL, block_RB, block_local_RB, done_RL, interval_s, block_s = timed
     per_day = DAY_S // block_s

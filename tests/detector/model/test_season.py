@@ -8,7 +8,7 @@ from torch import Tensor
 from detector import persistence
 from detector.model import tails
 from detector.model.views import season
-from detector.model.views.season import DAY_S, Bank
+from detector.model.views.season import DAY_S, SeasonTables
 from trainer.fit import season as seasonfit
 from trainer.fit.season_days import History
 
@@ -33,7 +33,7 @@ def local(first: int, last: int) -> Tensor:
     return MONDAY + torch.arange(first, last) * INTERVAL
 
 
-def fitted(x_RL: Tensor, days: int = DAYS) -> Bank:
+def fitted(x_RL: Tensor, days: int = DAYS) -> SeasonTables:
     rows, slots = x_RL.shape[0], days * PER_DAY
     x = x_RL[:, :slots]
     when = local(0, slots).expand(rows, -1)
@@ -42,7 +42,7 @@ def fitted(x_RL: Tensor, days: int = DAYS) -> Bank:
     return seasonfit.fit(History(x, when, x[:, -8192:], when[:, -8192:], INTERVAL, BLOCK, nothing, nothing, since))
 
 
-def scored(bank: Bank, x_RL: Tensor, first: int, last: int) -> season.Scores:
+def scored(bank: SeasonTables, x_RL: Tensor, first: int, last: int) -> season.Scores:
     rows, begin = x_RL.shape[0], first - season.CONTEXT
     when = local(begin, last).expand(rows, -1)
     done = torch.arange(last - begin).expand(rows, -1)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.model.views.season import DAY_S, Bank
+from detector.model.views.season import DAY_S, SeasonTables
 from trainer.fit import season as seasonfit
 from trainer.fit.season_days import History
 
@@ -14,8 +14,8 @@ MONDAY = 1_704_067_200
 
 
 def fitted(
-    x_RL: Tensor, out: Tensor | None = None, since: int = 0, zone_s: int = 0, previous: Bank | None = None
-) -> Bank:
+    x_RL: Tensor, out: Tensor | None = None, since: int = 0, zone_s: int = 0, previous: SeasonTables | None = None
+) -> SeasonTables:
     rows, slots = x_RL.shape
     when = (MONDAY + zone_s + torch.arange(slots) * INTERVAL).expand(rows, -1)
     out = torch.zeros(x_RL.shape, dtype=torch.bool) if out is None else out
@@ -32,7 +32,7 @@ def made(days: int, weekend: float = 1.0, growth: float = 0.0, cycle: float = 20
     return torch.from_numpy((value + noise * rng.normal(size=len(at))).astype(np.float32))[None]
 
 
-def season_of(bank: Bank) -> str:
+def season_of(bank: SeasonTables) -> str:
     return seasonfit.SEASONS[int(bank.season[0])]
 
 

@@ -85,11 +85,13 @@ class RealKafka:
         self._child.kill()
 
     def acls(self, lines: Sequence[str]) -> None:
-        """Run command lines of `kafka-acls`, as they are. Raises CalledProcessError."""
+        """Run command lines of `kafka-acls`, as they are. Raises RuntimeError with what it printed."""
         for line in lines:
             _, *words = shlex.split(line)
             java = [*self._java, "org.apache.kafka.tools.AclCommand", *words]
-            subprocess.run(java, check=True, capture_output=True)
+            done = subprocess.run(java, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise RuntimeError(f"{line}\n{done.stdout}{done.stderr}")
 
     def _format(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

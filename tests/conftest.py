@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient
-from hypothesis import is_hypothesis_test
 from hypothesis import settings as hypothesis_settings
 from xdist.remote import Producer
 
@@ -54,14 +53,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker is left alone with it at the end.
-
-    Coverage's tracer doubles what Python takes: it rests in tests of properties, which run the same lines hundreds of times,
-    and in those between servers. What is reported is what tests of single cases run.
-    """
-    for item in items:
-        if is_hypothesis_test(getattr(item, "obj", None)) or _between_servers(item.nodeid):
-            item.add_marker("no_cover")
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
 
     def order(item: pytest.Item) -> tuple[float, bool]:
         slow = item.get_closest_marker("slow")

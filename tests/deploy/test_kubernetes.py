@@ -87,6 +87,7 @@ def test_files_follow_their_schemas(path: Path) -> None:
     _check(_read(path.read_text()))
 
 
+@pytest.mark.slow(1)
 def test_what_is_built_follows_its_schemas(built: dict[str, Objects]) -> None:
     made = [(key, each) for objects in built.values() for key, each in objects.items()]
     different = {json.dumps(each, sort_keys=True): (key, each) for key, each in made}

@@ -53,14 +53,8 @@ def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other C libraries are not asked")
 def test_what_a_run_has_freed_is_given_back() -> None:
-    kept = []
-    for _ in range(1000):  # blocks too small for pages of their own, each held in its place by the next
-        freed, pin = bytearray(100_000), bytearray(1000)
-        kept.append((freed, pin))
-    pins = [pin for _, pin in kept]
-    del freed
-    kept.clear()
+    blocks = [bytearray(100_000) for _ in range(1000)]  # too small for pages of their own
+    del blocks[::2]  # and what is left holds the space between in its place
     before = psutil.Process().memory_info().rss
     give_back()
-    assert before - psutil.Process().memory_info().rss > 50_000_000
-    assert len(pins) == 1000
+    assert before - psutil.Process().memory_info().rss > 30_000_000

@@ -55,6 +55,7 @@ def test_scores_do_not_depend_on_how_a_batch_is_cut(tmp_path: Path, teacher: boo
         assert any(score.teacher_K.any() for score in whole.values())
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize("shape_share", [0.0, 1.0])
 @pytest.mark.parametrize(
     ("budget", "low", "high"), [(0.01, 0.001, 0.04), (0.05, 0.01, 0.12), (0.3, 0.15, 0.45), (1.0, 1.0, 1.0)]
@@ -111,6 +112,7 @@ def test_a_constant_that_moves_is_told_in_full(tmp_path: Path) -> None:
     assert np.abs(wave.deviation_KC).max() < 2.0
 
 
+@pytest.mark.slow(1)
 def test_the_channel_that_left_is_the_one_that_is_named(tmp_path: Path) -> None:
     _, bank = fitted_bank(_histories(), quick_settings(tmp_path))
     both = np.concatenate([simulate("wave", 7, SLOTS), simulate("white", 8, SLOTS)], 1)[
@@ -174,6 +176,7 @@ def _record(trained: Trained, stream: str, uri: str, sha256: str) -> ModelRecord
     return ModelRecord(stream=stream, promoted=trained.refs(uri, sha256)[stream], announced_at="now")
 
 
+@pytest.mark.slow(1)
 def test_install_swap_and_remove(tmp_path: Path) -> None:
     settings = quick_settings(tmp_path, teacher="random")
     trained, memory = fitted_bank(_histories(), settings, with_teacher=True)

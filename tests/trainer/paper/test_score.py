@@ -82,6 +82,7 @@ def test_the_same_seed_gives_the_same(made: Replayed, tmp_path: Path) -> None:
     assert not np.array_equal(other.surprise_K, made.surprise_K)
 
 
+@pytest.mark.slow(1)
 def test_channels_share_one_score(tmp_path: Path) -> None:
     series = waves(channels=3)
     gappy_SC = series.values_SC.copy()

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from detector.incidents.dial import SEASON_OPENS, closing
+from detector.incidents.recurring import Recurrence, kept, repeated
 from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule
 from detector.incidents.severity import VERY_RARE, severity_of
 from streamer.contracts import IncidentState, Severity
@@ -154,6 +155,7 @@ class Tracker:
     openings: list[int] = field(default_factory=list)  # anchors of the newest incidents, within `Rules.memory`
     far: list[int] = field(default_factory=list)  # newest slots that are outside the season on their own
     ended: int = LONG_AGO  # last slot of the incident before
+    usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
     echo: bool = False  # the students' windows still contain it: they are not listened to until they are quiet
 
     @property
@@ -277,8 +279,8 @@ def _weighed(
     return _Slot(slot, max(students, value), students, season, column, sure, True)
 
 
-def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float) -> Transition:
-    """A new incident, or the one before again where it is the same."""
+def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float) -> Transition | None:
+    """A new incident; the one before where it goes on; None where it is one that is known from this time of day."""
     rule = rules.season
     before = None if rule is None else _same_again(tracker, rule, now.at)
     if before is not None:
@@ -288,6 +290,11 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: fl
         _raise_peak(before, now)
         tracker.incident, tracker.hits, tracker.calm = before, [], 0
         return revise(before, "revised", now.at)
+    if rule is not None and now.value < rules.threshold + stricter + SURE:
+        again = repeated(tracker.usual, now.at, now.value, now.column != NO_COLUMN, rule.day, rule.around)
+        if again is not None:
+            tracker.usual = kept(tracker.usual, again)
+            return None
     around = 0 if rule is None or now.column == NO_COLUMN else rule.around + rule.windows[now.column]
     episode = Episode(
         anchor=now.at, onset=tracker.hits[0], threshold=rules.threshold, peak=now.value, peak_slot=now.at, hot=now.at,
@@ -370,6 +377,8 @@ def end(tracker: Tracker, slot: int, reason: EndReason) -> Transition:
     if tracker.echo:
         episode.contained = slot
     tracker.recent.append(episode)
+    if episode.verdict != "true" and reason != "baseline":
+        tracker.usual = kept(tracker.usual, Recurrence(episode.anchor, episode.anchor, episode.last(), episode.peak))
     tracker.incident, tracker.hits = None, []
     tracker.ended = episode.hot
     return revise(episode, "resolved", slot)._replace(baseline=reason == "baseline")
@@ -379,18 +388,3 @@ def belongs(tracker: Tracker, slot: int) -> Episode | None:
     """The open incident, if the slot is its newest or its most surprising one."""
     incident = tracker.incident
     return incident if incident is not None and slot in (incident.hot, incident.peak_slot) else None
-
-
-def forget_before(tracker: Tracker, slot: int, newest: int | None = None) -> list[Episode]:
-    """Drop ended incidents that no late point can reach any more, and return them.
-
-    The newest one is dropped when it ended before `newest`: until then what comes may be more of it.
-    """
-    last = newest_ended(tracker)
-
-    def kept(episode: Episode) -> bool:
-        return episode.last() >= (slot if episode is not last or newest is None else min(slot, newest))
-
-    gone = [episode for episode in tracker.recent if not kept(episode)]
-    tracker.recent = [episode for episode in tracker.recent if kept(episode)]
-    return gone

@@ -8,7 +8,8 @@ import orjson
 import redis.asyncio
 import structlog
 
-from detector.incidents.machine import Episode, Tracker, Transition, forget_before, incident_id
+from detector.incidents.machine import Episode, Tracker, Transition, incident_id, newest_ended
+from detector.incidents.recurring import Recurrence
 from detector.incidents.severity import VERY_RARE
 from streamer.contracts import TrainingReason
 from streamer.unjudged import UnjudgedReason
@@ -122,6 +123,7 @@ class StreamState:
         tracker = body["tracker"]
         tracker["incident"] = stored_as(Episode, tracker["incident"]) if tracker["incident"] else None
         tracker["recent"] = [stored_as(Episode, episode) for episode in tracker["recent"]]
+        tracker["usual"] = [stored_as(Recurrence, past) for past in tracker.get("usual", ())]
         body["tracker"] = stored_as(Tracker, tracker)
         body["no_data"] = stored_as(NoData, body["no_data"]) if body["no_data"] else None
         body["unjudged"] = stored_as(Unjudged, body["unjudged"]) if body.get("unjudged") else None
@@ -187,6 +189,11 @@ class StreamState:
         ]
         self.exclude = [(low, high) for low, high in parts if low <= high]
 
+    def heed(self, stream: str, wanted: str) -> None:
+        """Tell what repeats the incident with this id, too: a person has confirmed it."""
+        usual = self.tracker.usual
+        self.tracker.usual = [past for past in usual if incident_id(stream, self.grid_version, past.anchor) != wanted]
+
     def find(self, stream: str, wanted: str) -> Episode | None:
         """The open or recent incident with this id."""
         incident = self.tracker.incident
@@ -205,6 +212,21 @@ class StreamState:
             return episode.around_it()
         spans = {incident_id(stream, self.grid_version, anchor): (first, last) for anchor, first, last in self.past}
         return spans.get(wanted)
+
+
+def forget_before(tracker: Tracker, slot: int, newest: int | None = None) -> list[Episode]:
+    """Drop ended incidents that no late point can reach any more, and return them.
+
+    The newest one is dropped when it ended before `newest`: until then what comes may be more of it.
+    """
+    last = newest_ended(tracker)
+
+    def kept(episode: Episode) -> bool:
+        return episode.last() >= (slot if episode is not last or newest is None else min(slot, newest))
+
+    gone = [episode for episode in tracker.recent if not kept(episode)]
+    tracker.recent = [episode for episode in tracker.recent if kept(episode)]
+    return gone
 
 
 async def read_states(

@@ -95,7 +95,7 @@ def rejudge(
     tracker.recent = sorted((e for e in result if e.ended is not None), key=lambda e: (e.last(), e.anchor))
     tracker.incident = next((e for e in result if e.ended is None), None)
     tracker.hits, tracker.far, tracker.echo, tracker.ended = trial.hits, trial.far, trial.echo, trial.ended
-    tracker.muted, tracker.calm = trial.muted, trial.calm
+    tracker.muted, tracker.calm, tracker.usual = trial.muted, trial.calm, trial.usual
     again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
     tracker.openings = [*earlier, *again][-REMEMBERED:]
     return published
@@ -106,7 +106,7 @@ def _as_of(tracker: Tracker, rules: Rules, start: int, openings: list[int]) -> t
     seed = newest_ended(tracker, start)
     if seed is not None and seed.onset >= start:
         seed = None
-    trial = Tracker(openings=openings)
+    trial = Tracker(openings=openings, usual=[replace(past) for past in tracker.usual if past.at < start])
     if seed is not None:
         trial.recent, trial.ended = [replace(seed)], seed.last()
         trial.echo = seed.contained >= start - rules.stride

@@ -16,7 +16,10 @@ LASTING_S = 36 * 3_600
 # Hourly jobs that all take too long are one incident, and so is a leak under a sawtooth: what an average says as soon as
 # it is listened to again, a quarter of an hour after it has left the incident behind, is more of the same.
 _REJOIN_S, _AFTER_S = 3_900, 900
-AROUND_S = 1_800  # on both sides of an incident nothing is learnt from
+DAY_S = 86_400
+AROUND_S = (
+    1_800  # on both sides of an incident nothing is learnt from; what begins within it of a time of day is at that time
+)
 OUTSIDE = 2.0  # surprise of a slot that is outside on its own
 HOLDS = 1.3  # the same of the five minutes, where the incident is not one of single slots
 FAR = 5  # newest slots of which two must be outside: one of 20 is by chance
@@ -37,6 +40,7 @@ class SeasonRule:
     hits: int  # of three slots that must be as surprising as the threshold
     lasting: int  # what has been open for so long is how things are now
     around: int
+    day: int
 
     def audible(self, season: Sequence[float], since: int) -> tuple[float, int]:
         """The largest surprise of the columns that no longer contain what ended `since` slots ago, and which it is."""
@@ -74,6 +78,5 @@ def season_rule(interval_ns: int, block_ns: int) -> SeasonRule:
     rejoin = [round(max(_REJOIN_S, _AFTER_S + w * interval_s) / interval_s) for w in windows]
     hits = 2 if interval_s < 300 else 1
     quiet = max(5, round(300 / interval_s))
-    return SeasonRule(
-        tuple(windows), tuple(rejoin), quiet, hits, round(LASTING_S / interval_s), round(AROUND_S / interval_s)
-    )
+    lasting, around, day = (round(seconds / interval_s) for seconds in (LASTING_S, AROUND_S, DAY_S))
+    return SeasonRule(tuple(windows), tuple(rejoin), quiet, hits, lasting, around, day)

@@ -195,6 +195,8 @@ class Following:
                 stream_state.tracker.muted = SILENCED
                 ended = end(stream_state.tracker, scored, "verdict")
                 decisions.announce(stream, stream_state, self._judge.settings_of(stream), ended)
+        if feedback.verdict == "true":
+            stream_state.heed(stream, wanted)
         if feedback.verdict == "false_alarm":
             stream_state.allow_range(*span)
         else:

@@ -1,0 +1,109 @@
+"""What comes again at the same time of day or week is told once, unless it is more than it was."""
+
+from copy import deepcopy
+
+import pytest
+
+from detector.incidents.machine import BESIDE, Rules, Scored, Tracker, incident_id, step
+from detector.incidents.record import StreamState
+from detector.incidents.recurring import MOST
+from detector.incidents.rejudging import rejudge, rejudge_from
+from detector.incidents.season_rule import season_rule
+from detector.persistence import COLUMNS
+
+RULES = Rules(threshold=4.0, quiet=5, season=season_rule(60 * 10**9, 300 * 10**9), season_opens=5.0, fatigue=False)
+DAY, JOB = 1440, 10  # slots
+NIGHT = 100  # of the first job
+MILD, RARER, SURE = 6.0, 7.5, 8.5  # on the season's scale
+
+
+def run(
+    tracker: Tracker, days: list[float], length: int = JOB, at: int = NIGHT, first: int = 0
+) -> list[tuple[int, int]]:
+    """A job as surprising as this each night; day and slot of what was opened."""
+    opened = []
+    for day, surprise in enumerate(days, first):
+        for slot in range(day * DAY, (day + 1) * DAY):
+            now = surprise if at <= slot % DAY < at + length else 0.0
+            found = step(tracker, RULES, slot, 0.0, True, [now, now, *[0.0] * (COLUMNS - 2)])
+            if found is not None and found.state == "open":
+                opened.append((day, slot % DAY))
+    return opened
+
+
+def students(tracker: Tracker, days: list[int]) -> list[int]:
+    """The same, where the students alone find it: days on which it opened."""
+    opened = []
+    for slot in range((days[-1] + 1) * DAY):
+        now = 4.5 + BESIDE if slot // DAY in days and NIGHT <= slot % DAY < NIGHT + JOB else 0.0
+        found = step(tracker, RULES, slot, now, True, [0.0] * COLUMNS)
+        if found is not None and found.state == "open":
+            opened.append(slot // DAY)
+    return opened
+
+
+def test_a_nightly_job_is_told_once() -> None:
+    assert run(Tracker(), [MILD] * 10) == [(0, NIGHT + 1)]
+    # two nights without it, and it is known; a third, and it is news
+    assert run(Tracker(), [MILD, 0.0, MILD, 0.0, 0.0, MILD]) == [(0, NIGHT + 1), (5, NIGHT + 1)]
+
+
+@pytest.mark.parametrize(("more", "at"), [(RARER, NIGHT + 1), (SURE, NIGHT + 1)])
+def test_what_is_rarer_than_it_was_is_told(more: float, at: int) -> None:
+    assert run(Tracker(), [MILD, MILD, more]) == [(0, NIGHT + 1), (2, at)]
+
+
+def test_what_is_so_rare_that_no_second_slot_is_waited_for_is_told_every_time() -> None:
+    assert len(run(Tracker(), [SURE] * 4)) == 4
+
+
+def test_what_lasts_longer_than_it_did_is_told() -> None:
+    tracker = Tracker()
+    assert len(run(tracker, [MILD])) == 1
+    [(day, slot)] = run(tracker, [MILD], length=120, first=1)
+    assert day == 1
+    assert NIGHT + JOB + 30 <= slot < NIGHT + 60
+
+
+def test_it_may_begin_half_an_hour_later() -> None:
+    tracker = Tracker()
+    run(tracker, [MILD])
+    assert run(tracker, [MILD], at=NIGHT + 25, first=1) == []
+    assert len(run(tracker, [MILD], at=NIGHT + 25 + 60, first=2)) == 1
+
+
+def test_what_students_alone_find_is_known_from_the_same_day_of_the_week() -> None:
+    assert students(Tracker(), [0, 1, 7, 14, 15]) == [0, 1]
+
+
+def test_a_person_who_confirms_it_hears_of_it_again() -> None:
+    state = StreamState(grid_version=1, interval_ns=60 * 10**9, phase_ns=0, scored=0)
+    run(state.tracker, [MILD, MILD])
+    opened = state.tracker.recent[0]
+    state.heed("a", incident_id("a", 1, opened.anchor))
+    assert run(state.tracker, [MILD], first=2) == [(2, NIGHT + 1)]
+
+
+def test_what_is_known_is_stored_and_bounded() -> None:
+    state = StreamState(grid_version=1, interval_ns=60 * 10**9, phase_ns=0, scored=0)
+    run(state.tracker, [MILD, MILD])
+    again = StreamState.from_json(state.to_json())
+    assert again == state
+    assert run(again.tracker, [MILD], first=2) == []
+    run(state.tracker, [SURE] * 2 * MOST, first=3)
+    assert len(state.tracker.usual) == MOST
+
+
+def test_late_data_judge_it_as_if_they_had_come_in_time() -> None:
+    tracker = Tracker()
+    run(tracker, [MILD])
+    late = deepcopy(tracker)
+    rows = [Scored(slot, 0.0, True, [MILD * (DAY + NIGHT <= slot < DAY + NIGHT + JOB)] * 2 + [0.0] * (COLUMNS - 2))
+            for slot in range(DAY, DAY + 200)]  # fmt: skip
+    for row in rows:
+        step(tracker, RULES, *row)
+        step(late, RULES, row.slot, 0.0, True, [0.0] * COLUMNS)
+    first = rejudge_from(late, RULES, DAY + NIGHT, 0)
+    assert first is not None
+    assert rejudge(late, RULES, rows[first - DAY :], lambda episode, slot: None) == []
+    assert late.usual == tracker.usual

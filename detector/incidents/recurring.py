@@ -8,7 +8,7 @@ more where it is a decade rarer than it was, lasts longer, or is so rare that no
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Days ago: of what the season finds, and of all. What students alone say repeats itself by the week (docs/decisions/034).
+# Days ago: of what the season finds, and of all. What students alone say repeats itself by the week (docs/decisions/035).
 DAILY, WEEKLY = (1, 2), (7, 14)
 RARER = 1.0  # decades
 MOST = 32  # kept of a stream

@@ -111,6 +111,20 @@ def connection_before(command: Callable[..., None]) -> Callable[..., None]:
     return _from_options(CommonSettings, command, "given", lambda name: (None, False), keep, autoenv=False)
 
 
+def table_option(text: str) -> Any:
+    """An option of tables that are not understood by themselves: `--help-all` shows it."""
+    return typer.Option(help=text, hidden=True, rich_help_panel="Tables that are not understood by themselves")
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The values of an option that takes several.
+
+    >>> listed("a, b,")
+    ('a', 'b')
+    """
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def settings_of(command: Any) -> type[BaseSettings] | None:
     """The settings class that a command is filled from."""
     found: type[BaseSettings] | None = getattr(command.callback, "__settings__", None)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from streamer.cli.options import with_settings
+from streamer.cli.options import listed, table_option, with_settings
 from streamer.cli.running import answering, err, out, run_until_stopped
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError
@@ -28,11 +28,6 @@ _SHOWN_BAD = 10
 _SHOWN_POINTS = 5
 
 
-def _table(text: str) -> Any:
-    """An option of tables that are not understood by themselves: `--help-all` shows it."""
-    return typer.Option(help=text, hidden=True, rich_help_panel="Tables that are not understood by themselves")
-
-
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
@@ -46,11 +41,11 @@ def register(app: typer.Typer) -> None:
         stream: Annotated[str | None, typer.Option(help="All rows are of this stream.")] = None,
         prefix: Annotated[str | None, typer.Option(help="Tables, a stream a column: prefix of the names.")] = None,
         time_column: Annotated[str | None, typer.Option(help="Tables: name of the time column.")] = None,
-        time_zone: Annotated[str, _table("Zone of times without one, as Europe/Berlin.")] = "",
-        time_format: Annotated[str, _table("How times are written (strptime).")] = "",
-        stream_column: Annotated[str, _table("Columns that name the stream, as a,b.")] = "",
-        value_column: Annotated[str, _table("Columns of values, as a,b.")] = "",
-        delimiter: Annotated[str | None, _table("What parts cells of a CSV; none: found out.")] = None,
+        time_zone: Annotated[str, table_option("Zone of times without one, as Europe/Berlin.")] = "",
+        time_format: Annotated[str, table_option("How times are written (strptime).")] = "",
+        stream_column: Annotated[str, table_option("Columns that name the stream, as a,b.")] = "",
+        value_column: Annotated[str, table_option("Columns of values, as a,b.")] = "",
+        delimiter: Annotated[str | None, table_option("What parts cells of a CSV; none: found out.")] = None,
         name: Annotated[str, typer.Option(help="How a stream is named after labels.")] = DEFAULT_TEMPLATE,
         form: Annotated[
             str,
@@ -68,7 +63,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Publish metrics from files or standard input, as batches, with progress."""
         hints = Hints(
-            form, stream, prefix or "", time_column, time_zone, time_format, _listed(stream_column), _listed(value_column),
+            form, stream, prefix or "", time_column, time_zone, time_format, listed(stream_column), listed(value_column),
             "\t" if delimiter in ("\\t", "tab") else delimiter, name,
         )  # fmt: skip
         chosen = files or ["-"]
@@ -79,10 +74,6 @@ def register(app: typer.Typer) -> None:
             _show(chosen, hints, prefix)
         elif run_until_stopped(_publish(settings, chosen, hints, prefix, history)) is None:
             raise typer.Exit(130)
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from streamer.contracts import PARTITIONED, TOPICS
 from streamer.doctor.findings import Finding, bad, note, ok, warn
 from streamer.kafka.client import fetch, kafka_name, make_admin, make_consumer
-from streamer.kafka.topics import at_end
+from streamer.kafka.topics import at_end, misfit
 from streamer.overview.cluster import ADMIN_TIMEOUT_MS, Cluster, read_cluster
 from streamer.placement import Partitioner, home_partition
 from streamer.settings import CommonSettings
@@ -60,17 +60,10 @@ def topics(settings: CommonSettings, cluster: Cluster) -> list[Finding]:
     missing = [settings.topic(name) for name in TOPICS if name not in cluster.topics]
     if missing:
         found.append(bad("topics", f"missing: {', '.join(missing)}", "anomalyllm topics provision"))
-    counts = {name: topic.partitions for name, topic in cluster.topics.items() if name in PARTITIONED}
-    wrong = {name: count for name, count in counts.items() if count != settings.partitions}
-    if wrong:
-        counted = ", ".join(f"{settings.topic(name)} has {count}" for name, count in sorted(wrong.items()))
-        cure = (
-            f"Set --partitions {next(iter(counts.values()))} for every worker."
-            if len(set(counts.values())) == 1
-            else "All of metrics, windows, anomalies and training need the same number, and --partitions must say it: "
-            "stop the workers, add partitions to the smaller topics (kafka-topics --alter), set --partitions."
-        )
-        found.append(bad("partitions", f"{counted}; --partitions says {settings.partitions}", cure))
+    counts = {settings.topic(name): topic.partitions for name, topic in cluster.topics.items() if name in PARTITIONED}
+    wrong = misfit(settings, counts)
+    if wrong is not None:
+        found.append(bad("partitions", f"{wrong[0]}; --partitions is {settings.partitions}", f"{wrong[1]}."))
     elif counts:
         found.append(ok("partitions", f"{settings.partitions} in each of {', '.join(sorted(counts))}"))
     leaderless = [settings.topic(name) for name, topic in cluster.topics.items() if topic.leaderless]

@@ -123,9 +123,20 @@ def raise_if_misfit(settings: CommonSettings, found: Mapping[str, int]) -> None:
     streamer.errors.ConfigError: Kafka at b:1 has metrics with 8 partitions, windows with 8 partitions; --partitions is 4. \
 Start every worker with --partitions 8
     """
+    wrong = misfit(settings, found)
+    if wrong is not None:
+        raise ConfigError(f"{kafka_name(settings)} has {wrong[0]}; --partitions is {settings.partitions}. {wrong[1]}")
+
+
+def misfit(settings: CommonSettings, found: Mapping[str, int]) -> tuple[str, str] | None:
+    """Topics with other numbers of partitions than the settings say, and the cure; None where all have as many.
+
+    >>> misfit(CommonSettings(partitions=4), {"metrics": 8, "windows": 4})[0]
+    'metrics with 8 partitions'
+    """
     wrong = {name: count for name, count in found.items() if count != settings.partitions}
     if not wrong:
-        return
+        return None
     largest, even = max(found.values()), len(set(found.values())) == 1
     if even and SHARDS % largest == 0:
         cure = f"Start every worker with --partitions {largest}"
@@ -139,8 +150,7 @@ Start every worker with --partitions 8
         cure = f"Delete them and run `anomalyllm topics provision`: their partitions must divide {SHARDS}"
     if even and largest < settings.partitions:
         cure += f", or stop them and run `anomalyllm topics provision --fix` to have {settings.partitions}"
-    listed = ", ".join(f"{name} with {count} partitions" for name, count in wrong.items())
-    raise ConfigError(f"{kafka_name(settings)} has {listed}; --partitions is {settings.partitions}. {cure}")
+    return ", ".join(f"{name} with {count} partitions" for name, count in wrong.items()), cure
 
 
 async def _add(settings: CommonSettings, admin: AIOKafkaAdminClient, few: Mapping[str, int]) -> None:

@@ -85,7 +85,8 @@ async def test_the_hash_of_the_keys_is_told(
 
 async def test_partition_counts_that_do_not_fit_and_topics_that_are_missing(settings: CommonSettings) -> None:
     [finding] = of(await examine(settings.model_copy(update={"partitions": 8})), "partitions")
-    assert (finding.level, finding.cure) == ("bad", "Set --partitions 4 for every worker.")
+    assert finding.level == "bad"
+    assert str(finding.cure).startswith("Start every worker with --partitions 4, or ")
     other = settings.model_copy(update={"topic_prefix": settings.topic_prefix + "x."})
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     await admin.start()

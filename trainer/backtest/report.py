@@ -15,6 +15,7 @@ from rich.text import Text
 from streamer.cli.status import SEVERITY_STYLE
 from trainer.backtest.metrics import LATENCIES, precision_recall
 from trainer.fit.run import PASSED
+from trainer.report import page
 
 Row = dict[str, Any]
 # Beyond this many series only the summary is shown, and the series with an error.
@@ -89,8 +90,7 @@ def span(alert: dict[str, Any]) -> str:
     begin, end = alert.get("started_at"), alert.get("ended_at")
     if begin is None or end is None:
         return f"slots {alert['onset']} to {alert['end']}"
-    begin, end = begin[:19].replace("T", " "), end[:19].replace("T", " ")
-    return f"{begin} to {end[11:] if begin[:10] == end[:10] else end}"
+    return page.span(begin, end)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from streamer.cli.options import with_settings
+from streamer.cli.options import listed, table_option, with_settings
 from streamer.cli.running import answering, err, out, parse_since, run_until_stopped
 from streamer.contracts import StreamSettings
 from streamer.errors import ConfigError, ContractError
@@ -28,11 +28,6 @@ HISTORY_S = 8 * 86_400.0
 _UNITS_S = {"m": 60, "h": 3_600, "d": 86_400}
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _FOREVER_NS = 1 << 62
-
-
-def _table(text: str) -> Any:
-    """An option of tables that are not understood by themselves: `--help-all` shows it."""
-    return typer.Option(help=text, hidden=True, rich_help_panel="Tables that are not understood by themselves")
 
 
 @dataclass(frozen=True)
@@ -74,11 +69,11 @@ def register(app: typer.Typer) -> None:
         html: Annotated[Path | None, typer.Option(help="Write a report for a browser here, one file.")] = None,
         as_json: Annotated[bool, typer.Option("--json", help="The alerts as CloudEvents, one a line.")] = False,
         keep: Annotated[bool, typer.Option("--keep", help="Leave the replay's topics, keys and models.")] = False,
-        time_column: Annotated[str | None, _table("Name of the time column.")] = None,
-        time_zone: Annotated[str, _table("Zone of times without one, as Europe/Berlin.")] = "",
-        time_format: Annotated[str, _table("How times are written (strptime).")] = "",
-        stream_column: Annotated[str, _table("Columns that name the stream, as a,b.")] = "",
-        value_column: Annotated[str, _table("Columns of values, as a,b.")] = "",
+        time_column: Annotated[str | None, table_option("Name of the time column.")] = None,
+        time_zone: Annotated[str, table_option("Zone of times without one, as Europe/Berlin.")] = "",
+        time_format: Annotated[str, table_option("How times are written (strptime).")] = "",
+        stream_column: Annotated[str, table_option("Columns that name the stream, as a,b.")] = "",
+        value_column: Annotated[str, table_option("Columns of values, as a,b.")] = "",
         form: Annotated[str, typer.Option("--format", hidden=True, help="As of publish.")] = "auto",
     ) -> None:
         """See what recorded data would have alerted: through real workers, in topics of their own; nobody is paged.
@@ -87,7 +82,7 @@ def register(app: typer.Typer) -> None:
         """
         own = {"kind": kind, "interval_s": interval_s, "alerts_per_week": alerts_per_week}
         hints = Hints(
-            form, None, "", time_column, time_zone, time_format, _listed(stream_column), _listed(value_column)
+            form, None, "", time_column, time_zone, time_format, listed(stream_column), listed(value_column)
         )  # fmt: skip
         asked = Asked(files or [], begin, end, stream, history, hints, _settings(own))
         embedded = bool(files) and "bootstrap" not in settings.model_fields_set
@@ -97,10 +92,6 @@ def register(app: typer.Typer) -> None:
         if outcome is None:
             raise typer.Exit(130)
         _print_outcome(outcome, html, as_json, keep)
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _settings(own: Mapping[str, Any]) -> StreamSettings:

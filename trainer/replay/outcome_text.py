@@ -18,7 +18,7 @@ from streamer.overview.bands import Look
 from streamer.timestamps import NS, format_ns, parse_timestamp
 from trainer.replay.run import Outcome
 from trainer.report.drawing import Drawing, Span, draw
-from trainer.report.page import Alert, Report, Stream
+from trainer.report.page import Alert, Report, Stream, moment, span
 
 MAX_PICTURES = 8  # in a terminal
 MAX_LINES = 200
@@ -81,8 +81,7 @@ def _stream(outcome: Outcome, name: str) -> Stream:
 
 
 def _alert(incident: Incident) -> Alert:
-    begin, end = incident.started_at, incident.ended_at
-    text = f"{_clock(begin)} to {_clock(end)[11 if end[:10] == begin[:10] else 0 :]}" if end else f"{_clock(begin)} on"
+    text = span(incident.started_at, incident.ended_at)
     notes: list[str] = [incident.state] if incident.state in ("open", "retracted") else []
     notes += [incident.kind.replace("_", " ")] if incident.kind != "anomaly" else []
     return Alert(
@@ -109,9 +108,5 @@ def _drawing(look: Look, incidents: list[Incident], judged_from_ns: int) -> Draw
     )  # fmt: skip
 
 
-def _clock(at: str) -> str:
-    return at[:19].replace("T", " ")
-
-
 def _day(ns: int) -> str:
-    return _clock(format_ns(ns))
+    return moment(format_ns(ns))

@@ -11,6 +11,26 @@ from trainer.report.svg import svg
 Facts = list[tuple[str, str]]
 
 
+def moment(at: str) -> str:
+    """A time as people read it.
+
+    >>> moment("2026-01-06T10:00:00.250Z")
+    '2026-01-06 10:00:00'
+    """
+    return at[:19].replace("T", " ")
+
+
+def span(begin: str, end: str | None) -> str:
+    """From when to when.
+
+    >>> span("2026-01-06T10:00:00Z", "2026-01-06T10:12:00Z"), span("2026-01-06T10:00:00Z", None)
+    ('2026-01-06 10:00:00 to 10:12:00', '2026-01-06 10:00:00 on')
+    """
+    if end is None:
+        return f"{moment(begin)} on"
+    return f"{moment(begin)} to {moment(end)[11 if end[:10] == begin[:10] else 0 :]}"
+
+
 @dataclass(frozen=True)
 class Alert:
     """One incident as it was in the end."""

@@ -50,7 +50,7 @@ def event(stream: str, made: str, state: IncidentState = "open", revision: int =
                 "grid_version": 1, "anchor_slot": 1, "slot": 1, "slots": 1, "score": 6.0, "tail_probability": 1e-6,
                 "threshold": 5.0, "labels": {"room": "lab"},
                 "channels": [{"channel": "value", "share": 1.0, "value": 97.3, "low": 3, "high": 12}],
-                "view": "forecast", "scale": 8, "depth": 0, "reason": "It rose to <b>97.3</b>.",
+                "view": "forecast", "scale": 8, "depth": 0, "reason": "It rose to <b>97.3</b>, for 3.5 min so far. It is rare.",
             },
         }
     )  # fmt: skip
@@ -159,7 +159,7 @@ async def test_an_alert_appears_and_its_words_are_text(settings: CommonSettings)
         await run.announce(event(name, "two"))
         line = page.locator(".incident.open", has_text=name)
         await line.wait_for()
-        assert await line.locator(".why").inner_text() == "It rose to <b>97.3</b>."
+        assert await line.locator(".why").inner_text() == "It rose to <b>97.3</b>. It is rare."
         await page.locator("#open-count", has_text="2").wait_for()
         await line.click()
         await page.wait_for_selector(".chart[data-points]:not([data-points='0'])")

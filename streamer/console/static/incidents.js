@@ -1,7 +1,7 @@
 // All incidents, grouped; and one, with the whole reason.
 import { ask, count, dayName, every, fill, h, live, many, millis, number, on, severity, span, state, streamPath, toast, when } from "./lib.js";
 import { valueChart } from "./chart.js";
-import { VERDICTS, byKeys, choice, incidentList, verdicts } from "./parts.js";
+import { VERDICTS, byKeys, choice, incidentList, sentence, verdicts } from "./parts.js";
 import { shareBars } from "./stream.js";
 
 const HOUR = 3600000;
@@ -79,7 +79,7 @@ export async function one(page) {
     fill(head, h("h1", h("a", { href: streamPath(incident.stream) }, incident.stream)), severity(incident.severity, incident.open),
       h("span.sub", incident.open ? "open since " : "", when(incident.started_at, true), incident.ended_at ? ` to ${when(incident.ended_at, true)}, ${span(lasted)}` : ""),
       incident.kind === "no_data" && h("span.tag", "no data"), incident.warming && h("span.tag", "warming"), h(".act", h("a.quiet", { href: streamPath(incident.stream) }, "To the stream")));
-    reason.textContent = incident.reason;
+    reason.textContent = sentence(incident);
     const unit = incident.unit_name ? ` ${incident.unit_name}` : "";
     const place = (title, at) => at && [h("dt", title), h("dd", `${number(at.value)}${unit} at ${when(at.at, true)}`, at.low !== null && h(".faint", `expected ${number(at.low)} to ${number(at.high)}`))];
     fill(facts, h("dl.facts", incident.kind === "anomaly" && [h("dt", "Score"), h("dd", `${incident.score.toFixed(1)} of ${incident.threshold.toFixed(1)}`),

@@ -3,6 +3,9 @@ import { change, h, incidentPath, put, severity, span, millis, when, ago } from 
 
 export const VERDICTS = { false_alarm: "False alarm", true: "True", maintenance: "Maintenance" };
 
+// The sentence of its newest revision. That of an open one says how long it had lasted then, which is not how long it lasts.
+export const sentence = (incident) => incident.open ? incident.reason.replace(/, for [^,;]+ so far/, "") : incident.reason;
+
 export function incidentLine(incident, { name = true, seconds = false } = {}) {
   const lasted = incident.ended_at ? (millis(incident.ended_at) - millis(incident.started_at)) / 1000 : null;
   return h(`a.incident.${incident.open ? "open" : "over"}`, { href: incidentPath(incident.incident_id) },
@@ -11,7 +14,7 @@ export function incidentLine(incident, { name = true, seconds = false } = {}) {
       incident.kind === "no_data" && h("span.tag", "no data"), incident.warming && h("span.tag", "warming"),
       incident.verdict && h("span.tag", VERDICTS[incident.verdict].toLowerCase())),
     h("span.when", incident.open ? ["since ", when(incident.started_at)] : name ? [when(incident.started_at), ", ", span(lasted)] : span(lasted)),
-    h("span.why", incident.reason));
+    h("span.why", sentence(incident)));
 }
 
 export function incidentList(rows, options) {

@@ -1,7 +1,7 @@
 // One stream: what it does, what is expected, what was unusual, and what judges it.
 import { ask, change, count, every, fill, h, live, many, millis, number, on, put, severity, span, state, toast, unlocked, when } from "./lib.js";
 import { scoreChart, valueChart, weekChart } from "./chart.js";
-import { byKeys, choice, incidentList, verdicts } from "./parts.js";
+import { byKeys, choice, incidentList, sentence, verdicts } from "./parts.js";
 
 const SPANS = { 240: "240 slots", 1024: "1 024", 8192: "8 192", weeks: "8 weeks" };
 const DIALS = { "": "0.1 a week", 0.01: "0.01 a week", 1: "1 a week", 5: "5 a week", 20: "20 a week" };
@@ -88,7 +88,7 @@ export async function show(page) {
       h("button", { type: "button", id: "mute", onclick: mute }, facts.muted ? "Alert again" : "Mute")] : h("span.faint", "view only"));
     const open = facts.incidents.filter((each) => each.open);
     fill(now, open.map((each) => h(".card", h(".title", severity(each.severity), h("a.right.quiet", { href: `/incident?id=${each.incident_id}` }, "The whole story")),
-      h("p", { style: { marginBottom: "12px" } }, each.reason), state.writable && h(".verdicts", verdicts(each, each.verdict)))));
+      h("p", { style: { marginBottom: "12px" } }, sentence(each)), state.writable && h(".verdicts", verdicts(each, each.verdict)))));
     now.hidden = !open.length;
     fill(incidents, facts.incidents.length ? incidentList(facts.incidents.slice(0, 20), { name: false }) : h("p.quiet", "None."));
     fill(model, models());

@@ -142,18 +142,18 @@ def evidence_at(
     view = score.views[max(int(score.view_KC[k, largest]), 0)]
     nearest = int(score.nearest_KC[k, largest])
     digits = _digits(value_C)
+    here = place_of(
+        score, k, value_C
+    )  # the season's band where it knows it: what the students expect follows the incident
+
+    def channel(c: int) -> dict[str, Any]:
+        students = score.expected_KC[k, c], score.low_KC[k, c], score.high_KC[k, c]
+        numbers = (value_C[c], *(here[2:] if c == here.channel else students))
+        named = zip(("value", "expected", "low", "high"), (_number(number, digits) for number in numbers), strict=True)
+        return {"channel": channels[c], "share": round(float(share_C[c]), 4), **dict(named)}
+
     return {
-        "channels": [
-            {
-                "channel": channels[c],
-                "share": round(float(share_C[c]), 4),
-                "value": _number(value_C[c], digits),
-                "expected": _number(score.expected_KC[k, c], digits),
-                "low": _number(score.low_KC[k, c], digits),
-                "high": _number(score.high_KC[k, c], digits),
-            }
-            for c in order
-        ],
+        "channels": [channel(int(c)) for c in order],
         "students": _number(score.surprise_K[k]),
         "deviation": _number(score.deviation_KC[k, largest]),
         "view": view.name,

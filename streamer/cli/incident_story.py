@@ -3,6 +3,7 @@
 Shapes: S slots, C channels
 """
 
+import time
 from dataclasses import replace
 
 from rich.console import Group, RenderableType
@@ -44,7 +45,12 @@ async def story(settings: CommandSettings, wanted: str, since_s: float, with_pic
             raise ConfigError(f"no incident {wanted} since {age(since_s)} ago: --since 90d looks further back")
         events = reader.incidents.story(found)
         newest = events[-1].data
-        parts: list[RenderableType] = [headline(newest), f"  {escape(newest.reason)}", Text(), _facts(newest)]
+        parts: list[RenderableType] = [
+            Text.from_markup(headline(newest)),
+            Text(f"  {newest.reason}"),
+            Text(),
+            _facts(newest),
+        ]
         if newest.channels:
             parts += [Text(), _channels(newest)]
         if with_picture:
@@ -63,9 +69,13 @@ def _facts(incident: Incident) -> Table:
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")
-    long_s = (_ns(incident.ended_at or incident.updated_at) - _ns(incident.started_at)) / NS
-    until = incident.ended_at or "now"
-    made.add_row("time", f"{incident.started_at} to {until} · {age(max(0.0, long_s))}, {incident.slots:,} slots")
+    end_ns = _ns(incident.ended_at) if incident.ended_at else time.time_ns()
+    lasted = age(max(0.0, (end_ns - _ns(incident.started_at)) / NS))
+    until, slots = (
+        incident.ended_at or "now",
+        f"{incident.slots:,} slots" + ("" if incident.ended_at else " when last told"),
+    )
+    made.add_row("time", f"{incident.started_at} to {until} · {lasted}, {slots}")
     if incident.end_reason:
         made.add_row("ended", _END[incident.end_reason])
     if incident.kind == "anomaly":

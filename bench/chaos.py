@@ -1,6 +1,6 @@
-"""Faults by the hundred on three Apache Kafka brokers: `make chaos`, or `python -m bench.chaos` (an hour).
+"""Faults by the hundred on three Apache Kafka brokers: `make chaos`, or `python -m bench.chaos` (a quarter of an hour).
 
-Two of each worker in consumer groups, 200 streams; `--embedded` is the short form that `make test` runs. Prints the figures
+Two of each worker in consumer groups, 200 streams; `--embedded` is the short form, of which `make test` runs one with fewer streams. Prints the figures
 that docs/guarantees.md quotes, and ends with status 1 when anything differs from the undisturbed run.
 """
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.slow(1)]
 
 by_name = pytest.mark.parametrize(
     "baseline",
-    [pytest.param(b, marks=[pytest.mark.slow(20)] if b.score is matrix_profile else []) for b in BASELINES],
+    [pytest.param(b, marks=[pytest.mark.bench] if b.score is matrix_profile else []) for b in BASELINES],
     ids=lambda b: b.name,
 )
 
@@ -48,7 +48,7 @@ def test_a_baseline_endures_constants_and_gaps(baseline: Baseline) -> None:
     assert np.isfinite(score_K).all()
 
 
-@pytest.mark.slow(20)
+@pytest.mark.bench
 def test_the_join_is_the_nearest_training_window() -> None:
     rng = np.random.default_rng(0)
     training, test, window = rng.normal(size=(90, 1)), rng.normal(size=(30, 1)), 8

@@ -33,6 +33,9 @@ DECADE = 1.0
 # hour (its first HOUR columns); fewer the more it finds, none from SUSPECT on. Without it two of three false alerts were
 # the students' alone (docs/decisions/033).
 BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
+# Both families this near to the threshold are worth a decade more together: a young student and a young season each say too
+# little of an outage of ten minutes on the fourth day (docs/decisions/035).
+NEAR = 1.25
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
@@ -265,7 +268,7 @@ def _weighed(
     if season is None or rules.season is None:
         sure = students >= rules.threshold + stricter + SURE
         return _Slot(slot, students, students, None, NO_COLUMN, sure, scored)
-    students = max(0.0, students - BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT))
+    alone, students = students, max(0.0, students - BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT))
     sure = students >= rules.threshold + stricter + SURE
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
     if season[0] >= OUTSIDE:
@@ -273,6 +276,9 @@ def _weighed(
     most, column = rules.season.audible(season, slot - tracker.ended)
     # A decade more than it takes is a decade more, whichever family finds it.
     value = most - rules.season_opens + rules.threshold
+    near, column_near = rules.season.audible(season[:HOUR], slot - tracker.ended)
+    if min(alone, near - rules.season_opens + rules.threshold) >= rules.threshold - NEAR:
+        value, column = max(students, value) + DECADE, column_near
     if value < rules.threshold:
         column = NO_COLUMN
     sure = sure or (column != NO_COLUMN and rules.season.hits < 2)

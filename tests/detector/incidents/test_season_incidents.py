@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.incidents.machine import BESIDE, Episode, Rules, Scored, Tracker, Transition, end, step
+from detector.incidents.machine import BESIDE, NEAR, Episode, Rules, Scored, Tracker, Transition, end, step
 from detector.incidents.record import forget_before
 from detector.incidents.rejudging import rejudge, rejudge_from
 from detector.incidents.season_rule import LASTING_S, season_rule
@@ -105,6 +105,19 @@ def test_beside_a_season_the_students_alone_must_be_surer() -> None:
     alone = Tracker()
     found = [step(alone, SEASONAL, slot, 4.1, True) for slot in range(2)]
     assert [t.state for t in found if t is not None] == ["open"]
+
+
+def test_what_both_families_nearly_find_they_find_together() -> None:
+    nearly = season(2.0, 4.0)
+    assert walk(Tracker(), [nearly] * 10) == []
+    assert walk(Tracker(), [CALM] * 10, students=3.2) == []
+    tracker = Tracker()
+    assert walk(tracker, [nearly] * 10, students=3.2)[0] == ("open", 1)
+    assert walk(tracker, [CALM] * 10, students=3.2, first=10)[-1] == (
+        "resolved",
+        14,
+    )  # by the season: students still contain it
+    assert walk(Tracker(), [nearly] * 10, students=4.0 - NEAR - 0.1) == []
 
 
 def test_a_new_event_in_the_students_dead_time_is_an_incident_of_its_own() -> None:

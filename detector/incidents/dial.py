@@ -17,6 +17,11 @@ WARMING_BUDGET = 1.0
 # Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
 SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1
 
+# Students that would hold an incident open and a season so near to its threshold open one together: a young student and a
+# young season each say too little of an outage of ten minutes on the fourth day (docs/decisions/035). Not where many
+# alerts are asked for: there both are often near by chance.
+NEAR, NEAR_FROM = 1.25, 2.5
+
 
 def budget_of(settings: StreamSettings, interval_ns: int, warming: bool = False, slots: int | None = None) -> float:
     """Expected false alerts in 10 000 slots of a stream with so many ns a slot, whichever setting gives them.
@@ -72,6 +77,15 @@ def season_opens_of(per_week: float) -> float:
     (5.0, 4.0)
     """
     return max(SEASON_OPENS + math.log10(SEASON_PER_WEEK / per_week), LOWEST)
+
+
+def nearly(threshold: float, season_opens: float, students: float, season: float) -> bool:
+    """Whether both families are near enough to what opens an incident to open one together.
+
+    >>> nearly(5.0, 5.0, students=4.5, season=3.9), nearly(5.0, 5.0, students=3.9, season=4.9)
+    (True, False)
+    """
+    return threshold >= NEAR_FROM and students >= closing(threshold) and season >= season_opens - NEAR
 
 
 def closing(threshold: float) -> float:

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from detector.incidents.dial import SEASON_OPENS, closing
-from detector.incidents.recurring import Recurrence, kept, repeated
+from detector.incidents.dial import SEASON_OPENS, closing, nearly
+from detector.incidents.recurring import Recurrence, begun, confirmed, repeated, with_incident, with_repeat
 from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule
 from detector.incidents.severity import VERY_RARE, severity_of
 from streamer.contracts import IncidentState, Severity
@@ -33,9 +33,6 @@ DECADE = 1.0
 # hour (its first HOUR columns); fewer the more it finds, none from SUSPECT on. Without it two of three false alerts were
 # the students' alone (docs/decisions/033).
 BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
-# Both families this near to the threshold are worth a decade more together: a young student and a young season each say too
-# little of an outage of ten minutes on the fourth day (docs/decisions/035).
-NEAR = 1.25
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
@@ -277,16 +274,16 @@ def _weighed(
     # A decade more than it takes is a decade more, whichever family finds it.
     value = most - rules.season_opens + rules.threshold
     near, column_near = rules.season.audible(season[:HOUR], slot - tracker.ended)
-    if min(alone, near - rules.season_opens + rules.threshold) >= rules.threshold - NEAR:
-        value, column = max(students, value) + DECADE, column_near
-    if value < rules.threshold:
-        column = NO_COLUMN
+    opens = rules.threshold + stricter
+    if nearly(rules.threshold, rules.season_opens, alone - stricter, near - stricter) and max(students, value) < opens:
+        value, column = opens, column_near
+    column = column if value >= rules.threshold else NO_COLUMN
     sure = sure or (column != NO_COLUMN and rules.season.hits < 2)
     return _Slot(slot, max(students, value), students, season, column, sure, True)
 
 
 def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float) -> Transition | None:
-    """A new incident; the one before where it goes on; None where it is one that is known from this time of day."""
+    """A new incident; the one before where it goes on; None: one that is known from this time of day."""
     rule = rules.season
     before = None if rule is None else _same_again(tracker, rule, now.at)
     if before is not None:
@@ -297,13 +294,18 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: fl
         tracker.incident, tracker.hits, tracker.calm = before, [], 0
         return revise(before, "revised", now.at)
     if rule is not None and now.value < rules.threshold + stricter + SURE:
-        again = repeated(tracker.usual, now.at, now.value, now.column != NO_COLUMN, rule.day, rule.around)
+        looks = 0 if now.column == NO_COLUMN else max(1, rule.windows[now.column])
+        again = repeated(tracker.usual, now.at, now.value, reach, looks, rule.day, rule.around)
         if again is not None:
-            tracker.usual = kept(tracker.usual, again)
+            tracker.usual = with_repeat(tracker.usual, again, rule.day)
             return None
+    onset = tracker.hits[0] if rule is None else begun(tracker.usual, tracker.hits[0], now.at, rule.quiet)
+    if rule is not None and confirmed(tracker.usual, now.at, rule.day, rule.around):
+        again = Recurrence(now.at, now.at, now.at, now.at, now.value, reach, confirmed=True)
+        tracker.usual = with_incident(tracker.usual, again, True)
     around = 0 if rule is None or now.column == NO_COLUMN else rule.around + rule.windows[now.column]
     episode = Episode(
-        anchor=now.at, onset=tracker.hits[0], threshold=rules.threshold, peak=now.value, peak_slot=now.at, hot=now.at,
+        anchor=now.at, onset=onset, threshold=rules.threshold, peak=now.value, peak_slot=now.at, hot=now.at,
         stricter=stricter, revised_peak=now.value, column=now.column, around=around, reach=reach,
     )  # fmt: skip
     tracker.openings = [*(at for at in tracker.openings if now.at - at < rules.memory), now.at][-REMEMBERED:]
@@ -383,8 +385,9 @@ def end(tracker: Tracker, slot: int, reason: EndReason) -> Transition:
     if tracker.echo:
         episode.contained = slot
     tracker.recent.append(episode)
-    if episode.verdict != "true" and reason != "baseline":
-        tracker.usual = kept(tracker.usual, Recurrence(episode.anchor, episode.anchor, episode.last(), episode.peak))
+    at, last, wanted = episode.anchor, episode.last(), episode.verdict == "true"
+    known = Recurrence(at, at, at, last, episode.peak, episode.reach, confirmed=wanted)
+    tracker.usual = with_incident(tracker.usual, known, reason != "baseline")
     tracker.incident, tracker.hits = None, []
     tracker.ended = episode.hot
     return revise(episode, "resolved", slot)._replace(baseline=reason == "baseline")

@@ -189,10 +189,11 @@ class StreamState:
         ]
         self.exclude = [(low, high) for low, high in parts if low <= high]
 
-    def heed(self, stream: str, wanted: str) -> None:
-        """Tell what repeats the incident with this id, too: a person has confirmed it."""
-        usual = self.tracker.usual
-        self.tracker.usual = [past for past in usual if incident_id(stream, self.grid_version, past.anchor) != wanted]
+    def heed(self, stream: str, wanted: str, confirmed: bool) -> None:
+        """Tell what repeats the incident with this id, too, where a person has confirmed it."""
+        for past in self.tracker.usual:
+            if incident_id(stream, self.grid_version, past.anchor) == wanted:
+                past.confirmed = confirmed
 
     def find(self, stream: str, wanted: str) -> Episode | None:
         """The open or recent incident with this id."""

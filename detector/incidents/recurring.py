@@ -1,62 +1,119 @@
 """What comes again at the same time of day or week as an incident before: a job that begins a little late every night, a
 charge that is due on Mondays.
 
-An incident's slots teach nothing, so the season never learns it, and without this it is told every night. It is told once
-more where it is a decade rarer than it was, lasts longer, or is so rare that no second slot is waited for.
+An incident's slots teach nothing, so the season never learns it, and without this it is told every night. It is told again
+where it is a decade rarer than it was, a width of the band further out, half an hour longer, or a thousand times rarer than
+the threshold; and always once a person has confirmed it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 # Days ago: of what the season finds, and of all. What students alone say repeats itself by the week (docs/decisions/035).
 DAILY, WEEKLY = (1, 2), (7, 14)
 RARER = 1.0  # decades
-MOST = 32  # kept of a stream
+FURTHER = 1.0  # widths of the band
+FLAPS = 3  # incidents of a day; after one with more of them every time of day would be known
+MOST = 48  # kept of a stream: 4 KB where there are so many
 
 
 @dataclass(slots=True)
 class Recurrence:
-    """One incident, or what would have been one. All in slots but `peak`.
+    """One incident, or what was passed over as one again. All in slots but `peak` and `reach`.
 
-    >>> Recurrence(anchor=100, at=100, last=104, peak=6.5).until
+    >>> Recurrence(anchor=100, told=100, at=100, last=104, peak=6.5).until
     -1
     """
 
-    anchor: int  # of the incident that it repeats, or is
-    at: int  # where it opened
+    anchor: int  # identity of the incident that it is, or repeats …
+    told: int  # … and where that opened
+    at: int  # where it opened itself
     last: int
     peak: float  # largest surprise
+    reach: float = 0.0  # farthest outside, in widths of the band
     until: int = -1  # of what was passed over: so long it may last
+    confirmed: bool = False  # a person wants to hear of it
 
 
-def kept(usual: Iterable[Recurrence], new: Recurrence) -> list[Recurrence]:
-    """The newest ones with one more, which replaces itself."""
-    return [*(past for past in usual if past.at != new.at), new][-MOST:]
+def with_incident(usual: Iterable[Recurrence], new: Recurrence, teaches: bool) -> list[Recurrence]:
+    """With an incident that has ended, once; without it where it does not teach what is usual."""
+    known = list(usual)
+    new.confirmed |= any(past.confirmed for past in known if past.anchor == new.anchor)
+    rest = [past for past in known if past.until >= 0 or past.anchor != new.anchor]
+    return [*rest, new][-MOST:] if teaches else rest
+
+
+def with_repeat(usual: Iterable[Recurrence], new: Recurrence, day: int) -> list[Recurrence]:
+    """With one more that is passed over, without what is too old to be repeated."""
+    rest = [past for past in usual if past.at != new.at and new.at - past.at <= (WEEKLY[-1] + 1) * day]
+    return [*rest, new][-MOST:]
+
+
+def until(usual: Iterable[Recurrence], slot: int) -> list[Recurrence]:
+    """What was known before a slot."""
+    return [replace(past, last=min(past.last, slot - 1)) for past in usual if past.at < slot]
+
+
+def _alike(usual: Sequence[Recurrence], slot: int, seasonal: bool, day: int, around: int) -> list[Recurrence]:
+    """Those of the same time of day, as it was when they were told: no day's delay adds to the one before."""
+    ages = (*DAILY, *WEEKLY) if seasonal else WEEKLY
+    found = []
+    for past in usual:
+        off = (slot - past.told + day // 2) % day - day // 2
+        long = past.until < 0 and past.last - past.at > day // 2
+        if abs(off) <= around and round((slot - past.at) / day) in ages and not long:
+            told = sum(other.until < 0 and abs(other.at - past.at) < day // 2 for other in usual)
+            if told <= FLAPS:
+                found.append(past)
+    return found
+
+
+def confirmed(usual: Sequence[Recurrence], slot: int, day: int, around: int) -> bool:
+    """Whether a person has confirmed what opens at a slot, on another day."""
+    return any(past.confirmed for past in _alike(usual, slot, True, day, around))
 
 
 def repeated(
-    usual: list[Recurrence], slot: int, value: float, seasonal: bool, day: int, around: int
+    usual: Sequence[Recurrence],
+    slot: int,
+    value: float,
+    reach: float,
+    looks: int,
+    day: int,
+    around: int,
 ) -> Recurrence | None:
     """What a slot that would open an incident is instead: more of what is passed over already, or one of before again.
 
-    `seasonal`: the season finds it. `around`: slots by which it may begin earlier or later.
+    `looks`: slots that the season's average which finds it looks back; 0: the students alone do. `around`: slots by which it may begin
+    earlier or later, and pause.
 
-    >>> [again] = kept([], Recurrence(100, 100, 104, 6.5))
-    >>> repeated([again], 1545, value=7.0, seasonal=True, day=1440, around=30)
-    Recurrence(anchor=100, at=1545, last=1545, peak=6.5, until=1579)
-    >>> repeated([again], 1545, value=7.0, seasonal=False, day=1440, around=30) is None
+    >>> known = with_incident([], Recurrence(100, 100, 100, 104, 6.5), teaches=True)
+    >>> repeated(known, 1545, value=7.0, reach=0.0, looks=1, day=1440, around=30)
+    Recurrence(anchor=100, told=100, at=1545, last=1545, peak=6.5, reach=0.0, until=1579, confirmed=False)
+    >>> repeated(known, 1545, value=7.0, reach=0.0, looks=0, day=1440, around=30) is None
     True
-    >>> repeated([again], 1545, value=7.6, seasonal=True, day=1440, around=30) is None
+    >>> repeated(known, 1545, value=7.6, reach=0.0, looks=1, day=1440, around=30) is None
     True
     """
-    alike = [past for past in usual if value <= past.peak + RARER]
-    for past in alike:
-        if past.at <= slot <= past.until:
-            past.last = slot
+
+    def more(past: Recurrence) -> bool:
+        return value > past.peak + RARER or reach > past.reach + FURTHER
+
+    for past in usual:
+        if past.at <= slot and slot - looks <= min(past.until, past.last + around) and not more(past):
+            past.last = min(slot, past.until)
             return past
-    ages = (*DAILY, *WEEKLY) if seasonal else WEEKLY
-    same = [past for past in alike if any(abs(slot - past.at - age * day) <= around for age in ages)]
-    if not same:
+    same = _alike(usual, slot, looks > 0, day, around)
+    if any(past.confirmed for past in same):
         return None
-    past = max(same, key=lambda past: past.peak)
-    return Recurrence(past.anchor, slot, slot, past.peak, slot + max(past.until, past.last + around) - past.at)
+    known = [past for past in same if not more(past)]
+    if not known:
+        return None
+    past = max(known, key=lambda past: past.peak)
+    lasts = past.until - past.at if past.until >= 0 else past.last - past.at + around
+    return Recurrence(past.anchor, past.told, slot, slot, past.peak, past.reach, slot + lasts)
+
+
+def begun(usual: Iterable[Recurrence], onset: int, slot: int, pause: int) -> int:
+    """Where what opens at a slot began: with what was passed over until now, else at its first surprising slot."""
+    return min(onset, *(past.at for past in usual if past.until >= 0 and slot - past.last <= pause), onset)

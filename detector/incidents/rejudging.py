@@ -16,6 +16,7 @@ from detector.incidents.machine import (
     revise,
     step,
 )
+from detector.incidents.recurring import until
 from streamer.contracts import IncidentState
 
 # Late points that move an incident's ends by less than this share of it change nothing that a person would want to know.
@@ -77,6 +78,8 @@ def rejudge(
         if match is not None:
             found.remove(match)
             change = _change(episode, match)
+            for past in trial.usual:
+                past.anchor = episode.anchor if past.anchor == match.anchor else past.anchor
             _adopt(episode, match)
         else:
             change = None if episode.retracted or episode.verdict else "retracted"
@@ -106,7 +109,7 @@ def _as_of(tracker: Tracker, rules: Rules, start: int, openings: list[int]) -> t
     seed = newest_ended(tracker, start)
     if seed is not None and seed.onset >= start:
         seed = None
-    trial = Tracker(openings=openings, usual=[replace(past) for past in tracker.usual if past.at < start])
+    trial = Tracker(openings=openings, usual=until(tracker.usual, start))
     if seed is not None:
         trial.recent, trial.ended = [replace(seed)], seed.last()
         trial.echo = seed.contained >= start - rules.stride

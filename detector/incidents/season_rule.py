@@ -78,5 +78,5 @@ def season_rule(interval_ns: int, block_ns: int) -> SeasonRule:
     rejoin = [round(max(_REJOIN_S, _AFTER_S + w * interval_s) / interval_s) for w in windows]
     hits = 2 if interval_s < 300 else 1
     quiet = max(5, round(300 / interval_s))
-    lasting, around, day = (round(seconds / interval_s) for seconds in (LASTING_S, AROUND_S, DAY_S))
+    lasting, around, day = (max(1, round(seconds / interval_s)) for seconds in (LASTING_S, AROUND_S, DAY_S))
     return SeasonRule(tuple(windows), tuple(rejoin), quiet, hits, lasting, around, day)

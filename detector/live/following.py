@@ -195,8 +195,7 @@ class Following:
                 stream_state.tracker.muted = SILENCED
                 ended = end(stream_state.tracker, scored, "verdict")
                 decisions.announce(stream, stream_state, self._judge.settings_of(stream), ended)
-        if feedback.verdict == "true":
-            stream_state.heed(stream, wanted)
+        stream_state.heed(stream, wanted, feedback.verdict == "true")
         if feedback.verdict == "false_alarm":
             stream_state.allow_range(*span)
         else:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import structlog
 
-from detector.incidents.dial import budget_of, per_week_of, season_opens_of, threshold_of
+from detector.incidents.dial import budget_of, nearly, per_week_of, season_opens_of, threshold_of
 from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
@@ -190,7 +190,11 @@ class Judge:
             entry, state = judgement.entry, judgement.stream_state.tracker
             entry.count_judged(*_judged(judgement))
             rules, timed = judgement.rules, max((p.score.season_top for p in judgement.pieces if p.score), default=0.0)
-            surprising = top >= rules.threshold or timed >= rules.season_opens
+            surprising = (
+                top >= rules.threshold
+                or timed >= rules.season_opens
+                or nearly(rules.threshold, rules.season_opens, top, timed)
+            )
             if surprising or not state.idle or judgement.start <= entry.scored:
                 step_through(judgement, emit)
                 if state.recent:

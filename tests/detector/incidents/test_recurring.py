@@ -76,12 +76,65 @@ def test_what_students_alone_find_is_known_from_the_same_day_of_the_week() -> No
     assert students(Tracker(), [0, 1, 7, 14, 15]) == [0, 1]
 
 
-def test_a_person_who_confirms_it_hears_of_it_again() -> None:
+def test_a_person_who_confirms_it_hears_of_it_every_time() -> None:
     state = StreamState(grid_version=1, interval_ns=60 * 10**9, phase_ns=0, scored=0)
     run(state.tracker, [MILD, MILD])
-    opened = state.tracker.recent[0]
-    state.heed("a", incident_id("a", 1, opened.anchor))
-    assert run(state.tracker, [MILD], first=2) == [(2, NIGHT + 1)]
+    wanted = incident_id("a", 1, state.tracker.recent[0].anchor)
+    state.heed("a", wanted, confirmed=True)
+    assert run(state.tracker, [MILD] * 4, first=2) == [(day, NIGHT + 1) for day in range(2, 6)]
+    for past in state.tracker.usual:
+        state.heed("a", incident_id("a", 1, past.anchor), confirmed=False)
+    assert run(state.tracker, [MILD], first=6) == []
+
+
+def test_what_is_told_for_it_lasts_longer_began_when_it_began() -> None:
+    tracker = Tracker()
+    run(tracker, [MILD])
+    run(tracker, [MILD], length=120, first=1)
+    assert (tracker.recent[-1].onset, tracker.recent[-1].anchor) == (DAY + NIGHT + 1, DAY + NIGHT + JOB + 31)
+
+
+def test_no_night_s_delay_adds_to_the_one_before() -> None:
+    tracker = Tracker()
+    told = [day for day in range(8) if run(tracker, [MILD], at=NIGHT + 20 * day, first=day)]
+    assert told == [0, 2, 4, 6]
+
+
+def test_after_a_pause_what_comes_is_another_event() -> None:
+    tracker = Tracker()
+    run(tracker, [MILD], length=480)
+    run(tracker, [MILD], length=3, first=1)
+    [(day, slot)] = run(tracker, [MILD], at=NIGHT + 240, length=60, first=1)
+    assert (day, slot) == (1, NIGHT + 241)
+
+
+def test_averages_that_still_contain_what_was_passed_over_open_nothing() -> None:
+    tracker, opened = Tracker(), []
+    hour = RULES.season.windows[3] if RULES.season else 0
+    for slot in range(4 * DAY):
+        now = MILD if NIGHT <= slot % DAY < NIGHT + JOB else 0.0
+        after = MILD if NIGHT + JOB <= slot % DAY < NIGHT + JOB + hour else 0.0
+        found = step(tracker, RULES, slot, 0.0, True, [now, now, 0.0, after, *[0.0] * (COLUMNS - 4)])
+        opened += [slot] if found is not None and found.state == "open" else []
+    assert opened == [NIGHT + 1]
+
+
+def test_a_day_of_flapping_hides_nothing_the_day_after() -> None:
+    tracker = Tracker()
+    for at in range(0, DAY, 120):
+        run(tracker, [MILD], at=at)
+    assert len(run(tracker, [MILD], at=500, first=1)) == 1
+
+
+def test_what_is_further_outside_than_it_was_is_told() -> None:
+    tracker = Tracker()
+    run(tracker, [MILD])
+    now = [MILD, MILD, *[0.0] * (COLUMNS - 2)]
+    found = [
+        step(tracker, RULES, DAY + NIGHT + slot, 0.0, True, now, reach)
+        for slot, reach in ((0, 0.5), (1, 0.5), (2, 1.5))
+    ]
+    assert [None if each is None else each.state for each in found] == [None, None, "open"]
 
 
 def test_what_is_known_is_stored_and_bounded() -> None:

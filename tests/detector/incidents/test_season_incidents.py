@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.incidents.machine import BESIDE, NEAR, Episode, Rules, Scored, Tracker, Transition, end, step
+from detector.incidents.machine import BESIDE, Episode, Rules, Scored, Tracker, Transition, end, step
 from detector.incidents.record import forget_before
 from detector.incidents.rejudging import rejudge, rejudge_from
 from detector.incidents.season_rule import LASTING_S, season_rule
@@ -117,7 +117,7 @@ def test_what_both_families_nearly_find_they_find_together() -> None:
         "resolved",
         14,
     )  # by the season: students still contain it
-    assert walk(Tracker(), [nearly] * 10, students=4.0 - NEAR - 0.1) == []
+    assert walk(Tracker(), [nearly] * 10, students=2.9) == []
 
 
 def test_a_new_event_in_the_students_dead_time_is_an_incident_of_its_own() -> None:

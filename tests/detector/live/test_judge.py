@@ -1,8 +1,11 @@
 """One micro-batch: batching changes nothing, late data, floors and directions, failures of the bank."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +15,9 @@ from detector.incidents.wording import anomaly
 from detector.live.cache import Entry
 from detector.live.judge import BRIDGED, Judge
 from detector.live.stepping import Emit
+from detector.model.interface import Segment, SegmentScore
 from detector.model.pooling import FILL
+from detector.persistence import COLUMNS
 from streamer.contracts import StreamSettings
 from streamer.windows.wire import FLAG_HISTORY
 from testkit.fakes import SETTINGS, FakeBank, change_of, column, entry_of, state_of
@@ -55,6 +60,39 @@ def run(judge: Judge, published: Emit, *pairs: Any) -> None:
         judge.judgement(entry, stream_state) for entry, stream_state in zip(pairs[::2], pairs[1::2], strict=True)
     ]
     judge.run([judgement for judgement in judgements if judgement is not None], published)
+
+
+class SeasonedBank(FakeBank):
+    """Its season finds as much as its students, in a slot and in five minutes."""
+
+    def score(self, segments: Sequence[Segment]) -> list[SegmentScore]:
+        """One call."""
+        made = []
+        for score in super().score(segments):
+            count = len(score.surprise_K)
+            season_KS = np.zeros((count, COLUMNS), np.float32)
+            season_KS[:, :2] = score.surprise_K[:, None]
+            same = np.full(count, 10.0, np.float32)
+            made.append(
+                replace(
+                    score, season_KS=season_KS, season_sign_K=np.ones(count, np.float32), season_top=float(season_KS.max()),
+                    season_channel_K=np.zeros(count, np.int16), season_low_K=same - 1, season_high_K=same + 1,
+                    season_expected_K=same,
+                )
+            )  # fmt: skip
+        return made
+
+
+@pytest.mark.parametrize("cut", [1, 4, 40])
+def test_what_both_families_nearly_find_opens_however_it_is_cut(cut: int) -> None:
+    entry = entry_of("a", column(NORMAL))
+    stream_state = state_of(entry)
+    judge, published = Judge(SeasonedBank(), SETTINGS, {}), Published()
+    values = [*[10.0] * 4, *[14.2] * 6, *[10.0] * 50]
+    for seq, at in enumerate(range(0, 60, cut), 2):
+        entry.follow(change_of(seq, 1030 + at, values[at : at + cut]))
+        run(judge, published, entry, stream_state)
+    assert [(state, onset) for _, state, _, _, onset, _ in published.events] == [("open", 34)]
 
 
 VALUES = st.lists(

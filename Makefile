@@ -58,7 +58,7 @@ audit: setup
 images-check:
 	@deploy/docker/check.sh
 
-# A baseline that takes half a minute to compile is tested here alone. About 70 minutes on two cores; cut off, it goes on where it stopped. Data: ANOMALYLLM_DATA.
+# Its slow tests run here alone. About 70 minutes on two cores; cut off, it goes on where it stopped. Data: ANOMALYLLM_DATA.
 bench-quality: setup
 	$(BIN)/pytest -q -m bench tests/bench
 	$(BIN)/python -m bench.quality $(ARGS)

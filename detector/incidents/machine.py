@@ -294,8 +294,8 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: fl
         tracker.incident, tracker.hits, tracker.calm = before, [], 0
         return revise(before, "revised", now.at)
     if rule is not None and now.value < rules.threshold + stricter + SURE:
-        looks = 0 if now.column == NO_COLUMN else max(1, rule.windows[now.column])
-        again = repeated(tracker.usual, now.at, now.value, reach, looks, rule.day, rule.around)
+        window = 0 if now.column == NO_COLUMN else max(1, rule.windows[now.column])
+        again = repeated(tracker.usual, now.at, now.value, reach, window, rule.day, rule.around)
         if again is not None:
             tracker.usual = with_repeat(tracker.usual, again, rule.day)
             return None

@@ -21,12 +21,12 @@ MOST = 48  # kept of a stream: 4 KB where there are so many
 class Recurrence:
     """One incident, or what was passed over as one again. All in slots but `peak` and `reach`.
 
-    >>> Recurrence(anchor=100, told=100, at=100, last=104, peak=6.5).until
+    >>> Recurrence(anchor=100, first=100, at=100, last=104, peak=6.5).until
     -1
     """
 
     anchor: int  # identity of the incident that it is, or repeats …
-    told: int  # … and where that opened
+    first: int  # … and where that opened
     at: int  # where it opened itself
     last: int
     peak: float  # largest surprise
@@ -59,11 +59,11 @@ def _alike(usual: Sequence[Recurrence], slot: int, seasonal: bool, day: int, aro
     ages = (*DAILY, *WEEKLY) if seasonal else WEEKLY
     found = []
     for past in usual:
-        off = (slot - past.told + day // 2) % day - day // 2
+        off = (slot - past.first + day // 2) % day - day // 2
         long = past.until < 0 and past.last - past.at > day // 2
         if abs(off) <= around and round((slot - past.at) / day) in ages and not long:
-            told = sum(other.until < 0 and abs(other.at - past.at) < day // 2 for other in usual)
-            if told <= FLAPS:
+            incidents = sum(other.until < 0 and abs(other.at - past.at) < day // 2 for other in usual)
+            if incidents <= FLAPS:
                 found.append(past)
     return found
 
@@ -78,21 +78,21 @@ def repeated(
     slot: int,
     value: float,
     reach: float,
-    looks: int,
+    window: int,
     day: int,
     around: int,
 ) -> Recurrence | None:
     """What a slot that would open an incident is instead: more of what is passed over already, or one of before again.
 
-    `looks`: slots that the season's average which finds it looks back; 0: the students alone do. `around`: slots by which it may begin
+    `window`: slots of the season's average that finds it; 0: the students alone do. `around`: slots by which it may begin
     earlier or later, and pause.
 
     >>> known = with_incident([], Recurrence(100, 100, 100, 104, 6.5), teaches=True)
-    >>> repeated(known, 1545, value=7.0, reach=0.0, looks=1, day=1440, around=30)
-    Recurrence(anchor=100, told=100, at=1545, last=1545, peak=6.5, reach=0.0, until=1579, confirmed=False)
-    >>> repeated(known, 1545, value=7.0, reach=0.0, looks=0, day=1440, around=30) is None
+    >>> repeated(known, 1545, value=7.0, reach=0.0, window=1, day=1440, around=30)
+    Recurrence(anchor=100, first=100, at=1545, last=1545, peak=6.5, reach=0.0, until=1579, confirmed=False)
+    >>> repeated(known, 1545, value=7.0, reach=0.0, window=0, day=1440, around=30) is None
     True
-    >>> repeated(known, 1545, value=7.6, reach=0.0, looks=1, day=1440, around=30) is None
+    >>> repeated(known, 1545, value=7.6, reach=0.0, window=1, day=1440, around=30) is None
     True
     """
 
@@ -100,10 +100,10 @@ def repeated(
         return value > past.peak + RARER or reach > past.reach + FURTHER
 
     for past in usual:
-        if past.at <= slot and slot - looks <= min(past.until, past.last + around) and not more(past):
+        if past.at <= slot and slot - window <= min(past.until, past.last + around) and not more(past):
             past.last = min(slot, past.until)
             return past
-    same = _alike(usual, slot, looks > 0, day, around)
+    same = _alike(usual, slot, window > 0, day, around)
     if any(past.confirmed for past in same):
         return None
     known = [past for past in same if not more(past)]
@@ -111,7 +111,7 @@ def repeated(
         return None
     past = max(known, key=lambda past: past.peak)
     lasts = past.until - past.at if past.until >= 0 else past.last - past.at + around
-    return Recurrence(past.anchor, past.told, slot, slot, past.peak, past.reach, slot + lasts)
+    return Recurrence(past.anchor, past.first, slot, slot, past.peak, past.reach, slot + lasts)
 
 
 def begun(usual: Iterable[Recurrence], onset: int, slot: int, pause: int) -> int:

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 SYSTEM_STREAM = "anomalyllm.system"  # what a system event has in place of a stream: the key of its record
 # The mark that somebody has told it lies in Redis, and goes with what is lost: another loss is told again.
-TOLD_S = 600
+REPORTED_S = 600
 REASON = (
     "Redis has lost data: it was emptied, or restored from an older state. Windows are rebuilt from Kafka as far as its "
     "retention reaches; what was received before is learnt from and not judged again, and incidents that were open are "
@@ -67,7 +67,7 @@ class Losses:
         key = self._keys.loss_reported()
 
         async def first() -> bool:
-            return bool(await self._client.set(key, b"1", nx=True, ex=TOLD_S))
+            return bool(await self._client.set(key, b"1", nx=True, ex=REPORTED_S))
 
         if await patiently(redis_name(self._settings), first, REDIS_ERRORS):
             await send_patiently(self._settings, self._producer, [self._event()])

@@ -157,7 +157,7 @@ class Outgoing:
             delivery.settle(item.sent_up_to, now)
             if was or delivery.sent != before:
                 changed.append(delivery)
-                self.counts["told"] += 1
+                self.counts["delivered"] += 1
         self.counts["messages"] += 1
         self.counts["summaries"] += message.summary
         return changed

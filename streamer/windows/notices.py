@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamer.windows.header import StreamHeader
-from streamer.windows.pauses import TELL_MS, usual_ms
+from streamer.windows.pauses import SHORTEST_MS, usual_ms
 from streamer.windows.wire import COLUMNS, FLAG_HISTORY, FLAG_LATE, WindowBatch, encode
 
 # Floats in one notice: a longer run of slots is cut, so that a bulk load of a wide stream fits into messages.
@@ -74,7 +74,7 @@ def _notice(
         header.last_seen_ms, flags,
     )  # fmt: skip
     pause_ms = usual_ms(header.pauses)
-    return Notice(stream, columns, values_NC, pause_ms if pause_ms >= TELL_MS else 0)
+    return Notice(stream, columns, values_NC, pause_ms if pause_ms >= SHORTEST_MS else 0)
 
 
 class Notices:

@@ -11,7 +11,7 @@ import numpy as np
 # A pause is remembered for the bucket that it fell into and the next one; a bucket ends with the first delivery after
 # so long. Shorter ones forget a habit between two deliveries, longer ones slow the finding of stops after an outage.
 BUCKET_MS = 15 * 60_000
-TELL_MS = 1_000  # shorter pauses are below any limit of silence
+SHORTEST_MS = 1_000  # shorter pauses are below any limit of silence
 
 
 def observe(pauses: list[int], last_ms: int, stamp_R: np.ndarray, oldest_R: np.ndarray) -> None:

@@ -20,7 +20,7 @@ from testkit.chaos.watch import Watch
 from testkit.detecting import events
 
 
-class Told(NamedTuple):
+class Reported(NamedTuple):
     """One incident: its revisions in the order they were first told, each with its state and slot; and how it stands."""
 
     stream: str
@@ -35,7 +35,7 @@ class Told(NamedTuple):
 class Outcome(NamedTuple):
     """`windows`: of each stream grid, bounds and the hash of the ring's bytes; `wrong`: what no run may do."""
 
-    incidents: dict[str, Told]
+    incidents: dict[str, Reported]
     windows: dict[str, tuple[object, ...]]
     wrong: list[str]
     repeated: int  # events told more than once, byte for byte
@@ -56,7 +56,7 @@ async def outcome(settings: CommonSettings, client: redis.asyncio.Redis, streams
             wrong.append(f"{name} of {told[0].subject} has the revisions {numbers}")
         last = told[-1].data
         revisions = tuple((event.data.revision, event.data.state, event.data.slot) for event in told)
-        incidents[name] = Told(
+        incidents[name] = Reported(
             last.stream, last.kind, revisions, last.severity, last.started_at, last.ended_at, last.end_reason
         )
     return Outcome(incidents, await windows_of(settings, client, streams), wrong, len(published) - len(first))
@@ -80,9 +80,9 @@ async def windows_of(
 def differences(undisturbed: Outcome, disturbed: Outcome) -> list[str]:
     """One line each; none when both are the same.
 
-    >>> told = Told("a", "anomaly", ((0, "open", 5),), "warning", "then", None, None)
+    >>> told = Reported("a", "anomaly", ((0, "open", 5),), "warning", "then", None, None)
     >>> differences(Outcome({"x": told}, {"a": (1,)}, [], 0), Outcome({}, {"a": (2,)}, [], 0))
-    ['window of a: undisturbed (1,), disturbed (2,)', "incident x: undisturbed Told(stream='a', kind='anomaly', \
+    ['window of a: undisturbed (1,), disturbed (2,)', "incident x: undisturbed Reported(stream='a', kind='anomaly', \
 revisions=((0, 'open', 5),), severity='warning', started='then', ended=None, end_reason=None), disturbed None"]
     """
     lines = [*undisturbed.wrong, *disturbed.wrong]

@@ -70,6 +70,7 @@ def test_the_memory_knows_what_it_has_seen() -> None:
     assert score_KC[40:].max() < 0.05
 
 
+@pytest.mark.bench
 @pytest.mark.slow(10)
 def test_the_page_has_all_tables(tmp_path: Path) -> None:
     root = tmp_path / "data"

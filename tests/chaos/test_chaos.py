@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.chaos.compare import Outcome, Told, differences
+from testkit.chaos.compare import Outcome, Reported, differences
 from testkit.chaos.plan import LONG, SHORT, plan, scaled
 from testkit.chaos.run import Run
 from testkit.chaos.servers import embedded
@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_plan_with_faults_of_every_kind() -> None:
 
 
 def test_what_differs_is_found() -> None:
-    told = Told("a", "anomaly", ((0, "open", 5), (1, "resolved", 9)), "warning", "then", "later", "returned")
+    told = Reported("a", "anomaly", ((0, "open", 5), (1, "resolved", 9)), "warning", "then", "later", "returned")
     calm = Outcome({"x": told}, {"a": (1, "bytes")}, [], 0)
     assert differences(calm, calm._replace(repeated=3)) == []
     late = told._replace(revisions=((0, "open", 6), (1, "resolved", 9)))

@@ -99,9 +99,11 @@ async def test_all_workers_end_in_mid_work(tmp_path: Path, away: str) -> None:
     async with AsyncExitStack() as leave:
         leave.push_async_callback(stack.stop)
         workers = await _everything_at_work(stack, tmp_path, leave)
-        # The servers are children of this process; tansu is the broker.
-        servers = {process.name(): process for process in psutil.Process(os.getpid()).children()}
-        server = next(process for name, process in servers.items() if ("tansu" in name) == away.startswith("broker"))
+        # The servers are children of this process, and so are those of the session: the port is this stack's alone.
+        address = stack.bootstrap if away.startswith("broker") else stack.redis_url.removesuffix("/0")
+        port = address.rpartition(":")[2]
+        alive = [c for c in psutil.Process(os.getpid()).children() if c.status() != psutil.STATUS_ZOMBIE]
+        [server] = [child for child in alive if port in " ".join(child.cmdline())]
         if away.endswith("stopped"):
             server.suspend()
             leave.callback(server.resume)

@@ -16,9 +16,9 @@ from testkit.detecting import PAST, Ready, events, normal, ready
 from testkit.serving import until
 
 STREAMS = [f"s{i}" for i in range(12)]
-SLOTS = 850  # whole records of five slots in every portion
+SLOTS = 1190  # whole records of five slots in every portion
 ANOMALY_EVERY = 100  # slots; each lasts 20
-KILLS = 4
+KILLS = 6
 PORTIONS = KILLS + 1  # one is under way at every kill, one comes after the last
 
 

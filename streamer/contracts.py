@@ -175,9 +175,9 @@ class WindowsHeader(Contract):
 
 Severity = Literal["info", "warning", "critical"]
 IncidentState = Literal["open", "update", "resolved", "revised", "retracted"]
+OVER: tuple[IncidentState, ...] = ("resolved", "retracted")
 # `unjudged`: the stream's points are kept, and nothing judges them. A `system` event tells the detector's own trouble,
 # under the name "anomalyllm.system" in place of a stream's; it has begun and ended, and its numbers are 0.
-OVER: tuple[IncidentState, ...] = ("resolved", "retracted")
 IncidentKind = Literal["anomaly", "no_data", "unjudged", "system"]
 
 

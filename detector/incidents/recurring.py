@@ -116,4 +116,4 @@ def repeated(
 
 def begun(usual: Iterable[Recurrence], onset: int, slot: int, pause: int) -> int:
     """Where what opens at a slot began: with what was passed over until now, else at its first surprising slot."""
-    return min(onset, *(past.at for past in usual if past.until >= 0 and slot - past.last <= pause), onset)
+    return min([onset, *(past.at for past in usual if past.until >= 0 and slot - past.last <= pause)])

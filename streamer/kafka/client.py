@@ -17,6 +17,7 @@ from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 
 # A windows message or an artefact announcement stays far below; users' batches of points may be large.
+CANCELLED_S = 0.3  # a broker that answers has answered by then; a worker ends within 5
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A quick restart in the same group waits half of it for the dead member.
 SESSION_TIMEOUT_MS = 6_000
@@ -104,9 +105,14 @@ async def _raise_why(settings: CommonSettings) -> None:
 
 async def started(settings: CommonSettings, client: Any) -> None:
     """Start a producer, consumer or admin client; one that does not start is closed. Raises KafkaError, RefusedError."""
+    starting = asyncio.ensure_future(client.start())
     try:
-        await client.start()
+        await asyncio.shield(starting)
     except BaseException as error:
+        # aiokafka leaves the connection of a bootstrap that is cancelled: it may come to its end first.
+        await asyncio.wait([starting], timeout=CANCELLED_S)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
         await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
         if isinstance(error, KafkaConnectionError):
             await _raise_why(settings)

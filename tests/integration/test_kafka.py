@@ -1,6 +1,7 @@
 """What a consumer group makes of a worker that is busy for long."""
 
 import asyncio
+import gc
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -50,3 +51,13 @@ async def test_a_busy_worker_stays_in_its_group(settings: CommonSettings, monkey
             await other.stop()
     finally:
         await patient.stop()
+
+
+async def test_a_start_that_is_cancelled_leaves_no_connection(settings: CommonSettings) -> None:
+    for turns in range(0, 40, 2):  # of the loop, in which the client comes a little further each time
+        starting = asyncio.create_task(make_producer(settings))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+    gc.collect()  # what is left behind warns now, and a warning is an error

@@ -1,7 +1,7 @@
 """Ports of servers that tests kill and start again."""
 
-import random
 import socket
+from collections.abc import Iterator
 
 from streamer.errors import UnavailableError
 from streamer.host.embedded import LOOPBACK
@@ -9,32 +9,25 @@ from streamer.host.embedded import LOOPBACK
 # Below the ports that the system gives to connections (32768 and up on Linux, 49152 on others): while a killed server
 # is away, no client of a neighbouring test gets its port.
 FIRST, LAST = 20_000, 32_000
-TRIES = 100
+SLICE = 50
+# The first ports of the slices that are this process's: while it holds them, no other process gives out the rest.
+_HELD: list[socket.socket] = []
 
 
-def lasting_port(preferred: int | None = None, also: int | None = None) -> int:
-    """A free TCP port on the loopback interface that stays free while nobody asks for it by number.
-
-    `also`: the port that lies so much above it is free as well, at this moment.
+def lasting_port(preferred: int | None = None) -> int:
+    """A free TCP port on the loopback interface that nobody else gets, in this process or another.
 
     Raises:
-        UnavailableError: none of a hundred was free.
+        UnavailableError: all are given away.
     """
-    chosen = [random.randrange(FIRST, LAST) for _ in range(TRIES)]
-    for port in chosen if preferred is None else (preferred, *chosen):
-        if _free(port) and (also is None or _free(port + also)):
-            return port
-    raise UnavailableError(f"no free port on {LOOPBACK} between {FIRST} and {LAST}")
+    if preferred is not None and _free(preferred):
+        return preferred
+    return next(_PORTS)
 
 
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
+def lasting_ports(count: int) -> list[int]:
+    """So many different ones. Raises UnavailableError."""
+    return [lasting_port() for _ in range(count)]
 
 
 def own_ports() -> dict[str, str]:
@@ -46,9 +39,27 @@ def own_ports() -> dict[str, str]:
     }
 
 
-def lasting_ports(count: int) -> list[int]:
-    """So many different ones. Raises UnavailableError."""
-    found: dict[int, None] = {}
-    while len(found) < count:
-        found[lasting_port()] = None
-    return list(found)
+def _given() -> Iterator[int]:
+    for first in range(FIRST, LAST, SLICE):
+        held = socket.socket()
+        try:
+            held.bind((LOOPBACK, first))
+        except OSError:  # another process's
+            held.close()
+            continue
+        _HELD.append(held)
+        yield from filter(_free, range(first + 1, first + SLICE))
+    raise UnavailableError(f"no free port on {LOOPBACK} between {FIRST} and {LAST}")
+
+
+_PORTS = _given()
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True

@@ -9,7 +9,7 @@ from pathlib import Path
 from streamer.errors import ConfigError
 from streamer.host.embedded import LOOPBACK, wait_for_kafka, wait_for_port
 from streamer.host.processes import Child
-from testkit.real_kafka import LIBS, START_TIMEOUT_S
+from testkit.real_kafka import LIBS, LOG_LEVEL, START_TIMEOUT_S
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -44,7 +44,7 @@ class RealCluster:
         java = shutil.which("java")
         if java is None or not LIBS.is_dir():
             raise ConfigError(f"No Java, or no jars in {LIBS}: run deploy/kafka/fetch.sh")
-        self._java = [java, "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*"]
+        self._java = [java, "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", LOG_LEVEL, "-cp", f"{LIBS}/*"]
         self._folder = folder
         self._ports = ports
         self._own = own

@@ -15,6 +15,7 @@ from testkit.ports import lasting_port
 LIBS = Path(__file__).resolve().parent.parent / ".state" / "kafka" / "libs"
 # A JVM on two busy cores; it takes about 6 s on idle ones.
 START_TIMEOUT_S = 90.0
+LOG_LEVEL = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -56,7 +57,7 @@ class RealKafka:
         java = shutil.which("java")
         if java is None or not LIBS.is_dir():
             raise ConfigError(f"No Java, or no jars in {LIBS}: run deploy/kafka/fetch.sh")
-        self._java = [java, "-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{LIBS}/*"]
+        self._java = [java, "-Xmx512m", "-XX:+UseSerialGC", LOG_LEVEL, "-cp", f"{LIBS}/*"]
         self._child = Child(
             "Apache Kafka",
             [*self._java, "kafka.Kafka", str(folder / "server.properties")],

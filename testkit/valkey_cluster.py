@@ -7,25 +7,24 @@ import redis.asyncio
 
 from streamer.host.embedded import LOOPBACK, redis_binary, wait_for_redis
 from streamer.host.processes import Child
-from testkit.ports import lasting_port
+from testkit.ports import lasting_ports
 
 SLOTS = 16_384
-BUS = 10_000  # a node's second port lies so much above its first, among those that the system gives to connections
 
 
 class ValkeyCluster:
     """`start`, `stop`; a node can be killed and started again with its data."""
 
     def __init__(self, folder: Path, nodes: int = 3) -> None:
-        self.ports = [lasting_port(also=BUS) for _ in range(nodes)]
+        self.ports, self._bus = lasting_ports(nodes), lasting_ports(nodes)
         self.nodes = []
-        for port in self.ports:
+        for port, bus in zip(self.ports, self._bus, strict=True):
             home = folder / f"node-{port}"
             home.mkdir(parents=True, exist_ok=True)
             line = [
                 *(redis_binary(), "--port", str(port), "--bind", LOOPBACK, "--dir", str(home), "--save", ""),
                 *("--appendonly", "yes", "--appendfsync", "always", "--cluster-enabled", "yes"),
-                *("--cluster-node-timeout", "2000", "--cluster-port", str(port + BUS)),
+                *("--cluster-node-timeout", "2000", "--cluster-port", str(bus)),
             ]
             self.nodes.append(Child(f"Valkey node {port}", line, home / "valkey.log"))
 
@@ -44,8 +43,8 @@ class ValkeyCluster:
             last = min(SLOTS, (index + 1) * share) - 1
             await client.execute_command("CLUSTER ADDSLOTSRANGE", index * share, last)  # type: ignore[no-untyped-call]
             await client.execute_command("CLUSTER SET-CONFIG-EPOCH", index + 1)  # type: ignore[no-untyped-call]
-        for port in self.ports[1:]:
-            await clients[0].execute_command("CLUSTER MEET", LOOPBACK, port, port + BUS)  # type: ignore[no-untyped-call]
+        for port, bus in zip(self.ports[1:], self._bus[1:], strict=True):
+            await clients[0].execute_command("CLUSTER MEET", LOOPBACK, port, bus)  # type: ignore[no-untyped-call]
         for client in clients:
             await client.aclose()
         await self.whole()

@@ -19,6 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streamer.errors import ConfigError
 from streamer.host.embedded import LOOPBACK, EmbeddedStack, TansuBroker, broker_binary, free_port
 from streamer.host.processes import Child, ProcessDiedError
+from testkit.ports import lasting_ports
 
 
 def _alive(pid: int) -> bool:
@@ -193,3 +194,11 @@ def test_a_wished_port_is_given_unless_it_is_taken() -> None:
         port = taken.getsockname()[1]
         assert free_port(port) != port
     assert free_port(port) == port
+
+
+def test_two_processes_that_choose_ports_ahead_choose_others() -> None:
+    """A broker came up on a port that a neighbouring test had chosen while its folder was being formatted."""
+    mine = lasting_ports(400)
+    line = [sys.executable, "-c", "from testkit.ports import lasting_ports; print(*lasting_ports(400))"]
+    others = subprocess.run(line, check=True, capture_output=True, text=True).stdout.split()
+    assert len({*mine, *map(int, others)}) == 800

@@ -49,7 +49,8 @@ def test_torch_is_where_it_is_needed() -> None:
 
 
 def test_the_broker_is_the_one_that_is_tested() -> None:
-    tested = re.findall(r"<version>(\d+\.\d+\.\d+)</version>", (DEPLOY / "kafka" / "pom.xml").read_text())
+    pom = (DEPLOY / "kafka" / "pom.xml").read_text()
+    tested = re.findall(r"<artifactId>kafka.*</artifactId>\n\s*<version>(\d+\.\d+\.\d+)</version>", pom)
     assert {SERVICES["kafka"]["image"]} == {f"apache/kafka:{version}" for version in tested}
 
 

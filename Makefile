@@ -4,6 +4,8 @@ BIN := .venv/bin
 ARGS ?=
 # One thread a process: several workers share the cores, and nested thread pools fight over them.
 export OMP_NUM_THREADS ?= 1
+# Tests start hundreds of processes, which would each compile our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 setup:
 	@deploy/setup.sh

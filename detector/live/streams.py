@@ -140,6 +140,10 @@ class OwnedStreams:
                     entry.batch = self._batch
                     if entry.follow(change):
                         outcome.entries[stream] = entry
+                    elif entry.scored < entry.hi and stream not in outcome.entries:
+                        # Redis was ahead of us when the stream was called silent: its data are here, and not judged.
+                        entry.note_seen(change)
+                        outcome.entries[stream] = entry
                     if not change.flags & FLAG_HISTORY:
                         outcome.live[stream] = now
         if unread:

@@ -1,17 +1,21 @@
 """The detector worker between real Kafka, real Redis and the real streamer, with real students."""
 
+from typing import Any
+
 import numpy as np
 import orjson
 import pytest
 import redis.asyncio
 
 from detector.incidents.record import StreamState
+from detector.live.streams import BatchOutcome, OwnedStreams
 from streamer.contracts import AnomalyEvent, Feedback, TrainingRequest
 from streamer.host.stats import read_stats
 from streamer.kafka.client import header
 from streamer.placement import home_partition, shard_of
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
+from streamer.windows.ring import read_headers
 from testkit.detecting import (
     PAST,
     STEP_MS,
@@ -144,6 +148,40 @@ async def test_an_open_incident_survives_a_restart(settings: CommonSettings, red
         assert gapless(published)
         assert run.slot(published[0].data.anchor_slot) < PAST + 60
         assert published[-1].data.slots >= 30
+
+
+async def test_what_waits_is_judged_though_the_stream_was_called_silent_before(
+    settings: CommonSettings, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that comes back may find a stream silent, and read all of it, before it has read what waits."""
+    follow_batch = OwnedStreams.follow_batch
+
+    async def late(self: OwnedStreams, *given: Any) -> BatchOutcome:
+        await self.ensure(["a"])
+        return await follow_batch(self, *given)
+
+    async with ready(settings, redis_client, ["a"]) as run:
+        await run.live("a", PAST, normal(PAST, 20))
+        await until(lambda: _scored(run, 20))
+        await run.stop_detector()
+        await run.live("a", PAST + 20, risen(150, 20, 40, first=PAST + 20))
+        await until(lambda: _written(redis_client, run, 170))
+        monkeypatch.setattr(OwnedStreams, "follow_batch", late)
+        async with detecting(run.own):
+            await until(lambda: _last(settings, "a", "resolved"))
+        published = await events(settings)
+        assert gapless(published)
+        assert all(event.data.source_offsets for event in published)
+
+
+async def _scored(run: Ready, slots: int) -> bool:
+    entry = run.detector.streams.entries.get("a")
+    return entry is not None and run.slot(entry.scored) == PAST + slots - 1
+
+
+async def _written(client: redis.asyncio.Redis, run: Ready, slots: int) -> bool:
+    found = await read_headers(client, Keys(run.own.namespace), ["a"])
+    return run.slot(found["a"].hi) == PAST + slots - 1
 
 
 async def test_a_stream_without_a_student_alerts_as_warming_and_survives_a_restart(

@@ -16,9 +16,9 @@ from testkit.detecting import PAST, Ready, events, normal, ready
 from testkit.serving import until
 
 STREAMS = [f"s{i}" for i in range(12)]
-SLOTS = 1190  # whole records of five slots in every portion
+SLOTS = 680  # whole records of five slots in every portion
 ANOMALY_EVERY = 100  # slots; each lasts 20
-KILLS = 6
+KILLS = 3
 PORTIONS = KILLS + 1  # one is under way at every kill, one comes after the last
 
 
@@ -43,7 +43,7 @@ async def start(settings: WorkerSettings) -> asyncio.subprocess.Process:
     )
 
 
-@pytest.mark.slow(26)
+@pytest.mark.slow(14)
 @pytest.mark.kafka
 async def test_kill_9_in_mid_load_loses_and_changes_nothing(
     settings: CommonSettings, redis_client: redis.asyncio.Redis

@@ -1,5 +1,6 @@
 """Ports of servers that tests kill and start again."""
 
+import atexit
 import socket
 from collections.abc import Iterator
 
@@ -10,8 +11,6 @@ from streamer.host.embedded import LOOPBACK
 # is away, no client of a neighbouring test gets its port.
 FIRST, LAST = 20_000, 32_000
 SLICE = 50
-# The first ports of the slices that are this process's: while it holds them, no other process gives out the rest.
-_HELD: list[socket.socket] = []
 
 
 def lasting_port(preferred: int | None = None) -> int:
@@ -40,6 +39,7 @@ def own_ports() -> dict[str, str]:
 
 
 def _given() -> Iterator[int]:
+    # The first port of a slice is held: while it is, no other process gives out the rest.
     for first in range(FIRST, LAST, SLICE):
         held = socket.socket()
         try:
@@ -47,7 +47,7 @@ def _given() -> Iterator[int]:
         except OSError:  # another process's
             held.close()
             continue
-        _HELD.append(held)
+        atexit.register(held.close)  # until then it is ours
         yield from filter(_free, range(first + 1, first + SLICE))
     raise UnavailableError(f"no free port on {LOOPBACK} between {FIRST} and {LAST}")
 

@@ -101,6 +101,7 @@ def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: Installabl
     census.refresh(streams.entries, streams.states, bank)
     counts["windows_scored"] = judge.windows
     counts["teacher_windows"] = judge.teacher_windows
+    counts["passed_over"] = judge.passed_over
     counts["teacher_share"] = round(judge.teacher_windows / max(1, judge.windows), 4)
     counts["streams_with_teacher"] = bank.with_teacher()
     for name, count in census.stages.items():

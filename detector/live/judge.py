@@ -70,6 +70,7 @@ class Judge:
         self.apart = 1  # how much farther apart scored slots are than asked for, under overload
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
+        self.passed_over = 0  # incidents, since they come again at their time
 
     def settings_of(self, stream: str) -> StreamSettings:
         """The stream's settings, or the defaults."""
@@ -197,11 +198,19 @@ class Judge:
             )
             if surprising or not state.idle or judgement.start <= entry.scored:
                 step_through(judgement, emit)
+                self._note_passed_over(judgement)
                 if state.recent:
                     hi = entry.hi
                     judgement.stream_state.forget_before(hi - SLACK - self._bank.context, hi - rules.reopened)
             entry.scored, entry.late_from = max(entry.hi, entry.scored), None
             _note_standing(judgement)
+
+    def _note_passed_over(self, judgement: Judgement) -> None:
+        entry, stream_state = judgement.entry, judgement.stream_state
+        began = [past.at for past in stream_state.tracker.usual if past.until >= 0 and past.at > entry.scored]
+        if began:
+            self.passed_over += len(began)
+            stream_state.standing.passed_over_ms = entry.slot_ns(began[-1]) // 1_000_000
 
     def _segments(self, judgement: Judgement) -> list[tuple[Piece, Segment]]:
         """Runs of slots to be scored. A slot without data is no evidence: a long hole is passed over."""

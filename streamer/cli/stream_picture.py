@@ -22,7 +22,7 @@ from streamer.overview.bands import Look, looker
 from streamer.overview.reading import OverviewReader, reading
 from streamer.overview.rows import StreamRow, season_of
 from streamer.settings import CommandSettings
-from streamer.timestamps import NS, parse_timestamp
+from streamer.timestamps import NS, format_ns, parse_timestamp
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import read_windows
 
@@ -106,6 +106,9 @@ def _head(row: StreamRow, own: StreamSettings) -> RenderableType:
     made.add_row(
         "", f"season {season} · dial {row.dial}" + (f" · score {row.score:.1f}" if row.score is not None else "")
     )
+    if row.passed_over is not None:
+        at = format_ns(round(row.passed_over * NS))[:16]
+        made.add_row("", f"passed over at {at}: it comes at that time, as an incident before did")
     model = f"{row.model} of {row.model_slots:,} slots" if row.model else "none in force"
     made.add_row("", f"model {model}" + (f" · {row.shadow} refused: {escape(row.refused or '')}" if row.shadow else ""))
     if own.labels:

@@ -111,6 +111,7 @@ class Console:
                 "channels": row.channels,
                 "slots": row.slots,
                 "points": row.points,
+                "passed_over": row.passed_over,
                 "settings": settings.model_dump(mode="json", exclude_unset=True),
                 "per_week": settings.alerts_per_week,
                 "unit_name": settings.unit_name,

@@ -44,6 +44,7 @@ class StreamRow:
     last_point: float | None = None  # event time of its newest slot, Unix seconds
     last_seen: float | None = None  # when the newest point was recorded, Unix seconds
     score: float | None = None  # surprise of the newest judged slot
+    passed_over: float | None = None  # beginning of what was last passed over, since it comes at its time, Unix seconds
     model: str | None = None  # version in force
     model_slots: int = 0  # that it has seen
     shadow: str | None = None  # version that the gate has refused

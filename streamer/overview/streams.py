@@ -89,6 +89,7 @@ def _row(
         last_point=header.slot_ns(header.hi) / NS if header.hi >= 0 else None,
         last_seen=header.last_seen_ms / 1000 if header.last_seen_ms else None,
         score=standing.score,
+        passed_over=standing.passed_over_ms / 1000 if standing.passed_over_ms else None,
         model=promoted.version if promoted else None,
         model_slots=promoted.points if promoted else 0,
         shadow=shadow.version if shadow else None,

@@ -32,14 +32,17 @@ class Standing:
     score: float | None = None  # surprise of its newest judged slot; None: that could not be scored
     season: str | None = None  # what its season is, in words; None: there is none yet
     open: list[OpenIncident] = field(default_factory=list)
+    # when the newest began that was passed over, since it comes at its time of day or week (Unix milliseconds)
+    passed_over_ms: int | None = None
 
     @classmethod
     def of(cls, body: dict[str, Any] | None) -> "Standing":
         """From JSON; without what another version kept."""
         body = body or {}
         return cls(
-            body.get("score"), body.get("season"), [stored_as(OpenIncident, each) for each in body.get("open", ())]
-        )
+            body.get("score"), body.get("season"), [stored_as(OpenIncident, each) for each in body.get("open", ())],
+            body.get("passed_over_ms"),
+        )  # fmt: skip
 
     @classmethod
     def from_state(cls, raw: bytes) -> "Standing":

@@ -94,7 +94,7 @@ export async function show(page) {
     fill(model, models());
     const own = Object.entries(facts.settings).filter(([key]) => key !== "labels");
     fill(settings, h("dl.facts", h("dt", "Interval"), h("dd", span(facts.interval_s)), h("dt", "Points ever"), h("dd", count(facts.points)), h("dt", "Window"), h("dd", `${count(facts.slots)} slots`),
-      h("dt", "Season"), h("dd", facts.season ?? "none yet"), h("dt", "Dial"), h("dd", facts.dial),
+      h("dt", "Season"), h("dd", facts.season ?? "none yet"), facts.passed_over && [h("dt", "Passed over"), h("dd", { title: "it comes at this time, as an incident before did" }, when(facts.passed_over))], h("dt", "Dial"), h("dd", facts.dial),
       own.map(([key, value]) => [h("dt", key), h("dd", typeof value === "object" ? JSON.stringify(value) : String(value))])));
     drawShares();
   }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detector.incidents.machine import Tracker, Transition
 from detector.incidents.record import StreamState
+from detector.incidents.recurring import Recurrence
 from detector.incidents.wording import anomaly
 from detector.live.cache import Entry
 from detector.live.judge import BRIDGED, Judge
@@ -19,6 +20,7 @@ from detector.model.interface import Segment, SegmentScore
 from detector.model.pooling import FILL
 from detector.persistence import COLUMNS
 from streamer.contracts import StreamSettings
+from streamer.windows.standing import Standing
 from streamer.windows.wire import FLAG_HISTORY
 from testkit.fakes import SETTINGS, FakeBank, change_of, column, entry_of, state_of
 
@@ -93,6 +95,22 @@ def test_what_both_families_nearly_find_opens_however_it_is_cut(cut: int) -> Non
         entry.follow(change_of(seq, 1030 + at, values[at : at + cut]))
         run(judge, published, entry, stream_state)
     assert [(state, onset) for _, state, _, _, onset, _ in published.events] == [("open", 34)]
+
+
+def test_what_is_passed_over_is_counted_and_can_be_seen() -> None:
+    entry = entry_of("a", column(NORMAL))
+    stream_state, day = state_of(entry), 86_400 * 10**9 // entry.interval_ns
+    before = 1034 - day
+    stream_state.tracker.usual = [Recurrence(before, before, before, before + 6, peak=50.0, reach=50.0)]
+    judge, published = Judge(SeasonedBank(), SETTINGS, {}), Published()
+    for seq, value in enumerate([*[10.0] * 4, *[14.2] * 6, *[10.0] * 50]):
+        entry.follow(change_of(2 + seq, 1030 + seq, [value]))
+        run(judge, published, entry, stream_state)
+    assert not published.events
+    assert judge.passed_over == 1
+    seen = Standing.from_state(stream_state.to_json()).passed_over_ms
+    assert seen is not None
+    assert 1034 <= (seen * 10**6 - entry.phase_ns) / entry.interval_ns < 1040
 
 
 VALUES = st.lists(

@@ -1,4 +1,4 @@
-.PHONY: setup audit images-check demo test test-fast coverage unit lint docs test-kafka bench-quality bench-teacher chaos soak
+.PHONY: setup audit images-check demo test whole test-fast coverage unit lint docs test-kafka bench-quality bench-teacher chaos soak
 
 BIN := .venv/bin
 ARGS ?=
@@ -20,7 +20,10 @@ lint: setup
 	$(BIN)/lint-imports
 
 # Everything, on as many workers as the machine has room for (ARGS="-n 0": in this process).
-test: lint
+test: setup
+	@$(MAKE) --no-print-directory -j 2 lint whole
+
+whole: setup
 	$(BIN)/pytest -n auto -m "not bench" $(ARGS)
 
 # The inner loop: lint and types beside what needs neither servers nor patience.

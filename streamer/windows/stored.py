@@ -12,7 +12,7 @@ def stored_as(made: type[T], body: dict[str, Any]) -> T:
 
     >>> from streamer.windows.standing import Standing
     >>> stored_as(Standing, {"score": 0.7, "of a later version": 1})
-    Standing(score=0.7, season=None, open=[])
+    Standing(score=0.7, season=None, open=[], passed_over_ms=None)
     """
     dataclass: Any = made
     known = dataclass.__dataclass_fields__.keys()  # what `fields` reads, without a list a header

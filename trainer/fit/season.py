@@ -18,17 +18,7 @@ from detector.model.views.season import FEW, SEASONS, SeasonTables
 from detector.persistence import STATISTICS
 from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, place_of, recent
 from trainer.fit.season_forecast import forecast, week
-from trainer.fit.season_scale import (
-    SCALE_DAYS,
-    floor,
-    grain,
-    outside,
-    scales,
-    slot_scales,
-    slowness,
-    sum_scale,
-    unknown,
-)
+from trainer.fit.season_scale import SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
 
 __all__ = ["SEASONS", "History", "fit"]
 
@@ -66,10 +56,6 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     plain_scale_RK = plain_scale_RK.maximum(block_floor_RK)
     slot_scale_RK = slot_scales(
         outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R, grain_R)
-    )
-    unknown_RK = unknown(days.value_RDK[:, :-AHEAD])
-    block_scale_RK, plain_scale_RK, slot_scale_RK = (
-        torch.maximum(scale_RK, unknown_RK) for scale_RK in (block_scale_RK, plain_scale_RK, slot_scale_RK)
     )
 
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day

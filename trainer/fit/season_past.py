@@ -18,7 +18,7 @@ from streamer.windows.coarse import CoarseWindow
 from trainer.fit.season import fit
 from trainer.fit.season_days import History
 
-LEAST_S = DAY_S  # of blocks: less has no season
+LEAST_S = 2 * DAY_S  # of blocks: less has no season
 SLOTS = 8192  # newest slots that are looked at one by one
 
 
@@ -38,7 +38,7 @@ class Past:
 
     @property
     def seasonal(self) -> bool:
-        """Whether a season can be fitted: slots of whole seconds that fill blocks, and a day of blocks."""
+        """Whether a season can be fitted: slots of whole seconds that fill blocks, and two days of blocks."""
         block_ns = self.blocks.block_ns
         whole = self.interval_ns % NS == 0 and block_ns % self.interval_ns == 0
         return whole and (len(self.blocks.mean_BC) - 1) * block_ns >= LEAST_S * NS

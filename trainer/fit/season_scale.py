@@ -12,7 +12,6 @@ from detector.model.views.season import DAY_S
 from trainer.fit.season_days import History, quantile
 
 SCALE_DAYS = 21
-_NO_EVIDENCE = 10.0  # times all that a row has been: a departure of it over four hours is half a standard deviation
 _GRAINS = 1.2  # a count more or less is no departure where counts are rare
 
 
@@ -54,18 +53,6 @@ def sum_scale(sum_RB: Tensor, at_RB: Tensor, per_day: int) -> Tensor:
     # few days say little of a single phase: as if forty more had had the scale of all
     mixed = (many * scale.nan_to_num() + 40.0 * whole) / (many + 40.0)
     return (mixed / whole).clamp(0.3, 10.0)
-
-
-def unknown(value_RDK: Tensor) -> Tensor:
-    """Smallest scale of each phase (R, K): so wide where no day has one that no departure counts, in no average; 0 elsewhere.
-
-    The first day of a stream leaves such holes, and so does an incident in it: "usual at this time" is not known there.
-    """
-    known_RDK = torch.isfinite(value_RDK)
-    high_R = torch.where(known_RDK, value_RDK, -torch.inf).flatten(1).amax(-1)
-    low_R = torch.where(known_RDK, value_RDK, torch.inf).flatten(1).amin(-1)
-    span_R1 = (high_R - low_R).clamp_min(0.0)[:, None]
-    return torch.where(known_RDK.any(1), 0.0, _NO_EVIDENCE * span_R1)
 
 
 def slowness(error_RB: Tensor, block_s: int) -> Tensor:

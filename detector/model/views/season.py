@@ -36,9 +36,6 @@ BAND = 3.0  # surprise at which a single slot has left its band
 _STILL = 0.01  # scales that blocks may differ by and still be called equal
 _SOFT = 1.0  # scales above zero below which a ratio says no more than a difference
 _STRETCH = 2.0  # what a ratio may say, in differences
-AVERAGED = (
-    3 / 8
-)  # trust from which averages of 20 minutes and more are heard: two days have too few of them to know their tails
 CLIP = (
     100.0  # scales by which one slot may depart: further it says nothing more, and would fill every window with itself
 )
@@ -279,7 +276,6 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     signed_RLS = torch.stack(signed, -1)
     trust_RLS, new_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
     each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RLS
-    each_RLS[..., 2:SAME] *= (rows.whole("trust").amax(-1) >= AVERAGED)[:, None, None]
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)

@@ -171,17 +171,3 @@ def test_an_average_is_believed_as_far_as_the_least_known_day_in_it() -> None:
         where = names.index(name)
         torch.testing.assert_close(less[where], share * sure[where])
         assert sure[where] > 1.0
-
-
-@pytest.mark.parametrize(("days", "heard"), [(2, False), (4, True)])
-def test_averages_are_heard_from_the_third_day_on(days: int, heard: bool) -> None:
-    x = stream(days=days + 1)[None].clone()
-    bank = fitted(x, days)
-    x[:, days * PER_DAY + 60 :] += 40
-    first = days * PER_DAY + 60
-    when = local(0, first + 60)[None]
-    x = x[:, : first + 60]
-    timed = season.Timed(x, when, x, when, torch.arange(first + 60)[None], INTERVAL, BLOCK)
-    each_RLS = season.score(bank, torch.arange(1), timed, 60).each_RLS
-    assert each_RLS[..., :2].max() > 1.0
-    assert bool(each_RLS[..., 2 : persistence.SAME].max() > 1.0) is heard

@@ -116,15 +116,3 @@ def test_short_histories_make_a_bank() -> None:
         bank = fitted(made(days))
         assert torch.isfinite(bank.mid).all()
         assert bank.trust.max() < 1.0
-
-
-def test_of_a_time_of_day_that_no_day_has_shown_nothing_is_known() -> None:
-    """The first day's incident leaves a hole: what the second day does there was surprising by hundreds of decades."""
-    x_RL = made(2)[:, : 3 * PER_DAY // 2]
-    out = torch.zeros(x_RL.shape, dtype=torch.bool)
-    hole = slice(PER_DAY // 2 + 12, PER_DAY // 2 + 60)  # an afternoon: the second one is still to come
-    out[:, hole] = True
-    bank, span = fitted(x_RL, out), float(x_RL.max() - x_RL.min())
-    for scale_RK in (bank.slot_scale, bank.block_scale, bank.plain_scale):
-        assert scale_RK[0, hole].min() > 5 * span
-        assert scale_RK[0, : PER_DAY // 2].max() < span

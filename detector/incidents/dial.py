@@ -14,6 +14,7 @@ PER_WEEK = 0.1  # false alerts a stream where nothing is set: a hundred a week o
 # called 4.7, 1.9 decades more than there were slots.
 LEAST_BUDGET, BACKED = 0.1, 50.0
 WARMING_BUDGET = 1.0
+FINEST = 0.7  # their surprises end at about 6.4
 # Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
 SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1
 
@@ -56,6 +57,19 @@ def per_week_of(settings: StreamSettings, interval_ns: int) -> float:
     if settings.alert_budget is not None:
         return settings.alert_budget / 10_000 * WEEK_NS / interval_ns
     return PER_WEEK
+
+
+def finer_of(settings: StreamSettings, interval_ns: int) -> float:
+    """Decades that students must have more beside a season, where slots of less than a minute would be false too often.
+
+    `LEAST_BUDGET` is for students that are alone: at 15 s it is .4 a week. What they cannot tell, the season can.
+
+    >>> [round(finer_of(StreamSettings(), s * 10**9), 2) for s in (60, 15, 1)], finer_of(StreamSettings(alerts_per_week=1), 10**9)
+    ([0.0, 0.61, 0.7], 0.0)
+    """
+    if settings.alerts_per_week is not None or settings.alert_budget is not None:
+        return 0.0
+    return min(FINEST, max(0.0, math.log10(LEAST_BUDGET / (PER_WEEK * 10_000 * interval_ns / WEEK_NS))))
 
 
 def threshold_of(alert_budget: float) -> float:

@@ -71,6 +71,7 @@ class Rules:
     fatigue: bool = True
     season: SeasonRule | None = None  # of streams whose slots have blocks
     season_opens: float = SEASON_OPENS  # surprise of the season that opens an incident
+    finer: float = 0.0  # decades that students must have more beside a season
 
     @property
     def memory(self) -> float:
@@ -265,7 +266,8 @@ def _weighed(
     if season is None or rules.season is None:
         sure = students >= rules.threshold + stricter + SURE
         return _Slot(slot, students, students, None, NO_COLUMN, sure, scored)
-    alone, students = students, max(0.0, students - BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT))
+    beside = BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT)
+    alone, students = students, max(0.0, students - beside - rules.finer)
     sure = students >= rules.threshold + stricter + SURE
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
     if season[0] >= OUTSIDE:

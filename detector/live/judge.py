@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import structlog
 
-from detector.incidents.dial import budget_of, nearly, per_week_of, season_opens_of, threshold_of
+from detector.incidents.dial import budget_of, finer_of, nearly, per_week_of, season_opens_of, threshold_of
 from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
@@ -66,7 +66,7 @@ class Judge:
         self._settings = settings
         self._of_stream = of_stream
         self.unjudged: dict[str, str] = {}  # streams that cannot be scored → why; each is logged once
-        self._rules: dict[tuple[float, float, int, int], Rules] = {}  # by threshold: most streams share one
+        self._rules: dict[tuple[float, float, float, int, int], Rules] = {}  # by threshold: most streams share one
         self.apart = 1  # how much farther apart scored slots are than asked for, under overload
         self.windows = 0  # slots scored so far
         self.teacher_windows = 0  # of which the LLM saw
@@ -81,7 +81,8 @@ class Judge:
     ) -> Rules:
         """Incident rules of a stream with so many ns a slot, whose student has learnt from `slots`."""
         budget, per_week = budget_of(settings, interval_ns, warming, slots), per_week_of(settings, interval_ns)
-        key = (budget, per_week, interval_ns, self.apart)
+        finer = finer_of(settings, interval_ns)
+        key = (budget, per_week, finer, interval_ns, self.apart)
         rules = self._rules.get(key)
         if rules is None:
             if len(self._rules) >= MAX_RULES:  # intervals that were inferred differ by nanoseconds
@@ -98,6 +99,7 @@ class Judge:
                 fatigue=own.fatigue,
                 season=None if block_ns is None else season_rule(interval_ns, block_ns),
                 season_opens=season_opens_of(per_week),
+                finer=finer,
             )
         return rules
 

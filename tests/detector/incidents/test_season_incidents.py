@@ -1,13 +1,14 @@
 """Incidents that the season opens, holds and closes: length, identity, echoes, batching, late data."""
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.incidents.machine import BESIDE, Episode, Rules, Scored, Tracker, Transition, end, step
+from detector.incidents.machine import BESIDE, SUSPECT, Episode, Rules, Scored, Tracker, Transition, end, step
 from detector.incidents.record import forget_before
 from detector.incidents.rejudging import rejudge, rejudge_from
 from detector.incidents.season_rule import LASTING_S, season_rule
@@ -105,6 +106,16 @@ def test_beside_a_season_the_students_alone_must_be_surer() -> None:
     alone = Tracker()
     found = [step(alone, SEASONAL, slot, 4.1, True) for slot in range(2)]
     assert [t.state for t in found if t is not None] == ["open"]
+
+
+@pytest.mark.parametrize(("students", "opens"), [(4.5, False), (4.7, True)])
+def test_students_of_slots_below_a_minute_must_be_surer_beside_a_season(students: float, opens: bool) -> None:
+    tracker, finer = Tracker(), replace(SEASONAL, finer=0.6)
+    loud = season(SUSPECT)  # enough to waive what they need beside a season that finds nothing
+    found = [step(tracker, finer, slot, students, True, loud) for slot in range(2)]
+    assert any(found) is opens
+    alone = Tracker()
+    assert any(step(alone, finer, slot, students, True) for slot in range(2))
 
 
 def test_what_both_families_nearly_find_they_find_together() -> None:

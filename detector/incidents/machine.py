@@ -263,12 +263,12 @@ def _weighed(
     tracker: Tracker, rules: Rules, slot: int, students: float, season: Sequence[float] | None, stricter: float,
     scored: bool,
 ) -> _Slot:  # fmt: skip
+    opens = rules.threshold + stricter
     if season is None or rules.season is None:
-        sure = students >= rules.threshold + stricter + SURE
-        return _Slot(slot, students, students, None, NO_COLUMN, sure, scored)
-    beside = BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT)
-    alone, students = students, max(0.0, students - beside - rules.finer)
-    sure = students >= rules.threshold + stricter + SURE
+        return _Slot(slot, students, students, None, NO_COLUMN, students >= opens + SURE, scored)
+    more = rules.finer + BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT)
+    alone, students = students, max(0.0, students - more)
+    sure = students >= opens + SURE
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
     if season[0] >= OUTSIDE:
         tracker.far.append(slot)
@@ -276,7 +276,6 @@ def _weighed(
     # A decade more than it takes is a decade more, whichever family finds it.
     value = most - rules.season_opens + rules.threshold
     near, column_near = rules.season.audible(season[:HOUR], slot - tracker.ended)
-    opens = rules.threshold + stricter
     if nearly(rules.threshold, rules.season_opens, alone - stricter, near - stricter) and max(students, value) < opens:
         value, column = opens, column_near
     column = column if value >= rules.threshold else NO_COLUMN

@@ -2,6 +2,8 @@
 
 PYTHONPATH=. OMP_NUM_THREADS=1 python bench/first_days.py FOLDER
 
+Shapes: S slots
+
 240 made streams: noise of 2 alone, or on a daily wave of 30; slots of 1, 3 and 5 minutes; after 6 to 72 hours they rise by 5
 to 40 times their noise, for 15 or 90 minutes. Live: what comes is learnt from as a live stream's is. About 5 minutes of a core.
 """
@@ -15,42 +17,37 @@ from pathlib import Path
 
 import numpy as np
 
+from streamer.timestamps import NS
+from testkit.waves import write_folder
+from trainer.backtest.series import Series
+
 INTERVALS, HOURS, LASTS, LIFTS, WAVES = (60, 180, 300), (6, 20, 28, 40, 72), (15, 90), (5, 10, 20, 40), (0, 30)
-NOISE, DAY_S = 2.0, 86_400
+NOISE, DAY_S, MONDAY_S = 2.0, 86_400, 1_704_067_200
 
 
-def make(folder: Path) -> None:
-    """Write the streams as `backtest` reads them; all but the first two hours are judged."""
-    folder.mkdir(parents=True, exist_ok=True)
-    series = []
-    for given in itertools.product(INTERVALS, WAVES, HOURS, LASTS, LIFTS):
-        interval_s, wave, hours, minutes, lift = given
-        slots = (hours + 6) * 3600 // interval_s
-        begin = hours * 3600 // interval_s
-        event = slice(begin, begin + max(3, minutes * 60 // interval_s))
-        rng = np.random.default_rng(given)
-        values = 100 + rng.normal(0, NOISE, slots) + wave * np.sin(2 * np.pi * np.arange(slots) * interval_s / DAY_S)
-        values[event] += lift * NOISE
-        labels = np.zeros(slots, np.uint8)
-        labels[event] = 1
-        name = "-".join(map(str, given))
-        first = 2 * 3600 // interval_s
-        np.savez_compressed(
-            folder / f"{name}.npz", values=values[:, None].astype(np.float32), labels=labels, train_end=first
-        )
-        series.append({
-            "name": name, "file": f"{name}.npz", "length": slots, "channels": 1, "train_end": first,
-            "interval_s": interval_s, "start": "2024-01-01T00:00:00Z", "anomaly_ranges": [[event.start, event.stop]],
-        })  # fmt: skip
-    (folder / "index.json").write_text(json.dumps({"name": "first days", "n_series": len(series), "series": series}))
+def made(interval_s: int, wave: int, hours: int, minutes: int, lift: int) -> Series:
+    """One stream; all but its first two hours are judged."""
+    given = (interval_s, wave, hours, minutes, lift)
+    slots, begin = ((h * 3600) // interval_s for h in (hours + 6, hours))
+    event = slice(begin, begin + max(3, minutes * 60 // interval_s))
+    rng = np.random.default_rng(given)
+    values_S = 100 + rng.normal(0, NOISE, slots) + wave * np.sin(2 * np.pi * np.arange(slots) * interval_s / DAY_S)
+    values_S[event] += lift * NOISE
+    labels_S = np.zeros(slots, bool)
+    labels_S[event] = True
+    return Series(
+        "-".join(map(str, given)), values_S[:, None].astype(np.float32), 2 * 3600 // interval_s, labels_S,
+        interval_ns=interval_s * NS, first_slot=MONDAY_S // interval_s, timed=True,
+    )  # fmt: skip
 
 
 def main() -> None:
     """Make, judge, and print a row for each interval and wave, a column for each age."""
     folder = Path(sys.argv[1])
-    make(folder / "streams")
+    given = itertools.product(INTERVALS, WAVES, HOURS, LASTS, LIFTS)
+    streams = write_folder(folder / "streams", [made(*each) for each in given])
     report = folder / "report.json"
-    line = [sys.executable, "-m", "streamer.cli", "backtest", str(folder / "streams"), "--live", "--json", str(report)]
+    line = [sys.executable, "-m", "streamer.cli", "backtest", str(streams), "--live", "--json", str(report)]
     subprocess.run([*line, "--state-dir", str(folder / "state")], check=True, stdout=subprocess.DEVNULL)
     found: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
     for row in json.loads(report.read_text())["series"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from streamer.timestamps import NS
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 
@@ -47,6 +48,8 @@ def write_folder(folder: Path, series: list[Series]) -> Path:
         entry: dict[str, object] = {"name": one.name, "file": file, "length": len(one.values_SC)}
         if one.found_within is not None:
             entry |= {"anomaly_begin_name": BURST.start, "anomaly_end_name": BURST.stop}
+        if one.timed:
+            entry |= {"interval_s": one.interval_ns // NS, "start": one.at(0)}
         entries.append(entry)
     (folder / "index.json").write_text(json.dumps({"series": entries}))
     return folder

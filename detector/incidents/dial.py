@@ -14,7 +14,7 @@ PER_WEEK = 0.1  # false alerts a stream where nothing is set: a hundred a week o
 # called 4.7, 1.9 decades more than there were slots.
 LEAST_BUDGET, BACKED = 0.1, 50.0
 WARMING_BUDGET = 1.0
-FINEST = 0.7  # their surprises end at about 6.4
+FINEST = 0.7  # decades more that are asked of students at most: their surprises end at about 6.4
 # Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
 SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1
 
@@ -37,11 +37,16 @@ def budget_of(settings: StreamSettings, interval_ns: int, warming: bool = False,
     (0.3125, 0.1)
     """
     if settings.alerts_per_week is not None:
-        return settings.alerts_per_week * 10_000 * interval_ns / WEEK_NS
+        return _in_slots(settings.alerts_per_week, interval_ns)
     if settings.alert_budget is not None:
         return settings.alert_budget
     backed = 10_000 / BACKED / (-(-slots // 64) * 64) if slots else 0.0
-    return max(PER_WEEK * 10_000 * interval_ns / WEEK_NS, WARMING_BUDGET if warming else LEAST_BUDGET, backed)
+    return max(_in_slots(PER_WEEK, interval_ns), WARMING_BUDGET if warming else LEAST_BUDGET, backed)
+
+
+def _in_slots(per_week: float, interval_ns: int) -> float:
+    """So many a week, in 10 000 slots."""
+    return per_week * 10_000 * interval_ns / WEEK_NS
 
 
 def per_week_of(settings: StreamSettings, interval_ns: int) -> float:
@@ -69,7 +74,7 @@ def finer_of(settings: StreamSettings, interval_ns: int) -> float:
     """
     if settings.alerts_per_week is not None or settings.alert_budget is not None:
         return 0.0
-    return min(FINEST, max(0.0, math.log10(LEAST_BUDGET / (PER_WEEK * 10_000 * interval_ns / WEEK_NS))))
+    return min(FINEST, max(0.0, math.log10(LEAST_BUDGET / _in_slots(PER_WEEK, interval_ns))))
 
 
 def threshold_of(alert_budget: float) -> float:

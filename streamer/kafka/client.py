@@ -16,8 +16,8 @@ from streamer.record_headers import header_text
 from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 
-# A windows message or an artefact announcement stays far below; users' batches of points may be large.
 CANCELLED_S = 0.3  # a broker that answers has answered by then; a worker ends within 5
+# A windows message or an artefact announcement stays far below; users' batches of points may be large.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A quick restart in the same group waits half of it for the dead member.
 SESSION_TIMEOUT_MS = 6_000

@@ -79,9 +79,9 @@ async def test_the_commands_of_the_tutorial_end_in_its_alert(tmp_path: Path) -> 
         assert "promoted" in await run(learn, tmp_path, env)
         assert "published 60 points" in await run(publish, tmp_path, env)
         async with asyncio.timeout(60):
-            while "critical" not in (said := await run(alerts, tmp_path, env)):
+            # How grave it is depends on the hour: by night a shop has less to lose.
+            while "shop.requests fell to" not in (said := await run(alerts, tmp_path, env)):
                 await asyncio.sleep(1)  # the command itself takes as long
-        assert "shop.requests fell to" in said
         assert "is usual at this time" in said
         found = re.search(r"· (\w{8})$", said, re.MULTILINE)
         assert found is not None

@@ -5,6 +5,7 @@ a session with servers of its own.
 """
 
 import asyncio
+import gc
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,7 @@ from testkit.ports import lasting_port
 from testkit.real_kafka import RealKafka
 from testkit.scheduling import ByModule
 
+gc.disable()  # until all is imported: see pytest_collection_finish
 # How long an example takes is the machine's business.
 hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
@@ -36,13 +38,13 @@ MOST_WORKERS = 8
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """What `-n auto` means: two more than there are cores, since tests between servers wait more than they compute.
+    """What `-n auto` means: three more than there are cores, since tests between servers wait more than they compute.
 
     Without them (`make test-fast`) as many as there are cores: each takes ten seconds to collect what it may run.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     between_servers = not any(str(path).endswith("tests/integration") for path in config.getoption("ignore") or ())
-    return min(cores + 2 * between_servers, MOST_WORKERS)
+    return min(cores + 3 * between_servers, MOST_WORKERS)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModule:
@@ -60,6 +62,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return (-float(slow.args[0]) if slow else 0.0, not _between_servers(item.nodeid))
 
     items.sort(key=order)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported by now (torch!) stays: looking through it again and again took an eighth of all time."""
+    gc.freeze()
+    gc.enable()
 
 
 def _between_servers(nodeid: str) -> bool:

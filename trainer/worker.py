@@ -18,7 +18,7 @@ from detector.model.opening import open_store
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.errors import ContractError
 from streamer.host.worker import Servers, run_process, run_worker
-from streamer.kafka.client import fetch, kafka_name, make_consumer
+from streamer.kafka.client import FOLLOW_MAX_WAIT_MS, fetch, kafka_name, make_consumer
 from streamer.kafka.cluster import ClusterCheck
 from streamer.kafka.dead_letters import DeadLetter, bury
 from streamer.kafka.ownership import backlog, commit
@@ -94,7 +94,8 @@ class TrainerWorker:
         settings = self.settings
         topic, group = settings.topic("training"), settings.topic_prefix + GROUP
         fixed = settings.fixed_partitions()
-        self.consumer = await make_consumer(settings, group, *([topic] if fixed is None else []))
+        topics = [topic] if fixed is None else []
+        self.consumer = await make_consumer(settings, group, *topics, wait_ms=FOLLOW_MAX_WAIT_MS)
         servers.closes(self.consumer.stop)
         partitions = [TopicPartition(topic, p) for p in fixed or ()]
         if partitions:

@@ -7,6 +7,7 @@ from aiokafka import ConsumerRecord
 
 from streamer.contracts import Feedback, ModelRecord
 from streamer.errors import ContractError
+from streamer.kafka.client import FOLLOW_MAX_WAIT_MS
 from streamer.kafka.dead_letters import DeadLetter
 from streamer.kafka.tables import TableReader
 from streamer.parsing import parse
@@ -28,7 +29,7 @@ class FollowedModels:
         self.known: dict[str, ModelRecord] = {}
         self._unreadable: set[str] = set()  # streams whose artefact is of another format, or damaged
         self._on_bad = on_bad
-        self._table = TableReader(settings, "models")
+        self._table = TableReader(settings, "models", wait_ms=FOLLOW_MAX_WAIT_MS)
         self._wanted = wanted
 
     async def start(self) -> dict[str, ModelRecord | None]:
@@ -98,7 +99,7 @@ class FollowedFeedback:
     """People's verdicts on incidents. Every one is read again after a start; applying it twice changes nothing."""
 
     def __init__(self, settings: CommonSettings) -> None:
-        self._table = TableReader(settings, "feedback")
+        self._table = TableReader(settings, "feedback", wait_ms=FOLLOW_MAX_WAIT_MS)
 
     async def start(self) -> None:
         """Stand at the beginning."""

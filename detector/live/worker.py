@@ -38,7 +38,8 @@ log = structlog.get_logger(__name__)
 
 # Messages of `windows` a fetch: each holds up to 700 KB, thousands of slots.
 FETCH_MESSAGES = 64
-FETCH_MS = 25  # from produced to consumed in 5 ms; the client's own 500 make it 127
+FETCH_MS = 100  # ends with the first record: this is how long a turn without any lasts
+MORE_MS = 25  # what comes so close behind others is judged with them
 
 
 class DetectorWorker:
@@ -130,7 +131,7 @@ class DetectorWorker:
         fetched = await self.owner.fetch(FETCH_MESSAGES, FETCH_MS)
         most, messages, size = self.overload.messages(FETCH_MESSAGES), *_size(fetched)
         while 0 < messages < most and size < COALESCED_BYTES:
-            more = await self.owner.more(fetched, min(FETCH_MESSAGES, most - messages), FETCH_MS)
+            more = await self.owner.more(fetched, min(FETCH_MESSAGES, most - messages), MORE_MS)
             if not more:
                 break
             messages, size = _size(fetched)

@@ -1,5 +1,6 @@
 """The root of the `anomalyllm` command: the streamer's verbs, and those that the other rooms bring along."""
 
+import gc
 import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -128,7 +129,10 @@ def main() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     try:
-        build_app()()
+        app = build_app()
+        gc.freeze()
+        gc.enable()
+        app()
     except AnomalyLLMError as error:
         _fail(masked(error))
         sys.exit(1)

@@ -14,6 +14,7 @@ from streamer.console.hub import Hub
 from streamer.console.picture import Picture
 from streamer.contracts import Feedback
 from streamer.errors import AnomalyLLMError
+from streamer.kafka.client import FOLLOW_MAX_WAIT_MS
 from streamer.kafka.cluster import ClusterCheck
 from streamer.kafka.tables import TableReader
 from streamer.masking import masked
@@ -93,7 +94,10 @@ class Following:
 
     async def _verdicts(self) -> None:
         """Follow `feedback` from its beginning, and once more from there when the broker is another one."""
-        table, cluster = TableReader(self._settings, "feedback"), ClusterCheck(self._settings)
+        table, cluster = (
+            TableReader(self._settings, "feedback", wait_ms=FOLLOW_MAX_WAIT_MS),
+            ClusterCheck(self._settings),
+        )
         try:
             await cluster.learn()
             await table.start()

@@ -13,7 +13,7 @@ import structlog
 
 from streamer.contracts import COMPACTED
 from streamer.errors import UnavailableError
-from streamer.kafka.client import make_producer
+from streamer.kafka.client import FOLLOW_MAX_WAIT_MS, make_producer
 from streamer.kafka.sending import Outgoing, send_patiently
 from streamer.kafka.tables import TableReader
 from streamer.settings import CommonSettings
@@ -28,7 +28,7 @@ class KeptTables:
         """Reads the file; one that cannot be read is set aside as `….damaged`, and said."""
         self._settings = settings
         self._path = path
-        self._tables = {topic: TableReader(settings, topic) for topic in sorted(COMPACTED)}
+        self._tables = {topic: TableReader(settings, topic, wait_ms=FOLLOW_MAX_WAIT_MS) for topic in sorted(COMPACTED)}
         self._newest: dict[str, dict[str, str]] = {topic: {} for topic in self._tables}
         try:
             self._newest |= {topic: dict(rows) for topic, rows in orjson.loads(path.read_bytes()).items()}

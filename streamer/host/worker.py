@@ -6,10 +6,12 @@ is asked to end. How long each may take once the end is asked for:
 - `boot` is cancelled at once: nothing has been begun.
 - A turn is finished, and `drain` done, within `DRAIN_S`; they are cancelled after it, or at once when they wait for a
   server that is away. A batch that is cut off is read again by the next start, as after a crash.
-- Clients are closed at the same time, within `CLOSE_S`; then their connections are dropped.
+- Clients are closed at the same time, within `CLOSE_S`; then their connections are dropped. That of Redis is the last:
+  a consumer that leaves its group may still ask it, and what it opened then would be left open.
 """
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -85,10 +87,11 @@ async def run_worker(
 
     async def work() -> None:
         closing: list[Callable[[], Awaitable[None]]] = []
+        last: list[Callable[[], Awaitable[None]]] = []
         beating = asyncio.create_task(_beat(health))
         try:
             client = make_redis(settings)
-            closing.append(client.aclose)
+            last.append(client.aclose)
             await patiently(redis_name(settings), client.ping, REDIS_ERRORS)
             producer = await make_producer(settings)
             closing.append(producer.stop)
@@ -113,7 +116,8 @@ async def run_worker(
             if drain is not None:
                 await drain()
         finally:
-            await _close(closing)
+            await _close(closing, CLOSE_S + 0.5)  # clients drop their connections after CLOSE_S
+            await _close(last, 0.1)
             beating.cancel()
             if probes is not None:
                 probes.close()
@@ -156,12 +160,12 @@ async def _first(task: "asyncio.Task[None]", event: asyncio.Event, timeout_s: fl
         watching.cancel()
 
 
-async def _close(closing: list[Callable[[], Awaitable[None]]]) -> None:
+async def _close(closing: list[Callable[[], Awaitable[None]]], timeout_s: float) -> None:
     """Close all at the same time, the newest first; what does not end in time is dropped."""
     tasks = [asyncio.ensure_future(close()) for close in reversed(closing)]
     if not tasks:
         return
-    done, late = await asyncio.wait(tasks, timeout=CLOSE_S + 0.5)  # clients drop their connections after CLOSE_S
+    done, late = await asyncio.wait(tasks, timeout=timeout_s)
     for task in late:
         task.cancel()
     for task in done:
@@ -185,4 +189,5 @@ def run_process(
             return 1
         return 0
 
+    gc.freeze()  # a worker stands still while garbage is looked for: not in what it has imported (torch!)
     leave(run_until_signalled(reported(), stop.request) or 0)

@@ -7,6 +7,7 @@ from aiokafka import ConsumerRecord
 
 from streamer.contracts import StreamSettings
 from streamer.errors import ContractError
+from streamer.kafka.client import FOLLOW_MAX_WAIT_MS
 from streamer.kafka.tables import TableReader
 from streamer.parsing import parse
 from streamer.settings import CommonSettings
@@ -24,7 +25,7 @@ class StreamSettingsTable:
         on_bad: Callable[[ConsumerRecord, ContractError], None] | None = None,
     ) -> None:
         self.of: dict[str, StreamSettings] = {}
-        self._table = TableReader(settings, "streams")
+        self._table = TableReader(settings, "streams", wait_ms=FOLLOW_MAX_WAIT_MS)
         self._on_delete = on_delete
         self._on_bad = on_bad
 

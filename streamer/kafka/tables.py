@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from streamer.errors import UnavailableError
-from streamer.kafka.client import fetch, make_consumer, raise_if_hidden
+from streamer.kafka.client import FETCH_MAX_WAIT_MS, fetch, make_consumer, raise_if_hidden
 from streamer.kafka.topics import at_end
 from streamer.patience import patiently
 from streamer.refusals import KAFKA_ERRORS
@@ -15,10 +15,16 @@ from streamer.settings import CommonSettings
 class TableReader:
     """A whole topic from its beginning, without a group: how workers follow `streams` and `models`."""
 
-    def __init__(self, settings: CommonSettings, topic: str, only: Collection[int] | None = None) -> None:
-        """`only`: these partitions; None: all."""
+    def __init__(
+        self,
+        settings: CommonSettings,
+        topic: str,
+        only: Collection[int] | None = None,
+        wait_ms: int = FETCH_MAX_WAIT_MS,
+    ) -> None:
+        """`only`: these partitions; None: all. `wait_ms`: how long the broker may hold an answer that has nothing."""
         self.settings = settings
-        self._only = only
+        self._only, self._wait_ms = only, wait_ms
         self.topic = settings.topic(topic)
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
@@ -27,7 +33,7 @@ class TableReader:
         """Connect and stand at the beginning; waits for the topic. Raises RefusedError."""
         await self.stop()  # of a start that did not come to its end
         # Known to `stop` before the first wait, so that a worker that ends while it waits closes it.
-        consumer = self._consumer = await make_consumer(self.settings, None)
+        consumer = self._consumer = await make_consumer(self.settings, None, wait_ms=self._wait_ms)
 
         async def find() -> set[int]:
             await consumer._client.force_metadata_update()

@@ -4,6 +4,7 @@ from aiokafka import ConsumerRecord
 
 from streamer.contracts import ModelRecord
 from streamer.errors import ContractError
+from streamer.kafka.client import FOLLOW_MAX_WAIT_MS
 from streamer.kafka.tables import TableReader
 from streamer.parsing import parse
 from streamer.settings import CommonSettings
@@ -14,7 +15,7 @@ class ModelTable:
 
     def __init__(self, settings: CommonSettings) -> None:
         self.of: dict[str, ModelRecord] = {}
-        self._table = TableReader(settings, "models")
+        self._table = TableReader(settings, "models", wait_ms=FOLLOW_MAX_WAIT_MS)
 
     async def start(self) -> None:
         """Read the topic up to its end. Raises RefusedError."""

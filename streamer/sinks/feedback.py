@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from streamer.contracts import Feedback
 from streamer.errors import UnavailableError
+from streamer.kafka.client import FOLLOW_MAX_WAIT_MS
 from streamer.kafka.tables import TableReader
 from streamer.settings import CommonSettings
 
@@ -19,7 +20,7 @@ class Acknowledged:
     """Follows the whole topic, without a group: it is small, and every process needs all of it."""
 
     def __init__(self, settings: CommonSettings) -> None:
-        self._reader = TableReader(settings, "feedback")
+        self._reader = TableReader(settings, "feedback", wait_ms=FOLLOW_MAX_WAIT_MS)
         self._ids: OrderedDict[str, None] = OrderedDict()
 
     def __contains__(self, incident_id: str) -> bool:

@@ -12,7 +12,7 @@ from streamer.doctor.findings import provide as provide_check
 from streamer.overview.bands import Look, provide
 from streamer.settings import CommonSettings
 
-SHOWN = ("open_hits", "open_window", "quiet", "warming", "fatigue", "min_history", "teacher_device")
+SHOWN = ("alerts_per_day", "open_hits", "open_window", "quiet", "warming", "fatigue", "teacher_device")
 
 
 async def _check(settings: CommonSettings) -> Sequence[Finding]:

@@ -38,10 +38,11 @@ def anomaly_event(stream: str, stream_state: StreamState, transition: Transition
     """An anomaly's event out of a transition; its episode has evidence."""
     episode, slot = transition.episode, transition.slot
     evidence: dict[str, Any] = episode.evidence
+    revision = episode.revision - (stream_state.same(episode).announced_from or 0)
     interval_s = stream_state.interval_ns / NS
     season, seasonal = evidence.get("season") or {}, episode.column != NO_COLUMN
     incident = _incident(
-        stream, stream_state, context, episode.anchor, episode.revision, transition.state, slot,
+        stream, stream_state, context, episode.anchor, revision, transition.state, slot,
         kind="anomaly",
         severity=episode.severity,
         started_at=format_ns(stream_state.slot_ns(episode.onset)),

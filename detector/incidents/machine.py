@@ -49,8 +49,7 @@ def incident_id(stream: str, grid_version: int, anchor: int, kind: str = "anomal
     return str(uuid.uuid5(NAMESPACE, f"{stream}\n{grid_version}\n{anchor}{suffix}"))
 
 
-# An incident that lasts longer is the stream's new normal: by then a refit on it has as many slots as a first fit on
-# enough of them.
+# An incident that lasts longer is the stream's new normal: by then a refit has as many slots of it as a first fit.
 BASELINE_SLOTS = 1024
 
 
@@ -111,6 +110,7 @@ class Episode:
     hot: int  # newest slot at or above the closing threshold
     stricter: float = 0.0  # … and how many decades more it took
     revision: int = 0
+    announced_from: int | None = 0  # revision that people get as its first; None: a budget holds it back
     revised_peak: float = 0.0  # peak at the newest revision
     calm: int = 0  # scored slots in a row in which it did not go on …
     unseen: int = 0  # … and those of them that could not be judged

@@ -137,11 +137,15 @@ class StreamState:
         """Bring what is open in `standing` up to date."""
         found = []
         episode = self.tracker.incident
-        if episode is not None:
+        if episode is not None and episode.announced_from is not None:
             made = incident_id(stream, self.grid_version, episode.anchor)
             since_ms = self.slot_ns(episode.onset) // 1_000_000
             peak = round(episode.peak, 2)
-            found.append(OpenIncident(made, "anomaly", episode.severity, since_ms, peak, episode.revision))
+            found.append(
+                OpenIncident(
+                    made, "anomaly", episode.severity, since_ms, peak, episode.revision - episode.announced_from
+                )
+            )
         silence = self.no_data
         if silence is not None:
             made = incident_id(stream, self.grid_version, silence.anchor, "no_data")
@@ -194,6 +198,12 @@ class StreamState:
         for past in self.tracker.usual:
             if incident_id(stream, self.grid_version, past.anchor) == wanted:
                 past.confirmed = confirmed
+
+    def same(self, episode: Episode) -> Episode:
+        """The state's own object of an episode that may be a copy."""
+        incident = self.tracker.incident
+        own = (e for e in [*self.tracker.recent, *([incident] if incident else [])] if e.anchor == episode.anchor)
+        return next(own, episode)
 
     def find(self, stream: str, wanted: str) -> Episode | None:
         """The open or recent incident with this id."""

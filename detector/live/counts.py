@@ -91,7 +91,8 @@ def counted(stream: str, entry: "Entry | None", state: StreamState | None, bank:
         fitted = fitted_at(ref.version) if ref else 0.0
     if state is None:
         return Counted(where, 0, fitted=fitted)
-    incidents = (state.tracker.incident is not None) + (state.no_data is not None)
+    open_one = state.tracker.incident
+    incidents = (open_one is not None and open_one.announced_from is not None) + (state.no_data is not None)
     return Counted(where, incidents, None if state.unjudged is None else state.unjudged.why, fitted)
 
 
@@ -102,6 +103,7 @@ def refresh(counts: MutableMapping[str, float], judge: "Judge", bank: Installabl
     counts["windows_scored"] = judge.windows
     counts["teacher_windows"] = judge.teacher_windows
     counts["passed_over"] = judge.passed_over
+    counts["held_back"] = streams.budget.held_back
     counts["teacher_share"] = round(judge.teacher_windows / max(1, judge.windows), 4)
     counts["streams_with_teacher"] = bank.with_teacher()
     for name, count in census.stages.items():

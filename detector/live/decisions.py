@@ -57,9 +57,12 @@ class Decisions:
     def announce(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, transition: Transition
     ) -> None:
-        """An anomaly's event; what it covers is never learnt from, unless it is the new normal."""
+        """An anomaly's event, where the fleet's budget lets it be; what it covers is never learnt from, unless it is the
+        new normal."""
         stream_state.settle(transition)
-        self._event(stream, anomaly_event(stream, stream_state, transition, self._context(stream, settings)))
+        audible = self._streams.budget.audible(stream, stream_state, settings.tenant or "", transition)
+        if audible is not None:
+            self._event(stream, anomaly_event(stream, stream_state, audible, self._context(stream, settings)))
 
     def cannot_judge(
         self, stream: str, stream_state: StreamState, settings: StreamSettings, slot: int, why: str

@@ -17,6 +17,12 @@ class WorkerSettings(ComputeSettings):
     max_slots: int = Field(BASELINE_SLOTS, ge=16, description="an incident that lasts longer is a new baseline")
     warming: bool = Field(True, description="streams without a student alert, too: a generic prior judges them")
     fatigue: bool = Field(True, description="streams that alert far more often than asked for are judged more strictly")
+    alerts_per_day: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="incidents announced in a day, of all streams of a tenant: the gravest and rarest. Default: all",
+    )
     no_data_min_s: float = Field(5.0, ge=0.1, description="a shorter silence is never an incident")
     stride: int = Field(1, ge=1, description="only slots are scored whose number is a multiple of it")
     min_history: int = Field(256, ge=64, description="slots with data before a first training is asked for")

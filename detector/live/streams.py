@@ -13,6 +13,7 @@ from detector.incidents.record import StreamState, read_states
 from detector.live.blocks import KEPT
 from detector.live.cache import SLACK, UNSCORED, Entry, WindowChange, unknown, window_changes
 from detector.live.counts import Census
+from detector.live.fleet_budget import FleetBudget
 from detector.live.settings import WorkerSettings
 from streamer.errors import ContractError
 from streamer.placement import home_partition, shard_of
@@ -57,6 +58,7 @@ class OwnedStreams:
         self.entries: dict[str, Entry] = {}
         self.states: dict[str, StreamState] = {}
         self.census = Census()
+        self.budget = FleetBudget(settings.alerts_per_day, client, keys)
         self._settings = settings
         self._client = client
         self._keys = keys

@@ -112,6 +112,7 @@ class DetectorWorker:
                     await self.finishing.finish(silent)
                 self.stats.counts["left_memory"] += self.streams.make_room()
                 await self.watched.refresh()
+                await self.streams.budget.refresh()
             except REDIS_ERRORS as error:
                 raise_if_refused(redis_name(self.settings), error)
                 # Nothing was written for these records: forget what they changed in memory and read them again.

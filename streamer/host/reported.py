@@ -46,6 +46,7 @@ REPORTED: dict[str, tuple[Reported, ...]] = {
         _one("detector_teacher_windows", "counter", "teacher_windows", "Windows that the LLM saw."),
         _one("detector_incidents_opened", "counter", "alerts", "Incidents opened."),
         _one("detector_passed_over", "counter", "passed_over", "Incidents passed over: as the one before at their time of day or week."),
+        _one("detector_held_back", "counter", "held_back", "Incidents held back at their opening, by alerts_per_day."),
         _one("detector_incidents", "gauge", "open_incidents", "Incidents that are open."),
         Reported("anomalyllm_detector_streams", "gauge", "Streams in memory, by stage of their student.", _STAGES, "stage"),
         _one("detector_streams_with_teacher", "gauge", "streams_with_teacher", "Streams whose windows may reach the LLM."),

@@ -94,6 +94,10 @@ class Keys:
         """Hash: stream → why its announced student cannot be read from the store."""
         return f"{self.namespace}:students-missing"
 
+    def ranked(self) -> str:
+        """Hash: incident of the last week → hour in which it opened, rank and tenant (detector/live/fleet_budget.py)."""
+        return f"{self.namespace}:ranked"
+
     def loss_reported(self) -> str:
         """Mark that somebody has told that Redis has lost data."""
         return f"{self.namespace}:loss-reported"

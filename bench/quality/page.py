@@ -62,8 +62,8 @@ class Rows:
         return fmean(known) if known else None
 
 
-def write(page: Path, rows: Rows, seconds: float) -> None:
-    """Fill the template."""
+def write(page: Path, rows: Rows, seconds: float, operations: str = "") -> None:
+    """Fill the template; `operations` is the table of made streams."""
     text = Template(Path(__file__).with_name("template.md").read_text()).substitute(
         machine=machine(),
         date=datetime.now(UTC).date().isoformat(),
@@ -86,6 +86,7 @@ def write(page: Path, rows: Rows, seconds: float) -> None:
         paper_some=_some(rows, PAPER_EVERY),
         paper_left_out=f"{' and '.join(PAPER_LEFT_OUT)} left out",
         paper=_sweep(rows, "paper", "profile", PAPER_LEFT_OUT),
+        operations=operations,
         paper_alerts=_alerts(rows, "paper", "profile"),
     )
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,11 @@ from trainer.backtest.series import Series
 CODE = (baselines.__file__, metrics.__file__, vus.__file__, __file__)
 
 
+def digest_of(*named: object) -> str:
+    """Names a result by what it depends on."""
+    return hashlib.sha256(orjson.dumps(named)).hexdigest()[:32]
+
+
 @dataclass(frozen=True)
 class BaselineWork:
     """One baseline over any series."""
@@ -34,8 +39,7 @@ class BaselineWork:
 
     def key(self, series: Series) -> str:
         """Names the result."""
-        named = orjson.dumps([self.name, self.seed, series.digest(), self.code])
-        return hashlib.sha256(named).hexdigest()[:32]
+        return digest_of(self.name, self.seed, series.digest(), self.code)
 
     def complete(self, name: str) -> bool:
         """Nothing is made beside the result."""

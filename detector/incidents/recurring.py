@@ -9,8 +9,10 @@ the threshold; and always once a person has confirmed it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-# Days ago: of what the season finds, and of all. What students alone say repeats itself by the week (docs/decisions/035).
+# Days ago: of what the season finds, and of all. What students alone say repeats itself by the week, or is a habit where
+# it has been at that time on TWICE days of the last WITHIN (docs/decisions/035, 039).
 DAILY, WEEKLY = (1, 2), (7, 14)
+TWICE, WITHIN = 2, 7
 RARER = 1.0  # decades
 FURTHER = 1.0  # widths of the band
 FLAPS = 3  # incidents of a day; after one with more of them every time of day would be known
@@ -56,16 +58,17 @@ def until(usual: Iterable[Recurrence], slot: int) -> list[Recurrence]:
 
 def _alike(usual: Sequence[Recurrence], slot: int, seasonal: bool, day: int, around: int) -> list[Recurrence]:
     """Those of the same time of day, as it was when they were told: no day's delay adds to the one before."""
-    ages = (*DAILY, *WEEKLY) if seasonal else WEEKLY
-    found = []
+    found = list[tuple[int, Recurrence]]()
     for past in usual:
-        off = (slot - past.first + day // 2) % day - day // 2
+        off, age = (slot - past.first + day // 2) % day - day // 2, round((slot - past.at) / day)
         long = past.until < 0 and past.last - past.at > day // 2
-        if abs(off) <= around and round((slot - past.at) / day) in ages and not long:
+        if abs(off) <= around and 0 < age <= WEEKLY[-1] and not long:
             incidents = sum(other.until < 0 and abs(other.at - past.at) < day // 2 for other in usual)
             if incidents <= FLAPS:
-                found.append(past)
-    return found
+                found.append((age, past))
+    habit = not seasonal and len({age for age, _ in found if age <= WITHIN}) >= TWICE
+    ages = {*WEEKLY, *(DAILY if seasonal else ()), *(range(1, WITHIN + 1) if habit else ())}
+    return [past for age, past in found if age in ages]
 
 
 def confirmed(usual: Sequence[Recurrence], slot: int, day: int, around: int) -> bool:

@@ -76,6 +76,13 @@ def test_what_students_alone_find_is_known_from_the_same_day_of_the_week() -> No
     assert students(Tracker(), [0, 1, 7, 14, 15]) == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("days", "opened"), [([0, 1, 2, 3, 4], [0, 1]), ([0, 3, 5, 9], [0, 3]), ([0, 2], [0, 2]), ([0, 5, 9], [0, 5, 9])]
+)
+def test_what_students_alone_find_on_two_days_of_a_week_is_a_habit(days: list[int], opened: list[int]) -> None:
+    assert students(Tracker(), days) == opened
+
+
 def test_a_person_who_confirms_it_hears_of_it_every_time() -> None:
     state = StreamState(grid_version=1, interval_ns=60 * 10**9, phase_ns=0, scored=0)
     run(state.tracker, [MILD, MILD])

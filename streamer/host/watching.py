@@ -1,7 +1,7 @@
 """Alert rules for Prometheus and a Grafana dashboard, out of the metrics' names: `python -m streamer.host.watching deploy`."""
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -283,4 +283,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description="Writes the dashboard and the rules of this version.")
+    parser.add_argument("folder", type=Path)
+    main(parser.parse_args().folder)

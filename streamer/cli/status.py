@@ -139,7 +139,12 @@ def _streams(read: "Overview") -> RenderableType:
         if len(reasons) > SHOWN_WHY:
             made.add_row("", f"[dim]{state}: … and {len(reasons) - SHOWN_WHY} other reasons[/]")
     severities = [f"[{SEVERITY_STYLE[name]}]{name} {count:,}[/]" for name, count in found.open_by_severity.items()]
-    made.add_row("open incidents", " · ".join(severities) or "[green]none[/]")
+    held = sum(worker.counts.get("held_back", 0) for worker in read.workers)
+    made.add_row(
+        "open incidents",
+        (" · ".join(severities) or "[green]none[/]")
+        + (f" [dim]· held back by alerts_per_day since the start: {held:,.0f}[/]" if held else ""),
+    )
     return made
 
 

@@ -9,10 +9,12 @@ from detector.live import fleet_budget
 from detector.live.fleet_budget import FleetBudget
 from streamer.contracts import IncidentState
 from streamer.host.stats import read_stats
+from streamer.overview.reading import reading
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys
 from testkit.detecting import PAST, events, normal, ready
 from testkit.serving import until
+from tests.integration.test_overview import text_of
 
 pytestmark = pytest.mark.kafka
 
@@ -111,6 +113,8 @@ async def test_a_worker_holds_back_what_is_less_grave(
         await until(lambda: ended("a"))
         await rise("b", 20.0, 3)
         await until(held)
+        async with reading(settings) as reader:
+            assert "held back by alerts_per_day since the start: 1" in text_of(await reader.read())
         await rise("c", 60.0, 40)
         await until(lambda: ended("c"))
         assert await severities("b") == []

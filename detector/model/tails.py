@@ -18,6 +18,8 @@ _HALF = -math.log10(0.5)
 _YOUNG = 6.0  # days that make a tail twice as wide as it seems
 _SLOW = 14.0  # as many more for a row whose averages of hours scatter like its slots: its days are few samples
 _MIN_SAMPLES = 48
+# From the 95 % to the 99.5 % quantile of a normal distribution, in its distance from the median to the 95 % quantile.
+_NORMAL = (2.576 - 1.645) / 1.645
 # What comes once a day has a surprise of log10 of this, whatever the statistic: averages over hours come in long runs,
 # single slots do not, and what a person hears is runs.
 A_DAY = 288.0
@@ -29,12 +31,15 @@ def worst(value_BN: Tensor, day_BN: Tensor, days: int) -> Tensor:
     return out_BD.scatter_reduce(-1, day_BN, torch.where(torch.isfinite(value_BN), value_BN, -torch.inf), "amax")
 
 
-def fit(value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float, slow_B: Tensor) -> Tensor:
+def fit(
+    value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float, slow_B: Tensor, runs: bool = False
+) -> Tensor:
     """Tails (B, C) of values on normal data, NaN left out; infinite starts (no surprise, ever) where too few are there.
 
     `worst_BD` are the largest of each day, which may reach further back than the values do, `whole_BD` the same with
     incidents: an incident a week is none of the stream's habits, more of them are. `floor` is the tail's smallest scale,
-    `slow_B` from 0 to 1 how much of the scatter stays in an average over hours.
+    `slow_B` from 0 to 1 how much of the scatter stays in an average over hours. `runs`: the values come in long runs, so that
+    one event may be all that lies beyond the 95 % quantile; such a tail falls no faster than a normal one.
     """
     there_BN = torch.isfinite(value_BN)
     many_B = there_BN.sum(-1)
@@ -46,6 +51,8 @@ def fit(value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float, slow
 
     middle_B, start_B, far_B = at(0.5), at(0.95), at(0.995)
     scale_B = ((far_B - start_B) / math.log(10.0)).clamp_min(floor)
+    if runs:
+        scale_B = torch.maximum(scale_B, _NORMAL * (start_B - middle_B) / math.log(10.0))
     known_B = torch.isfinite(worst_BD).sum(-1)
     # the second largest of D days comes every D / 2 days, their median every 1.4 days
     week_B = known_B // 7 + 1

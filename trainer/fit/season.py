@@ -98,7 +98,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
                 worsts += [_newest(x) for x in both]
                 more = [tails.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
                 both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
-            found.append(tails.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R))
+            found.append(tails.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R, not s.fine))
     few_R, values, longest = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
     return SeasonTables(
         mid=mid_week,

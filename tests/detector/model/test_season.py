@@ -171,3 +171,23 @@ def test_an_average_is_believed_as_far_as_the_least_known_day_in_it() -> None:
         where = names.index(name)
         torch.testing.assert_close(less[where], share * sure[where])
         assert sure[where] > 1.0
+
+
+def test_one_event_beyond_the_start_of_a_tail_of_averages_makes_it_no_steeper_than_a_normal_one() -> None:
+    """A cleanup's twelve hours are 5 % of ten days: the tail began where they lay, and ended there."""
+    rng = torch.Generator().manual_seed(0)
+    sample = torch.randn(1, 2880, generator=rng)
+    event = sample.clone()
+    event[:, 1000:1150] = 40 + 0.1 * torch.randn(1, 150, generator=rng)
+    none, still = torch.full((1, 10), -torch.inf), torch.zeros(1)
+    steep, normal = (tails.fit(event, none, none, 0.25, still, runs=runs) for runs in (False, True))
+    beyond = torch.tensor([80.0])
+    assert float(tails.surprise(beyond, steep)) > 3 * float(tails.surprise(beyond, normal))
+    assert 1.3 < float(tails.surprise(beyond, normal)) < 6
+    # A normal sample's tail is what it was.
+    torch.testing.assert_close(
+        tails.fit(sample, none, none, 0.25, still),
+        tails.fit(sample, none, none, 0.25, still, runs=True),
+        rtol=0.15,
+        atol=0.1,
+    )

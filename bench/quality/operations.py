@@ -4,7 +4,7 @@ The tool (`--operations`, opsbench.py; not part of the repository) makes folders
 a live backtest at the default; of the two one-liners each run above 4 of their sigma is an alert, and the judge's curve takes
 their best threshold in hindsight.
 
-Shapes: S slots of a stream
+Shapes: S slots of a stream, D days of them, C channels
 """
 
 import json

@@ -13,8 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from detector.incidents.machine import Episode
-from detector.incidents.ranking import Weighed, bar_of, rank_of
+from detector.incidents.ranking import Weighed, bar_of, rank
 
 
 def hour_of(alert: dict[str, Any]) -> int:
@@ -24,9 +23,7 @@ def hour_of(alert: dict[str, Any]) -> int:
 
 def weigh(alert: dict[str, Any], threshold: float) -> Weighed:
     """As a detector does at the incident's end."""
-    episode = Episode(alert["opened"], alert["onset"], threshold, alert["peak"], alert["opened"], alert["opened"])
-    grave = {"info": 0.0, "warning": 10.0, "critical": 20.0}[alert["severity"]]
-    return Weighed(hour_of(alert), grave + rank_of(episode) % 10)
+    return Weighed(hour_of(alert), rank(alert["severity"], alert["peak"] - threshold))
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from bench.quality.page import Rows, write
 from bench.quality.plan import plan
 from bench.steps import carry_out
 from streamer.host.logs import configure_logs
-from trainer.backtest.task import ROOMS, ROOT, code_digest
 
 TABLES = ("main", "baseline", "live", "paper", "cold", "ablation", operations.TABLE)
 
@@ -30,7 +29,7 @@ def main() -> None:
     tool = arguments.operations if operations.TABLE in wanted and arguments.operations.exists() else None
     steps = plan(sets, arguments.state, wanted)
     if tool is not None:
-        steps += operations.steps(tool, arguments.state, code_digest(ROOT / room for room in ROOMS))
+        steps += operations.steps(tool, arguments.state)
     # stumpy's kernels would take all cores in every process
     os.environ["NUMBA_NUM_THREADS"] = "1"
     configure_logs(level="warning")

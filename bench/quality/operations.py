@@ -26,7 +26,7 @@ from trainer.backtest.series import Series
 from trainer.backtest.settings import RING, BacktestSettings
 from trainer.backtest.sources import Item, items_of
 from trainer.backtest.tables import Reading
-from trainer.backtest.task import Task
+from trainer.backtest.task import ROOMS, ROOT, Task, code_digest
 
 TABLE = "operations"
 # Seed, seconds a slot, archetypes (none: all 14, one stream each). Slots of 10 s are many: three archetypes.
@@ -74,11 +74,12 @@ class OneLinerWork:
 
     name: str
     state_dir: Path
+    code: str
     latency: int = 0
 
     def key(self, series: Series) -> str:
         """Names the result."""
-        return digest_of(self.name, series.digest(), Path(__file__).read_text())
+        return digest_of(self.name, series.digest(), self.code)
 
     def complete(self, name: str) -> bool:
         """Nothing is made beside the result."""
@@ -100,13 +101,14 @@ def alerts_of(z_S: np.ndarray, quiet: int) -> list[dict[str, Any]]:
     return [{"opened": int(p[0]), "end": int(p[-1]), "peak": round(float(z_S[p].max()), 2)} for p in parts]
 
 
-def steps(tool: Path, state_dir: Path, code: str) -> list[Step]:
+def steps(tool: Path, state_dir: Path) -> list[Step]:
     """The streams, made where they are not yet, and what is asked of them."""
-    settings, made = BacktestSettings(state_dir=state_dir), []
+    ours = Task(BacktestSettings(state_dir=state_dir), code_digest(ROOT / room for room in ROOMS), RING, live=True)
+    own, made = code_digest([Path(__file__)]), []
     for name, folder in folders(tool, state_dir).items():
         items = items_of(folder, Reading())
-        made.append(Step(TABLE, OURS, name, Task(settings, code, RING, live=True), items))
-        made += [Step(TABLE, one, name, OneLinerWork(one, state_dir), items) for one in ONE_LINERS]
+        made.append(Step(TABLE, OURS, name, ours, items))
+        made += [Step(TABLE, one, name, OneLinerWork(one, state_dir, own), items) for one in ONE_LINERS]
     return made
 
 

@@ -1,8 +1,8 @@
-"""A budget of alerts for all streams of a tenant together, kept by ranking: the gravest and rarest are told, the rest is held back.
+"""A budget of alerts for all streams of a tenant, kept by ranking: the gravest and rarest are announced, the rest is held back.
 
-What opens is weighed against all that opened in the last week, told or not, so that so many a day are told on average,
-whatever the streams' own dials let through. An incident that is held back goes on as any other, and is told once it
-has become grave or rare enough.
+What opens is weighed against all that opened in the last week, announced or not, so that so many a day are announced on
+average, whatever the streams' own dials let through. An incident that is held back goes on as any other, and is
+announced once it has become grave or rare enough.
 """
 
 import math
@@ -54,14 +54,22 @@ def rank_of(episode: Episode) -> float:
     >>> rank_of(Episode(anchor=98, onset=97, threshold=4.0, peak=6.5, peak_slot=99, hot=104))
     12.5
     """
-    over = episode.peak - episode.threshold - episode.stricter
-    return round(_GRAVE[episode.severity] + min(max(over, 0.0), _RAREST), 2)
+    return rank(episode.severity, episode.peak - episode.threshold - episode.stricter)
+
+
+def rank(severity: Severity, over: float) -> float:
+    """The same of an incident of which no more is known than these.
+
+    >>> rank("info", 0.5), rank("critical", 30.0)
+    (0.5, 29.99)
+    """
+    return round(_GRAVE[severity] + min(max(over, 0.0), _RAREST), 2)
 
 
 def bar_of(weighed: Iterable[Weighed], hour: int, since: int, per_day: float) -> float:
-    """Rank from which on an incident is told in this hour, `-inf` where all are: so that `per_day` were, of the last week.
+    """Rank from which on an incident is announced in this hour, `-inf` where all are: so that `per_day` were, of the last week.
 
-    `since`: the hour in which the weighing began; on the first day as many are told as a day may have, and then what
+    `since`: the hour in which the weighing began; on the first day as many are announced as a day may have, then what
     is above them. An hour counts for a day's alerts at most: a great outage does not make the next days deaf.
 
     >>> pool = [Weighed(hour, 10.0 * (hour % 2) + hour % 7) for hour in range(168)]

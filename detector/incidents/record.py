@@ -201,17 +201,16 @@ class StreamState:
 
     def same(self, episode: Episode) -> Episode:
         """The state's own object of an episode that may be a copy."""
-        incident = self.tracker.incident
-        own = (e for e in [*self.tracker.recent, *([incident] if incident else [])] if e.anchor == episode.anchor)
-        return next(own, episode)
+        return next((own for own in self._episodes() if own.anchor == episode.anchor), episode)
 
     def find(self, stream: str, wanted: str) -> Episode | None:
         """The open or recent incident with this id."""
+        made = (e for e in self._episodes() if incident_id(stream, self.grid_version, e.anchor) == wanted)
+        return next(made, None)
+
+    def _episodes(self) -> list[Episode]:
         incident = self.tracker.incident
-        for episode in [*self.tracker.recent, *([incident] if incident else [])]:
-            if incident_id(stream, self.grid_version, episode.anchor) == wanted:
-                return episode
-        return None
+        return [*self.tracker.recent, *([incident] if incident else [])]
 
     def span(self, stream: str, wanted: str) -> tuple[int, int] | None:
         """First and last slot of what the incident with this id covers, as long as it is remembered.

@@ -41,7 +41,9 @@ class FleetBudget:
         Changes `announced_from` of the state's own episode.
         """
         own = state.same(transition.episode)
-        loud = self._weigh(incident_id(stream, state.grid_version, own.anchor), tenant, transition.episode)
+        loud = self._per_day is None or self._weigh(
+            incident_id(stream, state.grid_version, own.anchor), tenant, transition.episode
+        )
         if transition.state == "open":
             own.announced_from = 0 if loud else None
             self.held_back += not loud
@@ -55,8 +57,6 @@ class FleetBudget:
 
     def _weigh(self, incident: str, tenant: str, episode: Episode) -> bool:
         """Note its rank; returns whether that reaches the bar."""
-        if self._per_day is None:
-            return True
         now = Weighed(int(time.time()) // HOUR_S, rank_of(episode), tenant)
         self._new[incident] = now.joined(self._new.get(incident))
         return now.rank >= self._bars.get(tenant, -math.inf)

@@ -40,7 +40,6 @@ def test_runs_close_to_each_other_are_one_alert() -> None:
 
 
 def test_a_stream_s_alerts_are_counted_from_its_test_part(tmp_path: Path) -> None:
-
     series = Series(
         "a",
         wave(14)[:, None].astype(np.float32),
@@ -49,6 +48,6 @@ def test_a_stream_s_alerts_are_counted_from_its_test_part(tmp_path: Path) -> Non
         interval_ns=300 * 10**9,
         timed=True,
     )
-    row = OneLinerWork("robust z, time of day", tmp_path).make(series)
+    row = OneLinerWork("robust z, time of day", tmp_path, "").make(series)
     assert row["slots"] == 12 * DAY
     assert any(alert["opened"] == 8 * DAY + 144 for alert in row["alert_list"])

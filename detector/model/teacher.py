@@ -6,6 +6,7 @@ standardised per (token, dimension), token 0 left out (it carries the massive ac
 Shapes: N windows, T points of a window, J tokens, P points of a token, H hidden size, D depths
 """
 
+import copy
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
@@ -26,13 +27,14 @@ log = structlog.get_logger(__name__)
 # Random directions kept of each standardised token: norms of differences survive a random projection, and 8 of 576
 # keep a student within tens of KB.
 DIMS = 8
-CHUNK = 256  # windows a forward pass: larger ones gain nothing on a CPU and little on a GPU
+CHUNK = 256  # windows a forward pass: larger ones gain nothing on a CPU
+GPU_CHUNK = 4096  # there a pass costs what starting its kernels costs until it is this large
 _GENERIC = 512  # windows whose tokens give mean and standard deviation
 _FASTER = 1.3  # a smaller dtype must be this much faster to be worth its noise
 # Two threads of one process took 30 times as long as one where other processes wanted the cores as well. Who has more
 # cores starts more processes.
 THREADS = 1
-_PROBE = 16  # windows of the measurement: bfloat16 without hardware support is 90 times slower than float32
+_PROBE = 16  # windows of the measurement on a CPU: bfloat16 without hardware support is 90 times slower than float32
 
 
 class TeacherError(AnomalyLLMError):
@@ -74,14 +76,15 @@ class Teacher:
         self.patch = patch
         self.device = device
         self.outputs = (POINTS // patch - 1) * DIMS
+        self._chunk = CHUNK if device.type == "cpu" else GPU_CHUNK
         self._model = model.eval().requires_grad_(False).to(device)
-        self._blocks = _blocks_of(model, max(depths))
+        blocks = _blocks_of(model, max(depths))
         hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         generator = torch.Generator().manual_seed(seed)
         random_PH = torch.randn(patch, hidden, generator=generator) * embedding_norm / (patch * hidden) ** 0.5
         directions = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
         # The seed shows in a random adapter; beside an adapter of the folder's own it shows in the directions only.
-        self.identity = self._identify([random_PH] if adapter_PH is None else [adapter_PH, directions])
+        self.identity = self._identify(blocks, [random_PH] if adapter_PH is None else [adapter_PH, directions])
         adapter_PH = random_PH if adapter_PH is None else adapter_PH
         self.dtype = dtype or self._measured(adapter_PH.to(device))
         self._model.to(self.dtype)
@@ -97,7 +100,7 @@ class Teacher:
     def tokens(self, window_NT: Tensor) -> Tensor:
         """The teacher's tokens of pooled, standardised windows (N, 16): float32 (N, depths, outputs)."""
         parts = [torch.zeros(0, len(self.depths), self.outputs, device=self.device)]
-        for chunk_NT in torch.split(window_NT.to(self.device, torch.float32), CHUNK) if len(window_NT) else ():
+        for chunk_NT in torch.split(window_NT.to(self.device, torch.float32), self._chunk) if len(window_NT) else ():
             state_NDJH = (self._hidden(chunk_NT) - self._mean_DJH) / self._std_DJH
             parts.append((state_NDJH @ self._directions).flatten(2))
         return torch.cat(parts)
@@ -106,9 +109,9 @@ class Teacher:
     def _hidden(self, window_NT: Tensor) -> Tensor:
         """Hidden states (N, D, J − 1, H) in float32."""
         patches_NJP = window_NT.clamp(-INPUT_CLIP, INPUT_CLIP).reshape(len(window_NT), POINTS // self.patch, self.patch)
-        return self._forward(patches_NJP.to(self.dtype) @ self._adapter_PH)
+        return self._forward(self._model, patches_NJP.to(self.dtype) @ self._adapter_PH)
 
-    def _forward(self, embeds_NJH: Tensor) -> Tensor:
+    def _forward(self, model: nn.Module, embeds_NJH: Tensor) -> Tensor:
         found: dict[int, Tensor] = {}
 
         def keep(depth: int) -> Any:
@@ -117,12 +120,13 @@ class Teacher:
 
             return hook
 
-        handles = [self._blocks[depth - 1].register_forward_hook(keep(depth)) for depth in self.depths]
+        blocks = _blocks_of(model, max(self.depths))
+        handles = [blocks[depth - 1].register_forward_hook(keep(depth)) for depth in self.depths]
         try:
             tokens = embeds_NJH.shape[1]
             # A mask of four dimensions is taken as it is; all zeros: every token sees every other.
             mask = torch.zeros(1, 1, tokens, tokens, device=embeds_NJH.device, dtype=embeds_NJH.dtype)
-            self._model(inputs_embeds=embeds_NJH, attention_mask=mask, use_cache=False)
+            model(inputs_embeds=embeds_NJH, attention_mask=mask, use_cache=False)
         finally:
             for handle in handles:
                 handle.remove()
@@ -132,24 +136,24 @@ class Teacher:
     def _measured(self, adapter_PH: Tensor) -> torch.dtype:
         """The dtype to run in: the smallest that pays on this device."""
         smaller = [torch.bfloat16] if self.device.type == "cpu" else [torch.bfloat16, torch.float16]
-        patches_NJP = _generic_windows(_PROBE, 0).reshape(_PROBE, -1, self.patch).to(self.device)
-        embeds_NJH = patches_NJP @ adapter_PH
-        best, best_s = torch.float32, self._seconds(embeds_NJH)
+        probe = _PROBE if self.device.type == "cpu" else self._chunk  # a GPU is asked by the chunk
+        embeds_NJH = _generic_windows(probe, 0).reshape(probe, -1, self.patch).to(self.device) @ adapter_PH
+        best, best_s = torch.float32, self._seconds(self._model, embeds_NJH)
         for dtype in smaller:
-            self._model.to(dtype)
-            seconds = self._seconds(embeds_NJH.to(dtype), give_up_s=4 * best_s)
+            # A copy: rounded weights stay rounded, also where float32 is found to be best.
+            seconds = self._seconds(copy.deepcopy(self._model).to(dtype), embeds_NJH.to(dtype), 4 * best_s)
             if seconds * _FASTER < best_s:
                 best, best_s = dtype, seconds
         log.info(
-            "teacher dtype measured", dtype=str(best), device=str(self.device), windows_per_s=round(_PROBE / best_s)
+            "teacher dtype measured", dtype=str(best), device=str(self.device), windows_per_s=round(probe / best_s)
         )
         return best
 
-    def _seconds(self, embeds_NJH: Tensor, give_up_s: float = float("inf")) -> float:
+    def _seconds(self, model: nn.Module, embeds_NJH: Tensor, give_up_s: float = float("inf")) -> float:
         best = float("inf")
         for _ in range(4):
             begin = time.perf_counter()
-            self._forward(embeds_NJH)
+            self._forward(model, embeds_NJH)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             best = min(best, time.perf_counter() - begin)
@@ -157,9 +161,9 @@ class Teacher:
                 break
         return best
 
-    def _identify(self, drawn: Sequence[Tensor]) -> str:
+    def _identify(self, blocks: nn.ModuleList, drawn: Sequence[Tensor]) -> str:
         digest = hashlib.sha256(repr((self.depths, self.patch, DIMS, POINTS)).encode())
-        for tensor in (*drawn, *_block_parameters(self._blocks)):
+        for tensor in (*drawn, *_block_parameters(blocks)):
             digest.update(tensor.detach().flatten()[:64].float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 

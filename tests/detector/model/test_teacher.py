@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from detector.model.teacher import DIMS, Teacher, TeacherError, TeacherSpec, load
+from detector.model.teacher_weights import tiny_random
 from trainer.fit.agreed import CPU_BUDGET, SEED, budget_of, load_teacher
 from trainer.settings import TrainerSettings
 
@@ -182,6 +183,16 @@ def test_the_name_of_a_control_is_not_the_teacher_s(tmp_path: Path) -> None:
     assert control_of("org/model") == (None, "org/model")
     with pytest.raises(TeacherError, match="nowhere"):
         _teacher(tmp_path, teacher=f"trunk:{tmp_path / 'nowhere'}")
+
+
+def test_measuring_smaller_numbers_leaves_the_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a machine without bfloat16 in hardware: float32 was chosen, and ran with weights that had been rounded.
+    monkeypatch.setattr(Teacher, "_seconds", lambda teacher, model, *_: 1.0 if model is teacher._model else 2.0)
+    measured, plain = (
+        Teacher(*tiny_random(2, 0), (1, 2), 2, 0, torch.device("cpu"), dtype) for dtype in (None, torch.float32)
+    )
+    assert measured.dtype == torch.float32
+    torch.testing.assert_close(measured.tokens(_windows()), plain.tokens(_windows()), atol=0, rtol=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

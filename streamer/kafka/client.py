@@ -1,8 +1,9 @@
 """Kafka clients as this project uses them: patient at the start, explicit about topics, partitions and offsets."""
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Coroutine, Set
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -16,7 +17,7 @@ from streamer.record_headers import header_text
 from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 
-CANCELLED_S = 0.3  # a broker that answers has answered by then; a worker ends within 5
+CANCELLED_S = 1.0  # a broker that answers has answered by then; a worker ends within 5
 # A windows message or an artefact announcement stays far below; users' batches of points may be large.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A quick restart in the same group waits half of it for the dead member.
@@ -55,7 +56,7 @@ async def _stopped(stop: Callable[[], Awaitable[None]], disconnect: Callable[[],
         if not ending.done():
             ending.cancel()
             await asyncio.wait({ending}, timeout=CLOSE_S)
-            await disconnect()
+        await disconnect()  # once more: a connection that was being made when it closed them all has come since
     if not ending.cancelled() and ending.done():
         ending.result()
 
@@ -107,17 +108,30 @@ async def _raise_why(settings: CommonSettings) -> None:
         conn.close()
 
 
+async def _given_up(starting: asyncio.Future[None], client: Any) -> None:
+    """End a start that is not waited for any longer, and close what it has opened."""
+    # aiokafka leaves the connection of a bootstrap that is cancelled: it may come to its end first.
+    await asyncio.wait([starting], timeout=CANCELLED_S)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+
+
+async def _uninterrupted(ending: Coroutine[Any, Any, None]) -> None:
+    """Wait for an end that is short, whoever cancels us meanwhile: the second Ctrl-C left a bootstrap running alone."""
+    task = asyncio.ensure_future(ending)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+
+
 async def started(settings: CommonSettings, client: Any) -> None:
     """Start a producer, consumer or admin client; one that does not start is closed. Raises KafkaError, RefusedError."""
     starting = asyncio.ensure_future(client.start())
     try:
         await asyncio.shield(starting)
     except BaseException as error:
-        # aiokafka leaves the connection of a bootstrap that is cancelled: it may come to its end first.
-        await asyncio.wait([starting], timeout=CANCELLED_S)
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+        await _uninterrupted(_given_up(starting, client))
         if isinstance(error, KafkaConnectionError):
             await _raise_why(settings)
         raise

@@ -2,8 +2,8 @@
 charge that is due on Mondays.
 
 An incident's slots teach nothing, so the season never learns it, and without this it is told every night. It is told again
-where it is a decade rarer than it was, a width of the band further out, half an hour longer, or a thousand times rarer than
-the threshold; and always once a person has confirmed it.
+where it is a decade rarer than it was, a width of the band further out, half an hour longer (half as long again where it
+lasts for more than half a day), or a thousand times rarer than the threshold; and always once a person has confirmed it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 # it has been at that time on TWICE days of the last WITHIN (docs/decisions/035, 039).
 DAILY, WEEKLY = (1, 2), (7, 14)
 TWICE, WITHIN = 2, 7
+# What lasts longer than half a day, or begins later than usual by up to a quarter of what it lasts, is known when it has
+# been there in both weeks before: a cleanup of every Sunday.
+LATE = 4
 RARER = 1.0  # decades
 FURTHER = 1.0  # widths of the band
 FLAPS = 3  # incidents of a day; after one with more of them every time of day would be known
@@ -58,17 +61,23 @@ def until(usual: Iterable[Recurrence], slot: int) -> list[Recurrence]:
 
 def _alike(usual: Sequence[Recurrence], slot: int, seasonal: bool, day: int, around: int) -> list[Recurrence]:
     """Those of the same time of day, as it was when they were told: no day's delay adds to the one before."""
-    found = list[tuple[int, Recurrence]]()
+    found, both = list[tuple[int, Recurrence]](), list[tuple[int, Recurrence]]()
     for past in usual:
-        off, age = (slot - past.first + day // 2) % day - day // 2, round((slot - past.at) / day)
-        long = past.until < 0 and past.last - past.at > day // 2
-        if abs(off) <= around and 0 < age <= WEEKLY[-1] and not long:
-            incidents = sum(other.until < 0 and abs(other.at - past.at) < day // 2 for other in usual)
-            if incidents <= FLAPS:
-                found.append((age, past))
+        off, age = abs((slot - past.first + day // 2) % day - day // 2), round((slot - past.at) / day)
+        lasted = past.last - past.at
+        if not 0 < age <= WEEKLY[-1] or off > max(around, lasted // LATE):
+            continue
+        if sum(other.until < 0 and abs(other.at - past.at) < day // 2 for other in usual) > FLAPS:
+            continue
+        if off <= around and lasted <= day // 2:
+            found.append((age, past))
+        elif age in WEEKLY:
+            both.append((age, past))
     habit = not seasonal and len({age for age, _ in found if age <= WITHIN}) >= TWICE
     ages = {*WEEKLY, *(DAILY if seasonal else ()), *(range(1, WITHIN + 1) if habit else ())}
-    return [past for age, past in found if age in ages]
+    known = [past for age, past in found if age in ages]
+    twice = {age for age, _ in (*found, *both)} >= {*WEEKLY}
+    return [*known, *(past for _, past in both)] if twice else known
 
 
 def confirmed(usual: Sequence[Recurrence], slot: int, day: int, around: int) -> bool:
@@ -113,7 +122,9 @@ def repeated(
     if not known:
         return None
     past = max(known, key=lambda past: past.peak)
-    lasts = past.until - past.at if past.until >= 0 else past.last - past.at + around
+    lasted = past.last - past.at
+    longer = lasted // 2 if lasted > day // 2 else around
+    lasts = past.until - past.at if past.until >= 0 else lasted + longer
     return Recurrence(past.anchor, past.first, slot, slot, past.peak, past.reach, slot + lasts)
 
 

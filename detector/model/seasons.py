@@ -41,6 +41,7 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "day": (),
     "season": (),
     "amount": (),
+    "knee": (),
     "since": (),  # start of the present level, in days since 1970; 0: there was no other
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block

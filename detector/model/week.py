@@ -6,6 +6,7 @@ Shapes: C channels, W phases of five minutes of a week from Monday 00:00
 from detector.model.interface import Week
 from detector.model.tails import reached
 from detector.model.views.season import BAND, SeasonTables
+from detector.model.views.stabilised import restored
 from detector.persistence import STATISTICS
 
 
@@ -14,4 +15,5 @@ def week_of(bank: SeasonTables) -> Week:
     scale_CW = bank.slot_scale.repeat(1, 7)
     above_C, below_C = reached(bank.tails[:, 0], BAND), reached(bank.tails[:, len(STATISTICS)], BAND)
     low_CW, high_CW = bank.low - scale_CW * below_C[:, None], bank.high + scale_CW * above_C[:, None]
-    return Week(*(table.T.float().cpu().numpy().copy() for table in (low_CW, bank.mid, high_CW)))
+    curves = (restored(table_CW, bank.knee[:, None]) for table_CW in (low_CW, bank.mid, high_CW))
+    return Week(*(curve_CW.T.float().cpu().numpy().copy() for curve_CW in curves))

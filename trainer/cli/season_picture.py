@@ -10,9 +10,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from detector.model.seasons import Seasons
-from detector.model.tails import reached
-from detector.model.views.season import BAND, SEASONS
-from detector.persistence import STATISTICS
+from detector.model.views.season import SEASONS
+from detector.model.week import week_of
 from streamer.cli.drawing import LABEL, chart
 from trainer.report.learnt import MEANING
 
@@ -25,13 +24,9 @@ def season_curves(seasons: Seasons, channels: Sequence[str]) -> list[RenderableT
     if not len(seasons):
         return [Text("season: none yet (it takes two days)", style="dim")]
     bank = seasons.bank()
-    tails, made = bank.tails, list[RenderableType]()
-    above, below = reached(tails[:, 0], BAND), reached(tails[:, len(STATISTICS)], BAND)
+    week, made = week_of(bank), list[RenderableType]()
     for row, channel in list(zip(seasons.at, range(len(seasons)), strict=True))[:MAX_CHANNELS]:
-        scale_P = bank.slot_scale[channel].repeat(7)
-        low_P = (bank.low[channel] - scale_P * below[channel]).numpy().astype(float)
-        high_P = (bank.high[channel] + scale_P * above[channel]).numpy().astype(float)
-        mid_P = bank.mid[channel].numpy().astype(float)
+        low_P, mid_P, high_P = (curve_WC[:, channel].astype(float) for curve_WC in week)
         name = SEASONS[int(bank.season[channel])]
         made.append(Text(f"\nseason of {channels[row]}: {MEANING.get(name, name)}", style="bold"))
         made += chart(mid_P, low_P, high_P, np.zeros(len(mid_P), bool), WIDTH, HEIGHT)

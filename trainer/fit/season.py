@@ -15,10 +15,12 @@ from detector import persistence
 from detector.model import tails
 from detector.model.views import season
 from detector.model.views.season import FEW, SEASONS, SeasonTables
+from detector.model.views.stabilised import restored, slope, stabilised
 from detector.persistence import STATISTICS
-from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, place_of, recent
+from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, median, place_of, recent
 from trainer.fit.season_forecast import forecast, week
-from trainer.fit.season_scale import SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
+from trainer.fit.season_knee import knees
+from trainer.fit.season_scale import GRAINS, SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
 
 __all__ = ["SEASONS", "History", "fit"]
 
@@ -30,6 +32,12 @@ _STAYS = 5  # slots that each value of a row of states has lasted
 def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     """Students of all rows; rows without two days of data have no season and hardly a tail."""
     history = recent(levelled(history))
+    raw_RL = history.slot_RL
+    grain_R = grain(raw_RL)
+    knee_R = knees(grid(history, history.out_RB), grain_R, None if previous is None else previous.knee)
+    history = history._replace(
+        block_RB=stabilised(history.block_RB, knee_R[:, None]), slot_RL=stabilised(raw_RL, knee_R[:, None])
+    )
     days = grid(history, history.out_RB)
     out_RB = history.out_RB & ~habits(days, grid(history, ~history.out_RB))
     days = grid(history, out_RB)
@@ -39,7 +47,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = floor(history)
-    amount_R1 = (history.block_RB.nan_to_num().amin(-1) >= 0.0)[:, None]
+    # On a stabilised scale a fall is a ratio already.
+    amount_R1 = ((history.block_RB.nan_to_num().amin(-1) >= 0.0) & (knee_R == 0))[:, None]
     slot_at_RL = place_of(history.slot_local_RL, days.first_R, per_day)
     slot_low_RL, slot_high_RL = flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL)
     own_RB, own_RL = own_RDK.flatten(1).gather(-1, days.at_RB), own_RDK.flatten(1).gather(-1, slot_at_RL)
@@ -48,14 +57,17 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     kept_RDK = torch.where(own_RDK, days.value_RDK, torch.nan)
     # What onsets shift by is no scatter: a job that starts when it likes within ten minutes is missed all the same.
     loose_RDK = outside(kept_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
-    grain_R = grain(history)
+    usual_RK = restored(median(forecast_RDK[:, :-AHEAD].transpose(1, 2)), knee_R[:, None]).nan_to_num()
+    grain_RK = GRAINS * grain_R[:, None] * slope(usual_RK, knee_R[:, None])
     per_block = history.block_s // history.interval_s
-    plain_scale_RK = scales((kept_RDK - mean_RDK)[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R)
-    block_floor_RK = torch.maximum(torch.maximum(floor_R, grain_R / per_block)[:, None], 0.3 * plain_scale_RK)
-    block_scale_RK = scales(loose_RDK[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R).maximum(block_floor_RK)
+    plain_scale_RK = scales((kept_RDK - mean_RDK)[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R[:, None])
+    block_floor_RK = torch.maximum(torch.maximum(floor_R[:, None], grain_RK / per_block), 0.3 * plain_scale_RK)
+    block_scale_RK = scales(loose_RDK[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R[:, None]).maximum(
+        block_floor_RK
+    )
     plain_scale_RK = plain_scale_RK.maximum(block_floor_RK)
     slot_scale_RK = slot_scales(
-        outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R, grain_R)
+        outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R[:, None], grain_RK)
     )
 
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day
@@ -99,7 +111,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
                 more = [tails.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
                 both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
             found.append(tails.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R, not s.fine))
-    few_R, values, longest = _states(torch.where(history.out_RL, torch.nan, history.slot_RL), previous)
+    few_R, values, longest = _states(torch.where(history.out_RL, torch.nan, raw_RL), previous)
     return SeasonTables(
         mid=mid_week,
         mean=mean_week,
@@ -116,6 +128,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         day=day_R,
         season=season_R,
         amount=amount_R1[:, 0],
+        knee=knee_R,
     )
 
 

@@ -12,7 +12,7 @@ from detector.model.views.season import DAY_S
 from trainer.fit.season_days import History, quantile
 
 SCALE_DAYS = 21
-_GRAINS = 1.2  # a count more or less is no departure where counts are rare
+GRAINS = 1.2  # a count more or less is no departure where counts are rare
 
 
 def floor(h: History) -> Tensor:
@@ -28,13 +28,13 @@ def outside(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return x - torch.minimum(torch.maximum(x, low), high)
 
 
-def grain(h: History) -> Tensor:
-    """Smallest scale of a slot of counts and other values that come in steps: a step more or less says nothing."""
-    ordered = torch.where(torch.isfinite(h.slot_RL), h.slot_RL, torch.inf).sort(-1).values
+def grain(slot_RL: Tensor) -> Tensor:
+    """Smallest difference between a row's values: large where they are counts or come in steps."""
+    ordered = torch.where(torch.isfinite(slot_RL), slot_RL, torch.inf).sort(-1).values
     steps = ordered[:, 1:] - ordered[:, :-1]
     steps = torch.where((steps > 0) & torch.isfinite(steps), steps, torch.inf).amin(-1)
     # values without steps differ by next to nothing somewhere among 8 192
-    return torch.where(torch.isfinite(steps), _GRAINS * steps, 0.0)
+    return torch.where(torch.isfinite(steps), steps, 0.0)
 
 
 def sum_scale(sum_RB: Tensor, at_RB: Tensor, per_day: int) -> Tensor:
@@ -68,7 +68,7 @@ def _near(error_RDKM: Tensor, reach: int, step: int) -> Tensor:
     return torch.cat(rolled, -1).transpose(1, 2).flatten(2)
 
 
-def scales(error_RDKM: Tensor, floor_R: Tensor) -> Tensor:
+def scales(error_RDKM: Tensor, floor_RK: Tensor) -> Tensor:
     """Scale of each phase: of the bulk, of the 90 % quantile and of what is rare within the hour, whichever is largest."""
     per_day = error_RDKM.shape[2]
     reach = max(1, round(600 * per_day / DAY_S))
@@ -82,10 +82,10 @@ def scales(error_RDKM: Tensor, floor_R: Tensor) -> Tensor:
     scale = torch.stack([bulk, rare, 0.6 * root, (0.3 * whole).expand_as(bulk)]).nan_to_num().amax(0)
     soft = max(1, round(900 * per_day / DAY_S))
     smooth = torch.stack([scale.roll(s, -1) for s in range(-soft, soft + 1)]).mean(0)
-    return torch.maximum(smooth, floor_R[:, None])
+    return torch.maximum(smooth, floor_RK)
 
 
-def slot_scales(error_RL: Tensor, h: History, block_scale_RK: Tensor, floor_R: Tensor) -> Tensor:
+def slot_scales(error_RL: Tensor, h: History, block_scale_RK: Tensor, floor_RK: Tensor) -> Tensor:
     """Scale of single slots by phase; phases the ring does not hold: as much wider than blocks as elsewhere."""
     per_day = block_scale_RK.shape[-1]
     first = (h.slot_local_RL[:, 0] // DAY_S)[:, None] * DAY_S
@@ -96,7 +96,7 @@ def slot_scales(error_RL: Tensor, h: History, block_scale_RK: Tensor, floor_R: T
     grid = grid.view(error_RL.shape[0], count, per_day, slots // per_day)
     # a fine ring of one second has 300 slots a block: 30 of them say the same
     grid = grid[..., :: max(1, slots // per_day // 30)]
-    scale = scales(grid, floor_R)
+    scale = scales(grid, floor_RK)
     known = torch.isfinite(grid).flatten(3).any(-1).any(1)
     ratio = quantile(torch.where(known, scale / block_scale_RK, torch.nan), 0.5)[:, None].nan_to_num(1.0)
-    return torch.where(known, scale, torch.maximum(ratio * block_scale_RK, floor_R[:, None]))
+    return torch.where(known, scale, torch.maximum(ratio * block_scale_RK, floor_RK))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from detector.model.tails import reached, surprise
+from detector.model.views.stabilised import restored, stabilised
 from detector.persistence import SAME, STATISTICS, SUMS, UNSEEN, slots_of
 
 # Season and whether values are counted from the level of the day before.
@@ -59,7 +60,8 @@ class SeasonTables:
     worst: Tensor  # largest departure of each of the last days, of the fine statistics: the fine ring is short
     day: Tensor  # the last of those days, in local days since 1970
     season: Tensor  # index in SEASONS
-    amount: Tensor  # never negative
+    amount: Tensor  # never negative, and judged on its own scale
+    knee: Tensor  # of the stabilised scale that all but `values` is on; 0: the values' own
 
     low: Tensor = None  # type: ignore[assignment]  # lowest and highest of the neighbouring phases: derived
     high: Tensor = None  # type: ignore[assignment]
@@ -238,7 +240,9 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     x_RL, local_RL, block_RB, block_local_RB, done_RL, interval_s, block_s = timed
     per_day = DAY_S // block_s
     rows = _Rows(bank, row_R, bank.slot_scale.shape[-1] // per_day)
-    states_RLS = _states(rows, x_RL, count)
+    states_RLS = _states(rows, x_RL, count, interval_s)
+    knee_R1 = rows.whole("knee")[:, None]
+    x_RL, block_RB = stabilised(x_RL, knee_R1), stabilised(block_RB, knee_R1)
     reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
     x_RL, local_RL, done_RL = x_RL[:, -reach:], local_RL[:, -reach:], done_RL[:, -count:]
     ends = block_RB.shape[-1] - int(done_RL.clamp_min(0).min())
@@ -285,9 +289,9 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     return Scores(
         surprise_RL=best_RL.values,
         each_RLS=each_RLS,
-        low_RL=low_RL - scale_RL * below_R[:, None],
-        high_RL=high_RL + scale_RL * above_R[:, None],
-        expected_RL=rows.at("mid", at_RL),
+        low_RL=restored(low_RL - scale_RL * below_R[:, None], knee_R1),
+        high_RL=restored(high_RL + scale_RL * above_R[:, None], knee_R1),
+        expected_RL=restored(rows.at("mid", at_RL), knee_R1),
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
     )
 
@@ -309,19 +313,24 @@ def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> tuple[Tensor, Tensor]
     return least_RLS, _unlike(least_RLS, known_R7)
 
 
+def least_run(interval_s: float) -> float:
+    """Slots of one value that no row is too lively for: a quarter of an hour, 6 at least and 15 at most."""
+    return min(15.0, max(6.0, 900.0 / interval_s))
+
+
 def _loose_only(like: Tensor) -> Tensor:
     """1 for the block statistics within whose band an onset may shift, 0 for the others."""
     return torch.tensor([float(s.loose) for s in STATISTICS if not s.fine], device=like.device)
 
 
-def _states(rows: _Rows, x_RL: Tensor, count: int) -> Tensor:
+def _states(rows: _Rows, x_RL: Tensor, count: int, interval_s: float) -> Tensor:
     """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
     runs_RL, x_RL = _newest_runs(x_RL, count), x_RL[:, -count:]
     few_R, values_RV, longest_RV = rows.whole("few") > 0, rows.whole("values"), rows.whole("longest")
     is_RLV = x_RL[..., None] == values_RV[:, None]
     longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])
     # twice as long as ever, and never less than a quarter of an hour of slots
-    limit_RL = (2.0 * longest_RL).clamp_min(15.0)
+    limit_RL = (2.0 * longest_RL).clamp_min(least_run(interval_s))
     over_RL = runs_RL / limit_RL
     same_RL = torch.where((over_RL > 1.0) & (longest_RL > 0), 6.0 + 4.0 * torch.log10(over_RL), 0.0)
     unseen_RL = torch.where(few_R[:, None] & ~is_RLV.any(-1) & torch.isfinite(x_RL), 8.0, 0.0)

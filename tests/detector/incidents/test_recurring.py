@@ -57,6 +57,18 @@ def test_what_is_so_rare_that_no_second_slot_is_waited_for_is_told_every_time() 
     assert len(run(Tracker(), [SURE] * 4)) == 4
 
 
+def test_what_lasts_longer_than_half_a_day_is_known_after_two_weeks() -> None:
+    week, longest, tracker = [MILD, *[0.0] * 6], 13 * 60, Tracker()
+    assert run(tracker, week * 2, longest) == [(0, NIGHT + 1), (7, NIGHT + 1)]
+    # an hour and a half later than usual, and an hour longer
+    assert run(tracker, week, longest + 60, NIGHT + 90, first=14) == []
+    assert run(tracker, week, longest, first=21) == []
+
+
+def test_what_lasts_longer_than_half_a_day_is_told_the_next_day() -> None:
+    assert run(Tracker(), [MILD, MILD], 13 * 60) == [(0, NIGHT + 1), (1, NIGHT + 1)]
+
+
 def test_what_lasts_longer_than_it_did_is_told() -> None:
     tracker = Tracker()
     assert len(run(tracker, [MILD])) == 1

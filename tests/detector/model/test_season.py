@@ -129,6 +129,24 @@ def test_unseen_and_unchanging_values() -> None:
     assert found[:100].max() == 0.0
 
 
+def test_slots_of_five_minutes_are_stuck_after_half_an_hour() -> None:
+    assert [season.least_run(s) for s in (1, 15, 60, 100, 300, 3600)] == [15, 15, 15, 9, 6, 6]
+
+
+def test_what_scatters_by_shares_falls_by_shares() -> None:
+    """The link that is down: on its own scale 3 % of what is usual lay within the band, which began below nothing."""
+    noise = np.random.default_rng(5).normal(size=(DAYS + 1) * PER_DAY).astype(np.float32)
+    x = stream()[None] * torch.from_numpy(np.exp(0.5 * noise))
+    x[0, LAST.start + 150 : LAST.start + 174] *= 0.03
+    bank = fitted(x)
+    assert bank.knee[0] > 0
+    found = scored(bank, x, LAST.start, LAST.stop)
+    assert found.surprise_RL[0, 150:174].max() > 6.0
+    assert (found.low_RL[0, :150] > 0).all()
+    bank.knee[:] = 0.0
+    assert scored(fitted(stream()[None]), x, LAST.start, LAST.stop).high_RL[0, 150] < found.high_RL[0, 150]
+
+
 def test_gaps_are_no_event() -> None:
     x = stream()[None].clone()
     x[0, LAST.start + 50 : LAST.start + 80] = torch.nan

@@ -120,6 +120,7 @@ class SeasonBank:
         each_RKS = found.each_RLS.float().cpu().numpy()
         arrays = (found.surprise_RL, found.sign_RL, found.low_RL, found.high_RL, found.expected_RL)
         most_RK, sign_RK, low_RK, high_RK, expected_RK = (v.float().cpu().numpy() for v in arrays)
+        amount_R = self._tables.rows["amount"][row_R].cpu().numpy() > 0
         weekday_R = ((timed.local_RL[:, -1] // DAY_S + 3) % 7).tolist()
         row = 0
         for member, size in zip(members, sizes.tolist(), strict=True):
@@ -138,6 +139,8 @@ class SeasonBank:
             out.season_KS, out.season_top = season_KS, float(season_KS.max())
             out.season_sign_K, out.season_low_K, out.season_high_K = sign_RK[at], low_RK[at], high_RK[at]
             out.season_expected_K = expected_RK[at]
+            # the students' band neither: they know no whole weeks
+            np.maximum(out.low_KC, 0.0, out=out.low_KC, where=amount_R[row : row + size])
             out.season_word = _word(member.known.season, weekday_R[row])
             row += size
 

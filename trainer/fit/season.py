@@ -47,8 +47,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R = floor(history)
-    # On a stabilised scale a fall is a ratio already.
-    amount_R1 = ((history.block_RB.nan_to_num().amin(-1) >= 0.0) & (knee_R == 0))[:, None]
+    amount_R = history.block_RB.nan_to_num().amin(-1) >= 0.0
+    ratio_R1 = season.in_ratios(amount_R, knee_R)[:, None]
     slot_at_RL = place_of(history.slot_local_RL, days.first_R, per_day)
     slot_low_RL, slot_high_RL = flat_low.gather(-1, slot_at_RL), flat_high.gather(-1, slot_at_RL)
     own_RB, own_RL = own_RDK.flatten(1).gather(-1, days.at_RB), own_RDK.flatten(1).gather(-1, slot_at_RL)
@@ -80,11 +80,11 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     mid_RB = mean_RDK.flatten(1).gather(-1, days.at_RB)
 
     def departed(slot_RL: Tensor, block_RB: Tensor) -> tuple[list[Tensor], Tensor]:
-        slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL, amount_R1)
+        slot_z_RL = season.departures(slot_RL, slot_low_RL, slot_high_RL, scale_RL, ratio_R1)
         loose_RB = season.departures(
-            block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB, amount_R1
+            block_RB, flat_low.gather(-1, days.at_RB), flat_high.gather(-1, days.at_RB), scale_RB, ratio_R1
         )
-        plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB, amount_R1)
+        plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB, ratio_R1)
         # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
         coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
         scaled_RB = (block_RB - mid_RB) / plain_scale_RB
@@ -127,7 +127,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         worst=torch.stack(worsts, 1),
         day=day_R,
         season=season_R,
-        amount=amount_R1[:, 0],
+        amount=amount_R,
         knee=knee_R,
     )
 

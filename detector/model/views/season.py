@@ -60,7 +60,7 @@ class SeasonTables:
     worst: Tensor  # largest departure of each of the last days, of the fine statistics: the fine ring is short
     day: Tensor  # the last of those days, in local days since 1970
     season: Tensor  # index in SEASONS
-    amount: Tensor  # never negative, and judged on its own scale
+    amount: Tensor  # never negative
     knee: Tensor  # of the stabilised scale that all but `values` is on; 0: the values' own
 
     low: Tensor = None  # type: ignore[assignment]  # lowest and highest of the neighbouring phases: derived
@@ -135,17 +135,27 @@ def trailing(x_RL: Tensor, window: int, ends: int | None = None) -> Tensor:
     return torch.where(many * 2 >= window, mean, torch.nan)
 
 
-def departures(x: Tensor, low: Tensor, high: Tensor, scale: Tensor, amount: Tensor) -> Tensor:
+def in_ratios(amount: Tensor, knee: Tensor) -> Tensor:
+    """Whether a row falls in ratios: it was never negative, and is not on a scale where it does so by itself."""
+    return (amount > 0) & (knee == 0)
+
+
+def departures(x: Tensor, low: Tensor, high: Tensor, scale: Tensor, ratio: Tensor) -> Tensor:
     """How many scales a value lies outside its band; 0 within, NaN without a value.
 
-    Below its band, a row that was never negative (`amount`) departs in ratios: what is 300 give or take 100 has fallen
-    further when it is 0 than it has risen at 600.
+    Below its band, a row that falls in ratios (`ratio`) departs by them: what is 300 give or take 100 has fallen further
+    when it is 0 than it has risen at 600.
     """
     out = x - torch.minimum(torch.maximum(x, low), high)
     soft, base = _SOFT * scale, low.clamp_min(0.0)
-    ratio = (torch.asinh(x.clamp_min(0.0) / soft) - torch.asinh(base / soft)) * torch.hypot(base, soft)
-    fallen = torch.maximum(torch.minimum(ratio, out), _STRETCH * out)
-    return (torch.where(amount & (x < base), fallen, out) / scale).clamp(-CLIP, CLIP)
+    by = (torch.asinh(x.clamp_min(0.0) / soft) - torch.asinh(base / soft)) * torch.hypot(base, soft)
+    fallen = torch.maximum(torch.minimum(by, out), _STRETCH * out)
+    return (torch.where(ratio & (x < base), fallen, out) / scale).clamp(-CLIP, CLIP)
+
+
+def lower(low: Tensor, amount: Tensor) -> Tensor:
+    """The low end of a band, which is never below what cannot be below zero."""
+    return torch.where(amount > 0, low.clamp_min(0.0), low)
 
 
 def averages(
@@ -250,13 +260,12 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     low_RL, high_RL = rows.at("low", at_RL), rows.at("high", at_RL)
     scale_RL = rows.at("slot_scale", at_RL % per_day)
     amount_R1 = rows.whole("amount")[:, None] > 0
-    slot_RL = departures(x_RL, low_RL, high_RL, scale_RL, amount_R1)
+    ratio_R1 = in_ratios(amount_R1, knee_R1)
+    slot_RL = departures(x_RL, low_RL, high_RL, scale_RL, ratio_R1)
     mean_RB, block_scale_RB = rows.at("mean", block_at_RB), rows.at("block_scale", block_at_RB % per_day)
-    loose_RB = departures(
-        block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB, amount_R1
-    )
+    loose_RB = departures(block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB, ratio_R1)
     plain_scale_RB = rows.at("plain_scale", block_at_RB % per_day)
-    plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB, amount_R1)
+    plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB, ratio_R1)
     stats = averages(
         slot_RL, loose_RB, plain_RB, (block_RB - mean_RB) / plain_scale_RB, interval_s, block_s, count, ends
     )
@@ -289,7 +298,7 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     return Scores(
         surprise_RL=best_RL.values,
         each_RLS=each_RLS,
-        low_RL=restored(low_RL - scale_RL * below_R[:, None], knee_R1),
+        low_RL=lower(restored(low_RL - scale_RL * below_R[:, None], knee_R1), amount_R1),
         high_RL=restored(high_RL + scale_RL * above_R[:, None], knee_R1),
         expected_RL=restored(rows.at("mid", at_RL), knee_R1),
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],

@@ -1,6 +1,6 @@
 """What a student expects of a week, in a terminal: its usual values and the band around them.
 
-Shapes: P phases of a week
+Shapes: P = W phases of a week, C channels
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What a student expects of a week, in a terminal: its usual values and the band around them.
 
-Shapes: P = W phases of a week, C channels
+Shapes: W phases of a week, C channels
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ def season_curves(seasons: Seasons, channels: Sequence[str]) -> list[RenderableT
     bank = seasons.bank()
     week, made = week_of(bank), list[RenderableType]()
     for row, channel in list(zip(seasons.at, range(len(seasons)), strict=True))[:MAX_CHANNELS]:
-        low_P, mid_P, high_P = (curve_WC[:, channel].astype(float) for curve_WC in week)
+        low_W, mid_W, high_W = (curve_WC[:, channel].astype(float) for curve_WC in week)
         name = SEASONS[int(bank.season[channel])]
         made.append(Text(f"\nseason of {channels[row]}: {MEANING.get(name, name)}", style="bold"))
-        made += chart(mid_P, low_P, high_P, np.zeros(len(mid_P), bool), WIDTH, HEIGHT)
+        made += chart(mid_W, low_W, high_W, np.zeros(len(mid_W), bool), WIDTH, HEIGHT)
         made.append(Text(" " * LABEL + "".join(f"{day:<{WIDTH // 7}}" for day in _DAYS), style="dim"))
     if len(seasons) > MAX_CHANNELS:
         made.append(Text(f"{len(seasons) - MAX_CHANNELS} more channels", style="dim"))

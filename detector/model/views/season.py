@@ -252,9 +252,9 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     rows = _Rows(bank, row_R, bank.slot_scale.shape[-1] // per_day)
     states_RLS = _states(rows, x_RL, count, interval_s)
     knee_R1 = rows.whole("knee")[:, None]
-    x_RL, block_RB = stabilised(x_RL, knee_R1), stabilised(block_RB, knee_R1)
     reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
-    x_RL, local_RL, done_RL = x_RL[:, -reach:], local_RL[:, -reach:], done_RL[:, -count:]
+    x_RL, block_RB = stabilised(x_RL[:, -reach:], knee_R1), stabilised(block_RB, knee_R1)
+    local_RL, done_RL = local_RL[:, -reach:], done_RL[:, -count:]
     ends = block_RB.shape[-1] - int(done_RL.clamp_min(0).min())
     at_RL, block_at_RB = phases(local_RL, per_day), phases(block_local_RB, per_day)
     low_RL, high_RL = rows.at("low", at_RL), rows.at("high", at_RL)

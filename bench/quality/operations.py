@@ -1,8 +1,8 @@
 """Operations metrics: made streams with complete labels, judged as a person on call would, by a tool of its own.
 
 The tool (`--operations`, opsbench.py; not part of the repository) makes folders and judges lists of alerts. Ours are those of
-a live backtest at the default; of the two one-liners each run above 4 of their sigma is an alert, and the judge's curve takes
-their best threshold in hindsight.
+a live backtest at the default; of the two one-liners each run above 4 of their sigma is an alert, of the peers what is one
+to them (bench/quality/peers.py), and the judge's curve takes their best threshold in hindsight.
 
 Shapes: S slots of a stream, D days of them, C channels
 """
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.markdown import number, tabled
+from bench.quality.peers import LEAST, Peer, peers
 from bench.quality.work import digest_of
 from bench.steps import Step
 from trainer.backtest.runner import Row
@@ -38,7 +39,7 @@ SETS: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "10 s, seed 9": (9, 10, ("requests", "latency", "calm")),
 }
 OURS = "ours, live"
-LEAST, DAY_S, MAD = 4.0, 86_400, 1.4826
+DAY_S, MAD = 86_400, 1.4826
 RATES = ("0.05", "0.1", "0.25", "1.0")
 
 
@@ -65,14 +66,15 @@ def of_the_time_of_day(values_S: np.ndarray, day: int) -> np.ndarray:
     return np.concatenate([z_DS.ravel(), np.zeros(len(values_S) - days * day)])
 
 
-ONE_LINERS = {"robust z, a day": of_the_day_before, "robust z, time of day": of_the_time_of_day}
+ONE_LINERS: dict[str, Peer] = {"robust z, a day": of_the_day_before, "robust z, time of day": of_the_time_of_day}
 
 
 @dataclass(frozen=True)
-class OneLinerWork:
-    """Alerts of one of `ONE_LINERS` on any stream with a time axis."""
+class PeerWork:
+    """Alerts of a one-liner or peer on any stream with a time axis."""
 
     name: str
+    said: Peer
     state_dir: Path
     code: str
     latency: int = 0
@@ -89,7 +91,7 @@ class OneLinerWork:
         """The list of alerts, as that of a backtest."""
         interval_s = series.interval_ns / 1e9
         values_S = np.nan_to_num(series.values_SC[:, 0].astype(np.float64), nan=float(np.nanmedian(series.values_SC)))
-        z_S = np.abs(ONE_LINERS[self.name](values_S, round(DAY_S / interval_s)))[series.train_end :]
+        z_S = np.abs(self.said(values_S, round(DAY_S / interval_s)))[series.train_end :]
         quiet = max(5, round(300 / interval_s))
         return {"slots": len(z_S), "alert_list": alerts_of(z_S, quiet), "latency_0": {}}
 
@@ -104,11 +106,12 @@ def alerts_of(z_S: np.ndarray, quiet: int) -> list[dict[str, Any]]:
 def steps(tool: Path, state_dir: Path) -> list[Step]:
     """The streams, made where they are not yet, and what is asked of them."""
     ours = Task(BacktestSettings(state_dir=state_dir), code_digest(ROOT / room for room in ROOMS), RING, live=True)
-    own, made = code_digest([Path(__file__)]), []
+    own, made = code_digest([Path(__file__).parent]), []
+    others = ONE_LINERS | peers()
     for name, folder in folders(tool, state_dir).items():
         items = items_of(folder, Reading())
         made.append(Step(TABLE, OURS, name, ours, items))
-        made += [Step(TABLE, one, name, OneLinerWork(one, state_dir, own), items) for one in ONE_LINERS]
+        made += [Step(TABLE, one, name, PeerWork(one, said, state_dir, own), items) for one, said in others.items()]
     return made
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.quality.operations import ONE_LINERS, OneLinerWork, alerts_of
+from bench.quality.operations import ONE_LINERS, PeerWork, alerts_of
 from trainer.backtest.series import Series
 
 DAY = 288  # slots of 5 minutes
@@ -48,6 +48,7 @@ def test_a_stream_s_alerts_are_counted_from_its_test_part(tmp_path: Path) -> Non
         interval_ns=300 * 10**9,
         timed=True,
     )
-    row = OneLinerWork("robust z, time of day", tmp_path, "").make(series)
+    name = "robust z, time of day"
+    row = PeerWork(name, ONE_LINERS[name], tmp_path, "").make(series)
     assert row["slots"] == 12 * DAY
     assert any(alert["opened"] == 8 * DAY + 144 for alert in row["alert_list"])

@@ -10,17 +10,20 @@ import numpy as np
 
 from streamer.windows.coarse import OPEN, CoarseWindow, mean_of, reopened, rounded
 
-KEPT = 96  # eight hours of five minutes: the longest average reaches back four
+KEPT = 96  # before the first slot that is scored: eight hours of five minutes, the longest average reaches back four
+BEHIND = 256  # slots not yet scored that a stream in memory may have, and that are scored in one piece
+READ = KEPT + BEHIND  # of a stream that is not further behind; a block is a slot or more
 
 
 class Blocks:
-    """Means of the newest `KEPT` blocks and more, first..hi; NaN where nothing is known."""
+    """Means of the newest blocks, first..hi: enough for averages at each slot not yet scored. NaN where nothing is known."""
 
-    __slots__ = ("_counts", "_head", "_slots", "_sums", "block_ns", "first", "hi", "mean_BC")
+    __slots__ = ("_counts", "_head", "_most", "_slots", "_sums", "block_ns", "first", "hi", "mean_BC")
 
     def __init__(self, window: CoarseWindow, interval_ns: int) -> None:
         self._slots = window.block_ns / interval_ns
         self.block_ns, self._head = window.block_ns, window.head
+        self._most = KEPT + -(-2 * BEHIND * interval_ns // window.block_ns)
         self.first, self.hi = window.first, window.first + len(window.mean_BC) - 1
         self.mean_BC = window.mean_BC.copy()
         self._sums = {block: np.array(sums) for block, sums, _ in window.head.open}
@@ -52,8 +55,8 @@ class Blocks:
         if newest <= self.hi:
             return
         channels = self.mean_BC.shape[1]
-        more = min(newest - self.hi, 2 * KEPT)
-        self.mean_BC = np.concatenate([self.mean_BC, np.full((more, channels), np.nan)])[-2 * KEPT :]
+        more = min(newest - self.hi, self._most)
+        self.mean_BC = np.concatenate([self.mean_BC, np.full((more, channels), np.nan)])[-self._most :]
         self.hi = newest
         self.first = newest - len(self.mean_BC) + 1
         for block in [block for block in self._sums if block < self.first]:

@@ -13,6 +13,7 @@ from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
 from detector.incidents.season_rule import season_rule
+from detector.live.blocks import BEHIND
 from detector.live.cache import SLACK, UNSCORED, Entry
 from detector.live.judgement import Judgement, Piece
 from detector.live.scaled import in_data_unit
@@ -26,7 +27,7 @@ from streamer.windows.coarse import block_ns_of
 log = structlog.get_logger(__name__)
 
 # A backlog is scored in pieces, so that one stream's thousands of slots do not make a tensor of their own size.
-PIECE = 256
+PIECE = BEHIND
 BATCH_SLOTS = 4096  # scored in one call, at most: a tenth of a second of a core that scores 42 000 a second
 MAX_RULES = 10_000
 BRIDGED = 3  # slots that a gap may have: as many as the bank fills with the last value

@@ -10,7 +10,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from detector.incidents.record import StreamState, read_states
-from detector.live.blocks import KEPT
+from detector.live.blocks import READ
 from detector.live.cache import SLACK, UNSCORED, Entry, WindowChange, unknown, window_changes
 from detector.live.counts import Census
 from detector.live.fleet_budget import FleetBudget
@@ -205,9 +205,9 @@ class OwnedStreams:
         return not entry.history and bool(own)
 
     async def _windows(self, streams: Sequence[str]) -> dict[str, StreamWindow]:
-        """Newest slots of the streams; all slots of those whose unjudged ones reach further back."""
+        """Newest slots and blocks of the streams; all of those whose unjudged ones reach further back."""
         settings, keep = self._settings, self._keep
-        windows = await read_windows(self._client, self._keys, streams, settings.partitioner, keep, KEPT)
+        windows = await read_windows(self._client, self._keys, streams, settings.partitioner, keep, READ)
         await self.load_states(streams)
         behind = []
         for stream, (header, *_) in windows.items():
@@ -217,7 +217,7 @@ class OwnedStreams:
             )
             if scored < header.hi - SLACK and header.hi - header.lo + 1 >= keep:
                 behind.append(stream)
-        windows |= await read_windows(self._client, self._keys, behind, settings.partitioner, last_blocks=KEPT)
+        windows |= await read_windows(self._client, self._keys, behind, settings.partitioner)
         return windows
 
     async def load_states(self, streams: Sequence[str]) -> None:
@@ -233,7 +233,7 @@ class OwnedStreams:
         """Have entries and states of streams in memory without judging anything; returns those that exist."""
         missing = [stream for stream in streams if stream not in self.entries]
         await self.load_states(streams)
-        windows = await read_windows(self._client, self._keys, missing, self._settings.partitioner, self._keep, KEPT)
+        windows = await read_windows(self._client, self._keys, missing, self._settings.partitioner, self._keep, READ)
         for stream, window in windows.items():
             header = window.header
             self.census.mark(stream)

@@ -12,6 +12,9 @@ from detector.model.views.season import DAY_S
 from trainer.fit.season_days import History, quantile
 
 SCALE_DAYS = 21
+# What the rare weighs in the scale of an hour, of a row that moves and of one that is nearly always the same: of that the
+# rare is all there is, and an hour without it must be told from one with it.
+_MOVES, _SPARSE = 0.6, 1.2
 GRAINS = 1.2  # a count more or less is no departure where counts are rare
 
 
@@ -79,7 +82,8 @@ def scales(error_RDKM: Tensor, floor_RK: Tensor) -> Tensor:
     many = torch.isfinite(wide).sum(-1).clamp_min(1)
     root = torch.sqrt(torch.minimum(wide, cap).nan_to_num().square().sum(-1) / many)
     whole = (quantile(error_RDKM.abs().flatten(1), 0.5) / 0.6745)[:, None]
-    scale = torch.stack([bulk, rare, 0.6 * root, (0.3 * whole).expand_as(bulk)]).nan_to_num().amax(0)
+    share = torch.where(whole > 0, _MOVES, _SPARSE)
+    scale = torch.stack([bulk, rare, share * root, (0.3 * whole).expand_as(bulk)]).nan_to_num().amax(0)
     soft = max(1, round(900 * per_day / DAY_S))
     smooth = torch.stack([scale.roll(s, -1) for s in range(-soft, soft + 1)]).mean(0)
     return torch.maximum(smooth, floor_RK)

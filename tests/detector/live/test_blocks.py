@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.live.blocks import KEPT, Blocks
+from detector.live.blocks import BEHIND, KEPT, READ, Blocks
 from streamer.windows.coarse import BLOCKS_NS, CoarseHead, CoarseWindow, add, read
 
 BLOCK, MINUTE = BLOCKS_NS[0], 60 * 10**9
@@ -43,7 +43,7 @@ def test_a_restart_changes_nothing(seed: int, sizes: list[int], restart: int) ->
             blocks.add((at + np.arange(len(piece_N))) * MINUTE, piece_N[:, None])
         at += size
         if i == restart:
-            new = Blocks(streamer.window(KEPT), MINUTE)
+            new = Blocks(streamer.window(READ), MINUTE)
     newest = streamer.window().first + len(streamer.window().mean_BC) - 1
     assert np.allclose(old.means(newest - 39, 40), new.means(newest - 39, 40), rtol=1e-12, equal_nan=True)
     assert np.allclose(old.means(newest - 39, 40), streamer.window().mean_BC[-40:], rtol=1e-12, equal_nan=True)
@@ -55,7 +55,7 @@ def test_only_the_newest_are_kept_and_a_hole_is_one() -> None:
     blocks = Blocks(streamer.window(), MINUTE)
     for at in range(600, 60_000, 500):
         blocks.add((at + np.arange(500)) * MINUTE, np.ones((500, 1)))
-    assert len(blocks.mean_BC) <= 2 * KEPT
+    assert len(blocks.mean_BC) <= KEPT + 2 * BEHIND * MINUTE // BLOCK + 1
     blocks.add(np.array([90_000]) * MINUTE, np.array([[5.0]]))
     newest = 90_000 * MINUTE // BLOCK
     tail = blocks.means(newest - 2, 3)[:, 0]
@@ -63,3 +63,20 @@ def test_only_the_newest_are_kept_and_a_hole_is_one() -> None:
     assert tail[2] == 5.0
     blocks.add(np.array([10]) * MINUTE, np.array([[7.0]]))  # older than what is kept
     assert blocks.hi == newest
+
+
+def test_each_slot_of_a_piece_has_its_hours() -> None:
+    """Blocks of one slot: of 256 slots scored together the first 64 had no averages, which silenced them."""
+    head, raw = CoarseHead.of_channels(BLOCK, ["value"]), bytearray()
+    for at, part in add(head, 1.0, np.arange(2 * READ), np.zeros(2 * READ, np.int64), np.ones(2 * READ)):
+        raw.extend(bytes(max(0, at + len(part) - len(raw))))
+        raw[at : at + len(part)] = part
+    window = read(head, bytes(raw), READ)
+    assert window is not None
+    blocks = Blocks(window, BLOCK)
+    for slot in range(2 * READ, 4 * READ):
+        first = blocks.hi - READ + 1
+        assert np.isfinite(blocks.means(first, READ)).all()
+        blocks.add(np.array([slot * BLOCK]), np.ones((1, 1)))
+    blocks.add(np.arange(4 * READ, 4 * READ + BEHIND) * BLOCK, np.ones((BEHIND, 1)))  # before they are scored
+    assert np.isfinite(blocks.means(blocks.hi - BEHIND - READ + 1, READ)).all()

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.markdown import number, tabled
-from bench.quality.peers import LEAST, Peer, peers
+from bench.quality.peers import LEAST, POM, PROGRAM, Peer, peers
 from bench.quality.work import digest_of
 from bench.steps import Step
 from trainer.backtest.runner import Row
@@ -106,7 +106,7 @@ def alerts_of(z_S: np.ndarray, quiet: int) -> list[dict[str, Any]]:
 def steps(tool: Path, state_dir: Path) -> list[Step]:
     """The streams, made where they are not yet, and what is asked of them."""
     ours = Task(BacktestSettings(state_dir=state_dir), code_digest(ROOT / room for room in ROOMS), RING, live=True)
-    own, made = code_digest([Path(__file__).parent]), []
+    own, made = digest_of(code_digest([Path(__file__).parent]), PROGRAM.read_text(), POM.read_text()), []
     others = ONE_LINERS | peers()
     for name, folder in folders(tool, state_dir).items():
         items = items_of(folder, Reading())

@@ -16,6 +16,7 @@ import numpy as np
 
 LEAST = 4.0
 FOREST = Path(__file__).parent / "forest"
+PROGRAM, POM = FOREST / "Forest.java", FOREST / "pom.xml"
 JARS = Path(__file__).parents[2] / ".state/forest"
 RAREST = 0.999  # quantile of river's scores above which a slot is an alert: it has no threshold of its own
 
@@ -25,7 +26,7 @@ Peer = Callable[[np.ndarray, int], np.ndarray]
 def forest(values_S: np.ndarray, day: int) -> np.ndarray:
     """Random Cut Forest's score where its grade says anomaly."""
     lines = "\n".join(map(repr, values_S.tolist()))
-    java = ("java", "-cp", f"{JARS}/*", str(FOREST / "Forest.java"))
+    java = ("java", "-cp", f"{JARS}/*", str(PROGRAM))
     said = subprocess.run(java, input=lines, capture_output=True, text=True, check=True).stdout
     score_S, grade_S = np.loadtxt(said.splitlines(), ndmin=2).T
     return np.where(grade_S > 0, LEAST + score_S, 0.0)
@@ -61,7 +62,7 @@ def _fetched() -> bool:
         return False
     if not JARS.exists() and shutil.which("mvn") is not None:
         part = JARS.with_name(f"{JARS.name}.part")
-        copy = ("mvn", "-q", "-B", "-f", str(FOREST / "pom.xml"), "dependency:copy-dependencies")
+        copy = ("mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies")
         if subprocess.run([*copy, f"-DoutputDirectory={part}"], check=False).returncode == 0:
             part.rename(JARS)
     return JARS.exists()

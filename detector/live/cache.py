@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.live.blocks import Blocks
+from detector.live.blocks import BEHIND, Blocks
 from detector.live.channel_gaps import ChannelGaps
 from detector.model.interface import Clock
 from streamer.windows.header import GridState, StreamHeader
@@ -22,7 +22,7 @@ from streamer.windows.wire import FLAG_HISTORY, WindowBatch
 # Room for new rows behind the kept ones: the larger, the rarer they are moved to the front.
 ROOM = 256
 # Slots kept beyond the context, so that late points are judged again: four times what may arrive in any order (64).
-SLACK = 256
+SLACK = BEHIND
 # Slots with data that were not judged until that is told, and how many of them a judged one takes back: three of four
 # points may be lost at random, and what comes at every sixth slot is told.
 UNSCORED = 64

@@ -139,7 +139,7 @@ class SeasonBank:
             out.season_KS, out.season_top = season_KS, float(season_KS.max())
             out.season_sign_K, out.season_low_K, out.season_high_K = sign_RK[at], low_RK[at], high_RK[at]
             out.season_expected_K = expected_RK[at]
-            # So is the students' band, who have seen less than the season has.
+            # The students' band ends at zero as well where the season has never seen less.
             np.maximum(out.low_KC, 0.0, out=out.low_KC, where=amount_R[row : row + size])
             out.season_word = _word(member.known.season, weekday_R[row])
             row += size

@@ -78,13 +78,13 @@ class Teacher:
         self.outputs = (POINTS // patch - 1) * DIMS
         self._chunk = CHUNK if device.type == "cpu" else GPU_CHUNK
         self._model = model.eval().requires_grad_(False).to(device)
-        blocks = _blocks_of(model, max(depths))
+        self._blocks = _blocks_of(model, max(depths))
         hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         generator = torch.Generator().manual_seed(seed)
         random_PH = torch.randn(patch, hidden, generator=generator) * embedding_norm / (patch * hidden) ** 0.5
         directions = torch.linalg.qr(torch.randn(hidden, DIMS, generator=generator)).Q
         # The seed shows in a random adapter; beside an adapter of the folder's own it shows in the directions only.
-        self.identity = self._identify(blocks, [random_PH] if adapter_PH is None else [adapter_PH, directions])
+        self.identity = self._identify([random_PH] if adapter_PH is None else [adapter_PH, directions])
         adapter_PH = random_PH if adapter_PH is None else adapter_PH
         self.dtype = dtype or self._measured(adapter_PH.to(device))
         self._model.to(self.dtype)
@@ -109,9 +109,9 @@ class Teacher:
     def _hidden(self, window_NT: Tensor) -> Tensor:
         """Hidden states (N, D, J − 1, H) in float32."""
         patches_NJP = window_NT.clamp(-INPUT_CLIP, INPUT_CLIP).reshape(len(window_NT), POINTS // self.patch, self.patch)
-        return self._forward(self._model, patches_NJP.to(self.dtype) @ self._adapter_PH)
+        return self._forward(patches_NJP.to(self.dtype) @ self._adapter_PH)
 
-    def _forward(self, model: nn.Module, embeds_NJH: Tensor) -> Tensor:
+    def _forward(self, embeds_NJH: Tensor) -> Tensor:
         found: dict[int, Tensor] = {}
 
         def keep(depth: int) -> Any:
@@ -120,40 +120,41 @@ class Teacher:
 
             return hook
 
-        blocks = _blocks_of(model, max(self.depths))
-        handles = [blocks[depth - 1].register_forward_hook(keep(depth)) for depth in self.depths]
+        handles = [self._blocks[depth - 1].register_forward_hook(keep(depth)) for depth in self.depths]
         try:
             tokens = embeds_NJH.shape[1]
             # A mask of four dimensions is taken as it is; all zeros: every token sees every other.
             mask = torch.zeros(1, 1, tokens, tokens, device=embeds_NJH.device, dtype=embeds_NJH.dtype)
-            model(inputs_embeds=embeds_NJH, attention_mask=mask, use_cache=False)
+            self._model(inputs_embeds=embeds_NJH, attention_mask=mask, use_cache=False)
         finally:
             for handle in handles:
                 handle.remove()
         return torch.stack([found[depth][:, 1:].float() for depth in self.depths], 1)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: a copy made there could not be converted outside of it
     def _measured(self, adapter_PH: Tensor) -> torch.dtype:
         """The dtype to run in: the smallest that pays on this device."""
         smaller = [torch.bfloat16] if self.device.type == "cpu" else [torch.bfloat16, torch.float16]
         probe = _PROBE if self.device.type == "cpu" else self._chunk  # a GPU is asked by the chunk
         embeds_NJH = _generic_windows(probe, 0).reshape(probe, -1, self.patch).to(self.device) @ adapter_PH
-        best, best_s = torch.float32, self._seconds(self._model, embeds_NJH)
+        exact = copy.deepcopy(self._model)  # what has been rounded stays so, also where float32 is found to be best
+        best, best_s = torch.float32, self._seconds(embeds_NJH)
         for dtype in smaller:
-            # A copy: rounded weights stay rounded, also where float32 is found to be best.
-            seconds = self._seconds(copy.deepcopy(self._model).to(dtype), embeds_NJH.to(dtype), 4 * best_s)
+            self._model.to(dtype)
+            seconds = self._seconds(embeds_NJH.to(dtype), give_up_s=4 * best_s)
             if seconds * _FASTER < best_s:
                 best, best_s = dtype, seconds
+        self._model, self._blocks = exact, _blocks_of(exact, max(self.depths))
         log.info(
             "teacher dtype measured", dtype=str(best), device=str(self.device), windows_per_s=round(probe / best_s)
         )
         return best
 
-    def _seconds(self, model: nn.Module, embeds_NJH: Tensor, give_up_s: float = float("inf")) -> float:
+    def _seconds(self, embeds_NJH: Tensor, give_up_s: float = float("inf")) -> float:
         best = float("inf")
         for _ in range(4):
             begin = time.perf_counter()
-            self._forward(model, embeds_NJH)
+            self._forward(embeds_NJH)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             best = min(best, time.perf_counter() - begin)
@@ -161,9 +162,9 @@ class Teacher:
                 break
         return best
 
-    def _identify(self, blocks: nn.ModuleList, drawn: Sequence[Tensor]) -> str:
+    def _identify(self, drawn: Sequence[Tensor]) -> str:
         digest = hashlib.sha256(repr((self.depths, self.patch, DIMS, POINTS)).encode())
-        for tensor in (*drawn, *_block_parameters(blocks)):
+        for tensor in (*drawn, *_block_parameters(self._blocks)):
             digest.update(tensor.detach().flatten()[:64].float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 

@@ -46,7 +46,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     mid_week, mean_week = week(days, forecast_RDK, season_R), week(days, mean_RDK, season_R)
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
-    floor_R = floor(history)
+    floor_R1 = floor(history)[:, None]
     amount_R = history.block_RB.nan_to_num().amin(-1) >= 0.0
     ratio_R1 = season.in_ratios(amount_R, knee_R)[:, None]
     slot_at_RL = place_of(history.slot_local_RL, days.first_R, per_day)
@@ -60,14 +60,12 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     usual_RK = restored(median(forecast_RDK[:, :-AHEAD].transpose(1, 2)), knee_R[:, None]).nan_to_num()
     grain_RK = GRAINS * grain_R[:, None] * slope(usual_RK, knee_R[:, None])
     per_block = history.block_s // history.interval_s
-    plain_scale_RK = scales((kept_RDK - mean_RDK)[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R[:, None])
-    block_floor_RK = torch.maximum(torch.maximum(floor_R[:, None], grain_RK / per_block), 0.3 * plain_scale_RK)
-    block_scale_RK = scales(loose_RDK[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R[:, None]).maximum(
-        block_floor_RK
-    )
+    plain_scale_RK = scales((kept_RDK - mean_RDK)[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R1)
+    block_floor_RK = torch.maximum(torch.maximum(floor_R1, grain_RK / per_block), 0.3 * plain_scale_RK)
+    block_scale_RK = scales(loose_RDK[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R1).maximum(block_floor_RK)
     plain_scale_RK = plain_scale_RK.maximum(block_floor_RK)
     slot_scale_RK = slot_scales(
-        outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R[:, None], grain_RK)
+        outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R1, grain_RK)
     )
 
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day

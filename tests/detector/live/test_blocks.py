@@ -66,7 +66,7 @@ def test_only_the_newest_are_kept_and_a_hole_is_one() -> None:
 
 
 def test_each_slot_of_a_piece_has_its_hours() -> None:
-    """Blocks of one slot: of 256 slots scored together the first 64 had no averages, which silenced them."""
+    """Blocks of one slot: of 256 slots scored together the first 69 had no averages, which silenced them."""
     head, raw = CoarseHead.of_channels(BLOCK, ["value"]), bytearray()
     for at, part in add(head, 1.0, np.arange(2 * READ), np.zeros(2 * READ, np.int64), np.ones(2 * READ)):
         raw.extend(bytes(max(0, at + len(part) - len(raw))))

@@ -143,7 +143,6 @@ def test_what_scatters_by_shares_falls_by_shares() -> None:
     found = scored(bank, x, LAST.start, LAST.stop)
     assert found.surprise_RL[0, 150:174].max() > 6.0
     assert (found.low_RL[0, :150] > 0).all()
-    bank.knee[:] = 0.0
     assert scored(fitted(stream()[None]), x, LAST.start, LAST.stop).high_RL[0, 150] < found.high_RL[0, 150]
 
 

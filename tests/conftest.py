@@ -75,6 +75,14 @@ def _between_servers(nodeid: str) -> bool:
 
 
 @pytest.fixture(autouse=True)
+def _leaks_are_told_where_they_are_made(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A connection that is left open warns when it is collected: here, in place of in whatever test comes later."""
+    yield
+    if _between_servers(request.node.nodeid):
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("ANOMALYLLM_"):

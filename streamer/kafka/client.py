@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import ssl
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Set
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
 from streamer.kafka.login import login
@@ -17,7 +18,7 @@ from streamer.record_headers import header_text
 from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
 
-CANCELLED_S = 1.0  # a broker that answers has answered by then; a worker ends within 5
+CANCELLED_S = 1.0  # a broker that answers has answered by then, and the start ends in order; a worker ends within 5
 # A windows message or an artefact announcement stays far below; users' batches of points may be large.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A quick restart in the same group waits half of it for the dead member.
@@ -108,9 +109,20 @@ async def _raise_why(settings: CommonSettings) -> None:
         conn.close()
 
 
+async def _start(client: Any) -> None:
+    """Start a client; one that is cancelled while a broker is slow to name the brokers leaves no connection to nobody."""
+    try:
+        await client.start()
+    except asyncio.CancelledError as error:
+        for frame, _ in traceback.walk_tb(error.__traceback__):  # aiokafka holds it in a local alone
+            opened = frame.f_locals.get("bootstrap_conn")
+            if isinstance(opened, AIOKafkaConnection):
+                opened.close()
+        raise
+
+
 async def _given_up(starting: asyncio.Future[None], client: Any) -> None:
     """End a start that is not waited for any longer, and close what it has opened."""
-    # aiokafka leaves the connection of a bootstrap that is cancelled: it may come to its end first.
     await asyncio.wait([starting], timeout=CANCELLED_S)
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
@@ -127,7 +139,7 @@ async def _uninterrupted(ending: Coroutine[Any, Any, None]) -> None:
 
 async def started(settings: CommonSettings, client: Any) -> None:
     """Start a producer, consumer or admin client; one that does not start is closed. Raises KafkaError, RefusedError."""
-    starting = asyncio.ensure_future(client.start())
+    starting = asyncio.ensure_future(_start(client))
     try:
         await asyncio.shield(starting)
     except BaseException as error:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Set
+from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -48,16 +48,29 @@ def connection(settings: CommonSettings) -> dict[str, Any]:
     return {"bootstrap_servers": settings.bootstrap, **login(settings)}
 
 
-async def _stopped(stop: Callable[[], Awaitable[None]], disconnect: Callable[[], Awaitable[None]]) -> None:
-    """A client's own orderly end within `CLOSE_S`; after it, or when cancelled, its connections are dropped."""
+def _tasks_of(parts: Sequence[object]) -> set[asyncio.Task[Any]]:
+    """What a client's parts have running beside us: each of their tasks is one of their methods."""
+    frames = {task: getattr(task.get_coro(), "cr_frame", None) for task in asyncio.all_tasks()}
+    return {
+        task for task, frame in frames.items() if frame and any(frame.f_locals.get("self", frame) is p for p in parts)
+    }
+
+
+async def _stopped(stop: Callable[[], Awaitable[None]], *parts: object, client: Any) -> None:
+    """A client's own orderly end within `CLOSE_S`; after it, or when cancelled, its tasks and connections are dropped.
+
+    An end that is cut off in the first of its parts leaves the others at work: they would connect again.
+    """
     ending = asyncio.ensure_future(stop())
     try:
         await asyncio.wait({ending}, timeout=CLOSE_S)
     finally:
-        if not ending.done():
-            ending.cancel()
-            await asyncio.wait({ending}, timeout=CLOSE_S)
-        await disconnect()  # once more: a connection that was being made when it closed them all has come since
+        left = set() if ending.done() else {ending}
+        if running := left | _tasks_of((*parts, client)):
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=CANCELLED_S)
+        await client.close()  # once more: a connection that was being made when it closed them all has come since
     if not ending.cancelled() and ending.done():
         ending.result()
 
@@ -67,7 +80,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is untyped
 
     async def stop(self) -> None:
         """Flush and disconnect, within `CLOSE_S`."""
-        await _stopped(super().stop, self.client.close)
+        await _stopped(super().stop, self._sender, self._message_accumulator, client=self.client)
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
@@ -75,7 +88,7 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
 
     async def stop(self) -> None:
         """Leave the group and disconnect, within `CLOSE_S`."""
-        await _stopped(super().stop, self._client.close)
+        await _stopped(super().stop, self._coordinator, self._fetcher, client=self._client)
 
 
 async def _raise_tls_alert(settings: CommonSettings, host: str, port: int, context: ssl.SSLContext) -> None:

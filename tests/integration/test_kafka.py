@@ -1,4 +1,4 @@
-"""What a consumer group makes of a worker that is busy for long."""
+"""What a consumer group makes of a worker that is busy for long, and what clients leave when they end."""
 
 import asyncio
 import gc
@@ -62,3 +62,19 @@ async def test_a_start_that_is_cancelled_leaves_no_connection(settings: CommonSe
             await starting.result().stop()
         await asyncio.gather(starting, return_exceptions=True)
     gc.collect()  # what is left behind warns now, and a warning is an error
+
+
+async def test_an_end_that_is_cut_off_leaves_nothing_at_work(
+    settings: CommonSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer whose broker was slow when it left its group went on fetching, over connections that nobody closed."""
+    before = asyncio.all_tasks()
+    producer = await make_producer(settings)
+    await producer.send_and_wait(settings.topic("training"), b"{}", key=b"a")
+    consumer = await make_consumer(settings, f"{settings.topic_prefix}cut", settings.topic("training"))
+    await _one(consumer)
+    await producer.send(settings.topic("training"), b"{}", key=b"a")
+    monkeypatch.setattr(kafka, "CLOSE_S", 0.0)
+    await consumer.stop()
+    await producer.stop()
+    assert asyncio.all_tasks() == before

@@ -157,7 +157,7 @@ class Tracker:
     far: list[int] = field(default_factory=list)  # newest slots that are outside the season on their own
     ended: int = LONG_AGO  # last slot of the incident before
     usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
-    echo: bool = False  # the students' windows still contain it: they are not listened to until they are quiet
+    echo: bool = False  # the students' windows still contain either: they are not listened to until they are quiet
 
     @property
     def idle(self) -> bool:
@@ -213,6 +213,7 @@ class _Slot(NamedTuple):
     at: int
     value: float  # the larger of what students and season say, on the students' scale
     students: float
+    heard: float  # what students say before the season weighs it
     season: Sequence[float] | None
     column: int  # NO_COLUMN: the season does not reach its threshold
     sure: bool  # no second slot is waited for
@@ -237,10 +238,13 @@ def step(
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
     if tracker.echo:
-        tracker.echo = students >= closing(threshold) and slot - tracker.ended < ECHO * rules.stride
+        known = max((past.last for past in tracker.usual if past.until >= 0), default=LONG_AGO)
+        since = max(tracker.ended, known)
+        tracker.echo = students >= closing(threshold) and slot - since < ECHO * rules.stride
         if tracker.echo:
             students = 0.0
-            _contained(tracker, slot)
+            if since == tracker.ended:
+                _contained(tracker, slot)
     now = _weighed(tracker, rules, slot, students, season, stricter, scored)
     if tracker.muted is not None:
         tracker.calm = tracker.calm + 1 if now.value < closing(threshold) else 0
@@ -265,7 +269,7 @@ def _weighed(
 ) -> _Slot:  # fmt: skip
     opens = rules.threshold + stricter
     if season is None or rules.season is None:
-        return _Slot(slot, students, students, None, NO_COLUMN, students >= opens + SURE, scored)
+        return _Slot(slot, students, students, students, None, NO_COLUMN, students >= opens + SURE, scored)
     more = rules.finer + BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT)
     alone, students = students, max(0.0, students - more)
     sure = students >= opens + SURE
@@ -280,7 +284,7 @@ def _weighed(
         value, column = opens, column_near
     column = column if value >= rules.threshold else NO_COLUMN
     sure = sure or (column != NO_COLUMN and rules.season.hits < 2)
-    return _Slot(slot, max(students, value), students, season, column, sure, True)
+    return _Slot(slot, max(students, value), students, alone, season, column, sure, True)
 
 
 def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float) -> Transition | None:
@@ -294,11 +298,12 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: fl
         _raise_peak(before, now)
         tracker.incident, tracker.hits, tracker.calm = before, [], 0
         return revise(before, "revised", now.at)
-    if rule is not None and now.value < rules.threshold + stricter + SURE:
-        window = 0 if now.column == NO_COLUMN else max(1, rule.windows[now.column])
+    window = 0 if rule is None or now.column == NO_COLUMN else max(1, rule.windows[now.column])
+    if rule is not None and (now.value < rules.threshold + stricter + SURE or (window == 0 and reach > 0)):
         again = repeated(tracker.usual, now.at, now.value, reach, window, rule.day, rule.around)
         if again is not None:
             tracker.usual = with_repeat(tracker.usual, again, rule.day)
+            tracker.echo = now.heard >= closing(rules.threshold + stricter)
             return None
     onset = tracker.hits[0] if rule is None else begun(tracker.usual, tracker.hits[0], now.at, rule.quiet)
     if rule is not None and confirmed(tracker.usual, now.at, rule.day, rule.around):

@@ -2,8 +2,9 @@
 charge that is due on Mondays.
 
 An incident's slots teach nothing, so the season never learns it, and without this it is told every night. It is told again
-where it is a decade rarer than it was, a width of the band further out, half an hour longer (half as long again where it
-lasts for more than half a day), or a thousand times rarer than the threshold; and always once a person has confirmed it.
+where it is a decade rarer than it was, a width of the band (a fourth) further out, half an hour longer (half as long again
+where it lasts for more than half a day), or a thousand times rarer than the threshold; and always once a person has
+confirmed it. What students alone find outside their band is rarer by being further out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ TWICE, WITHIN = 2, 7
 # been there in both weeks before: a cleanup of every Sunday.
 LATE = 4
 RARER = 1.0  # decades
-FURTHER = 1.0  # widths of the band
+FURTHER, SHARE = 1.0, 4  # widths of the band, or a fourth of what it was
 FLAPS = 3  # incidents of a day; after one with more of them every time of day would be known
 MOST = 48  # kept of a stream: 4 KB where there are so many
 
@@ -109,7 +110,10 @@ def repeated(
     """
 
     def more(past: Recurrence) -> bool:
-        return value > past.peak + RARER or reach > past.reach + FURTHER
+        # What students say of a value beyond all they know differs by decades from fit to fit: it is as far out as before.
+        compared = window == 0 and reach > 0 and past.reach > 0
+        further = reach > past.reach + max(FURTHER, past.reach / SHARE)
+        return further or (not compared and value > past.peak + RARER)
 
     for past in usual:
         if past.at <= slot and slot - window <= min(past.until, past.last + around) and not more(past):

@@ -42,6 +42,32 @@ def students(tracker: Tracker, days: list[int]) -> list[int]:
     return opened
 
 
+def weekly(tracker: Tracker, weeks: list[tuple[float, float, int]]) -> list[int]:
+    """A job on the first night of each week that students alone find, so rare, so far out and for so long: who opened."""
+    opened = []
+    for week, (rare, reach, length) in enumerate(weeks):
+        for at in range(7 * DAY):
+            there = NIGHT <= at < NIGHT + length
+            seen = (rare + BESIDE, True, [0.0] * COLUMNS, reach) if there else (0.0, True, [0.0] * COLUMNS, 0.0)
+            found = step(tracker, RULES, week * 7 * DAY + at, *seen)
+            if found is not None and found.state == "open":
+                opened.append(week)
+    return opened
+
+
+def test_of_what_students_alone_find_outside_their_band_it_counts_how_far_out_it_is() -> None:
+    # each fit has other decades for what is beyond all that it knows
+    assert weekly(Tracker(), [(4.5, 12.0, JOB), (6.5, 12.5, JOB), (8.5, 14.5, JOB)]) == [0]
+    assert weekly(Tracker(), [(4.5, 12.0, JOB), (4.5, 16.0, JOB)]) == [0, 1]
+    assert weekly(Tracker(), [(4.5, 0.0, JOB), (6.5, 0.0, JOB)]) == [0, 1]
+
+
+def test_windows_of_students_that_contain_what_is_known_do_not_tell_it_later() -> None:
+    tracker = Tracker()
+    assert weekly(tracker, [(4.5, 12.0, JOB), (4.5, 12.0, 300), (0.0, 0.0, 0)]) == [0]
+    assert not tracker.echo
+
+
 def test_a_nightly_job_is_told_once() -> None:
     assert run(Tracker(), [MILD] * 10) == [(0, NIGHT + 1)]
     # two nights without it, and it is known; a third, and it is news

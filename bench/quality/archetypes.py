@@ -178,9 +178,7 @@ def backup(s: Any) -> None:
         if d == slow:
             s.add("slow", slice(at, at + 3 * long))
             long *= 3
-        v[at : at + long] = (
-            rate * (1 + 0.1 * s.rng.normal(size=len(v[at : at + long]))) * (1 / 3 if d == slow else 1)
-        )
+        v[at : at + long] = rate * (1 + 0.1 * s.rng.normal(size=len(v[at : at + long]))) * (1 / 3 if d == slow else 1)
     s.values = np.maximum(v, 0)
 
 
@@ -222,7 +220,7 @@ def load(tool: Path) -> ModuleType:
 
 def make(tool: Path, folder: Path, seed: int, each: int = 2, interval_s: int = 300, weeks: int = 5) -> None:
     """Streams of all kinds, as the tool makes its own."""
-    global ops  # noqa: PLW0603
+    global ops
     ops = load(tool)
     ops.make(folder, seed, weeks, each, None, interval_s, archetypes=ARCHETYPES)
 

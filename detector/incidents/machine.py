@@ -33,6 +33,8 @@ DECADE = 1.0
 # hour (its first HOUR columns); fewer the more it finds, none from SUSPECT on. Without it two of three false alerts were
 # the students' alone (docs/decisions/033).
 BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
+# Widths of the band: with values so far out an incident that students alone see is one of values; such a slot is within.
+LEFT_BAND, WITHIN = 1.0, 0.5
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
@@ -358,7 +360,10 @@ def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach:
         )
         longest = rule.lasting
     else:
-        held, longest = loud, rules.max_slots
+        # Values that had left the band and are back: it is the students' windows that contain them.
+        back = episode.reach >= LEFT_BAND and reach < WITHIN
+        held = loud and not (back and now.season is not None and max(now.season[:HOUR]) < OUTSIDE)
+        longest = rules.max_slots
     if held:
         episode.hot, episode.calm, episode.unseen, episode.reach = now.at, 0, 0, max(episode.reach, reach)
     else:

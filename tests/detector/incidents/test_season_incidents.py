@@ -45,6 +45,28 @@ def test_windows_of_students_do_not_hold_what_the_season_closes_nor_open_it_agai
     assert tracker.recent[0].ended == 9
 
 
+@pytest.mark.parametrize(("reach", "minutes", "ended"), [(3.0, 0.0, 9), (3.0, 2.5, 59), (0.6, 0.0, 59)])
+def test_what_students_alone_see_out_of_their_band_is_over_when_it_is_back(
+    reach: float, minutes: float, ended: int
+) -> None:
+    """Unless the season sees more of it, or it was no matter of the band: a shape holds as long as windows contain it."""
+    tracker = Tracker()
+    for slot in range(100):
+        loud = 4.5 + BESIDE if slot < 60 else 0.0
+        step(
+            tracker,
+            SEASONAL,
+            slot,
+            loud,
+            True,
+            season(minutes=minutes if 10 <= slot < 60 else 0.0),
+            reach * (slot < 10),
+        )
+    [episode] = tracker.recent
+    assert (episode.onset, episode.ended) == (0, ended)
+    assert not tracker.echo
+
+
 def test_averages_that_contain_an_ended_incident_are_not_listened_to() -> None:
     tracker = Tracker()
     echo = season(hour=9.0)  # the hour still contains it

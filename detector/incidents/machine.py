@@ -33,8 +33,8 @@ DECADE = 1.0
 # hour (its first HOUR columns); fewer the more it finds, none from SUSPECT on. Without it two of three false alerts were
 # the students' alone (docs/decisions/033).
 BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
-# Widths of the band: with values so far out an incident that students alone see is one of values; such a slot is within.
-LEFT_BAND, WITHIN = 1.0, 0.5
+# Widths of the band that values of an incident of the students had left it by, and that count as back in it.
+LEFT_BAND, IN_BAND = 1.0, 0.5
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
@@ -159,7 +159,7 @@ class Tracker:
     far: list[int] = field(default_factory=list)  # newest slots that are outside the season on their own
     ended: int = LONG_AGO  # last slot of the incident before
     usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
-    echo: bool = False  # the students' windows still contain either: they are not listened to until they are quiet
+    echo: bool = False  # students' windows contain the one before, or a repeat: not listened to until they are quiet
 
     @property
     def idle(self) -> bool:
@@ -361,7 +361,7 @@ def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach:
         longest = rule.lasting
     else:
         # Values that had left the band and are back: it is the students' windows that contain them.
-        back = episode.reach >= LEFT_BAND and reach < WITHIN
+        back = episode.reach >= LEFT_BAND and reach < IN_BAND
         held = loud and not (back and now.season is not None and max(now.season[:HOUR]) < OUTSIDE)
         longest = rules.max_slots
     if held:

@@ -185,23 +185,17 @@ def test_the_name_of_a_control_is_not_the_teacher_s(tmp_path: Path) -> None:
         _teacher(tmp_path, teacher=f"trunk:{tmp_path / 'nowhere'}")
 
 
-def test_the_fastest_numbers_are_those_of_a_teacher_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Teacher, "_seconds", lambda teacher, embeds, **_: 2.0 if embeds.dtype == torch.float32 else 1.0)
-    measured, asked = (
-        Teacher(*tiny_random(2, 0), (1, 2), 2, 0, torch.device("cpu"), dtype) for dtype in (None, torch.bfloat16)
-    )
-    assert measured.dtype == torch.bfloat16
-    torch.testing.assert_close(measured.tokens(_windows()), asked.tokens(_windows()), atol=0, rtol=0)
-
-
-def test_measuring_smaller_numbers_leaves_the_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fastest", [torch.bfloat16, torch.float32])
+def test_the_fastest_numbers_are_those_of_a_teacher_asked_for_them(
+    fastest: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # On a machine without bfloat16 in hardware: float32 was chosen, and ran with weights that had been rounded.
-    monkeypatch.setattr(Teacher, "_seconds", lambda teacher, embeds, **_: 1.0 if embeds.dtype == torch.float32 else 2.0)
-    measured, plain = (
-        Teacher(*tiny_random(2, 0), (1, 2), 2, 0, torch.device("cpu"), dtype) for dtype in (None, torch.float32)
+    monkeypatch.setattr(Teacher, "_seconds", lambda teacher, embeds, **_: 1.0 if embeds.dtype == fastest else 2.0)
+    measured, asked = (
+        Teacher(*tiny_random(2, 0), (1, 2), 2, 0, torch.device("cpu"), dtype) for dtype in (None, fastest)
     )
-    assert measured.dtype == torch.float32
-    torch.testing.assert_close(measured.tokens(_windows()), plain.tokens(_windows()), atol=0, rtol=0)
+    assert measured.dtype == fastest
+    torch.testing.assert_close(measured.tokens(_windows()), asked.tokens(_windows()), atol=0, rtol=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.incidents import wording
-from detector.incidents.machine import NO_COLUMN, EndReason, Transition, incident_id
+from detector.incidents.identity import incident_id
+from detector.incidents.machine import NO_COLUMN, EndReason, Transition
 from detector.incidents.record import NoData, StreamState, Unjudged
 from detector.persistence import STATISTICS, slots_of
 from streamer.contracts import AnomalyEvent, ChannelShare, Departure, Incident, IncidentState, StreamSettings

@@ -14,27 +14,22 @@ never stepped (see `Tracker.idle`).
 """
 
 import math
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from detector.incidents.dial import SEASON_OPENS, closing, nearly
 from detector.incidents.recurring import Recurrence, begun, confirmed, repeated, with_incident, with_repeat
-from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule
+from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule, returned
 from detector.incidents.severity import VERY_RARE, severity_of
 from streamer.contracts import IncidentState, Severity
 
-# Any fixed value would do: it makes ids of this project differ from other uuid5 ids of the same text.
-NAMESPACE = uuid.UUID("6f1c1d0e-53a0-5a0e-9a53-3f0a6b0f7e11")
 SURE = 3.0  # a thousand times rarer than the threshold: no second slot is waited for
 DECADE = 1.0
 # Decades that the students must have more where the season finds nothing at all in a slot and in the averages up to an
 # hour (its first HOUR columns); fewer the more it finds, none from SUSPECT on. Without it two of three false alerts were
 # the students' alone (docs/decisions/033).
 BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
-# Widths of the band that values of an incident of the students had left it by, and that count as back in it.
-LEFT_BAND, IN_BAND = 1.0, 0.5
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
@@ -43,12 +38,6 @@ ECHO = 1024  # slots after an incident in which the students' windows may still 
 EXPECTED, PATIENCE = 2.0, 3.0
 REMEMBERED = 128  # openings at most: 1.4 decades
 SILENCED = 99.0  # a muted peak that no surprise exceeds: a person has called the incident a false alarm
-
-
-def incident_id(stream: str, grid_version: int, anchor: int, kind: str = "anomaly") -> str:
-    """Identity of an incident; the model has no part in it."""
-    suffix = "" if kind == "anomaly" else f"\n{kind}"
-    return str(uuid.uuid5(NAMESPACE, f"{stream}\n{grid_version}\n{anchor}{suffix}"))
 
 
 # An incident that lasts longer is the stream's new normal: by then a refit has as many slots of it as a first fit.
@@ -360,10 +349,8 @@ def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach:
         )
         longest = rule.lasting
     else:
-        # Values that had left the band and are back: it is the students' windows that contain them.
-        back = episode.reach >= LEFT_BAND and reach < IN_BAND
-        held = loud and not (back and now.season is not None and max(now.season[:HOUR]) < OUTSIDE)
-        longest = rules.max_slots
+        back = now.season is not None and max(now.season[:HOUR]) < OUTSIDE and returned(episode.reach, reach)
+        held, longest = loud and not back, rules.max_slots
     if held:
         episode.hot, episode.calm, episode.unseen, episode.reach = now.at, 0, 0, max(episode.reach, reach)
     else:

@@ -22,6 +22,8 @@ AROUND_S = (
 )
 OUTSIDE = 2.0  # surprise of a slot that is outside on its own
 HOLDS = 1.3  # the same of the five minutes, where the incident is not one of single slots
+# Widths of the band that values of an incident of the students had left it by, and that count as back in it.
+LEFT_BAND, IN_BAND = 1.0, 0.5
 FAR = 5  # newest slots of which two must be outside: one of 20 is by chance
 
 
@@ -63,6 +65,11 @@ class SeasonRule:
             return True
         holds = minutes >= OUTSIDE or (minutes >= HOLDS and hot)
         return column != 0 and holds and slot > 0.3
+
+
+def returned(reach: float, now: float) -> bool:
+    """Whether values that had left the students' band so far are back in it: only windows contain them any more."""
+    return reach >= LEFT_BAND and now < IN_BAND
 
 
 @lru_cache(maxsize=1024)

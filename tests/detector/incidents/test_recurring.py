@@ -4,7 +4,8 @@ from copy import deepcopy
 
 import pytest
 
-from detector.incidents.machine import BESIDE, Rules, Scored, Tracker, incident_id, step
+from detector.incidents.identity import incident_id
+from detector.incidents.machine import BESIDE, Rules, Scored, Tracker, step
 from detector.incidents.record import StreamState
 from detector.incidents.recurring import MOST
 from detector.incidents.rejudging import rejudge, rejudge_from

@@ -20,6 +20,7 @@ from testkit.chaos.scene import CHUNK
 from testkit.chaos.servers import embedded, three_brokers
 
 SHOWN = 50  # differences
+STANDS_S = 30.0
 FAULT_S = 15.0  # a fault and its pause at pace 1, in the busier of the two lanes
 
 
@@ -31,14 +32,14 @@ async def _main(given: argparse.Namespace, folder: Path) -> Report:
 
     if given.embedded:
         async with embedded(folder / "servers") as servers:
-            run = Run(servers, folder, given.streams, 240, fixed=True, say=say)
+            run = Run(servers, folder, given.streams, 240, fixed=True, say=say, stands_s=STANDS_S)
             return await run.go(plan(given.seed, scaled(SHORT, given.faults or 30)), 1.5, emptied=True)
     faults = given.faults or 220
     live = round(faults / 2 * FAULT_S / given.round) * CHUNK
     async with three_brokers(folder / "servers") as servers:
         say("three brokers answer")
         rooms = ("streamer", "detector", "trainer")
-        run = Run(servers, folder, given.streams, live, fixed=False, replication=3, rooms=rooms, say=say)
+        run = Run(servers, folder, given.streams, live, fixed=False, replication=3, rooms=rooms, say=say, stands_s=STANDS_S)
         return await run.go(plan(given.seed, scaled(LONG, faults), given.pace), given.round, emptied=True)
 
 

@@ -14,8 +14,8 @@ from streamer.settings import CommonSettings
 
 # A worker that is asked to end does so within 5 s. On a machine that stalls a test cannot hold it to that: one that
 # has not ended by now will not end.
-PATIENCE_S = 30.0
-START_S = 90.0  # imports of torch, several of them at the same time
+PATIENCE_S = 300.0
+START_S = 300.0  # imports of torch, several of them at the same time
 
 
 class Command:

@@ -4,13 +4,12 @@ An operation that mixes them with tensors of the CPU raises, as CUDA would; so d
 without a GPU cannot: values left on the wrong side. What a GPU computes it does not say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 CUDA, CPU = torch.device("cuda:0"), torch.device("cpu")
 _INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
@@ -56,7 +55,7 @@ class There(torch.Tensor):
 
 def _run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     base = func.name().split(".")[0]
-    tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, torch.Tensor)]
+    tensors = [value for value in _leaves((*args, *kwargs.values())) if isinstance(value, torch.Tensor)]
     some_there = any(isinstance(value, There) for value in tensors)
     if some_there and base not in ("aten::_to_copy", "aten::copy_"):
         mixed = [value for value in tensors if not isinstance(value, There) and value.dim() > 0]
@@ -75,12 +74,25 @@ def _run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     def bare(value: Any) -> Any:
         return value.here if isinstance(value, There) else value
 
-    out = func(*tree_map(bare, tuple(args)), **tree_map(bare, kwargs))
+    out = func(*_mapped(bare, args), **{name: _mapped(bare, value) for name, value in kwargs.items()})
     if base.endswith("_") and isinstance(args[0], torch.Tensor):
         return args[0]
     if "out" in kwargs or not goes_there:
         return kwargs.get("out", out)
-    return tree_map(lambda value: There(value) if isinstance(value, torch.Tensor) else value, out)
+    return _mapped(lambda value: There(value) if isinstance(value, torch.Tensor) else value, out)
+
+
+# What operations take and give are tensors, numbers and rows of them: torch's own walk over any tree takes most of the time.
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _leaves(one)
+    else:
+        yield value
+
+
+def _mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    return type(value)(_mapped(change, one) for one in value) if isinstance(value, list | tuple) else change(value)
 
 
 class SecondDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]

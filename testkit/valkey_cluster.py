@@ -8,6 +8,7 @@ import redis.asyncio
 from streamer.host.embedded import LOOPBACK, redis_binary, wait_for_redis
 from streamer.host.processes import Child
 from testkit.ports import lasting_ports
+from testkit.serving import PATIENCE_S
 
 SLOTS = 16_384
 
@@ -52,7 +53,7 @@ class ValkeyCluster:
     async def whole(self) -> None:
         """Return once every node knows that the cluster is whole."""
         for port in self.ports:
-            async with asyncio.timeout(60), redis.asyncio.Redis(host=LOOPBACK, port=port) as client:
+            async with asyncio.timeout(PATIENCE_S), redis.asyncio.Redis(host=LOOPBACK, port=port) as client:
                 while not await _whole(client, len(self.ports)):
                     await asyncio.sleep(0.05)
 

@@ -2,11 +2,12 @@
 
 Compared: ids, revisions (number, state, slot) and final states of all incidents, and the bytes of every window.
 Promised besides: no revision is told in two versions or skipped, offsets in Redis and committed ones are those of the
-ends, no worker ends by itself, and no partition with records waiting stands still for more than `STANDS_S`. Where Redis
+ends, no worker ends by itself, and no partition with records waiting stands still for longer than it may. Where Redis
 is emptied (after all that), windows must come back byte for byte and nothing old may be told again.
 """
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,7 +32,6 @@ from testkit.chaos.watch import Watch
 from testkit.detecting import PAST, STEP_MS, detecting, events, start_of
 from testkit.serving import producing, running
 
-STANDS_S = 30.0
 PATIENCE_S = 600.0  # for what must come about in the end
 SETTLED_LOOKS = 4  # half a second apart: nothing has been added
 
@@ -51,17 +51,21 @@ class Report:
 
 
 class Run:
-    """One run on these servers; `fixed`: each worker has half of the partitions, otherwise they form groups."""
+    """One run on these servers; `fixed`: each worker has half of the partitions, otherwise they form groups.
+
+    `stands_s`: how long a partition may stand still without a fault, where no other work is on the machine.
+    """
 
     def __init__(
         self, servers: Servers, folder: Path, streams: int, live: int, *, fixed: bool, replication: int = 1,
         rooms: tuple[str, ...] = ("streamer", "detector"), say: Callable[[str], None] = lambda line: None,
+        stands_s: float = math.inf,
     ) -> None:  # fmt: skip
         self.scene = Scene([f"s{i}" for i in range(streams)], live, start_of(PAST + live))
         self.report = Report()
         self._servers = servers
         self._folder = folder
-        self._fixed, self._replication, self._rooms, self._say = fixed, replication, rooms, say
+        self._fixed, self._replication, self._rooms, self._say, self._stands_s = fixed, replication, rooms, say, stands_s
 
     def _settings(self, name: str, redis_url: str) -> CommonSettings:
         return CommonSettings(
@@ -122,7 +126,7 @@ class Run:
         finally:
             fleet.kill()
         report.longest_s, report.undisturbed_s = watch.longest_s, watch.undisturbed_s
-        if watch.undisturbed_s > STANDS_S:
+        if watch.undisturbed_s > self._stands_s:
             report.wrong.append(
                 f"a partition stood still for {watch.undisturbed_s:.0f} s without a fault: {watch.where}"
             )

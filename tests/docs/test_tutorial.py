@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from testkit.ports import own_ports
+from testkit.serving import PATIENCE_S
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 ID = "ca670ab1"  # that of the tutorial's own incident
@@ -61,7 +62,6 @@ async def up(folder: Path, env: dict[str, str]) -> AsyncIterator[dict[str, str]]
 
 
 @pytest.mark.slow(25)
-@pytest.mark.timeout(300)
 async def test_the_commands_of_the_tutorial_end_in_its_alert(tmp_path: Path) -> None:
     # The command of this interpreter, whatever is on the path.
     command = tmp_path / "bin" / "anomalyllm"
@@ -78,7 +78,7 @@ async def test_the_commands_of_the_tutorial_end_in_its_alert(tmp_path: Path) -> 
         await run(data, tmp_path, env)
         assert "promoted" in await run(learn, tmp_path, env)
         assert "published 60 points" in await run(publish, tmp_path, env)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             # How grave it is depends on the hour: by night a shop has less to lose.
             while "shop.requests fell to" not in (said := await run(alerts, tmp_path, env)):
                 await asyncio.sleep(1)  # the command itself takes as long

@@ -24,7 +24,7 @@ from testkit.certificates import Certificates
 from testkit.ports import lasting_port
 from testkit.processes import command, run_command
 from testkit.real_kafka import RealKafka
-from testkit.serving import publish, read_all, until
+from testkit.serving import PATIENCE_S, publish, read_all, until
 from tests.conftest import REAL_KAFKA
 
 pytestmark = [
@@ -137,7 +137,7 @@ async def _round_trip(settings: CommonSettings, text: bytes) -> None:
     await producer.stop()
     consumer = await make_consumer(settings, f"group-{text.decode()}", "feedback")
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while text not in [r.value for rs in (await consumer.getmany(timeout_ms=100)).values() for r in rs]:
                 pass
     finally:

@@ -39,7 +39,7 @@ def _settings(stack: EmbeddedStack, tmp_path: Path, user: str) -> CommonSettings
 
 async def _refused(process: Command, *words: str) -> None:
     """It ends by itself, with status 1, and its last line says why."""
-    async with asyncio.timeout(PATIENCE_S * 3):
+    async with asyncio.timeout(PATIENCE_S):
         assert await process.process.wait() == 1
     last = process.output.splitlines()[-1]
     for word in (*words, "--redis-url"):

@@ -21,7 +21,7 @@ from streamer.host.stats import Stats
 from streamer.settings import CommonSettings, StreamerSettings
 from streamer.worker import StreamerWorker
 from testkit.ports import lasting_port
-from testkit.serving import at_work, servers_away
+from testkit.serving import PATIENCE_S, at_work, servers_away
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
@@ -113,7 +113,7 @@ async def test_a_worker_whose_servers_are_away_lives_and_is_not_ready(tmp_path: 
         port = lasting_port()
         given = StreamerSettings.model_validate({**settings.model_dump(), "metrics_port": port})
         async with at_work(StreamerWorker(given)):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     try:
                         status, body = await asyncio.to_thread(get, port, "/readyz")

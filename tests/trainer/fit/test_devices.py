@@ -33,7 +33,7 @@ class _Teacher(Teacher):
 @pytest.mark.no_cover  # a tracer makes it half as slow again, and other tests run the same lines
 def test_nothing_is_left_on_the_wrong_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    settings = quick_settings(tmp_path, teacher_budget=0.3)
+    settings = quick_settings(tmp_path, teacher_budget=0.3, medoids=8, prototypes=4)
     values = {kind: simulate(kind, 0, SLOTS + 400) for kind in KINDS}
     two = np.concatenate([simulate("walk", 1, SLOTS), simulate("rare", 1, SLOTS)], 1)
     histories = [history(kind, values[kind][:SLOTS]) for kind in KINDS] + [history("two", two)]

@@ -26,7 +26,7 @@ def _false_alarms(tmp_path: Path, slots: int, seeds: int, *thresholds: float) ->
 
 @pytest.mark.slow(7)
 def test_few_false_alarms_after_256_slots(tmp_path: Path) -> None:
-    [shares] = _false_alarms(tmp_path, 256, SEEDS, 4.0)
+    [shares] = _false_alarms(tmp_path, 256, 2, 4.0)
     # nearly all of them on the heavy-tailed one, which has not shown its tail yet
     assert np.mean(list(shares.values())) <= 2.5e-3, shares
     assert max(shares.values()) <= 2e-2, shares  # a heavy tail that 256 slots have not shown
@@ -34,7 +34,7 @@ def test_few_false_alarms_after_256_slots(tmp_path: Path) -> None:
 
 @pytest.mark.slow(8)
 def test_the_promise_is_kept_after_4096_slots(tmp_path: Path) -> None:
-    shares, often = _false_alarms(tmp_path, 4096, 2, 4.0, 2.0)
+    shares, often = _false_alarms(tmp_path, 4096, 1, 4.0, 2.0)
     assert np.mean(list(shares.values())) <= 5e-4, shares
     assert 0.003 <= np.mean([often[k] for k in ("white", "autoregressive", "integer", "wave")]) <= 0.02, often
 

@@ -39,7 +39,9 @@ async def _main(given: argparse.Namespace, folder: Path) -> Report:
     async with three_brokers(folder / "servers") as servers:
         say("three brokers answer")
         rooms = ("streamer", "detector", "trainer")
-        run = Run(servers, folder, given.streams, live, fixed=False, replication=3, rooms=rooms, say=say, stands_s=STANDS_S)
+        run = Run(
+            servers, folder, given.streams, live, fixed=False, replication=3, rooms=rooms, say=say, stands_s=STANDS_S
+        )
         return await run.go(plan(given.seed, scaled(LONG, faults), given.pace), given.round, emptied=True)
 
 

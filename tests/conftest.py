@@ -38,13 +38,13 @@ MOST_WORKERS = 8
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """What `-n auto` means: three more than there are cores, since tests between servers wait more than they compute.
+    """What `-n auto` means: two more than there are cores, since tests between servers wait more than they compute.
 
     Without them (`make test-fast`) as many as there are cores: each takes ten seconds to collect what it may run.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     between_servers = not any(str(path).endswith("tests/integration") for path in config.getoption("ignore") or ())
-    return min(cores + 3 * between_servers, MOST_WORKERS)
+    return min(cores + 2 * between_servers, MOST_WORKERS)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModule:

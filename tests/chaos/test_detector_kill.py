@@ -18,7 +18,7 @@ from testkit.serving import until
 STREAMS = [f"s{i}" for i in range(12)]
 SLOTS = 680  # whole records of five slots in every portion
 ANOMALY_EVERY = 100  # slots; each lasts 20
-KILLS = 3
+KILLS = 2
 PORTIONS = KILLS + 1  # one is under way at every kill, one comes after the last
 
 

@@ -16,8 +16,6 @@ from testkit.detecting import PAST, events, normal, ready
 from testkit.serving import until
 from tests.integration.test_overview import text_of
 
-pytestmark = pytest.mark.kafka
-
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,6 @@ def client(settings: CommonSettings) -> str:
 
 
 @pytest.mark.slow(95)  # the client publishes for 90 seconds
-@pytest.mark.kafka
 async def test_a_plain_kafka_client_publishes_an_anomaly_and_reads_its_alert(settings: CommonSettings) -> None:
     workers = Fleet({**os.environ, **worker_env(settings)}, settings.state_dir)
     workers.start()

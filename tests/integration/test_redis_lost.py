@@ -16,7 +16,6 @@ from streamer.windows.ring import read_windows
 from testkit.detecting import PAST, Ready, detecting, events, in_force, normal, ready
 from testkit.serving import running, until
 
-pytestmark = pytest.mark.kafka
 STREAMS = ["a", "b", "c"]
 
 

@@ -73,7 +73,6 @@ def test_a_file_needs_nothing_but_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(20)
-@pytest.mark.kafka
 async def test_a_stretch_of_the_cluster_is_judged_beside_it(
     settings: CommonSettings, redis_client: redis.asyncio.Redis
 ) -> None:

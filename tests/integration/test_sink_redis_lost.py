@@ -13,8 +13,6 @@ from tests.integration.test_redis_lost import empty
 from tests.streamer.sinks.samples import event
 from tests.streamer.sinks.servers import FakeServer, serving
 
-pytestmark = pytest.mark.kafka
-
 
 @pytest.mark.slow(7)
 async def test_redis_emptied_under_a_sink(

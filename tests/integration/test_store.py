@@ -19,7 +19,6 @@ from testkit.detecting import PAST, detecting, in_force, normal, ready
 from testkit.processes import command
 from testkit.serving import until
 
-pytestmark = pytest.mark.kafka
 STREAMS = ["a", "b"]
 
 

@@ -16,7 +16,6 @@ from streamer.settings import CommonSettings
 from testkit.detecting import PAST, STEP_MS, normal, ready
 from testkit.serving import read_all, until
 
-pytestmark = pytest.mark.kafka
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import orjson
-import pytest
 import redis.asyncio
 
 from streamer.host.stats import read_stats
@@ -16,8 +15,6 @@ from streamer.unjudged import why_not
 from streamer.windows.keys import Keys
 from testkit.detecting import detecting, detector_settings, events
 from testkit.serving import producing, running, until
-
-pytestmark = pytest.mark.kafka
 
 
 async def _told(settings: CommonSettings, stream: str) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from streamer.windows.keys import Keys
 from testkit.detecting import PAST, STEP_MS, normal, ready
 from testkit.serving import until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow(8)]
+pytestmark = pytest.mark.slow(8)
 
 
 async def test_a_watched_stream_shows_scores_and_band_of_all_its_slots_and_follows(

@@ -149,7 +149,7 @@ def age(s: Any) -> None:
         end = min(s.n, at + long)
         v[at:end] += 600 * np.sin(np.pi * (np.arange(end - at) + 0.5) / long) ** 0.5
         if d == late:
-            s.add("import overran", slice(at + s.minutes(125), at + long))
+            s.add("import overran", slice(at, at + long))  # it rises more slowly from its beginning on
     e = s.add("a message is stuck", s.place(s.some(30, 90), hours=(7, 23)))
     v[e] += np.arange(1, e.stop - e.start + 1) * s.interval_s
     s.values = np.round(v, 1)

@@ -11,11 +11,7 @@ from pathlib import Path
 
 from streamer.host.fleet import worker_env
 from streamer.settings import CommonSettings
-
-# A worker that is asked to end does so within 5 s. On a machine that stalls a test cannot hold it to that: one that
-# has not ended by now will not end.
-PATIENCE_S = 300.0
-START_S = 300.0  # imports of torch, several of them at the same time
+from testkit.serving import PATIENCE_S
 
 
 class Command:
@@ -32,13 +28,16 @@ class Command:
 
     async def wrote(self, *texts: str) -> None:
         """Return once all of these texts are in its output."""
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(PATIENCE_S):
             while missing := [text for text in texts if text not in self.output]:
                 assert self.process.returncode is None, f"it ended without {missing}:\n{self.output}"
                 await asyncio.sleep(0.05)
 
     async def end(self, *signals: signal.Signals) -> float:
-        """Send the signals and wait for the end; returns the seconds it took. Fails when it does not end."""
+        """Send the signals and wait for the end; returns the seconds it took. Fails when it does not end.
+
+        A worker that is asked to end does so within 5 s, but on a machine that stalls a test cannot hold it to that.
+        """
         began = time.monotonic()
         for number in signals:
             self.process.send_signal(number)

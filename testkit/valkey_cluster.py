@@ -1,6 +1,7 @@
 """Three Valkey nodes that are one cluster, without replicas: a third of the hash slots each."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import redis.asyncio
@@ -8,7 +9,7 @@ import redis.asyncio
 from streamer.host.embedded import LOOPBACK, redis_binary, wait_for_redis
 from streamer.host.processes import Child
 from testkit.ports import lasting_ports
-from testkit.serving import PATIENCE_S
+from testkit.serving import until
 
 SLOTS = 16_384
 
@@ -53,9 +54,8 @@ class ValkeyCluster:
     async def whole(self) -> None:
         """Return once every node knows that the cluster is whole."""
         for port in self.ports:
-            async with asyncio.timeout(PATIENCE_S), redis.asyncio.Redis(host=LOOPBACK, port=port) as client:
-                while not await _whole(client, len(self.ports)):
-                    await asyncio.sleep(0.05)
+            async with redis.asyncio.Redis(host=LOOPBACK, port=port) as client:
+                await until(partial(_whole, client, len(self.ports)))
 
     async def start_node(self, index: int) -> None:
         """The first time, or after `kill`."""

@@ -65,13 +65,8 @@ class Run:
         self.report = Report()
         self._servers = servers
         self._folder = folder
-        self._fixed, self._replication, self._rooms, self._say, self._stands_s = (
-            fixed,
-            replication,
-            rooms,
-            say,
-            stands_s,
-        )
+        self._stands_s = stands_s
+        self._fixed, self._replication, self._rooms, self._say = fixed, replication, rooms, say
 
     def _settings(self, name: str, redis_url: str) -> CommonSettings:
         return CommonSettings(

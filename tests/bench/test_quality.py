@@ -14,7 +14,7 @@ from testkit.waves import BURST, TRAIN, waves, write_folder
 from trainer.backtest.task import Task
 
 # The matrix profile is compiled at its first use: a minute on an idle core, several on a busy one.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.slow(1)]
+pytestmark = pytest.mark.slow(1)
 
 
 by_name = pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from streamer.refusals import REDIS_ERRORS
 from streamer.settings import CommonSettings
 from testkit.certificates import Certificates
 from testkit.processes import command
-from testkit.serving import PATIENCE_S, producing, publish
+from testkit.serving import producing, publish, until
 
 PASSWORD = "c0rrect-h0rse"
 # Of docs/how-to/secure.md: what workers and commands use, and nothing else.
@@ -99,9 +99,11 @@ async def test_a_worker_works_behind_tls_as_a_user_with_the_rights_that_docs_giv
         await process.wrote("streamer ready")
         rows = [[1_790_000_000_000 + k * 1000, float(k % 7)] for k in range(40)]
         await publish(producer, settings, {"stream": "a", "points": rows}, key=b"a")
-        async with asyncio.timeout(PATIENCE_S):
-            while not [k async for k in client.scan_iter(f"{settings.namespace}:*ring:a")]:
-                pass
+
+        async def kept() -> bool:
+            return bool([k async for k in client.scan_iter(f"{settings.namespace}:*ring:a")])
+
+        await until(kept)
         assert PASSWORD not in process.output
         shown = Path(f"/proc/{process.process.pid}/cmdline").read_bytes()
         assert PASSWORD.encode() not in shown

@@ -12,8 +12,8 @@ from streamer.host.fleet import WORKERS
 from streamer.kafka.client import make_producer
 from streamer.kafka.topics import provision
 from streamer.settings import CommonSettings
-from testkit.processes import PATIENCE_S, Command, command
-from testkit.serving import publish
+from testkit.processes import Command, command
+from testkit.serving import PATIENCE_S, publish
 
 PASSWORD = "c0rrect-h0rse"
 WRONG = "wr0ng-h0rse"

@@ -20,7 +20,10 @@ from streamer.settings import CommonSettings
 
 STEP_S, LOADING_S = 15.0, 60.0
 BEHIND_S = 60.0
-_TROUBLE = (KafkaError, AnomalyLLMError, *REDIS_ERRORS, TimeoutError)
+_TROUBLE = (KafkaError, AnomalyLLMError, *REDIS_ERRORS)
+_SLOW_HOST = (
+    "Ask again when this host has less to do; a detector that starts on it now waits as long. Its log says more."
+)
 
 
 async def examine(settings: CommonSettings, since_s: float = 86_400.0, step_s: float = STEP_S) -> list[Finding]:
@@ -55,16 +58,18 @@ async def examine(settings: CommonSettings, since_s: float = 86_400.0, step_s: f
     else:
         found += [*await check_store(settings, [], []), *check_versions([])]
     for check in provided():
-        found += await _tried("detector", "a check of the detector's room", partial(check, settings), "See its log.")
+        found += await _tried("detector", "device and teacher", partial(check, settings), _SLOW_HOST, LOADING_S)
     return found
 
 
 async def _tried(
-    subject: str, what: str, call: Callable[[], Awaitable[Sequence[Finding]]], cure: str, limit_s: float = LOADING_S
+    subject: str, what: str, call: Callable[[], Awaitable[Sequence[Finding]]], cure: str, limit_s: float
 ) -> Sequence[Finding]:
     try:
         async with asyncio.timeout(limit_s):
             return await call()
+    except TimeoutError:
+        return [bad(subject, masked(f"{what}: no answer within {limit_s:g} s"), cure)]
     except _TROUBLE as error:
         return [bad(subject, masked(f"{what}: {type(error).__name__}: {error}"), cure)]
 

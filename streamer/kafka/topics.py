@@ -1,7 +1,7 @@
 """The topics of the contract on a broker: creating them, their partitions, and whether all has been read."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
@@ -48,7 +48,7 @@ async def provision(settings: CommonSettings, give_up_after_s: float | None = No
                 for topic in TOPICS
                 if settings.topic(topic) not in existing and await _create(settings, admin, topic)
             ]
-            found = await _partitions(settings, admin)
+            found = await _heard(settings, admin, lambda found: len(found) == len(PARTITIONED))
             if fix and (few := _too_few(settings, found)):
                 await _add(settings, admin, few)
                 done += [f"{topic}: {count} partitions, now {settings.partitions}" for topic, count in few.items()]
@@ -166,10 +166,18 @@ async def _add(settings: CommonSettings, admin: AIOKafkaAdminClient, few: Mappin
                 f"{kafka_name(settings)} does not add partitions to {name}: {type(error).__name__}: {error}. "
                 f"Start every worker with --partitions {few[name]}, or delete the topic and provision it again"
             ) from error
-    for _ in range(SEEN_TRIES):  # brokers hear of it a moment later
-        if not _too_few(settings, await _partitions(settings, admin)):
-            return
+    await _heard(settings, admin, lambda found: not _too_few(settings, found))
+
+
+async def _heard(
+    settings: CommonSettings, admin: AIOKafkaAdminClient, enough: Callable[[Mapping[str, int]], bool]
+) -> dict[str, int]:
+    """`_partitions`, asked again while brokers have not heard of what is new: they do a moment later."""
+    for _ in range(SEEN_TRIES):
+        if enough(found := await _partitions(settings, admin)):
+            break
         await asyncio.sleep(SEEN_S)
+    return found
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, *names: str) -> list[TopicPartition]:

@@ -88,6 +88,18 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     asyncio.run(stack.stop())
 
 
+@pytest.fixture(autouse=True)
+async def _all_is_closed() -> AsyncIterator[None]:
+    """TLS says goodbye after a client has closed: a loop that ends before has left a socket open."""
+    yield
+    open_now = asyncio.get_running_loop()._transports  # type: ignore[attr-defined]  # no other list of them
+
+    async def closed() -> bool:
+        return not open_now
+
+    await until(closed)
+
+
 def _token(subject: str = "admin", life_s: float = 600) -> str:
     """An unsigned JWT (RFC 7519, section 6), as Kafka's own development set-up takes it."""
     now = int(time.time())

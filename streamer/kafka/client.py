@@ -1,10 +1,9 @@
 """Kafka clients as this project uses them: patient at the start, explicit about topics, partitions and offsets."""
 
 import asyncio
-import contextlib
 import ssl
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -13,7 +12,7 @@ from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
 from streamer.kafka.login import login
-from streamer.patience import patiently
+from streamer.patience import patiently, uninterrupted
 from streamer.record_headers import header_text
 from streamer.refusals import KAFKA_ERRORS, raise_if_refused
 from streamer.settings import CommonSettings
@@ -142,21 +141,13 @@ async def _given_up(starting: asyncio.Future[None], client: Any) -> None:
     await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
 
 
-async def _uninterrupted(ending: Coroutine[Any, Any, None]) -> None:
-    """Wait for an end that is short, whoever cancels us meanwhile: the second Ctrl-C left a bootstrap running alone."""
-    task = asyncio.ensure_future(ending)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-
-
 async def started(settings: CommonSettings, client: Any) -> None:
     """Start a producer, consumer or admin client; one that does not start is closed. Raises KafkaError, RefusedError."""
     starting = asyncio.ensure_future(_start(client))
     try:
         await asyncio.shield(starting)
     except BaseException as error:
-        await _uninterrupted(_given_up(starting, client))
+        await uninterrupted(_given_up(starting, client))
         if isinstance(error, KafkaConnectionError):
             await _raise_why(settings)
         raise

@@ -48,7 +48,7 @@ async def provision(settings: CommonSettings, give_up_after_s: float | None = No
                 for topic in TOPICS
                 if settings.topic(topic) not in existing and await _create(settings, admin, topic)
             ]
-            found = await _heard(settings, admin, lambda found: len(found) == len(PARTITIONED))
+            found = await _described(settings, admin, lambda found: len(found) == len(PARTITIONED))
             if fix and (few := _too_few(settings, found)):
                 await _add(settings, admin, few)
                 done += [f"{topic}: {count} partitions, now {settings.partitions}" for topic, count in few.items()]
@@ -166,10 +166,10 @@ async def _add(settings: CommonSettings, admin: AIOKafkaAdminClient, few: Mappin
                 f"{kafka_name(settings)} does not add partitions to {name}: {type(error).__name__}: {error}. "
                 f"Start every worker with --partitions {few[name]}, or delete the topic and provision it again"
             ) from error
-    await _heard(settings, admin, lambda found: not _too_few(settings, found))
+    await _described(settings, admin, lambda found: not _too_few(settings, found))
 
 
-async def _heard(
+async def _described(
     settings: CommonSettings, admin: AIOKafkaAdminClient, enough: Callable[[Mapping[str, int]], bool]
 ) -> dict[str, int]:
     """`_partitions`, asked again while brokers have not heard of what is new: they do a moment later."""

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio.connection import ConnectionPool
 
+from streamer.host import worker
 from streamer.host.worker import Servers, run_worker
 from streamer.settings import CommonSettings
 from streamer.stopping import Stop
@@ -30,6 +31,28 @@ async def test_what_asks_redis_while_it_closes_leaves_no_connection(settings: Co
         await asyncio.Event().wait()
 
     await run_worker(settings, "streamer", stop, boot, turn)
-    [pool] = pools
-    open_ones = [c for c in (*pool._available_connections, *pool._in_use_connections) if c.is_connected]
-    assert open_ones == []
+    assert _open(*pools) == []
+
+
+async def test_an_end_that_is_cut_off_while_it_closes_leaves_no_connection(
+    settings: CommonSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "DRAIN_S", 0.01)
+    stop, pools = Stop(), list[ConnectionPool]()
+
+    async def boot(servers: Servers) -> None:
+        async def leave() -> None:
+            await asyncio.sleep(20 * worker.DRAIN_S)  # it is cut off meanwhile
+
+        servers.closes(leave)
+        pools.append(servers.redis.connection_pool)
+
+    async def turn() -> None:
+        stop.request()
+
+    await run_worker(settings, "streamer", stop, boot, turn)
+    assert _open(*pools) == []
+
+
+def _open(pool: ConnectionPool) -> list[object]:
+    return [c for c in (*pool._available_connections, *pool._in_use_connections) if c.is_connected]

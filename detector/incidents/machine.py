@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from detector.incidents.dial import SEASON_OPENS, closing, nearly
-from detector.incidents.recurring import Recurrence, begun, confirmed, repeated, with_incident, with_repeat
+from detector.incidents.recurring import Off, Recurrence, begun, confirmed, repeated, with_incident, with_repeat
 from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule, returned
 from detector.incidents.severity import VERY_RARE, severity_of
 from streamer.contracts import IncidentState, Severity
@@ -32,6 +32,7 @@ DECADE = 1.0
 BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
 NO_COLUMN = -1  # of an incident that the season has not seen
 LONG_AGO = -(1 << 60)
+WINDOW = 80  # slots that a student looks back
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
 # A stream that alerts far more often than its alert budget allows is judged more strictly until it is calmer: openings
 # are remembered for as long as EXPECTED false ones are expected, and more than that raise what opens the next one.
@@ -112,6 +113,8 @@ class Episode:
     verdict: str | None = None  # of a person
     column: int = NO_COLUMN  # average of the season that was most surprised at the opening
     reach: float = 0.0  # farthest that a value lay outside what was usual, in widths of the band; 0: never, or unknown
+    off: float = 0.0  # the same from what was expected, in the unit of the data …
+    channel: int = 0  # … of this channel
     around: int = 0  # slots on both sides of it that teach nothing, where the season has seen it
     evidence: dict[str, Any] = field(default_factory=dict)  # of the peak slot, see detector/live/evidence.py
 
@@ -185,7 +188,8 @@ class Scored(NamedTuple):
 
     `surprise` of the students, NaN when the slot could not be scored: that is no evidence, hence quiet. `counts`:
     direction, floors and pauses let the slot count. `season`: surprise by column (detector/persistence.py), None where
-    there is no season or its slot does not count. `reach`: widths of the season's band that the value lies outside it.
+    there is no season or its slot does not count. `reach`: widths of the band that the value lies outside it; `off`: the
+    same in the unit of the data.
 
     >>> Scored(slot=7, surprise=4.2, counts=True).season is None
     True
@@ -196,6 +200,7 @@ class Scored(NamedTuple):
     counts: bool
     season: Sequence[float] | None = None
     reach: float = 0.0
+    off: Off | None = None
 
 
 class _Slot(NamedTuple):
@@ -219,23 +224,23 @@ def step(
     counts: bool,
     season: Sequence[float] | None = None,
     reach: float = 0.0,
+    off: Off | None = None,
 ) -> Transition | None:
     """One scored slot, see `Scored`."""
     scored = surprise == surprise
     students = surprise if counts and scored else 0.0
     if tracker.incident is not None:
         now = _weighed(tracker, rules, slot, students, season, 0.0, scored)
-        return _during(tracker, tracker.incident, rules, now, reach)
+        return _during(tracker, tracker.incident, rules, now, reach, off)
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
-    if tracker.echo:
-        known = max((past.last for past in tracker.usual if past.until >= 0), default=LONG_AGO)
-        since = max(tracker.ended, known)
-        tracker.echo = students >= closing(threshold) and slot - since < ECHO * rules.stride
-        if tracker.echo:
-            students = 0.0
-            if since == tracker.ended:
-                _contained(tracker, slot)
+    since = max((tracker.ended, *(past.last for past in tracker.usual if past.until >= 0)))
+    calm = season is not None and max(season[:HOUR]) < OUTSIDE
+    tracker.echo = tracker.echo and students >= closing(threshold) and slot - since < ECHO * rules.stride
+    if tracker.echo and since == tracker.ended:
+        _contained(tracker, slot)
+    if tracker.echo or (calm and slot - since <= WINDOW * rules.stride):
+        students = 0.0
     now = _weighed(tracker, rules, slot, students, season, stricter, scored)
     if tracker.muted is not None:
         tracker.calm = tracker.calm + 1 if now.value < closing(threshold) else 0
@@ -251,7 +256,7 @@ def step(
     tracker.hits.append(slot)
     if len(tracker.hits) < rules.open_hits and not now.sure:
         return None
-    return _open(tracker, rules, now, stricter, reach)
+    return _open(tracker, rules, now, stricter, reach, off)
 
 
 def _weighed(
@@ -278,33 +283,37 @@ def _weighed(
     return _Slot(slot, max(students, value), students, alone, season, column, sure, True)
 
 
-def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float) -> Transition | None:
+def _open(
+    tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float, off: Off | None
+) -> Transition | None:
     """A new incident; the one before where it goes on; None: one that is known from this time of day."""
     rule = rules.season
     before = None if rule is None else _same_again(tracker, rule, now.at)
     if before is not None:
         tracker.recent.remove(before)
         before.ended, before.calm, before.unseen, before.hot = None, 0, 0, now.at
-        before.reach = max(before.reach, reach)
+        _went(before, reach, off)
         _raise_peak(before, now)
         tracker.incident, tracker.hits, tracker.calm = before, [], 0
         return revise(before, "revised", now.at)
     window = 0 if rule is None or now.column == NO_COLUMN else max(1, rule.windows[now.column])
-    if rule is not None and (now.value < rules.threshold + stricter + SURE or (window == 0 and reach > 0)):
-        again = repeated(tracker.usual, now.at, now.value, reach, window, rule.day, rule.around)
+    sure = now.value >= rules.threshold + stricter + SURE
+    if rule is not None and (not sure or off is not None or (window == 0 and reach > 0)):
+        again = repeated(tracker.usual, now.at, now.value, reach, window, rule.day, rule.around, off, sure)
         if again is not None:
             tracker.usual = with_repeat(tracker.usual, again, rule.day)
             tracker.echo = now.heard >= closing(rules.threshold + stricter)
             return None
     onset = tracker.hits[0] if rule is None else begun(tracker.usual, tracker.hits[0], now.at, rule.quiet)
     if rule is not None and confirmed(tracker.usual, now.at, rule.day, rule.around):
-        again = Recurrence(now.at, now.at, now.at, now.at, now.value, reach, confirmed=True)
+        again = Recurrence(now.at, now.at, now.at, now.at, now.value, confirmed=True)
         tracker.usual = with_incident(tracker.usual, again, True)
     around = 0 if rule is None or now.column == NO_COLUMN else rule.around + rule.windows[now.column]
     episode = Episode(
         anchor=now.at, onset=onset, threshold=rules.threshold, peak=now.value, peak_slot=now.at, hot=now.at,
-        stricter=stricter, revised_peak=now.value, column=now.column, around=around, reach=reach,
+        stricter=stricter, revised_peak=now.value, column=now.column, around=around,
     )  # fmt: skip
+    _went(episode, reach, off)
     tracker.openings = [*(at for at in tracker.openings if now.at - at < rules.memory), now.at][-REMEMBERED:]
     tracker.incident, tracker.hits, tracker.muted, tracker.calm = episode, [], None, 0
     return Transition("open", episode, now.at)
@@ -330,12 +339,21 @@ def _contained(tracker: Tracker, slot: int) -> None:
         last.contained = slot
 
 
+def _went(episode: Episode, reach: float, off: Off | None) -> None:
+    if reach > episode.reach:
+        episode.reach = reach
+        if off is not None:
+            episode.off, episode.channel = off.by, off.channel
+
+
 def _raise_peak(episode: Episode, now: _Slot) -> None:
     if now.value > episode.peak:
         episode.peak, episode.peak_slot = now.value, now.at
 
 
-def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach: float) -> Transition | None:
+def _during(
+    tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach: float, off: Off | None
+) -> Transition | None:
     before = episode.severity
     _raise_peak(episode, now)
     rule = rules.season
@@ -352,7 +370,8 @@ def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach:
         back = now.season is not None and max(now.season[:HOUR]) < OUTSIDE and returned(episode.reach, reach)
         held, longest = loud and not back, rules.max_slots
     if held:
-        episode.hot, episode.calm, episode.unseen, episode.reach = now.at, 0, 0, max(episode.reach, reach)
+        episode.hot, episode.calm, episode.unseen = now.at, 0, 0
+        _went(episode, reach, off)
     else:
         episode.calm += 1
         episode.unseen += not now.judged
@@ -384,7 +403,7 @@ def end(tracker: Tracker, slot: int, reason: EndReason) -> Transition:
         episode.contained = slot
     tracker.recent.append(episode)
     at, last, wanted = episode.anchor, episode.last(), episode.verdict == "true"
-    known = Recurrence(at, at, at, last, episode.peak, episode.reach, confirmed=wanted)
+    known = Recurrence(at, at, at, last, episode.peak, episode.reach, episode.off, episode.channel, confirmed=wanted)
     tracker.usual = with_incident(tracker.usual, known, reason != "baseline")
     tracker.incident, tracker.hits = None, []
     tracker.ended = episode.hot

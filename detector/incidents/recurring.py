@@ -4,11 +4,13 @@ charge that is due on Mondays.
 An incident's slots teach nothing, so the season never learns it, and without this it is told every night. It is told again
 where it is a decade rarer than it was, a width of the band (a fourth) further out, half an hour longer (half as long again
 where it lasts for more than half a day), or a thousand times rarer than the threshold; and always once a person has
-confirmed it. What students alone find outside their band is rarer by being further out.
+confirmed it. What students alone find outside their band is rarer by being further out. Where values are outside by no more
+than they were, in the data's own unit, it is never more than it was (docs/decisions/046).
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 # Days ago: of what the season finds, and of all. What students alone say repeats itself by the week, or is a habit where
 # it has been at that time on TWICE days of the last WITHIN (docs/decisions/035, 039).
@@ -21,6 +23,26 @@ RARER = 1.0  # decades
 FURTHER, SHARE = 1.0, 4  # widths of the band, or a fourth of what it was
 FLAPS = 3  # incidents of a day; after one with more of them every time of day would be known
 MOST = 48  # kept of a stream: 4 KB where there are so many
+
+
+class Off(NamedTuple):
+    """What a value outside of its band differs by, in the unit of the data: it means the same whatever the band has become.
+
+    >>> Off(3.0, width=1.0, channel=0).beyond(2.5), Off(3.0, 1.0, 0).beyond(1.5)
+    (False, True)
+    >>> Off(3.0, 1.0, 0).beyond(-2.5), Off(3.0, 1.0, 0).beyond(0.0)
+    (None, None)
+    """
+
+    by: float  # from what is expected; negative: below it
+    width: float  # of the band
+    channel: int
+
+    def beyond(self, past: float) -> bool | None:
+        """Whether it is more than it was, by a width or a fourth; None: it was nothing, or on the other side."""
+        if self.by * past <= 0:
+            return None
+        return abs(self.by) > abs(past) + max(FURTHER * self.width, abs(past) / SHARE)
 
 
 @dataclass(slots=True)
@@ -36,7 +58,9 @@ class Recurrence:
     at: int  # where it opened itself
     last: int
     peak: float  # largest surprise
-    reach: float = 0.0  # farthest outside, in widths of the band
+    reach: float = 0.0  # farthest outside, in widths of the band …
+    off: float = 0.0  # … from what was expected there, in the unit of the data …
+    channel: int = 0  # … of this channel
     until: int = -1  # of what was passed over: so long it may last
     confirmed: bool = False  # a person wants to hear of it
 
@@ -94,6 +118,8 @@ def repeated(
     window: int,
     day: int,
     around: int,
+    off: Off | None = None,
+    sure: bool = False,
 ) -> Recurrence | None:
     """What a slot that would open an incident is instead: more of what is passed over already, or one of before again.
 
@@ -102,7 +128,7 @@ def repeated(
 
     >>> known = with_incident([], Recurrence(100, 100, 100, 104, 6.5), teaches=True)
     >>> repeated(known, 1545, value=7.0, reach=0.0, window=1, day=1440, around=30)
-    Recurrence(anchor=100, first=100, at=1545, last=1545, peak=6.5, reach=0.0, until=1579, confirmed=False)
+    Recurrence(anchor=100, first=100, at=1545, last=1545, peak=6.5, reach=0.0, off=0.0, channel=0, until=1579, confirmed=False)
     >>> repeated(known, 1545, value=7.0, reach=0.0, window=0, day=1440, around=30) is None
     True
     >>> repeated(known, 1545, value=7.6, reach=0.0, window=1, day=1440, around=30) is None
@@ -110,10 +136,13 @@ def repeated(
     """
 
     def more(past: Recurrence) -> bool:
-        # What students say of a value beyond all they know differs by decades from fit to fit: it is as far out as before.
+        # Decades and bands differ from fit to fit. What is as far out as before in the data's own unit is no more than it was.
+        if off is not None and off.channel == past.channel and off.beyond(past.off) is False:
+            return False
+        # Of what students find beyond all they know only how far out it is says anything.
         compared = window == 0 and reach > 0 and past.reach > 0
         further = reach > past.reach + max(FURTHER, past.reach / SHARE)
-        return further or (not compared and value > past.peak + RARER)
+        return further or (not compared and (sure or value > past.peak + RARER))
 
     for past in usual:
         if past.at <= slot and slot - window <= min(past.until, past.last + around) and not more(past):
@@ -129,7 +158,7 @@ def repeated(
     lasted = past.last - past.at
     longer = lasted // 2 if lasted > day // 2 else around
     lasts = past.until - past.at if past.until >= 0 else lasted + longer
-    return Recurrence(past.anchor, past.first, slot, slot, past.peak, past.reach, slot + lasts)
+    return replace(past, at=slot, last=slot, until=slot + lasts, confirmed=False)
 
 
 def begun(usual: Iterable[Recurrence], onset: int, slot: int, pause: int) -> int:

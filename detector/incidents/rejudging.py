@@ -147,5 +147,6 @@ def _adopt(old: Episode, new: Episode) -> None:
         old.evidence = new.evidence
     old.onset, old.peak, old.peak_slot, old.hot = new.onset, new.peak, new.peak_slot, new.hot
     old.calm, old.unseen, old.ended, old.end_reason = new.calm, new.unseen, new.ended, new.end_reason
-    old.stricter, old.column, old.around, old.reach = new.stricter, new.column, new.around, new.reach
+    old.stricter, old.column, old.around = new.stricter, new.column, new.around
+    old.reach, old.off, old.channel = new.reach, new.off, new.channel
     old.contained, old.retracted = new.contained, False

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detector.incidents.dial import closing
+from detector.incidents.recurring import Off
 from detector.incidents.severity import reach_of
 from detector.model.interface import SegmentScore
 from detector.persistence import NAMES
@@ -92,10 +93,12 @@ def season_of(score: SegmentScore, k: int) -> np.ndarray | None:
     return None if score.season_KS is None or score.season_channel_K is None else score.season_KS[k]
 
 
-def reach_at(score: SegmentScore, k: int, value_C: np.ndarray) -> float:
-    """How far slot k lies outside of what is usual, in widths of the band."""
+def far_at(score: SegmentScore, k: int, value_C: np.ndarray) -> tuple[float, Off | None]:
+    """How far slot k lies outside of what is usual: in widths of the band, and in the data's unit."""
     here = place_of(score, k, value_C)
-    return reach_of(here.value, here.low, here.high, here.expected)
+    reach = reach_of(here.value, here.low, here.high, here.expected)
+    off = Off(here.value - here.expected, here.high - here.low, here.channel) if reach > 0 else None
+    return round(reach, 3), off
 
 
 def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:

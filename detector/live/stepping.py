@@ -13,17 +13,16 @@ from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge
 from detector.incidents.season_rule import HOLDS
 from detector.live.cache import Entry
-from detector.live.evidence import counting, evidence_at, here_of, reach_at, season_counting
+from detector.live.evidence import counting, evidence_at, far_at, here_of, season_counting
 from detector.live.judgement import Judgement
 
 Emit = Callable[[Entry, StreamState, Transition], None]
-_NOTHING: tuple[float, bool, list[float] | None, float] = (float("nan"), False, None, 0.0)
 
 
 def step_through(judgement: Judgement, emit: Emit) -> None:
     """First the slots that are judged again, then the new ones; `emit` is called once per transition."""
     entry, stream_state, rules = judgement.entry, judgement.stream_state, judgement.rules
-    surprise_of = _surprises(judgement)
+    scored_at = _scored(judgement)
 
     def note(episode: Episode, slot: int) -> None:
         found = judgement.find(slot)
@@ -34,7 +33,7 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
             _note(episode, slot, of_slot, here)
 
     def row(slot: int) -> Scored:
-        return Scored(slot, *surprise_of.get(slot, _NOTHING))
+        return scored_at.get(slot) or Scored(slot, float("nan"), False)
 
     stride = rules.stride
     if judgement.start <= entry.scored:
@@ -48,7 +47,7 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
     quiet = max(rules.quiet, 0 if rules.season is None else rules.season.quiet)
     hole = range(first, min(begin, first + (quiet + rules.open_window) * stride), stride)
     for slot in (*hole, *range(begin, entry.hi + 1, stride)):
-        if stream_state.tracker.idle and slot not in surprise_of:
+        if stream_state.tracker.idle and slot not in scored_at:
             continue
         transition = step(stream_state.tracker, rules, *row(slot))
         mine = belongs(stream_state.tracker, slot)
@@ -76,9 +75,9 @@ def _note(episode: Episode, slot: int, found: dict[str, Any], here: dict[str, An
     episode.evidence = {**now, **kept}
 
 
-def _surprises(judgement: Judgement) -> dict[int, tuple[float, bool, list[float] | None, float]]:
-    """Slot → (surprise, counts, season, reach) of all slots that were scored and have data."""
-    found: dict[int, tuple[float, bool, list[float] | None, float]] = {}
+def _scored(judgement: Judgement) -> dict[int, Scored]:
+    """All slots that were scored and have data."""
+    found: dict[int, Scored] = {}
     incident = judgement.stream_state.tracker.incident
     threshold = judgement.rules.threshold if incident is None else min(incident.threshold, judgement.rules.threshold)
     for piece in judgement.pieces:
@@ -97,10 +96,10 @@ def _surprises(judgement: Judgement) -> dict[int, tuple[float, bool, list[float]
             season_KS = np.where(wanted_K[:, None], score.season_KS, 0.0)
             season = [row if there else None for row, there in zip(season_KS.tolist(), present_K, strict=True)]
             loud_K |= season_KS.max(1) >= HOLDS
-        reach = [
-            round(reach_at(score, k, rows_KC[k]), 3) if loud else 0.0
+        far = [
+            far_at(score, k, rows_KC[k]) if loud else (0.0, None)
             for k, loud in enumerate((loud_K & present_K).tolist())
         ]
-        rows = zip(surprise_K.tolist(), counts_K.tolist(), season, reach, strict=True)
-        found |= zip(piece.slots, rows, strict=True)
+        rows = zip(piece.slots, surprise_K.tolist(), counts_K.tolist(), season, far, strict=True)
+        found |= {slot: Scored(slot, surprise, counts, row, *away) for slot, surprise, counts, row, away in rows}
     return found

@@ -5,11 +5,11 @@ from copy import deepcopy
 import pytest
 
 from detector.incidents.identity import incident_id
-from detector.incidents.machine import BESIDE, Rules, Scored, Tracker, step
+from detector.incidents.machine import BESIDE, WINDOW, Rules, Scored, Tracker, step
 from detector.incidents.record import StreamState
-from detector.incidents.recurring import MOST
+from detector.incidents.recurring import MOST, Off
 from detector.incidents.rejudging import rejudge, rejudge_from
-from detector.incidents.season_rule import season_rule
+from detector.incidents.season_rule import OUTSIDE, season_rule
 from detector.persistence import COLUMNS
 
 RULES = Rules(threshold=4.0, quiet=5, season=season_rule(60 * 10**9, 300 * 10**9), season_opens=5.0, fatigue=False)
@@ -63,10 +63,53 @@ def test_of_what_students_alone_find_outside_their_band_it_counts_how_far_out_it
     assert weekly(Tracker(), [(4.5, 0.0, JOB), (6.5, 0.0, JOB)]) == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("again", "opened"),
+    [
+        (Off(3.1, 0.3, 0), [0]),
+        (Off(4.5, 0.3, 0), [0, 1]),  # half as far again
+        (Off(3.6, 1.0, 0), [0]),  # not by a width
+        (Off(-3.0, 0.3, 0), [0, 1]),  # the other way
+        (Off(3.0, 0.3, 1), [0, 1]),  # another channel
+    ],
+)
+@pytest.mark.parametrize("seasonal", [True, False])
+def test_what_differs_as_much_as_it_did_is_known_however_narrow_its_band_has_become(
+    again: Off, opened: list[int], seasonal: bool
+) -> None:
+    found, tracker = [], Tracker()
+    for week, (rare, reach, off) in enumerate([(MILD, 2.0, Off(3.0, 1.5, 0)), (SURE + 5, 12.0, again)]):
+        for at in range(7 * DAY):
+            there = NIGHT <= at < NIGHT + JOB
+            season = [rare * (there and seasonal)] * 2 + [0.0] * (COLUMNS - 2)
+            students = rare + BESIDE if there and not seasonal else 0.0
+            far = (reach, off) if there else (0.0, None)
+            told = step(tracker, RULES, week * 7 * DAY + at, students, True, season, *far)
+            if told is not None and told.state == "open":
+                found.append(week)
+    assert found == opened
+
+
 def test_windows_of_students_that_contain_what_is_known_do_not_tell_it_later() -> None:
     tracker = Tracker()
     assert weekly(tracker, [(4.5, 12.0, JOB), (4.5, 12.0, 300), (0.0, 0.0, 0)]) == [0]
     assert not tracker.echo
+
+
+@pytest.mark.parametrize(
+    ("pause", "outside", "opened"), [(WINDOW - 10, 0.0, 1), (WINDOW + 20, 0.0, 2), (WINDOW - 10, OUTSIDE, 2)]
+)
+def test_what_students_say_while_their_windows_contain_an_incident_counts_where_the_season_finds_something(
+    pause: int, outside: float, opened: int
+) -> None:
+    """A window that a dip is leaving is as strange as one that it has entered, and quiet in between."""
+    tracker, found = Tracker(), 0
+    for slot in range(4 * WINDOW):
+        again = JOB + pause <= slot < 2 * JOB + pause
+        row = [MILD if slot < JOB else outside * again] * 2 + [0.0] * (COLUMNS - 2)
+        told = step(tracker, RULES, slot, (4.5 + BESIDE) * again, True, row)
+        found += told is not None and told.state == "open"
+    assert found == opened
 
 
 def test_a_nightly_job_is_told_once() -> None:

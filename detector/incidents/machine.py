@@ -298,7 +298,7 @@ def _open(
         return revise(before, "revised", now.at)
     window = 0 if rule is None or now.column == NO_COLUMN else max(1, rule.windows[now.column])
     sure = now.value >= rules.threshold + stricter + SURE
-    if rule is not None and (not sure or off is not None or (window == 0 and reach > 0)):
+    if rule is not None:
         again = repeated(tracker.usual, now.at, now.value, reach, window, rule.day, rule.around, off, sure)
         if again is not None:
             tracker.usual = with_repeat(tracker.usual, again, rule.day)

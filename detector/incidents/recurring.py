@@ -145,7 +145,9 @@ def repeated(
         return further or (not compared and (sure or value > past.peak + RARER))
 
     for past in usual:
-        if past.at <= slot and slot - window <= min(past.until, past.last + around) and not more(past):
+        # an average that still contains it says nothing of values that are back in their band
+        contained = reach == 0 and slot - window <= past.last < slot
+        if past.at <= slot and slot - window <= min(past.until, past.last + around) and (contained or not more(past)):
             past.last = min(slot, past.until)
             return past
     same = _alike(usual, slot, window > 0, day, around)

@@ -8,16 +8,23 @@ Shapes: R rows, D days (the last AHEAD are still to come), K phases (blocks of a
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from detector.model.views.season import SEASONS
+from detector.model.views.season import DAY_S, SEASONS
 from trainer.fit.season_days import AHEAD, Days, median, quantile
 
 # What a richer forecast must save to be believed: it has fewer days to learn from.
 _PRICE = math.log(0.97)
+# Days that a season has to forecast: three Mondays say nothing of the other weekdays.
+_PROVED = (2, 2, 2, 6)
+# Standard errors by which the first season of a row must be better than none: a saw tooth wanders into phase for weeks.
+_SURE = 2.0
 _OTHERS = 7  # days a forecast is the median of
+_AROUND_S = (1_200, 3_600)  # on each side of a phase
+_ERRS, _SIGNIFICANT = 1.25 / 0.6745, 2.5  # standard errors of a median, of its median departure
 
 
 def forecast(days: Days) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -37,7 +44,8 @@ def forecast(days: Days) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     best_R, least_RD = torch.zeros(len(value_RDK), dtype=torch.long), _daily(value_RDK, forecasts[0])
     for i, forecast in enumerate(forecasts[1:], 1):
         error_RD = _daily(value_RDK, forecast)
-        better_R = _better(error_RD, least_RD)
+        first_R = (best_R % 4 == 0) & (i % 4 in (1, 2))
+        better_R = _better(error_RD, least_RD, _PROVED[i % 4], torch.where(first_R, _SURE, 1.0))
         best_R = torch.where(better_R, i, best_R)
         least_RD = torch.where(better_R[:, None] & torch.isfinite(error_RD), error_RD, least_RD)
     # What a richer season has not seen yet is forecast from a plainer one.
@@ -69,13 +77,13 @@ def _daily(value_RDK: Tensor, forecast_RDK: Tensor) -> Tensor:
     return torch.where(enough, torch.minimum(error, cut).nanmean(-1), torch.nan)
 
 
-def _better(error_RD: Tensor, than_RD: Tensor) -> Tensor:
-    """Whether a richer forecast errs less by more than chance: by its price and a standard error of its days."""
+def _better(error_RD: Tensor, than_RD: Tensor, days: int, errors_R: Tensor) -> Tensor:
+    """Whether a richer forecast errs less by more than chance: by its price and standard errors of its days, so many at least."""
     gain_RD = torch.log((error_RD + 1e-12) / (than_RD + 1e-12))
     many_R = torch.isfinite(gain_RD).sum(-1)
     mean_R = gain_RD.nanmean(-1)
     spread_R = (gain_RD - mean_R[:, None]).square().nanmean(-1).sqrt()
-    return (many_R >= 2) & (mean_R + spread_R / (many_R - 1).clamp_min(1).sqrt() < _PRICE)
+    return (many_R >= days) & (mean_R + errors_R * spread_R / (many_R - 1).clamp_min(1).sqrt() < _PRICE)
 
 
 def _carried(level_RD: Tensor) -> Tensor:
@@ -120,13 +128,18 @@ def _from_others(
     which, known = _nearest(value_RDK, member_RDD)
     rows = torch.arange(value_RDK.shape[0])[:, None, None]
     known = known & (known.sum(-1, keepdim=True) >= least)
-    others = torch.where(known[..., None], value_RDK[rows, which], torch.nan).transpose(2, 3)
+
+    def of_others(x_RDK: Tensor) -> Tensor:
+        return torch.where(known[..., None], x_RDK[rows, which], torch.nan).transpose(2, 3)
+
+    others = of_others(value_RDK)
     there = torch.isfinite(others)
     many = there.sum(-1)
     total = others.nan_to_num().sum(-1)
     extremes = torch.where(there, others, -torch.inf).amax(-1) + torch.where(there, others, torch.inf).amin(-1)
     mean = torch.where(many >= 5, (total - extremes) / (many - 2), total / many)
     middle = median(others)
+    middle, mean = _calmed(middle, mean, value_RDK, of_others)
     if plainer_RDK is not None:
         off = (others - plainer_RDK[..., None]).abs()
         off = torch.where(torch.isfinite(off), off, torch.inf)
@@ -136,6 +149,41 @@ def _from_others(
         alone = (many == 2) & (apart > 0.5 * far) & torch.isfinite(far)
         middle, mean = torch.where(alone, nearer, middle), torch.where(alone, nearer, mean)
     return middle, mean
+
+
+def _around(x_RDK: Tensor, seconds: int) -> Tensor:
+    """Mean over the phases up to so far on each side, the day's ends joined."""
+    rows, days, per_day = x_RDK.shape
+    reach = seconds * per_day // DAY_S
+
+    def pooled(x: Tensor) -> Tensor:
+        joined = torch.nn.functional.pad(x.reshape(rows * days, 1, per_day), (reach, reach), mode="circular")
+        return torch.nn.functional.avg_pool1d(joined, 2 * reach + 1, 1).view_as(x)
+
+    return pooled(x_RDK.nan_to_num()) / pooled(torch.isfinite(x_RDK).to(x_RDK))
+
+
+def _calmed(
+    middle_RDK: Tensor, mean_RDK: Tensor, value_RDK: Tensor, of: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """A forecast without what the median of few noisy days errs by; `of`: values of the days it is made of (R, D, K, N).
+
+    A phase whose difference from those around it the days do not agree on has none: first from its neighbours, then, of
+    what these have on average, from the hours around.
+    """
+    sure_RDK = torch.isfinite(of(value_RDK)).sum(-1) < 3  # two days that disagree say nothing of noise
+    for seconds in _AROUND_S:
+        near_RDK = _around(value_RDK, seconds)
+        off_RDKN = of(value_RDK - near_RDK)
+        off_RDK = median(off_RDKN)
+        # of few days the spread at one phase says little
+        spread_RDK = _around(median((off_RDKN - off_RDK[..., None]).abs()), seconds)
+        error_RDK = _ERRS * spread_RDK / torch.isfinite(off_RDKN).sum(-1).sqrt()
+        sure_RDK |= ~(off_RDK.abs() <= _SIGNIFICANT * error_RDK)
+        middle_RDK = torch.where(sure_RDK, middle_RDK, _around(middle_RDK, seconds))
+        mean_RDK = torch.where(sure_RDK, mean_RDK, _around(mean_RDK, seconds))
+        value_RDK = near_RDK
+    return middle_RDK, mean_RDK
 
 
 def _flat(value_RDK: Tensor, member_RDD: Tensor, middle_RD: Tensor) -> Tensor:

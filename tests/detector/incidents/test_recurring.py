@@ -1,6 +1,7 @@
 """What comes again at the same time of day or week is told once, unless it is more than it was."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 
@@ -224,6 +225,20 @@ def test_what_is_further_outside_than_it_was_is_told() -> None:
         for slot, reach in ((0, 0.5), (1, 0.5), (2, 1.5))
     ]
     assert [None if each is None else each.state for each in found] == [None, None, "open"]
+
+
+def test_an_average_that_still_contains_what_was_passed_over_says_nothing_of_calm_values() -> None:
+    tracker = Tracker()
+    run(tracker, [MILD])
+    opened = []
+    for at in range(NIGHT, NIGHT + JOB + 20):
+        minutes = SURE if at < NIGHT + JOB + 4 else 0.0
+        row = [MILD * (at < NIGHT + JOB), minutes, *[0.0] * (COLUMNS - 2)]
+        far = (1.0, Off(3.0, 1.0, 0)) if at < NIGHT + JOB else (0.0, None)
+        tracker.usual = [replace(past, off=3.0) for past in tracker.usual]
+        found = step(tracker, RULES, DAY + at, 0.0, True, row, *far)
+        opened += [] if found is None else [at]
+    assert opened == []
 
 
 def test_what_is_known_is_stored_and_bounded() -> None:

@@ -43,6 +43,43 @@ def test_the_history_says_which_season() -> None:
     assert season_of(fitted(made(15, growth=3.0))) == "day, from yesterday's level"
 
 
+def test_a_weak_season_of_a_noisy_row_is_found_and_smooth() -> None:
+    """The median of seven days errs by half of what a slot scatters by: as much as there is of a season here."""
+    bank = fitted(made(22, cycle=5.0, noise=8.0))
+    assert season_of(bank) == "day"
+    true = 50 + 5.0 * np.sin(2 * np.pi * np.arange(PER_DAY) / PER_DAY)
+    off = (bank.mid[0].view(7, PER_DAY) - torch.from_numpy(true)).abs()
+    assert off.mean() < 1.5
+    assert season_of(fitted(made(22, cycle=0.0, noise=8.0))) == "none"
+
+
+def test_a_nightly_job_keeps_its_edges_in_noise() -> None:
+    x = made(15, cycle=5.0, noise=4.0).view(15, PER_DAY)
+    x[:, 24:36] += 60.0
+    day = fitted(x.reshape(1, -1)).mid[0].view(7, PER_DAY)[2]
+    assert day[20:24].max() < 75.0
+    assert day[24:36].min() > 95.0
+    assert day[36:40].max() < 75.0
+
+
+def test_days_that_differ_as_a_whole_agree_on_when_a_job_begins() -> None:
+    x = made(15, cycle=30.0).view(15, PER_DAY)
+    x += 4.0 * torch.from_numpy(np.random.default_rng(5).normal(size=(15, 1))).float()
+    x[:, 24:36] += 6.0
+    day = fitted(x.reshape(1, -1)).mid[0].view(7, PER_DAY)[2]
+    assert day[24] - day[23] > 5.0
+    assert day[35] - day[36] > 5.0
+
+
+def test_three_mondays_that_are_alike_make_no_season_of_weekdays() -> None:
+    x = made(15, cycle=0.0).view(15, PER_DAY)
+    x[[0, 7, 14], 100:200] += 40.0
+    assert not season_of(fitted(x.reshape(1, -1))).startswith("weekday")
+    each = made(22, cycle=0.0).view(22, PER_DAY)
+    each[[0, 7, 14, 21], 100:200] += 40.0
+    assert season_of(fitted(each.reshape(1, -1))) == "weekday"
+
+
 def test_weekends_are_expected_after_one() -> None:
     bank = fitted(made(8, weekend=0.5))
     saturday = bank.mid[0].view(7, PER_DAY)[5]

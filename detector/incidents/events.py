@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.incidents import wording
+from detector.incidents.episode import NO_COLUMN, EndReason
 from detector.incidents.identity import incident_id
-from detector.incidents.machine import NO_COLUMN, EndReason, Transition
+from detector.incidents.machine import Transition
 from detector.incidents.record import NoData, StreamState, Unjudged
 from detector.persistence import STATISTICS, slots_of
 from streamer.contracts import AnomalyEvent, ChannelShare, Departure, Incident, IncidentState, StreamSettings

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from detector.incidents.machine import Episode
+from detector.incidents.episode import Episode
 from streamer.contracts import Severity
 
 DAY = 24

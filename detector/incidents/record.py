@@ -8,8 +8,9 @@ import orjson
 import redis.asyncio
 import structlog
 
+from detector.incidents.episode import Episode
 from detector.incidents.identity import incident_id
-from detector.incidents.machine import Episode, Tracker, Transition, newest_ended
+from detector.incidents.machine import Tracker, Transition, newest_ended
 from detector.incidents.recurring import Recurrence
 from detector.incidents.severity import VERY_RARE
 from streamer.contracts import TrainingReason

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from detector.incidents.episode import Episode
 from detector.incidents.machine import (
     DECADE,
     REMEMBERED,
-    Episode,
     Rules,
     Scored,
     Tracker,

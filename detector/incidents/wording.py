@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.incidents.dial import WEEK_NS, closing, per_week_of
-from detector.incidents.machine import NO_COLUMN, EndReason, Episode, Transition
+from detector.incidents.episode import NO_COLUMN, EndReason, Episode
+from detector.incidents.machine import Transition
 from streamer.contracts import StreamSettings
 from streamer.timestamps import NS
 from streamer.unjudged import UnjudgedReason, why_not

@@ -2,8 +2,9 @@
 
 import time
 
+from detector.incidents.episode import EndReason
 from detector.incidents.events import DELETED, Context, anomaly_event, no_data_event, unjudged_event
-from detector.incidents.machine import EndReason, Transition, end
+from detector.incidents.machine import Transition, end
 from detector.incidents.record import NoData, StreamState, Unjudged
 from detector.live.outbox import Message, Outbox
 from detector.live.settings import WorkerSettings

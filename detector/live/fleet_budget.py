@@ -11,8 +11,9 @@ from typing import Any
 import redis.asyncio
 import structlog
 
+from detector.incidents.episode import Episode
 from detector.incidents.identity import incident_id
-from detector.incidents.machine import Episode, Transition
+from detector.incidents.machine import Transition
 from detector.incidents.ranking import WEEK, Weighed, bar_of, rank_of
 from detector.incidents.record import StreamState
 from streamer.refusals import REDIS_ERRORS

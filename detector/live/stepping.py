@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.incidents.machine import Episode, Scored, Transition, belongs, step
+from detector.incidents.episode import Episode
+from detector.incidents.machine import Scored, Transition, belongs, step
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge
 from detector.incidents.season_rule import HOLDS

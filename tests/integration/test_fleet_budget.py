@@ -3,7 +3,8 @@
 import pytest
 import redis.asyncio
 
-from detector.incidents.machine import Episode, Transition
+from detector.incidents.episode import Episode
+from detector.incidents.machine import Transition
 from detector.incidents.record import StreamState
 from detector.live import fleet_budget
 from detector.live.fleet_budget import FleetBudget

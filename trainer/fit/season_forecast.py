@@ -4,7 +4,7 @@ A day is forecast from earlier days alone (of the row, of workdays or weekends, 
 the level of the day before), which is what the bank will do for the next week. A richer season must prove itself day by
 day: on noise its errors differ by chance, and a wandering row would get a season that pages it.
 
-Shapes: R rows, D days (the last AHEAD are still to come), K phases (blocks of a day).
+Shapes: R rows, D days (the last AHEAD are still to come), K phases (blocks of a day), N days that a forecast is made of.
 """
 
 import math

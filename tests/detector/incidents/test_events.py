@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from detector.incidents.episode import Episode
 from detector.incidents.events import DELETED, Context, anomaly_event, no_data_event
-from detector.incidents.machine import Episode, Transition
+from detector.incidents.machine import Transition
 from detector.incidents.record import NoData, StreamState
 from detector.incidents.wording import duration, number, numbers, rarity
 from streamer.contracts import AnomalyEvent, StreamSettings

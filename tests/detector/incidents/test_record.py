@@ -5,8 +5,9 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from detector.incidents.episode import Episode
 from detector.incidents.identity import incident_id
-from detector.incidents.machine import Episode, Tracker, Transition
+from detector.incidents.machine import Tracker, Transition
 from detector.incidents.record import MAX_EXCLUDED, MAX_PAST, NoData, PendingRequest, StreamState
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.incidents.machine import BESIDE, SUSPECT, Episode, Rules, Scored, Tracker, Transition, end, step
+from detector.incidents.episode import Episode
+from detector.incidents.machine import BESIDE, SUSPECT, Rules, Scored, Tracker, Transition, end, step
 from detector.incidents.record import forget_before
 from detector.incidents.rejudging import rejudge, rejudge_from
 from detector.incidents.season_rule import LASTING_S, season_rule

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.incidents.machine import Episode
+from detector.incidents.episode import Episode
 from detector.incidents.record import NoData, StreamState
 from detector.live.cache import Entry
 from detector.live.counts import STAGES, Census, counted

@@ -7,8 +7,8 @@ import pytest
 import redis.asyncio
 from rich.console import Console
 
+from detector.incidents.episode import Episode
 from detector.incidents.identity import incident_id
-from detector.incidents.machine import Episode
 from detector.incidents.record import NoData, StreamState
 from streamer.cli.streams import table
 from streamer.contracts import ModelRecord, ModelRef, StreamSettings

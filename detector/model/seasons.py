@@ -21,13 +21,15 @@ PHASE_S = 300
 PER_DAY = DAY_S // PHASE_S
 KEPT_DAYS = 35  # of which the largest departures are remembered
 _HALVED = ("mid", "mean")
-_OVER_WEEK, _OVER_DAY = _HALVED, ("slot_scale", "block_scale", "plain_scale", "sum_scale")
+_OVER_WEEK, _OVER_DAY = _HALVED, ("down", "up", "slot_scale", "block_scale", "plain_scale", "sum_scale")
 _FINE = sum(statistic.fine for statistic in STATISTICS)
 
 # Of a row, without the leading R.
 FIELDS: dict[str, tuple[int, ...]] = {
     "mid": (7 * PER_DAY,),
     "mean": (7 * PER_DAY,),
+    "down": (PER_DAY,),
+    "up": (PER_DAY,),
     "slot_scale": (PER_DAY,),
     "block_scale": (PER_DAY,),
     "plain_scale": (PER_DAY,),
@@ -46,6 +48,7 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block
 }
+LATER = ("knee", "down", "up")  # that artefacts of before decisions 041 and 048 do not have: zeros
 
 
 @dataclass(frozen=True)

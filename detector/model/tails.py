@@ -32,12 +32,14 @@ def worst(value_BN: Tensor, day_BN: Tensor, days: int) -> Tensor:
 
 
 def fit(
-    value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, floor: float, slow_B: Tensor, runs: bool = False
-) -> Tensor:
+    value_BN: Tensor, worst_BD: Tensor, whole_BD: Tensor, own_BD: Tensor, floor: float, slow_B: Tensor,
+    runs: bool = False,
+) -> Tensor:  # fmt: skip
     """Tails (B, C) of values on normal data, NaN left out; infinite starts (no surprise, ever) where too few are there.
 
     `worst_BD` are the largest of each day, which may reach further back than the values do, `whole_BD` the same with
-    incidents: an incident a week is none of the stream's habits, more of them are. `floor` is the tail's smallest scale,
+    incidents: an incident a week is none of the stream's habits, more of them are; `own_BD` those of the days that such values
+    are themselves known of. `floor` is the tail's smallest scale,
     `slow_B` from 0 to 1 how much of the scatter stays in an average over hours. `runs`: the values come in long runs, so that
     one event may be all that lies beyond the 95 % quantile; such a tail falls no faster than a normal one.
     """
@@ -56,7 +58,9 @@ def fit(
     known_B = torch.isfinite(worst_BD).sum(-1)
     # the second largest of D days comes every D / 2 days, their median every 1.4 days
     week_B = known_B // 7 + 1
+    own_B = torch.isfinite(own_BD).sum(-1)
     anchors = (
+        (own_BD, torch.ones_like(known_B), own_B / 2.0),
         (worst_BD, torch.ones_like(known_B), known_B / 2.0),
         (worst_BD, known_B // 2, torch.full_like(scale_B, 1.44)),
         (whole_BD, week_B, known_B / (week_B + 1.0)),
@@ -67,7 +71,7 @@ def fit(
         )[..., 0]
         rare_B = torch.log10(days_B.clamp_min(1.0) * A_DAY) - BODY
         slope_B = (level_B - start_B) / (rare_B * math.log(10.0))
-        scale_B = torch.where(known_B >= 3, torch.maximum(scale_B, slope_B), scale_B)
+        scale_B = torch.where((known_B >= 3) & torch.isfinite(level_B), torch.maximum(scale_B, slope_B), scale_B)
     scale_B = scale_B * (1.0 + (_YOUNG + _SLOW * slow_B) / known_B.clamp_min(1))
     start_B = torch.where(many_B >= _MIN_SAMPLES, start_B, torch.inf)
     return torch.stack([torch.minimum(middle_B, start_B), start_B, scale_B], -1)

@@ -14,23 +14,30 @@ from torch import Tensor
 from detector import persistence
 from detector.model import tails
 from detector.model.views import season
-from detector.model.views.season import FEW, SEASONS, SeasonTables
+from detector.model.views.season import SEASONS, SeasonTables
 from detector.model.views.stabilised import restored, slope, stabilised
 from detector.persistence import STATISTICS
 from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, median, place_of, recent
 from trainer.fit.season_forecast import forecast, week
 from trainer.fit.season_knee import knees
 from trainer.fit.season_scale import GRAINS, SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
+from trainer.fit.season_shift import shifts
+from trainer.fit.season_states import states
 
 __all__ = ["SEASONS", "History", "fit"]
 
 _LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
 _KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first day of the next one
-_STAYS = 5  # slots that each value of a row of states has lasted
 
 
 def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     """Students of all rows; rows without two days of data have no season and hardly a tail."""
+    told = recent(history)
+    few_R, values, longest = states(
+        torch.where(told.out_RL, torch.nan, told.slot_RL),
+        torch.where(told.out_RB, torch.nan, told.block_RB),
+        told.block_s // told.interval_s,
+    )
     history = recent(levelled(history))
     raw_RL = history.slot_RL
     grain_R = grain(raw_RL)
@@ -44,6 +51,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     forecast_RDK, mean_RDK, own_RDK, season_R = forecast(days)
     per_day = days.value_RDK.shape[-1]
     mid_week, mean_week = week(days, forecast_RDK, season_R), week(days, mean_RDK, season_R)
+    down_RK, up_RK = shifts(days, mid_week, history.block_s // history.interval_s)
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R1 = floor(history)[:, None]
@@ -103,15 +111,20 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         for s, stat, all_stat in zip(STATISTICS, kept, whole, strict=True):
             place = day_RL if s.fine else day_RB
             both = [tails.worst(sign * x, place, count) for x in (stat, all_stat)]
+            own_RD = both[0]
             if s.fine:
                 both = [_remembered(x, len(worsts) + i, day_R, previous) for i, x in enumerate(both)]
                 worsts += [_newest(x) for x in both]
                 more = [tails.worst(sign * x, day_RB, count) for x in (kept_coarse_RB, whole_coarse_RB)]
-                both = [torch.maximum(x, y) for x, y in zip(both, more, strict=True)]
-            found.append(tails.fit(sign * stat, both[0], both[1], _least(s, history.block_s), slow_R, not s.fine))
-    few_R, values, longest = _states(torch.where(history.out_RL, torch.nan, raw_RL), previous)
+                # where a slot is a block, blocks are what slots were
+                own_RD = both[0] if per_block > 1 else torch.maximum(both[0], more[0])
+                both = [_extended(x, y) for x, y in zip(both, more, strict=True)]
+            least = _least(s, history.block_s)
+            found.append(tails.fit(sign * stat, both[0], both[1], own_RD, least, slow_R, not s.fine))
     return SeasonTables(
         mid=mid_week,
+        down=down_RK,
+        up=up_RK,
         mean=mean_week,
         slot_scale=slot_scale_RK,
         block_scale=block_scale_RK,
@@ -146,6 +159,16 @@ def _remembered(worst_RD: Tensor, which: int, day_R: Tensor, previous: SeasonTab
     return torch.where(torch.isfinite(worst_RD) | ~known, worst_RD, old_RD)
 
 
+def _extended(fine_RD: Tensor, coarse_RD: Tensor) -> Tensor:
+    """Largest departures also of days of which only blocks are known: theirs, and what slots usually have more.
+
+    Blocks alone would say of most days that they were calmer than any of the few days of slots.
+    """
+    both_RD = torch.isfinite(fine_RD) & torch.isfinite(coarse_RD)
+    more_R = median(torch.where(both_RD, fine_RD - coarse_RD, torch.nan)).nan_to_num().clamp_min(0.0)
+    return torch.where(torch.isfinite(fine_RD), torch.maximum(fine_RD, coarse_RD), coarse_RD + more_R[:, None])
+
+
 def _least(s: persistence.Statistic, block_s: int) -> float:
     """Smallest scale of a statistic's tail. Plain sums scatter wherever there is anything: theirs is better known."""
     blocks = 1 if s.fine else persistence.slots_of(s.seconds, block_s)
@@ -161,29 +184,3 @@ def _trust(days: Days) -> Tensor:
     like = torch.where(torch.arange(7)[None] >= 5, ends, works).float()
     young = (known / _KNOWN_DAYS).clamp_max(1.0)
     return young * torch.where(like >= 2, 1.0, 0.5)
-
-
-def _states(slot_RL: Tensor, previous: SeasonTables | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of few values: which, and the longest run of each; of other rows the longest run of any."""
-    rows = []
-    runs_RL = season.run_lengths(slot_RL)
-    for x, run in zip(slot_RL, runs_RL, strict=True):
-        there = torch.isfinite(x)
-        values, counts = torch.unique(x[there], return_counts=True)
-        rows.append(_row_states(x, run, values, counts))
-    few, value, longest = (torch.stack(part) for part in zip(*rows, strict=True))
-    return few, value, longest
-
-
-def _row_states(x: Tensor, run: Tensor, values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    few = len(values) <= FEW
-    value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
-    if few:
-        lengths = torch.stack([run[x == v].max() for v in values]) if len(values) else longest[:0]
-        # states stay; counts that are mostly 0 do not, and one more than ever is no new state
-        few = bool((lengths >= _STAYS).all())
-    if few:
-        value[: len(values)], longest[: len(values)] = values, lengths
-    elif len(values):
-        longest[0] = run.max()
-    return torch.tensor(few), value, longest

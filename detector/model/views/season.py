@@ -47,6 +47,8 @@ class SeasonTables:
     """What students of R rows have learnt; every tensor has R in front."""
 
     mid: Tensor  # usual mean of each block of a local week from Monday 00:00
+    down: Tensor  # by phase of the day: how much lower than the next phases a slot may be, as onsets shift (≤ 0) …
+    up: Tensor  # … and how much higher
     mean: Tensor  # expectation of sums, where a median says 0 of what comes every other time
     slot_scale: Tensor  # of single slots, by phase of the day
     block_scale: Tensor  # of block means, where onsets may shift
@@ -63,7 +65,7 @@ class SeasonTables:
     amount: Tensor  # never negative
     knee: Tensor  # of the stabilised scale that all but `values` is on; 0: the values' own
 
-    low: Tensor = None  # type: ignore[assignment]  # lowest and highest of the neighbouring phases: derived
+    low: Tensor = None  # type: ignore[assignment]  # lowest and highest expectation of a slot: derived
     high: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -95,6 +97,7 @@ class Scores:
 def envelope_of(bank: SeasonTables) -> tuple[Tensor, Tensor]:
     """Lowest and highest expectation of the neighbouring phases."""
     low_week, high_week = envelope(bank.mid)
+    low_week, high_week = low_week + bank.down.repeat(1, 7), high_week + bank.up.repeat(1, 7)
     # A first Saturday may be like any hour of the days before it.
     new_day = _unlike(bank.trust, bank.trust)
     new_week = new_day.repeat_interleave(bank.mid.shape[-1] // 7, -1)
@@ -102,9 +105,9 @@ def envelope_of(bank: SeasonTables) -> tuple[Tensor, Tensor]:
     return low_week, torch.where(new_week, bank.mid.amax(-1, True), high_week)
 
 
-def envelope(mid_week: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest of the neighbouring phases, around the end of the week."""
-    near = torch.stack([mid_week.roll(1, -1), mid_week, mid_week.roll(-1, -1)])
+def envelope(mid_week: Tensor, reach: int = 1) -> tuple[Tensor, Tensor]:
+    """Lowest and highest of so many neighbouring phases on each side, around the end of the week."""
+    near = torch.stack([mid_week.roll(by, -1) for by in range(-reach, reach + 1)])
     return near.amin(0), near.amax(0)
 
 

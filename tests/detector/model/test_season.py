@@ -158,7 +158,7 @@ def test_tails_keep_the_order_of_what_is_far_out() -> None:
     sample = torch.randn(1, 4000, generator=torch.Generator().manual_seed(3))
     days = torch.arange(4000)[None] // 288
     worst = tails.worst(sample, days, 14)
-    tail = tails.fit(sample, worst, worst, 0.25, torch.zeros(1))
+    tail = tails.fit(sample, worst, worst, worst, 0.25, torch.zeros(1))
     said = tails.surprise(torch.tensor([[0.0, 2.0, 5.0, 50.0, 500.0]]), tail[:, None])[0]
     assert (said.diff() > 0).all()
     assert said[1] < 4.0 < said[3]
@@ -197,14 +197,14 @@ def test_one_event_beyond_the_start_of_a_tail_of_averages_makes_it_no_steeper_th
     event = sample.clone()
     event[:, 1000:1150] = 40 + 0.1 * torch.randn(1, 150, generator=rng)
     none, still = torch.full((1, 10), -torch.inf), torch.zeros(1)
-    steep, normal = (tails.fit(event, none, none, 0.25, still, runs=runs) for runs in (False, True))
+    steep, normal = (tails.fit(event, none, none, none, 0.25, still, runs=runs) for runs in (False, True))
     beyond = torch.tensor([80.0])
     assert float(tails.surprise(beyond, steep)) > 3 * float(tails.surprise(beyond, normal))
     assert 1.3 < float(tails.surprise(beyond, normal)) < 6
     # A normal sample's tail is what it was.
     torch.testing.assert_close(
-        tails.fit(sample, none, none, 0.25, still),
-        tails.fit(sample, none, none, 0.25, still, runs=True),
+        tails.fit(sample, none, none, none, 0.25, still),
+        tails.fit(sample, none, none, none, 0.25, still, runs=True),
         rtol=0.15,
         atol=0.1,
     )

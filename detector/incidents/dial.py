@@ -17,11 +17,13 @@ WARMING_BUDGET = 1.0
 FINEST = 0.7  # decades more that are asked of students at most: their surprises end at about 6.4
 # Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
 SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1
+# Slots longer than a minute are fewer chances, down to a fifth of them; from a minute down, slots within a minute are alike.
+_MINUTE_NS, _LONGER = 60 * 10**9, 5.0
 
 # Students that would hold an incident open and a season so near to its threshold open one together: a young student and a
 # young season each say too little of an outage of ten minutes on the fourth day (docs/decisions/035). Not where many
 # alerts are asked for: there both are often near by chance.
-NEAR, NEAR_FROM = 1.25, 2.5
+NEAR, NEAR_FROM = 0.75, 2.5
 
 
 def budget_of(settings: StreamSettings, interval_ns: int, warming: bool = False, slots: int | None = None) -> float:
@@ -89,19 +91,20 @@ def threshold_of(alert_budget: float) -> float:
     return min(max(-math.log10(alert_budget / 10_000), LOWEST), HIGHEST)
 
 
-def season_opens_of(per_week: float) -> float:
+def season_opens_of(per_week: float, interval_ns: int) -> float:
     """Surprise of the season that opens an incident, by the false alerts expected per week: a decade for a tenth of them.
 
-    >>> season_opens_of(0.1), season_opens_of(1.0)
-    (5.0, 4.0)
+    >>> season_opens_of(0.1, 10**9), season_opens_of(1.0, 60 * 10**9), round(season_opens_of(0.1, 300 * 10**9), 2)
+    (5.0, 4.0, 4.3)
     """
-    return max(SEASON_OPENS + math.log10(SEASON_PER_WEEK / per_week), LOWEST)
+    longer = min(max(interval_ns / _MINUTE_NS, 1.0), _LONGER)
+    return max(SEASON_OPENS + math.log10(SEASON_PER_WEEK / per_week / longer), LOWEST)
 
 
 def nearly(threshold: float, season_opens: float, students: float, season: float) -> bool:
     """Whether both families are near enough to what opens an incident to open one together.
 
-    >>> nearly(5.0, 5.0, students=4.5, season=3.9), nearly(5.0, 5.0, students=3.9, season=4.9)
+    >>> nearly(5.0, 5.0, students=4.5, season=4.3), nearly(5.0, 5.0, students=3.9, season=4.9)
     (True, False)
     """
     return threshold >= NEAR_FROM and students >= closing(threshold) and season >= season_opens - NEAR

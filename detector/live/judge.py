@@ -99,7 +99,7 @@ class Judge:
                 stride=own.stride * self.apart,
                 fatigue=own.fatigue,
                 season=None if block_ns is None else season_rule(interval_ns, block_ns),
-                season_opens=season_opens_of(per_week),
+                season_opens=season_opens_of(per_week, interval_ns),
                 finer=finer,
             )
         return rules

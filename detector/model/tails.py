@@ -71,7 +71,7 @@ def fit(
         )[..., 0]
         rare_B = torch.log10(days_B.clamp_min(1.0) * A_DAY) - BODY
         slope_B = (level_B - start_B) / (rare_B * math.log(10.0))
-        scale_B = torch.where((known_B >= 3) & torch.isfinite(level_B), torch.maximum(scale_B, slope_B), scale_B)
+        scale_B = torch.where(known_B >= 3, torch.maximum(scale_B, slope_B), scale_B)
     scale_B = scale_B * (1.0 + (_YOUNG + _SLOW * slow_B) / known_B.clamp_min(1))
     start_B = torch.where(many_B >= _MIN_SAMPLES, start_B, torch.inf)
     return torch.stack([torch.minimum(middle_B, start_B), start_B, scale_B], -1)

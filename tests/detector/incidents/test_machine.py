@@ -63,13 +63,20 @@ def test_a_dial_in_time_is_converted_by_the_interval() -> None:
 
 def test_the_season_follows_the_same_dial_at_any_interval() -> None:
     second = 10**9
-    for interval in (second, 10 * second, 60 * second, 3600 * second):
-        assert season_opens_of(per_week_of(StreamSettings(), interval)) == 5.0
-        assert season_opens_of(per_week_of(StreamSettings(alerts_per_week=1.0), interval)) == 4.0
-    assert season_opens_of(per_week_of(StreamSettings(alert_budget=1.0), 60 * second)) == pytest.approx(
-        3.9965, abs=1e-4
-    )
-    assert season_opens_of(1e6) == 1.5
+    weekly = StreamSettings(alerts_per_week=1.0)
+    for interval, fewer in (
+        (second, 0.0),
+        (10 * second, 0.0),
+        (60 * second, 0.0),
+        (300 * second, 0.7),
+        (3600 * second, 0.7),
+    ):
+        for settings, opens in ((StreamSettings(), 5.0), (weekly, 4.0)):
+            made = season_opens_of(per_week_of(settings, interval), interval)
+            assert made == pytest.approx(opens - fewer, abs=0.002)
+    slots = season_opens_of(per_week_of(StreamSettings(alert_budget=1.0), 60 * second), 60 * second)
+    assert slots == pytest.approx(3.9965, abs=1e-4)
+    assert season_opens_of(1e6, second) == 1.5
 
 
 def test_settings_written_in_full_mean_what_they_meant() -> None:
@@ -105,7 +112,7 @@ def test_examples_of_the_documentation_are_true() -> None:
     for dial, *opens in dials:
         given = dial.strip("`").partition("=")
         settings = StreamSettings() if dial == "default" else StreamSettings.model_validate({given[0]: float(given[2])})
-        made = [season_opens_of(per_week_of(settings, 60 * 10**9))]
+        made = [season_opens_of(per_week_of(settings, 60 * 10**9), 60 * 10**9)]
         made += [threshold_of(budget_of(settings, seconds * 10**9)) for seconds in (60, 1)]
         assert made == [pytest.approx(float(text), abs=0.06) for text in opens], dial
 

@@ -142,7 +142,7 @@ def test_students_of_slots_below_a_minute_must_be_surer_beside_a_season(students
 
 
 def test_what_both_families_nearly_find_they_find_together() -> None:
-    nearly = season(2.0, 4.0)
+    nearly = season(2.0, 4.3)
     assert walk(Tracker(), [nearly] * 10) == []
     assert walk(Tracker(), [CALM] * 10, students=3.2) == []
     tracker = Tracker()

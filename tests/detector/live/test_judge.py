@@ -90,7 +90,7 @@ def test_what_both_families_nearly_find_opens_however_it_is_cut(cut: int) -> Non
     entry = entry_of("a", column(NORMAL))
     stream_state = state_of(entry)
     judge, published = Judge(SeasonedBank(), SETTINGS, {}), Published()
-    values = [*[10.0] * 4, *[14.2] * 6, *[10.0] * 50]
+    values = [*[10.0] * 4, *[14.3] * 6, *[10.0] * 50]
     for seq, at in enumerate(range(0, 60, cut), 2):
         entry.follow(change_of(seq, 1030 + at, values[at : at + cut]))
         run(judge, published, entry, stream_state)
@@ -103,7 +103,7 @@ def test_what_is_passed_over_is_counted_and_can_be_seen() -> None:
     before = 1034 - day
     stream_state.tracker.usual = [Recurrence(before, before, before, before + 6, peak=50.0, reach=50.0)]
     judge, published = Judge(SeasonedBank(), SETTINGS, {}), Published()
-    for seq, value in enumerate([*[10.0] * 4, *[14.2] * 6, *[10.0] * 50]):
+    for seq, value in enumerate([*[10.0] * 4, *[14.3] * 6, *[10.0] * 50]):
         entry.follow(change_of(2 + seq, 1030 + seq, [value]))
         run(judge, published, entry, stream_state)
     assert not published.events

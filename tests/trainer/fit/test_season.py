@@ -153,3 +153,24 @@ def test_short_histories_make_a_bank() -> None:
         bank = fitted(made(days))
         assert torch.isfinite(bank.mid).all()
         assert bank.trust.max() < 1.0
+
+
+def test_days_of_blocks_are_no_calmer_than_days_of_slots() -> None:
+    """Slots of a minute are kept for some days, blocks for weeks: a spike a day is gone from most days' blocks."""
+    rng = np.random.default_rng(0)
+    days, per_day = 28, 1440
+    x = torch.from_numpy(50 + rng.normal(size=(1, days * per_day))).float()
+    for day in range(days):
+        x[0, day * per_day + 600 + 11 * day] += 12.0 + day % 3
+    block = x.view(1, -1, 5).mean(-1)
+    when, starts = ((MONDAY + torch.arange(v.shape[1]) * s).expand(1, -1) for v, s in ((x, 60), (block, 300)))
+    out = torch.zeros(x.shape, dtype=torch.bool)
+
+    def tail(slots: int) -> Tensor:
+        history = History(
+            block, starts, x[:, -slots:], when[:, -slots:], 60, 300, out[:, ::5], out[:, -slots:], torch.zeros(1)
+        )
+        return seasonfit.fit(history).tails[0, 0]
+
+    few, all_of_them = tail(4 * per_day), tail(days * per_day)
+    assert few[2] > 0.9 * all_of_them[2]

@@ -1,0 +1,42 @@
+"""What few values a row has, and how long they last, is told by blocks where slots do not reach back."""
+
+import torch
+
+from detector.model.views.season import CONTEXT
+from trainer.fit.season_states import states
+
+
+def row(*parts: tuple[float, int]) -> torch.Tensor:
+    return torch.cat([torch.full((many,), value) for value, many in parts])[None]
+
+
+def test_values_of_blocks_are_known_though_no_slot_has_them() -> None:
+    few, value, longest = states(row((3.0, 40), (4.0, 60)), row((6.0, 4), (3.0, 2), (4.0, 3)), per_block=20)
+    assert bool(few)
+    assert value[0, :3].tolist() == [3.0, 4.0, 6.0]
+    assert longest[0, :3].tolist() == [40.0, 60.0, 80.0]
+
+
+def test_a_block_of_its_own_is_no_state() -> None:
+    few, value, _ = states(row((3.0, 40), (4.0, 60)), row((3.0, 2), (3.4, 1), (4.0, 3)), per_block=20)
+    assert bool(few)
+    assert value[0, :2].tolist() == [3.0, 4.0]
+    assert torch.isnan(value[0, 2])
+
+
+def test_the_longest_standstill_is_that_of_five_weeks() -> None:
+    lively = torch.arange(100.0)[None]
+    blocks = torch.cat([torch.arange(30.0), torch.zeros(9), torch.arange(30.0)])[None]
+    few, value, longest = states(lively, blocks, per_block=20)
+    assert not bool(few)
+    assert torch.isnan(value).all()
+    assert longest[0, 0] == 200.0  # the ten zeros
+    assert states(lively, blocks.repeat(1, 1).fill_(2.0), per_block=20)[2][0, 0] == CONTEXT
+
+
+def test_gaps_are_no_value() -> None:
+    nothing = torch.full((1, 50), torch.nan)
+    few, value, longest = states(nothing, nothing, per_block=1)
+    assert bool(few)
+    assert torch.isnan(value).all()
+    assert longest.sum() == 0

@@ -101,13 +101,22 @@ def season_opens_of(per_week: float, interval_ns: int) -> float:
     return max(SEASON_OPENS + math.log10(SEASON_PER_WEEK / per_week / longer), LOWEST)
 
 
-def nearly(threshold: float, season_opens: float, students: float, season: float) -> bool:
+def season_near_of(per_week: float) -> float:
+    """Surprise of the season that opens one together with students that nearly do; longer slots need no help.
+
+    >>> season_near_of(0.1)
+    4.25
+    """
+    return season_opens_of(per_week, _MINUTE_NS) - NEAR
+
+
+def nearly(threshold: float, season_near: float, students: float, season: float) -> bool:
     """Whether both families are near enough to what opens an incident to open one together.
 
-    >>> nearly(5.0, 5.0, students=4.5, season=4.3), nearly(5.0, 5.0, students=3.9, season=4.9)
+    >>> nearly(5.0, 4.25, students=4.5, season=4.3), nearly(5.0, 4.25, students=3.9, season=4.9)
     (True, False)
     """
-    return threshold >= NEAR_FROM and students >= closing(threshold) and season >= season_opens - NEAR
+    return threshold >= NEAR_FROM and students >= closing(threshold) and season >= season_near
 
 
 def closing(threshold: float) -> float:

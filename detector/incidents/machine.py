@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from detector.incidents.dial import SEASON_OPENS, closing, nearly
+from detector.incidents.dial import NEAR, SEASON_OPENS, closing, nearly
 from detector.incidents.episode import NO_COLUMN, EndReason, Episode
 from detector.incidents.recurring import Off, Recurrence, begun, confirmed, repeated, with_incident, with_repeat
 from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule, returned
@@ -61,7 +61,8 @@ class Rules:
     stride: int = 1
     fatigue: bool = True
     season: SeasonRule | None = None  # of streams whose slots have blocks
-    season_opens: float = SEASON_OPENS  # surprise of the season that opens an incident
+    season_opens: float = SEASON_OPENS  # surprise of the season that opens an incident …
+    season_near: float = SEASON_OPENS - NEAR  # … and together with students that nearly do
     finer: float = 0.0  # decades that students must have more beside a season
 
     @property
@@ -224,7 +225,7 @@ def _weighed(
     # A decade more than it takes is a decade more, whichever family finds it.
     value = most - rules.season_opens + rules.threshold
     near, column_near = rules.season.audible(season[:HOUR], slot - tracker.ended)
-    if nearly(rules.threshold, rules.season_opens, alone - stricter, near - stricter) and max(students, value) < opens:
+    if nearly(rules.threshold, rules.season_near, alone - stricter, near - stricter) and max(students, value) < opens:
         value, column = opens, column_near
     column = column if value >= rules.threshold else NO_COLUMN
     sure = sure or (column != NO_COLUMN and rules.season.hits < 2)

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import structlog
 
-from detector.incidents.dial import budget_of, finer_of, nearly, per_week_of, season_opens_of, threshold_of
+from detector.incidents.dial import (
+    budget_of,
+    finer_of,
+    nearly,
+    per_week_of,
+    season_near_of,
+    season_opens_of,
+    threshold_of,
+)
 from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
@@ -100,6 +108,7 @@ class Judge:
                 fatigue=own.fatigue,
                 season=None if block_ns is None else season_rule(interval_ns, block_ns),
                 season_opens=season_opens_of(per_week, interval_ns),
+                season_near=season_near_of(per_week),
                 finer=finer,
             )
         return rules
@@ -197,7 +206,7 @@ class Judge:
             surprising = (
                 top >= rules.threshold
                 or timed >= rules.season_opens
-                or nearly(rules.threshold, rules.season_opens, top, timed)
+                or nearly(rules.threshold, rules.season_near, top, timed)
             )
             if surprising or not state.idle or judgement.start <= entry.scored:
                 step_through(judgement, emit)

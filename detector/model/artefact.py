@@ -35,7 +35,7 @@ from streamer.errors import AnomalyLLMError, ConfigError
 from streamer.masking import masked
 
 log = structlog.get_logger(__name__)
-FORMAT = 5
+FORMAT, EARLIER = 6, (5,)  # what is written, and what can be read besides
 SUFFIX = ".safetensors"
 # A run fits at most 512 streams of 256 channels, some 48 KB each: what is larger is not ours, and would fill memory or disk.
 MAX_BYTES = 8 << 30
@@ -48,7 +48,8 @@ CACHE_BYTES = 2 << 30
 IN_USE_S = 600.0  # another worker may be about to open what it has just looked up
 MAX_HEAD = 64 << 20  # the format allows 100 MB; ours has some 100 bytes a stream
 # Most of a student's numbers; rounding them to half precision moves a score by less than the calibration's own error.
-_HALF = ("tokens.", "ridge.", "proto.", "mahalanobis", "shape.own")
+_HALF = ("tokens.", "ridge.", "proto.", "mahalanobis")
+_TRIANGLE = ".white"  # lower triangles: what lies above is not kept
 
 
 class StoreError(AnomalyLLMError):
@@ -116,7 +117,7 @@ class Header:
         """Read back. Raises ArtefactError when it is not ours or of another format."""
         try:
             raw = orjson.loads(text)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") not in (FORMAT, *EARLIER):
                 raise ArtefactError("the artefact is of another format version: fit its streams again")
             header = _HEADERS.validate_python(raw)
             check_layout(header.layout)
@@ -162,17 +163,28 @@ def written_ms(name: str) -> float:
 
 def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories, seasons: Seasons) -> bytes:
     """The file. `rows` (R, …) and `streams` (S, …) follow the order of the header's members."""
-    tensors = {f"row.{name}": _stored(name, value) for name, value in rows.items()}
+    tensors = {f"row.{name}": _stored(name, value).contiguous().cpu() for name, value in rows.items()}
     tensors |= {f"stream.{name}": value.float().contiguous().cpu() for name, value in streams.items()}
-    tensors |= {f"memory.{name}": _stored(name, value) for name, value in memories.flat().items()}
-    tensors |= {f"season.{name}": value.contiguous().cpu() for name, value in seasons.flat().items()}
+    for kind, kept in (("memory", memories.flat()), ("season", seasons.flat())):
+        tensors |= {f"{kind}.{name}": value.contiguous().cpu() for name, value in kept.items()}
     return save(tensors, metadata={_HEADER: header.dumps()})
 
 
 def _stored(name: str, value: Tensor) -> Tensor:
+    if name.endswith(_TRIANGLE):
+        value = value[(slice(None), *torch.tril_indices(*value.shape[-2:]))]
     if not value.is_floating_point():
-        return value.contiguous().cpu()
-    return (value.half() if name.startswith(_HALF) else value.float()).contiguous().cpu()
+        return value
+    return value.half() if name.startswith(_HALF) else value.float()
+
+
+def _square(part: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Lower triangles (R, n), side by side, as squares again; squares as they are (format 5)."""
+    if part.dim() != 2 or part.shape[1] != shape[0] * (shape[0] + 1) // 2:
+        return part
+    out = part.new_zeros(len(part), *shape)
+    out[(slice(None), *torch.tril_indices(*shape))] = part
+    return out
 
 
 class ArtefactStore:
@@ -352,6 +364,8 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
     ):
         for key, shape in shapes.items():
             part = file.get_slice(f"{wanted}.{key}")[first:last].to(torch.float32)
+            if key.endswith(_TRIANGLE):
+                part = _square(part, shape)
             if tuple(part.shape) != (last - first, *shape):
                 raise ArtefactError(f"artefact {name}: {wanted}.{key} has shape {tuple(part.shape)}: fit again")
             if wanted == "row":

@@ -1,6 +1,9 @@
 """The shape memories of some rows, as a student stores them: a copy of each row's history and what points into it.
 
-Medoids are ends of windows of that history: two bytes each instead of a window of 24 numbers.
+Medoids are ends of windows of that history: two bytes each instead of a window of 24 numbers. The history is kept in two
+bytes, and each medoid's distance to the rest of it in one, in 255ths of the largest of its view.
+
+Shapes: V shape views, P medoids
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +17,8 @@ from torch import Tensor
 from detector.model.row_types import Rows
 
 _SHORT = 2**15  # ends below it fit two bytes
+_FARTHEST = 6e4  # of a standardised history, that two bytes can hold
+_OWN, _LARGEST, _STEPS = "shape.own", "shape.own.largest", 255
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,18 @@ class Memories:
         out = {
             self.ROW: torch.tensor(self.at, dtype=torch.int32),
             self.START: lengths.cumsum(0),
-            self.HISTORY: torch.cat(self.histories) if self.histories else torch.zeros(0),
+            self.HISTORY: (torch.cat(self.histories) if self.histories else torch.zeros(0))
+            .clamp(-_FARTHEST, _FARTHEST)
+            .half(),
         }
         for name, value in self.rows.items():
+            if name == _OWN:
+                out[_LARGEST] = value.amax(-1).clamp_min(1e-30).float()
+                out[name] = (value * (_STEPS / out[_LARGEST][..., None])).round().to(torch.uint8)
+                continue
             short = not value.is_floating_point() and int(value.max()) < _SHORT
             whole = torch.int16 if short else torch.int32
-            out[name] = value if value.is_floating_point() else value.to(whole)
+            out[name] = value.float() if value.is_floating_point() else value.to(whole)
         return out
 
     @classmethod
@@ -81,7 +92,9 @@ class Memories:
         if low == high:
             return cls()
         starts = part(cls.START, low, high + 1).tolist()
-        histories = [part(cls.HISTORY, a, b) for a, b in pairwise(starts)]
+        histories = [part(cls.HISTORY, a, b).float() for a, b in pairwise(starts)]
         rows = {name: part(name, low, high) for name in names}
+        if not rows[_OWN].is_floating_point():  # format 5 has it in two bytes
+            rows[_OWN] = rows[_OWN] * (part(_LARGEST, low, high)[..., None] / _STEPS)
         rows = {name: value.float() if value.is_floating_point() else value.long() for name, value in rows.items()}
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows, histories)

@@ -1,7 +1,7 @@
 """The season tables of some rows, as a student stores them and as a bank stacks them.
 
 A week has 2 016 phases of five minutes, a day 288; blocks that are longer fill several. Usual values are kept in two
-bytes, from the row's middle and in its own unit; scales and tails in four.
+bytes, from the row's middle and in its own unit, scales and largest departures to three digits in two; tails in four.
 
 Shapes: R rows that have a season
 """
@@ -22,6 +22,7 @@ PER_DAY = DAY_S // PHASE_S
 KEPT_DAYS = 35  # of which the largest departures are remembered
 _HALVED = ("mid", "mean")
 _OVER_WEEK, _OVER_DAY = _HALVED, ("down", "up", "slot_scale", "block_scale", "plain_scale", "sum_scale")
+_ROUNDED = (*_OVER_DAY, "worst")
 _FINE = sum(statistic.fine for statistic in STATISTICS)
 
 # Of a row, without the leading R.
@@ -89,7 +90,7 @@ class Seasons:
                 out[name] = ((value - middle) / unit).half()
                 out[f"{name}.from"] = torch.cat([middle, unit], -1)
             else:
-                out[name] = value.float()
+                out[name] = value.bfloat16() if name in _ROUNDED else value.float()
         return out
 
     @classmethod
@@ -103,6 +104,8 @@ class Seasons:
             if name in _HALVED:
                 level = part(f"{name}.from", low, high).float()
                 value = value * level[:, 1:] + level[:, :1]
+            elif name == "worst":  # format 5 wrote the least number for a day without any
+                value = torch.where(value > torch.finfo(torch.float32).min, value, -torch.inf)
             rows[name] = value
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows)
 
@@ -132,7 +135,6 @@ def stored(bank: SeasonTables, interval_s: float, block_s: int, since_R: Tensor)
             value = widened(value, block_s)
         rows[f.name] = value.float()
     many = len(rows["few"])
-    rows["worst"] = rows["worst"].clamp_min(torch.finfo(torch.float32).min)
     rows["since"] = since_R.float()
     rows["interval"], rows["block"] = torch.full((many,), float(interval_s)), torch.full((many,), float(block_s))
     return rows

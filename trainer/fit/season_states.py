@@ -1,7 +1,8 @@
 """Rows of few values, and how long rows stay where they are: what an unseen and an unchanging value are told by.
 
 The fine ring of slots of 15 seconds is a day and a half: a replica that is there on workdays, or zeros of a Sunday night,
-stand in the blocks of five weeks. A block whose neighbours are equal to it is as many slots of one value.
+stand in the blocks of five weeks. Of a row of few values, a block that the one before is equal to is as many slots of one
+value; of any row that moves, means may be equal by chance, but not at the lowest and highest of all values.
 
 Shapes: R rows, L slots, B coarse blocks, V = FEW values
 """
@@ -25,11 +26,16 @@ def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, T
     run_RB = season.run_lengths(block_RB)
     run_RB = torch.where(run_RB >= (2 if per_block > 1 else 1), run_RB * per_block, 0).clamp_max(CONTEXT)
     value_RX, run_RX = torch.cat([slot_RL, block_RB], 1), torch.cat([run_RL, run_RB], 1)
-    few, value, longest = zip(*(_states(x, run) for x, run in zip(value_RX, run_RX, strict=True)), strict=True)
+    lowest_R1 = torch.where(run_RX > 0, value_RX, torch.inf).amin(1, keepdim=True)
+    highest_R1 = torch.where(run_RX > 0, value_RX, -torch.inf).amax(1, keepdim=True)
+    meant_RX = (value_RX == lowest_R1) | (value_RX == highest_R1)
+    meant_RX[:, : slot_RL.shape[1] if per_block > 1 else None] = True
+    rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), strict=True)
+    few, value, longest = zip(*(_states(*row) for row in rows), strict=True)
     return torch.stack(few), torch.stack(value), torch.stack(longest)
 
 
-def _states(x: Tensor, run: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _states(x: Tensor, run: Tensor, sure_run: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     values, which = torch.unique(x[run > 0], return_inverse=True)
     value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
     lengths = torch.zeros(len(values)).scatter_reduce(0, which, run[run > 0].float(), "amax")
@@ -38,5 +44,5 @@ def _states(x: Tensor, run: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if few:
         value[: len(values)], longest[: len(values)] = values, lengths
     elif len(values):
-        longest[0] = lengths.max()
+        longest[0] = sure_run.max()
     return torch.tensor(few), value, longest

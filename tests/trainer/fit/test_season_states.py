@@ -31,7 +31,14 @@ def test_the_longest_standstill_is_that_of_five_weeks() -> None:
     assert not bool(few)
     assert torch.isnan(value).all()
     assert longest[0, 0] == 200.0  # the ten zeros
-    assert states(lively, blocks.repeat(1, 1).fill_(2.0), per_block=20)[2][0, 0] == CONTEXT
+    assert states(lively, torch.zeros(1, 69), per_block=20)[2][0, 0] == CONTEXT
+
+
+def test_means_that_are_equal_by_chance_are_no_standstill() -> None:
+    lively = torch.arange(-10.0, 110.0)[None]
+    blocks = torch.cat([torch.arange(30.0), torch.full((9,), 40.0), torch.arange(30.0)])[None]
+    assert states(lively, blocks, per_block=20)[2][0, 0] == 1.0
+    assert states(blocks, blocks, per_block=1)[2][0, 0] == 9.0
 
 
 def test_gaps_are_no_value() -> None:

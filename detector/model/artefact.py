@@ -30,6 +30,7 @@ from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
 from detector.model.seasons import FIELDS, LATER, Seasons
+from detector.model.stored_rows import restored, stored
 from streamer.contracts import STORE_NAME
 from streamer.errors import AnomalyLLMError, ConfigError
 from streamer.masking import masked
@@ -47,9 +48,6 @@ _UNFIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, Typ
 CACHE_BYTES = 2 << 30
 IN_USE_S = 600.0  # another worker may be about to open what it has just looked up
 MAX_HEAD = 64 << 20  # the format allows 100 MB; ours has some 100 bytes a stream
-# Most of a student's numbers; rounding them to half precision moves a score by less than the calibration's own error.
-_HALF = ("tokens.", "ridge.", "proto.", "mahalanobis")
-_TRIANGLE = ".white"  # lower triangles: what lies above is not kept
 
 
 class StoreError(AnomalyLLMError):
@@ -163,28 +161,11 @@ def written_ms(name: str) -> float:
 
 def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories, seasons: Seasons) -> bytes:
     """The file. `rows` (R, …) and `streams` (S, …) follow the order of the header's members."""
-    tensors = {f"row.{name}": _stored(name, value).contiguous().cpu() for name, value in rows.items()}
+    tensors = {f"row.{name}": stored(name, value) for name, value in rows.items()}
     tensors |= {f"stream.{name}": value.float().contiguous().cpu() for name, value in streams.items()}
     for kind, kept in (("memory", memories.flat()), ("season", seasons.flat())):
         tensors |= {f"{kind}.{name}": value.contiguous().cpu() for name, value in kept.items()}
     return save(tensors, metadata={_HEADER: header.dumps()})
-
-
-def _stored(name: str, value: Tensor) -> Tensor:
-    if name.endswith(_TRIANGLE):
-        value = value[(slice(None), *torch.tril_indices(*value.shape[-2:]))]
-    if not value.is_floating_point():
-        return value
-    return value.half() if name.startswith(_HALF) else value.float()
-
-
-def _square(part: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Lower triangles (R, n), side by side, as squares again; squares as they are (format 5)."""
-    if part.dim() != 2 or part.shape[1] != shape[0] * (shape[0] + 1) // 2:
-        return part
-    out = part.new_zeros(len(part), *shape)
-    out[(slice(None), *torch.tril_indices(*shape))] = part
-    return out
 
 
 class ArtefactStore:
@@ -363,9 +344,7 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
         ("stream", header.layout.stream_fields(), index, index + 1),
     ):
         for key, shape in shapes.items():
-            part = file.get_slice(f"{wanted}.{key}")[first:last].to(torch.float32)
-            if key.endswith(_TRIANGLE):
-                part = _square(part, shape)
+            part = restored(key, file.get_slice(f"{wanted}.{key}")[first:last], shape)
             if tuple(part.shape) != (last - first, *shape):
                 raise ArtefactError(f"artefact {name}: {wanted}.{key} has shape {tuple(part.shape)}: fit again")
             if wanted == "row":

@@ -2,8 +2,6 @@
 
 Medoids are ends of windows of that history: two bytes each instead of a window of 24 numbers. The history is kept in two
 bytes, and each medoid's distance to the rest of it in one, in 255ths of the largest of its view.
-
-Shapes: V shape views, P medoids
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,7 +4,7 @@ The fine ring of slots of 15 seconds is a day and a half: a replica that is ther
 stand in the blocks of five weeks. Of a row of few values, a block that the one before is equal to is as many slots of one
 value; of any row that moves, means may be equal by chance, but not at the lowest and highest of all values.
 
-Shapes: R rows, L slots, B coarse blocks, V = FEW values
+Shapes: R rows, L slots, B coarse blocks, X slots and blocks
 """
 
 import torch
@@ -17,7 +17,7 @@ _STAYS = 5  # slots that each value of a row of states has lasted
 
 
 def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Which rows have few values (R), which (R, V), NaN filled, and the longest run of each in slots; of other rows the longest of any.
+    """Which rows have few values (R), which (R, FEW), NaN filled, and the longest run of each in slots; of other rows the longest of any.
 
     `per_block` slots are a block. NaN is no value.
     """

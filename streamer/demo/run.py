@@ -28,9 +28,9 @@ STUDENTS_WANTED = 8
 FALSE_ALERTS_ALLOWED = 2
 QUIET_S = 15.0
 # All of it fits into two minutes, counted from the start of the command: the provocation comes at the latest
-# at PROVOKE_AT_S, is watched for at most WATCH_S, and stopping takes a few seconds. Where workers are up later than after
-# 45 s, on a host that is slow or busy, it comes LEARNING_S after that.
-WORKERS_UP_S, LEARNING_S = 180.0, 50.0
+# at PROVOKE_AT_S, is watched for at most WATCH_S, and stopping takes a few seconds. On a host that is slow or busy it comes
+# later: there may be LEARNING_S for students from the host's first point on, and QUIET_S after them.
+WORKERS_UP_S, LEARNING_S = 180.0, 60.0
 # The pipeline's first steps (imports, teacher, first students) are not the normal state of this host.
 CONTROLS_S = 10.0
 SETTLE_S = 3.0
@@ -180,7 +180,6 @@ class Demo:
                 )
             await self._watch.read_stats()
             await self._tick()
-        self._provoke_by = max(PROVOKE_AT_S, self._elapsed() + LEARNING_S)
 
     async def _warm_up(self) -> None:
         self._phase("settling", "the control streams come with a history; the trainer fits their students first")
@@ -189,6 +188,7 @@ class Demo:
             await self._tick()
         await self._wait(SETTLE_S)
         self._feed.begin_host()
+        self._provoke_by = max(PROVOKE_AT_S, self._elapsed() + LEARNING_S + QUIET_S)
         self._phase("learning", "this host's metrics arrive; the trainer fits a student once a stream has 256 slots")
         while self._elapsed() < self._provoke_by - QUIET_S:
             everybody = set(self._view.streams) <= self._record.tried

@@ -19,19 +19,25 @@ import torch
 from torch import Tensor
 
 from detector.model.views.season import DAY_S, Timed, score
+from streamer.timestamps import NS
+from streamer.windows.coarse import block_ns_of
+from trainer.backtest.settings import RING
 from trainer.fit import season
 from trainer.fit.season_days import History
 
-RING, CONTEXT, FIRST_DAY, EVERY_DAYS = 8192, 1500, 8, 4
+CONTEXT, FIRST_DAY, EVERY_DAYS = 1500, 8, 4
 AFTER_S, AROUND_S, MONDAY_S = 4 * 3600, 1800, 1_704_067_200
 LEVELS = (3.5, 4.0, 4.3, 4.6, 5.0, 5.5, 6.0, 7.0)
 
 
-def judged(folder: Path) -> tuple[list[float], list[float], float]:
-    """Largest surprise of each event that is to be told, of each day without one, and how many weeks these are."""
+def judged(folder: Path) -> tuple[list[float], list[float]]:
+    """Largest surprise of each event that is to be told, and of each day without one."""
     made = json.loads((folder / "index.json").read_text())["series"]
     interval_s = int(made[0]["interval_s"])
-    block_s = max(300, interval_s)
+    block_ns = block_ns_of(interval_s * NS)
+    if block_ns is None:
+        raise SystemExit(f"{folder}: slots of {interval_s} s are longer than any block")
+    block_s = block_ns // NS
     per_block, per_day = block_s // interval_s, DAY_S // interval_s
     x_RL = torch.from_numpy(
         np.stack([np.load(folder / one["file"])["values"][:, 0] for one in made]).astype(np.float32)
@@ -68,7 +74,7 @@ def judged(folder: Path) -> tuple[list[float], list[float], float]:
                 part = most_RL[row, max(0, event["start"] - now) : max(0, event["end"] - now)]
                 if event["want"] == "page" and len(part):
                     events[row, at] = max(events.get((row, at), 0.0), float(part.max()))
-    return list(events.values()), days, len(days) / 7
+    return list(events.values()), days
 
 
 def _covered(made: list[dict[str, Any]], x_RL: Tensor, interval_s: int) -> tuple[Tensor, Tensor]:
@@ -88,7 +94,8 @@ def main() -> None:
     print("| folder | events | weeks |", " | ".join(str(level) for level in LEVELS), "|")
     print("| --- | ---: | ---: |", " | ".join("---" for _ in LEVELS), "|")
     for folder in map(Path, sys.argv[1:]):
-        events, days, weeks = judged(folder)
+        events, days = judged(folder)
+        weeks = len(days) / 7
         cells = [
             f"{sum(e >= level for e in events) / len(events):.2f} / {sum(d >= level for d in days) / weeks:.3f}"
             for level in LEVELS

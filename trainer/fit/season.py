@@ -32,11 +32,11 @@ _KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first d
 
 def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     """Students of all rows; rows without two days of data have no season and hardly a tail."""
-    told = recent(history)
+    told, per_block = recent(history), history.block_s // history.interval_s
     few_R, values, longest = states(
         torch.where(told.out_RL, torch.nan, told.slot_RL),
         torch.where(told.out_RB, torch.nan, told.block_RB),
-        told.block_s // told.interval_s,
+        per_block,
     )
     history = recent(levelled(history))
     raw_RL = history.slot_RL
@@ -51,7 +51,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     forecast_RDK, mean_RDK, own_RDK, season_R = forecast(days)
     per_day = days.value_RDK.shape[-1]
     mid_week, mean_week = week(days, forecast_RDK, season_R), week(days, mean_RDK, season_R)
-    down_RK, up_RK = shifts(days, mid_week, history.block_s // history.interval_s)
+    down_RK, up_RK = shifts(days, mid_week, per_block)
     flat_low, flat_high = season.envelope(forecast_RDK.flatten(1))
 
     floor_R1 = floor(history)[:, None]
@@ -67,7 +67,6 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     loose_RDK = outside(kept_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
     usual_RK = restored(median(forecast_RDK[:, :-AHEAD].transpose(1, 2)), knee_R[:, None]).nan_to_num()
     grain_RK = GRAINS * grain_R[:, None] * slope(usual_RK, knee_R[:, None])
-    per_block = history.block_s // history.interval_s
     plain_scale_RK = scales((kept_RDK - mean_RDK)[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R1)
     block_floor_RK = torch.maximum(torch.maximum(floor_R1, grain_RK / per_block), 0.3 * plain_scale_RK)
     block_scale_RK = scales(loose_RDK[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R1).maximum(block_floor_RK)

@@ -24,7 +24,7 @@ def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, T
     run_RL = season.run_lengths(slot_RL)
     # A block alone may be the mean of slots that differ.
     run_RB = season.run_lengths(block_RB)
-    run_RB = torch.where(run_RB >= (2 if per_block > 1 else 1), run_RB * per_block, 0).clamp_max(CONTEXT)
+    run_RB = torch.where(run_RB >= min(2, per_block), run_RB * per_block, 0).clamp_max(CONTEXT)
     value_RX, run_RX = torch.cat([slot_RL, block_RB], 1), torch.cat([run_RL, run_RB], 1)
     lowest_R1 = torch.where(run_RX > 0, value_RX, torch.inf).amin(1, keepdim=True)
     highest_R1 = torch.where(run_RX > 0, value_RX, -torch.inf).amax(1, keepdim=True)

@@ -14,13 +14,19 @@ MONDAY = 1_704_067_200
 
 
 def fitted(
-    x_RL: Tensor, out: Tensor | None = None, since: int = 0, zone_s: int = 0, previous: SeasonTables | None = None
-) -> SeasonTables:
+    x_RL: Tensor, out: Tensor | None = None, since: int = 0, zone_s: int = 0, previous: SeasonTables | None = None,
+    interval: int = INTERVAL, ring: int = 8192,
+) -> SeasonTables:  # fmt: skip
+    """Of all blocks and the ring's newest slots."""
     rows, slots = x_RL.shape
-    when = (MONDAY + zone_s + torch.arange(slots) * INTERVAL).expand(rows, -1)
+    per_block = BLOCK // interval
+    when = (MONDAY + zone_s + torch.arange(slots) * interval).expand(rows, -1)
     out = torch.zeros(x_RL.shape, dtype=torch.bool) if out is None else out
-    since_R = torch.full((rows,), since)
-    history = History(x_RL, when, x_RL[:, -8192:], when[:, -8192:], INTERVAL, BLOCK, out, out[:, -8192:], since_R)
+    block_RB, out_RB = (v.view(rows, -1, per_block) for v in (x_RL, out))
+    history = History(
+        block_RB.nanmean(-1), when[:, ::per_block], x_RL[:, -ring:], when[:, -ring:], interval, BLOCK,
+        out_RB.any(-1), out[:, -ring:], torch.full((rows,), since),
+    )  # fmt: skip
     return seasonfit.fit(history, previous)
 
 
@@ -162,15 +168,5 @@ def test_days_of_blocks_are_no_calmer_than_days_of_slots() -> None:
     x = torch.from_numpy(50 + rng.normal(size=(1, days * per_day))).float()
     for day in range(days):
         x[0, day * per_day + 600 + 11 * day] += 12.0 + day % 3
-    block = x.view(1, -1, 5).mean(-1)
-    when, starts = ((MONDAY + torch.arange(v.shape[1]) * s).expand(1, -1) for v, s in ((x, 60), (block, 300)))
-    out = torch.zeros(x.shape, dtype=torch.bool)
-
-    def tail(slots: int) -> Tensor:
-        history = History(
-            block, starts, x[:, -slots:], when[:, -slots:], 60, 300, out[:, ::5], out[:, -slots:], torch.zeros(1)
-        )
-        return seasonfit.fit(history).tails[0, 0]
-
-    few, all_of_them = tail(4 * per_day), tail(days * per_day)
+    few, all_of_them = (fitted(x, interval=60, ring=n * per_day).tails[0, 0] for n in (4, days))
     assert few[2] > 0.9 * all_of_them[2]

@@ -6,11 +6,8 @@ import torch
 from torch import Tensor
 
 from detector.model.views.season import DAY_S, SeasonTables, Timed, envelope_of, score
-from trainer.fit import season as seasonfit
-from trainer.fit.season_days import History
+from tests.trainer.fit.test_season import BLOCK, MONDAY, fitted
 
-MONDAY = 1_704_067_200
-BLOCK = 300
 NIGHT = 24  # phase of five minutes: 2:00
 DAYS = 22
 
@@ -33,17 +30,6 @@ def blocks(x: Tensor, interval: int) -> Tensor:
 
 def when(slots: int, interval: int) -> Tensor:
     return (MONDAY + torch.arange(slots) * interval).expand(1, -1)
-
-
-def fitted(x: Tensor, interval: int = BLOCK) -> SeasonTables:
-    block = blocks(x, interval)
-    out, out_slots = (torch.zeros(v.shape, dtype=torch.bool) for v in (block, x[:, -8192:]))
-    return seasonfit.fit(
-        History(
-            block, when(block.shape[1], BLOCK), x[:, -8192:], when(x.shape[1], interval)[:, -8192:], interval, BLOCK,
-            out, out_slots, torch.zeros(1, dtype=torch.long),
-        )
-    )  # fmt: skip
 
 
 def loudest(bank: SeasonTables, x: Tensor, interval: int = BLOCK) -> float:
@@ -70,7 +56,7 @@ STARTS = [0, 1, 0, 0, -1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 1, -1, 1, 1, 1, 1, 1, 1]
 def test_a_cache_may_be_emptied_as_early_as_it_has_begun(interval: int) -> None:
     starts = [NIGHT + by for by in STARTS]
     early = nights([*starts, NIGHT - 1], interval)
-    bank = fitted(nights(starts, interval), interval)
+    bank = fitted(nights(starts, interval), interval=interval)
     assert loudest(bank, early, interval) < 4.2
     assert loudest(without_shifts(bank), early, interval) > 12
     # a quarter of an hour earlier than ever, or not at all, is no shift

@@ -27,6 +27,8 @@ from trainer.fit.season_states import states
 __all__ = ["SEASONS", "History", "fit"]
 
 _LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
+# Of the scale of a tail: what makes tails wide enough for slots and sums is too much for the hour within which onsets may shift.
+_SHARE = {"1 h": 0.8}
 _KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first day of the next one
 
 
@@ -119,7 +121,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
                 own_RD = both[0] if per_block > 1 else torch.maximum(both[0], more[0])
                 both = [_extended(x, y) for x, y in zip(both, more, strict=True)]
             least = _least(s, history.block_s)
-            found.append(tails.fit(sign * stat, both[0], both[1], own_RD, least, slow_R, not s.fine))
+            tail = tails.fit(sign * stat, both[0], both[1], own_RD, least, slow_R, not s.fine)
+            found.append(tail * tail.new_tensor([1.0, 1.0, _SHARE.get(s.name, 1.0)]))
     return SeasonTables(
         mid=mid_week,
         down=down_RK,

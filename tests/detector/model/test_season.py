@@ -208,3 +208,22 @@ def test_one_event_beyond_the_start_of_a_tail_of_averages_makes_it_no_steeper_th
         rtol=0.15,
         atol=0.1,
     )
+
+
+@pytest.mark.slow(6)
+def test_an_hour_without_is_told_of_shares_that_wander() -> None:
+    """A checkout nearly broken for an hour, of visits whose share of buyers wanders by a sixth for hours."""
+    rows, days = 24, 28
+    rng = np.random.default_rng(7)
+    wander = np.zeros((rows, (days + 1) * PER_DAY))
+    for at in range(1, wander.shape[1]):
+        wander[:, at] = 0.983 * wander[:, at - 1] + 0.18 * rng.normal(size=rows)
+    share = np.clip(0.03 * (1 + 0.15 * wander), 0, 1)
+    noon = slice(days * PER_DAY + 144, days * PER_DAY + 156)
+    share[::2, noon] *= 0.3
+    usual = 900 * (1 + 0.9 * np.sin(2 * np.pi * np.arange(wander.shape[1]) / PER_DAY - 1.5))
+    visits = np.maximum(rng.poisson(usual, wander.shape), 1)
+    x = torch.from_numpy(100.0 * rng.binomial(visits, share) / visits).float()
+    most = scored(fitted(x, days), x, days * PER_DAY, (days + 1) * PER_DAY).surprise_RL.amax(1)
+    assert (most[::2] >= 4.3).float().mean() > 0.6  # with the tail as wide as the others' .42
+    assert most[1::2].max() < 4.3

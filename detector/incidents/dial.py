@@ -67,16 +67,16 @@ def per_week_of(settings: StreamSettings, interval_ns: int) -> float:
 
 
 def finer_of(settings: StreamSettings, interval_ns: int) -> float:
-    """Decades that students must have more beside a season, where slots of less than a minute would be false too often.
+    """Decades that students must have more beside a season, where slots of a minute or less would be false too often.
 
-    `LEAST_BUDGET` is for students that are alone: at 15 s it is .4 a week. What they cannot tell, the season can.
+    `LEAST_BUDGET` is for students that are alone: at 15 s it is .4 a week. Beside a season they have a third of what is promised.
 
-    >>> [round(finer_of(StreamSettings(), s * 10**9), 2) for s in (60, 15, 1)], finer_of(StreamSettings(alerts_per_week=1), 10**9)
-    ([0.0, 0.61, 0.7], 0.0)
+    >>> [round(finer_of(StreamSettings(), s * 10**9), 2) for s in (300, 60, 15)], finer_of(StreamSettings(alerts_per_week=1), 10**9)
+    ([0.0, 0.48, 0.7], 0.0)
     """
     if settings.alerts_per_week is not None or settings.alert_budget is not None:
         return 0.0
-    return min(FINEST, max(0.0, math.log10(LEAST_BUDGET / _in_slots(PER_WEEK, interval_ns))))
+    return min(FINEST, max(0.0, math.log10(LEAST_BUDGET / _in_slots(PER_WEEK / 3.0, interval_ns))))
 
 
 def threshold_of(alert_budget: float) -> float:

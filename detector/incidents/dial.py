@@ -15,6 +15,7 @@ PER_WEEK = 0.1  # false alerts a stream where nothing is set: a hundred a week o
 LEAST_BUDGET, BACKED = 0.1, 50.0
 WARMING_BUDGET = 1.0
 FINEST = 0.7  # decades more that are asked of students at most: their surprises end at about 6.4
+BESIDE_SEASON = 3.0  # students that a season helps have a third of what is promised
 # Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
 SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1
 # Slots longer than a minute are fewer chances, down to a fifth of them; from a minute down, slots within a minute are alike.
@@ -67,16 +68,16 @@ def per_week_of(settings: StreamSettings, interval_ns: int) -> float:
 
 
 def finer_of(settings: StreamSettings, interval_ns: int) -> float:
-    """Decades that students must have more beside a season, where slots of a minute or less would be false too often.
+    """Decades that students must have more beside a season, where slots of less than three minutes would be false too often.
 
-    `LEAST_BUDGET` is for students that are alone: at 15 s it is .4 a week. Beside a season they have a third of what is promised.
+    `LEAST_BUDGET` is for students that are alone: at 15 s it is .4 a week.
 
-    >>> [round(finer_of(StreamSettings(), s * 10**9), 2) for s in (300, 60, 15)], finer_of(StreamSettings(alerts_per_week=1), 10**9)
-    ([0.0, 0.48, 0.7], 0.0)
+    >>> [round(finer_of(StreamSettings(), s * 10**9), 2) for s in (300, 60, 15, 1)], finer_of(StreamSettings(alerts_per_week=1), 10**9)
+    ([0.0, 0.48, 0.7, 0.7], 0.0)
     """
     if settings.alerts_per_week is not None or settings.alert_budget is not None:
         return 0.0
-    return min(FINEST, max(0.0, math.log10(LEAST_BUDGET / _in_slots(PER_WEEK / 3.0, interval_ns))))
+    return min(FINEST, max(0.0, math.log10(LEAST_BUDGET / _in_slots(PER_WEEK / BESIDE_SEASON, interval_ns))))
 
 
 def threshold_of(alert_budget: float) -> float:

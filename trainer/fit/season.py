@@ -27,8 +27,6 @@ from trainer.fit.season_states import states
 __all__ = ["SEASONS", "History", "fit"]
 
 _LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
-# Of the scale of a tail: what makes tails wide enough for slots and sums is too much for the hour within which onsets may shift.
-_SHARE = {"1 h": 0.8}
 _KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first day of the next one
 
 
@@ -122,7 +120,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
                 both = [_extended(x, y) for x, y in zip(both, more, strict=True)]
             least = _least(s, history.block_s)
             tail = tails.fit(sign * stat, both[0], both[1], own_RD, least, slow_R, not s.fine)
-            found.append(tail * tail.new_tensor([1.0, 1.0, _SHARE.get(s.name, 1.0)]))
+            tail[..., 2] *= _share(s)
+            found.append(tail)
     return SeasonTables(
         mid=mid_week,
         down=down_RK,
@@ -175,6 +174,11 @@ def _least(s: persistence.Statistic, block_s: int) -> float:
     """Smallest scale of a statistic's tail. Plain sums scatter wherever there is anything: theirs is better known."""
     blocks = 1 if s.fine else persistence.slots_of(s.seconds, block_s)
     return (_LEAST if s.loose or s.spread else 0.1) / math.sqrt(blocks)
+
+
+def _share(s: persistence.Statistic) -> float:
+    """Of a tail's scale: what makes tails wide enough for slots and sums is too much for the hour within which onsets may shift."""
+    return 0.8 if s.loose and s.seconds == 3_600 else 1.0
 
 
 def _trust(days: Days) -> Tensor:

@@ -8,13 +8,10 @@ from torch import Tensor
 from detector import persistence
 from detector.model import tails
 from detector.model.views import season
-from detector.model.views.season import DAY_S, SeasonTables
-from trainer.fit import season as seasonfit
-from trainer.fit.season_days import History
+from detector.model.views.season import SeasonTables
+from tests.trainer.fit.test_season import BLOCK, INTERVAL, MONDAY, PER_DAY
+from tests.trainer.fit.test_season import fitted as fitted_on
 
-INTERVAL, BLOCK = 300, 300
-PER_DAY = DAY_S // INTERVAL
-MONDAY = 1_704_067_200
 DAYS = 15
 
 
@@ -34,12 +31,7 @@ def local(first: int, last: int) -> Tensor:
 
 
 def fitted(x_RL: Tensor, days: int = DAYS) -> SeasonTables:
-    rows, slots = x_RL.shape[0], days * PER_DAY
-    x = x_RL[:, :slots]
-    when = local(0, slots).expand(rows, -1)
-    nothing = torch.zeros(x.shape, dtype=torch.bool)
-    since = torch.zeros(rows, dtype=torch.long)
-    return seasonfit.fit(History(x, when, x[:, -8192:], when[:, -8192:], INTERVAL, BLOCK, nothing, nothing, since))
+    return fitted_on(x_RL[:, : days * PER_DAY])
 
 
 def scored(bank: SeasonTables, x_RL: Tensor, first: int, last: int) -> season.Scores:
@@ -57,7 +49,7 @@ LAST = slice(DAYS * PER_DAY, (DAYS + 1) * PER_DAY)
 def test_usual_day_is_quiet_and_its_season_is_found() -> None:
     x = torch.stack([stream(s) for s in range(4)])
     bank = fitted(x)
-    assert all(seasonfit.SEASONS[i].startswith("day") for i in bank.season.tolist())
+    assert all(season.SEASONS[i].startswith("day") for i in bank.season.tolist())
     assert scored(bank, x, LAST.start, LAST.stop).surprise_RL.max() < 5.0
 
 

@@ -7,14 +7,8 @@ import torch
 from rich.console import Console, Group
 
 from detector.model.seasons import Seasons, stored
-from detector.model.views.season import DAY_S
+from tests.trainer.fit.test_season import BLOCK, INTERVAL, PER_DAY, fitted
 from trainer.cli.season_picture import season_curves
-from trainer.fit import season as seasonfit
-from trainer.fit.season_days import History
-
-INTERVAL = BLOCK = 300
-PER_DAY = DAY_S // INTERVAL
-MONDAY = 1_704_067_200
 
 
 def week(weekend: float) -> Seasons:
@@ -22,13 +16,7 @@ def week(weekend: float) -> Seasons:
     at = np.arange(15 * PER_DAY)
     value = (50 - 40 * np.cos(2 * np.pi * at / PER_DAY)) * np.where(at // PER_DAY % 7 >= 5, weekend, 1.0)
     x_RL = torch.from_numpy((value + np.random.default_rng(0).normal(size=len(at))).astype(np.float32))[None]
-    when = (MONDAY + torch.arange(x_RL.shape[1]) * INTERVAL).expand(1, -1)
-    out, since = torch.zeros(x_RL.shape, dtype=torch.bool), torch.zeros(1, dtype=torch.long)
-    part = slice(-8192, None)
-    bank = seasonfit.fit(
-        History(x_RL, when, x_RL[:, part], when[:, part], INTERVAL, BLOCK, out, out[:, part], since), None
-    )
-    return Seasons([0], stored(bank, INTERVAL, BLOCK, since))
+    return Seasons([0], stored(fitted(x_RL), INTERVAL, BLOCK, torch.zeros(1, dtype=torch.long)))
 
 
 def lines(seasons: Seasons) -> list[str]:

@@ -9,10 +9,14 @@ from typing import Literal
 
 import numpy as np
 
+from detector.model.archive import Archive
+from detector.model.artefact import Student
 from detector.model.seasons import Seasons
+from detector.training.request import KEPT_NS
 from streamer.contracts import TrainingRequest
 from streamer.windows.coarse import CoarseWindow
 from streamer.windows.ring import StreamWindow
+from trainer.fit.archive import allowed
 from trainer.fit.histories import History
 from trainer.fit.season_past import Past
 
@@ -47,9 +51,9 @@ def merge(requests: Iterable[TrainingRequest]) -> dict[str, TrainingJob]:
 
 
 def history_of(
-    job: TrainingJob, window: StreamWindow, min_slots: int, zone: str | None = None, previous: Seasons | None = None
+    job: TrainingJob, window: StreamWindow, min_slots: int, zone: str | None = None, previous: Student | None = None
 ) -> History | str:
-    """What the job's stream is fitted from, or why it cannot be; `previous`: the seasons of the student before.
+    """What the job's stream is fitted from, or why it cannot be; `previous`: the student in force.
 
     Slots of `exclude` are gaps. A `span` without enough data counts as a hint only: everything is used.
     """
@@ -70,11 +74,23 @@ def history_of(
         allowed_SC[lo - header.lo : hi - header.lo + 1],
         lo,
         header.grid_version,
-        past=None if blocks is None else _past(job, window, blocks, zone, previous),
+        past=None
+        if blocks is None
+        else _past(job, window, blocks, zone, None if previous is None else previous.seasons),
+        archive=_archive(job, window, previous),
+        apart=lo > header.lo,
     )
     if history.points < min_slots:
         return f"{history.points} slots with data, {min_slots} are needed"
     return history
+
+
+def _archive(job: TrainingJob, window: StreamWindow, previous: Student | None) -> Archive:
+    """What the student in force carries."""
+    header = window.header
+    if previous is None or previous.member.grid_version != header.grid_version:
+        return Archive()
+    return allowed(previous.archive, header.hi - KEPT_NS // header.interval_ns, job.exclude)
 
 
 def _past(

@@ -10,15 +10,17 @@ from pathlib import Path
 import psutil
 
 from streamer.windows.header import StreamHeader
+from trainer.fit.archive import ALL
+from trainer.fit.histories import padded
 
 # Of a number of a history, while it is fitted alone: 0.9 to 1.5 KB were measured (1 to 64 channels, 8 192 to 262 144
 # slots, no teacher), on a process of 0.6 GB.
 BYTES_A_NUMBER = 2048
 # What may be used of what is free: others live here, too.
 SHARE = 0.8
-# Of one part of a batch, loaded together: 16 MB of rings, and rows whose blocks of eight weeks take 130 KB each. A full
+# Of one part of a batch, loaded together: 32 MB of rings and of what students carry, and rows whose blocks of eight weeks take 130 KB each. A full
 # batch of 512 requests of one channel is one part, and one artefact.
-PART_NUMBERS = 1 << 22
+PART_NUMBERS = 1 << 23
 PART_ROWS = 1024
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory.stat")),
@@ -55,9 +57,9 @@ def give_back() -> None:
 
 
 def numbers_of(header: StreamHeader) -> int:
-    """Numbers of a stream's history, with what it is padded by to be stacked."""
+    """Numbers of a stream's history, with what a full ring's student carries and what it is padded by to be stacked."""
     slots = max(0, header.hi - header.lo + 1)
-    return len(header.channels) * (1 << (slots - 1).bit_length() if slots else 0)
+    return len(header.channels) * padded(slots + (ALL if slots >= header.capacity else 0)) if slots else 0
 
 
 def too_large(header: StreamHeader, free: int) -> str | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import redis.asyncio
 import structlog
 
-from detector.model.artefact import SUFFIX, ArtefactError, ArtefactStore, StoreError, Student
+from detector.model.artefact import SUFFIX, ArtefactStore, Student
 from detector.model.opening import store_name
+from detector.model.store_errors import ArtefactError, StoreError
 from detector.model.teacher import Teacher
 from streamer.contracts import ModelRecord
 from streamer.patience import patiently
@@ -97,7 +98,7 @@ class TrainingRun:
             student = before[stream]
             history = history_of(
                 jobs[stream], windows[stream], self.settings.min_slots, self.zone_of(stream),
-                None if student is None else student.seasons,
+                student,
             )  # fmt: skip
             if isinstance(history, str):
                 outcome.dropped[stream] = history
@@ -113,7 +114,7 @@ class TrainingRun:
         try:
             [student] = await patiently(
                 store_name(self.store.uri),
-                lambda: asyncio.to_thread(self.store.read, ref.uri, ref.sha256, [ref.row]),
+                lambda: asyncio.to_thread(self.store.read, ref.uri, ref.sha256, [ref.row], archives=True),
                 (StoreError,),
             )
         except ArtefactError as error:

@@ -13,8 +13,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from detector.live.followed import FollowedModels
-from detector.model.artefact import StoreError
 from detector.model.opening import open_store
+from detector.model.store_errors import StoreError
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.errors import ContractError
 from streamer.host.worker import Servers, run_process, run_worker

@@ -14,7 +14,7 @@ PER_WEEK = 0.1  # false alerts a stream where nothing is set: a hundred a week o
 # called 4.7, 1.9 decades more than there were slots.
 LEAST_BUDGET, BACKED = 0.1, 50.0
 WARMING_BUDGET = 1.0
-FINEST = 0.7  # decades more that are asked of students at most: their surprises end at about 6.4
+FINEST = 0.7  # decades more that are asked of students at most: their surprises end at 6.4 to 6.7
 BESIDE_SEASON = 3.0  # students that a season helps have a third of what is promised
 # Two of three slots at 5 decades came .02 to .22 times per week on streams that nobody had tuned on, asked for .1.
 SEASON_OPENS, SEASON_PER_WEEK = 5.0, 0.1

@@ -10,9 +10,9 @@ import tempfile
 import time
 import uuid
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from detector.model.archive import Archive
 from detector.model.foreign import check_layout, check_places, check_starts, check_student
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.row_types import Rows
 from detector.model.seasons import FIELDS, LATER, Seasons
+from detector.model.store_errors import ArtefactError, MissingArtefactError, StoreError
 from detector.model.stored_rows import restored, stored
 from streamer.contracts import STORE_NAME
-from streamer.errors import AnomalyLLMError, ConfigError
+from streamer.errors import ConfigError
 from streamer.masking import masked
 
 log = structlog.get_logger(__name__)
@@ -48,30 +50,6 @@ _UNFIT = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, Typ
 CACHE_BYTES = 2 << 30
 IN_USE_S = 600.0  # another worker may be about to open what it has just looked up
 MAX_HEAD = 64 << 20  # the format allows 100 MB; ours has some 100 bytes a stream
-
-
-class StoreError(AnomalyLLMError):
-    """The artefact store does not answer or does not let us in; the same call may work later."""
-
-    retriable = True
-
-
-class ArtefactError(AnomalyLLMError):
-    """An artefact is missing, damaged or of another layout: fit the stream again."""
-
-
-class MissingArtefactError(ArtefactError):
-    """An artefact is not in the store: it may be another one than the trainer's, or not have come there yet."""
-
-    retriable = True
-
-    def __init__(self, name: str, uri: str) -> None:
-        super().__init__(
-            masked(
-                f"artefact {name} is not in the store {uri}: give detectors and trainers the same --store, one that all "
-                "of them reach; if it was deleted, fit its streams again"
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -144,6 +122,7 @@ class Student:
     stream: dict[str, Tensor]  # (…)
     memories: Memories  # of its channels that have one
     seasons: Seasons = field(default_factory=Seasons)  # of all its channels, or of none
+    archive: Archive = field(default_factory=Archive)  # where it was asked for
 
 
 def new_version() -> str:
@@ -159,11 +138,19 @@ def written_ms(name: str) -> float:
         return float("inf")
 
 
-def dump(header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories, seasons: Seasons) -> bytes:
-    """The file. `rows` (R, …) and `streams` (S, …) follow the order of the header's members."""
+def dump(
+    header: Header, rows: Rows, streams: Mapping[str, Tensor], memories: Memories, seasons: Seasons,
+    archives: Sequence[Archive] = (),
+) -> bytes:  # fmt: skip
+    """The file. `rows` (R, …), `streams` (S, …) and `archives`, if there are any, follow the order of the header's members."""
     tensors = {f"row.{name}": stored(name, value) for name, value in rows.items()}
     tensors |= {f"stream.{name}": value.float().contiguous().cpu() for name, value in streams.items()}
-    for kind, kept in (("memory", memories.flat()), ("season", seasons.flat())):
+    older = {}
+    if any(map(len, archives)):
+        older = Archive.flat(
+            archives, [len(member.channels) for member in header.members], rows["centre"], rows["scale"]
+        )
+    for kind, kept in (("memory", memories.flat()), ("season", seasons.flat()), ("archive", older)):
         tensors |= {f"{kind}.{name}": value.contiguous().cpu() for name, value in kept.items()}
     return save(tensors, metadata={_HEADER: header.dumps()})
 
@@ -180,7 +167,7 @@ class ArtefactStore:
     'v1'
     >>> store.header(name, "0" * 64)
     Traceback (most recent call last):
-    detector.model.artefact.ArtefactError: artefact v1.safetensors has sha256 ...
+    detector.model.store_errors.ArtefactError: artefact v1.safetensors has sha256 ...
     >>> folder.cleanup()
     """
 
@@ -236,15 +223,19 @@ class ArtefactStore:
             raise StoreError(f"artefact store {self.uri}: cannot write {name}: {error}") from error
         return name, hashlib.sha256(data).hexdigest()
 
-    def read(self, name: str, sha256: str, members: Sequence[int]) -> list[Student]:
-        """Students of some members of a file, read by slices. Raises StoreError or ArtefactError."""
+    def read(self, name: str, sha256: str, members: Sequence[int], *, archives: bool = False) -> list[Student]:
+        """Students of some members of a file, read by slices; who trains asks for what they carry on besides. Raises
+        StoreError or ArtefactError."""
         path = self._fetch(name, sha256)
         try:
             with safe_open(path, framework="pt") as file:
                 header = Header.loads((file.metadata() or {}).get(_HEADER, "{}"))
                 at = file.get_tensor(f"memory.{Memories.ROW}").tolist()
                 timed = file.get_tensor(f"season.{Seasons.ROW}").tolist()
-                return [_student(file, header, index, name, at, timed) for index in members]
+                students = [_student(file, header, index, name, at, timed) for index in members]
+                if not archives or f"archive.{Archive.START}" not in file.keys():  # noqa: SIM118
+                    return students
+                return [_with_archive(file, header, i, s) for i, s in zip(members, students, strict=True)]
         except (SafetensorError, OSError, *_UNFIT) as error:
             raise ArtefactError(f"artefact {name} cannot be read: {error}. Fit its streams again") from error
 
@@ -356,12 +347,7 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
     if low < high:
         places = file.get_slice(f"memory.{Memories.START}")[low : high + 1].tolist()
         check_starts(places, file.get_slice(f"memory.{Memories.HISTORY}").get_shape()[0])
-
-    def memory(key: str, first: int, last: int) -> Tensor:
-        found: Tensor = file.get_slice(f"memory.{key}")[first:last]
-        return found
-
-    memories = Memories.read(memory, low, high, member.start, header.layout.shape_fields())
+    memories = Memories.read(_part(file, "memory"), low, high, member.start, header.layout.shape_fields())
 
     def season(key: str, first: int, last: int) -> Tensor:
         if key in LATER and f"season.{key}" not in file.keys():  # noqa: SIM118
@@ -373,6 +359,21 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
     seasons = Seasons.read(season, low, high, member.start)
     check_student(rows, memories, seasons, header.layout)
     return Student(header.version, member, header.layout, rows, stream, memories, seasons)
+
+
+def _with_archive(file: Any, header: Header, index: int, student: Student) -> Student:
+    widths = [len(member.channels) for member in header.members]
+    return replace(student, archive=Archive.read(_part(file, "archive"), index, widths, student.rows))
+
+
+def _part(file: Any, kind: str) -> Callable[[str, int, int], Tensor]:
+    """Slices of the tensors of one kind."""
+
+    def part(key: str, first: int, last: int) -> Tensor:
+        found: Tensor = file.get_slice(f"{kind}.{key}")[first:last]
+        return found
+
+    return part
 
 
 def _bound(name: str, size: int) -> None:

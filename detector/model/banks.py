@@ -11,11 +11,12 @@ import structlog
 import torch
 
 from detector.model import prior
-from detector.model.artefact import ArtefactError, ArtefactStore, Student
+from detector.model.artefact import ArtefactStore, Student
 from detector.model.bank import LayoutBank
 from detector.model.interface import Segment, SegmentScore, Week
 from detector.model.layout import CONTEXT, Layout
 from detector.model.season_bank import SeasonBank
+from detector.model.store_errors import ArtefactError
 from detector.model.teacher import Teacher
 from detector.model.teachers import Teachers
 from streamer.contracts import ModelRecord, ModelRef

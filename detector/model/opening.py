@@ -3,7 +3,8 @@
 import asyncio
 from functools import partial
 
-from detector.model.artefact import ArtefactStore, StoreError
+from detector.model.artefact import ArtefactStore
+from detector.model.store_errors import StoreError
 from streamer.masking import masked
 from streamer.patience import patiently
 from streamer.settings import CommonSettings

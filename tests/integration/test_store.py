@@ -11,7 +11,8 @@ import redis.asyncio
 from moto.server import ThreadedMotoServer
 
 from detector.live import missing
-from detector.model.artefact import ArtefactStore, MissingArtefactError
+from detector.model.artefact import ArtefactStore
+from detector.model.store_errors import MissingArtefactError
 from streamer.host.stats import read_stats
 from streamer.settings import CommonSettings
 from streamer.windows.keys import Keys

@@ -13,9 +13,10 @@ import pytest
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from detector.model.artefact import ArtefactStore, StoreError
+from detector.model.artefact import ArtefactStore
 from detector.model.banks import StudentBank
 from detector.model.interface import Segment
+from detector.model.store_errors import StoreError
 from detector.model.teachers import Teachers
 from streamer.contracts import ModelRecord, TrainingRequest
 from streamer.kafka.tables import TableReader

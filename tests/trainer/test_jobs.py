@@ -2,18 +2,21 @@
 
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from detector.model.artefact import ArtefactStore, Header, dump
+from detector.model.archive import STRETCH, Archive
+from detector.model.artefact import ArtefactStore, Header, Member, Student, dump
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.seasons import Seasons
 from streamer.contracts import ModelRecord, ModelRef, TrainingRequest
 from streamer.errors import ContractError
 from streamer.parsing import parse
+from streamer.timestamps import NS
 from streamer.windows.header import StreamHeader
 from streamer.windows.ring import StreamWindow
 from trainer.announce import files_of, now, orphans, record_of, unneeded
@@ -49,7 +52,7 @@ def test_refused_requests_name_the_field() -> None:
 
 
 def _window(slots: int = 500, lo: int = 1000) -> StreamWindow:
-    header = StreamHeader(state="grid", grid_version=3, channels=["x"], lo=lo, hi=lo + slots - 1)
+    header = StreamHeader(state="grid", grid_version=3, channels=["x"], lo=lo, hi=lo + slots - 1, interval_ns=NS)
     return StreamWindow(header, np.arange(slots, dtype=np.float32)[:, None])
 
 
@@ -73,6 +76,23 @@ def test_span_limits_unless_it_holds_too_little() -> None:
     hint = history_of(TrainingJob("a", "full", "drift", span=(1450, 1499)), _window(), 128)
     assert isinstance(hint, History)
     assert hint.span == (1000, 1499)
+
+
+def test_what_the_student_before_carries_goes_on() -> None:
+    """Of its grid, without excluded slots; beside a new level it is not learnt from."""
+    archive = Archive(np.array([0, STRETCH]), np.ones((2, STRETCH, 1), np.float32))
+    member = Member("a", 0, ["x"], 3, (0, 1100), 1100)
+    student = Student("v", member, Layout((8,), 1, 1, 1), {}, {}, Memories(), archive=archive)
+    job = TrainingJob("a", "full", "due", exclude=[(4, 5)])
+    history = history_of(job, _window(lo=1024), 128, None, student)
+    assert isinstance(history, History)
+    assert history.older.value_BSC.shape == (2, STRETCH, 1)
+    assert np.flatnonzero(np.isnan(history.archive.value_BSC[0, :, 0])).tolist() == [4, 5]
+    of_ring = history_of(job, _window(lo=1000), 128, None, student)
+    drift = history_of(replace(job, span=(1324, 9999)), _window(lo=1024), 128, None, student)
+    other = history_of(job, _window(lo=1024), 128, None, replace(student, member=replace(member, grid_version=2)))
+    assert isinstance(of_ring, History) and isinstance(drift, History) and isinstance(other, History)  # noqa: PT018
+    assert [(len(h.older), len(h.archive)) for h in (of_ring, drift, other)] == [(1, 2), (0, 2), (0, 0)]
 
 
 @pytest.mark.parametrize(

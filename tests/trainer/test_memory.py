@@ -21,7 +21,7 @@ def test_a_history_that_fills_the_memory_is_refused_with_its_cure() -> None:
     assert too_large(large, 64 * 10**9) is None
     why = too_large(large, 2 * 10**9)
     assert why is not None
-    assert "256 channels x 8192 slots takes about 4.3 GB" in why
+    assert "256 channels x 8192 slots takes about 8.6 GB" in why
     assert "1.6 GB may be used" in why
     assert "smaller capacity" in why
     assert too_large(StreamHeader(), 0) is None  # nothing is there to be loaded

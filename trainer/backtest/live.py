@@ -82,7 +82,7 @@ def through_store(trained: Trained, stream: str) -> tuple[ModelRef, Student, int
         store = ArtefactStore(folder, Path(folder) / "cache")
         uri, sha256 = store.write(trained.header.version + SUFFIX, data)
         ref = trained.refs(uri, sha256)[stream]
-        [student] = store.read(uri, sha256, [ref.row])
+        [student] = store.read(uri, sha256, [ref.row], archives=True)
     return ref, student, len(data)
 
 
@@ -126,8 +126,7 @@ class LiveTrainer:
         for job in jobs.values():
             stop = entry.hi + 1 - self._series.first_slot
             window = ring_of(self._series, max(self._start, stop - entry.capacity), stop, entry.capacity)
-            previous = None if self.student is None else self.student.seasons
-            history = history_of(job, window, self._settings.min_slots, None, previous)
+            history = history_of(job, window, self._settings.min_slots, None, self.student)
             if isinstance(history, str):
                 self.reason = f"not fitted: {history}"
             else:

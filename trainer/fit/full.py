@@ -58,9 +58,9 @@ def fit_stack(
     raw_RL = stack.values_RL
     scaling = robust(raw_RL)
     x_RL = fill(standardise(raw_RL, scaling.centre_R, scaling.scale_R))
-    rows: Rows = {"centre": scaling.centre_R, "scale": scaling.scale_R, "period": find_period(x_RL)}
-    halves = halves_of(raw_RL)
-    held_RNV = torch.stack([plain_view(plain, x_RL, rows, halves) for plain in PLAIN_VIEWS], -1)
+    rows: Rows = {"centre": scaling.centre_R, "scale": scaling.scale_R, "period": find_period(_newest(x_RL, stack))}
+    halves = halves_of(raw_RL, stack.begin_RL)
+    held_RNV = torch.stack([plain_view(plain, x_RL, rows, halves, stack.begin_RL) for plain in PLAIN_VIEWS], -1)
     points_R = torch.isfinite(raw_RL).sum(-1)
     near_RNV = prototype_views(x_RL, rows, halves, points_R, layout, WINDOWS)
     held_RNV = torch.cat([held_RNV, near_RNV], -1)
@@ -87,6 +87,12 @@ def fit_stack(
     streams = {"stream_cal": levels.stream_cal, "correction": correction(unseen_SN, shaped_S)}
     excess_S = over_S * HELD_BACK_SLOTS
     return Fitted(stack.histories, stack.stream_R, rows, streams, memories, excess_S)
+
+
+def _newest(x_RL: Tensor, stack: Stack) -> Tensor:
+    """Without what is older than the ring: a period does not go on from stretch to stretch."""
+    at_L = torch.arange(x_RL.shape[1], device=x_RL.device)
+    return torch.where(at_L < stack.begin_RL[:, -1:], torch.nan, x_RL)
 
 
 def _few(scaling: Scaling, stack: Stack, points_R: Tensor) -> Rows:

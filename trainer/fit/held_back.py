@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from detector.model.archive import STRETCH
 from detector.model.layout import Layout
 from detector.model.pooling import pool
 from detector.model.row_types import Rows
@@ -15,6 +16,7 @@ from detector.model.shallow import TAIL_FLOOR
 from detector.model.views.plain import PlainView
 from detector.model.views.prototypes import BAND_POINTS, pick, prototypes
 from detector.model.window_ends import choose
+from trainer.fit.archive import GAP
 from trainer.fit.prototypes import Prototypes, kmeans
 
 # A scale is used when the history holds it four times over: both halves see it twice.
@@ -23,27 +25,36 @@ TIMES = 4
 
 @dataclass(frozen=True)
 class Halves:
-    """Where each row's history is cut for the two-fold cross-fit: both halves hold the same number of samples."""
+    """The two halves of each row's history, for the two-fold cross-fit: both hold about the same number of samples."""
 
-    cut_R: Tensor  # first slot of the second half
+    first_RL: Tensor  # whether a slot is of the first
 
     def first(self, ends_N: Tensor) -> Tensor:
-        """Windows (R, N) wholly in the first half."""
-        return ends_N[None] < self.cut_R[:, None]
+        """Windows (R, N) that end in the first half: those without a gap lie wholly in it."""
+        return self.first_RL[:, ends_N]
 
     def second(self, ends_N: Tensor, slots: int) -> Tensor:
-        """Windows (R, N) of so many slots wholly in the second half."""
-        return ends_N[None] - slots + 1 >= self.cut_R[:, None]
+        """Windows (R, N) of so many slots that lie wholly in the second half, if they have no gap."""
+        return ~self.first_RL[:, ends_N] & ~self.first_RL[:, (ends_N - slots + 1).clamp_min(0)]
 
 
-def halves_of(values_RL: Tensor) -> Halves:
-    """Of rows with NaN gaps."""
-    seen_RL = torch.isfinite(values_RL).long().cumsum(-1)
-    return Halves(torch.searchsorted(seen_RL, (seen_RL[:, -1:] + 1) // 2)[:, 0] + 1)
+def halves_of(values_RL: Tensor, begin_RL: Tensor) -> Halves:
+    """Of rows with NaN gaps: the first is the older half of the ring and every other stretch before it, so that what
+    comes and goes over weeks is in both."""
+    at_L = torch.arange(values_RL.shape[1], device=values_RL.device)
+    ring_R1 = begin_RL[:, -1:]
+    seen_RL = (torch.isfinite(values_RL) & (at_L >= ring_R1)).long().cumsum(-1)
+    cut_R1 = torch.searchsorted(seen_RL, (seen_RL[:, -1:] + 1) // 2) + 1
+    stretch_RL = (ring_R1 - 1 - at_L) // (STRETCH + GAP)
+    return Halves(torch.where(at_L >= ring_R1, at_L < cut_R1, stretch_RL % 2 == 0))
 
 
-def plain_view(plain: PlainView, x_RL: Tensor, rows: Rows, halves: Halves) -> Tensor:
-    """Fills `rows` with what the view learns from everything; returns scores (R, L) held back from each half."""
+def plain_view(plain: PlainView, x_RL: Tensor, rows: Rows, halves: Halves, begin_RL: Tensor) -> Tensor:
+    """Fills `rows` with what the view learns from everything; returns scores (R, L) held back from each half.
+
+    `begin_RL`: where the piece of the history begins that a slot is of.
+    """
+    pieces = {"begin": begin_RL}
     rows_, length = x_RL.shape
     end_L = torch.arange(length, device=x_RL.device)
     first_RL = halves.first(end_L)
@@ -52,13 +63,13 @@ def plain_view(plain: PlainView, x_RL: Tensor, rows: Rows, halves: Halves) -> Te
         count = length - plain.reach + 1
         if count < 1:
             return torch.full((rows_, length), torch.nan, device=x_RL.device)
-        score_RN = plain.score(x_RL, {**rows, **model}, count)
+        score_RN = plain.score(x_RL, {**rows, **model, **pieces}, count)
         return torch.nn.functional.pad(score_RN, (length - count, 0), value=torch.nan)
 
-    whole = plain.fit(x_RL, torch.ones_like(first_RL), rows)
+    whole = plain.fit(x_RL, torch.ones_like(first_RL), rows | pieces)
     if not whole:  # nothing is learnt, nothing can be held back
         return scored(whole)
-    of_first, of_second = (plain.fit(x_RL, within_RL, rows) for within_RL in (first_RL, ~first_RL))
+    of_first, of_second = (plain.fit(x_RL, within_RL, rows | pieces) for within_RL in (first_RL, ~first_RL))
     rows |= whole
     return torch.where(first_RL, scored(of_second), scored(of_first))
 

@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 import torch
 
+from detector.model.archive import Archive
 from detector.model.artefact import Header, Member, Student, dump, new_version
 from detector.model.banks import StudentBank
 from detector.model.interface import Segment
@@ -22,6 +23,7 @@ from detector.model.seasons import Seasons
 from detector.model.teacher import Teacher
 from streamer.contracts import READY_SLOTS, ModelRef
 from trainer.fit.agreed import budget_of, layout_of
+from trainer.fit.archive import carried
 from trainer.fit.distil import Distillation
 from trainer.fit.full import Fitted, fit_stack
 from trainer.fit.histories import History, stacks
@@ -54,11 +56,12 @@ class Trained:
     streams: Rows
     memories: Memories
     seasons: Seasons
+    archives: list[Archive]  # as the results
     results: list[GateResult]  # in the order of the header's members
 
     def data(self) -> bytes:
         """The file."""
-        return dump(self.header, self.rows, self.streams, self.memories, self.seasons)
+        return dump(self.header, self.rows, self.streams, self.memories, self.seasons, self.archives)
 
     def refs(self, uri: str, sha256: str) -> dict[str, ModelRef]:
         """Stream → its row of the stored artefact."""
@@ -128,7 +131,8 @@ def assemble(
     for member, result in zip(members, results, strict=True):
         member.metrics.update(excess=round(result.excess, 3), recall=result.recall)
     seasons = fit_seasons([history.past for history in histories], [len(history.channels) for history in histories])
-    return Trained(header, rows, streams, memories, seasons, results)
+    archives = [h.archive if h.before else carried(h.archive, h.values_SC, h.lo) for h in histories]
+    return Trained(header, rows, streams, memories, seasons, archives, results)
 
 
 def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:

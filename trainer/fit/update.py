@@ -51,6 +51,8 @@ def fresh_history(student: Student, history: History) -> History:
         history.grid_version,
         Learnt(member.trained_slots, member.points),
         history.past,
+        student.archive,
+        apart=True,
     )
 
 

@@ -98,8 +98,12 @@ class Forecast:
         from_R1 = torch.full_like(gap_RL[:, :1], past, dtype=torch.long)
         if "season.once" not in rows:  # a history: what it begins with has no past of its own
             first_R1 = (~gap_RL).long().argmax(1, keepdim=True)
-            from_R1 = first_R1 + (2 * rows["period"].long()[:, None]).clamp_min(past)
+            seasons_R1 = 2 * rows["period"].long()[:, None]
+            from_R1 = first_R1 + seasons_R1.clamp_min(past)
         there_RK = ends_K >= from_R1
+        if "begin" in rows:  # of a history in pieces: neither has what every later one begins with
+            begin_RK = rows["begin"][:, -count:]
+            there_RK &= (begin_RK == 0) | (ends_K >= begin_RK + seasons_R1.clamp_min(self.reach))
         return torch.cat(columns, -1), there_RK if whole else there_RK & ~self._gaps(gap_RL, count)
 
     def _gaps(self, gap_RL: Tensor, count: int) -> Tensor:

@@ -16,11 +16,12 @@ import torch
 from safetensors.torch import load, save
 
 from detector.model import artefact
-from detector.model.artefact import FORMAT, ArtefactError, ArtefactStore, Header, Member, StoreError, dump, new_version
+from detector.model.artefact import FORMAT, ArtefactStore, Header, Member, dump, new_version
 from detector.model.banks import StudentBank
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.seasons import Seasons
+from detector.model.store_errors import ArtefactError, StoreError
 from streamer.contracts import ModelRecord, ModelRef
 
 LAYOUT = Layout((4, 16), 2, 3, 5, "t", (1, 2), (16,), 3)

@@ -35,3 +35,16 @@ def test_a_history_s_first_slots_are_neither_forecast_nor_learnt_from(period: fl
     begin = first + max(2 * int(period), forecast.ahead + forecast.lags - 1)
     assert torch.isnan(score_L[: begin - 1]).all()
     assert torch.isfinite(score_L[begin - 1 :]).all()
+
+
+@pytest.mark.parametrize("period", [0.0, 32.0, 200.0])
+def test_pieces_of_a_history_have_no_past_in_common(period: float) -> None:
+    x_RL = _padded(1200, 1200)
+    begin_RL = torch.where(torch.arange(1200) >= 500, 500, 0)[None]
+    forecast = Forecast(8, 8)
+    rows: Rows = {"period": torch.tensor([period]), "begin": begin_RL}
+    rows |= forecast.fit(x_RL, torch.ones_like(x_RL, dtype=torch.bool), rows)
+    missing_L = torch.isnan(forecast.score(x_RL, rows, 1199)[0])
+    assert missing_L[499 : 499 + max(2 * int(period), forecast.reach)].all()
+    assert not missing_L[499 + max(2 * int(period), forecast.reach) :].any()
+    assert not missing_L[max(2 * int(period), 16) : 499].any()

@@ -9,6 +9,7 @@ import pytest
 
 import trainer.fit.plan as module
 from detector.incidents import record
+from detector.model.archive import STRETCH
 from detector.model.teacher import Teacher
 from testkit.waves import BURST, TRAIN, settings_of, waves
 from trainer.backtest.replay import Replayed, replay
@@ -45,6 +46,17 @@ def test_a_new_normal_is_learnt(made: Replayed, tmp_path: Path) -> None:
     assert made.fits >= 3
     assert made.updates >= 3
     assert np.nanmean(made.surprise_K[-500:]) < 0.7 < np.nanmean(once.surprise_K[-500:])
+
+
+def test_what_the_ring_no_longer_holds_is_carried_on(made: Replayed) -> None:
+    """Through artefacts, prototype updates and a new baseline."""
+    assert made.student is not None
+    archive, series = made.student.archive, _changing()
+    assert archive.first_B[0] < CHANGE - STRETCH
+    assert archive.first_B[-1] > CHANGE
+    for first, value_SC in zip(archive.first_B.tolist(), archive.value_BSC, strict=True):
+        kept_SC = np.isfinite(value_SC)
+        np.testing.assert_allclose(value_SC[kept_SC], series.values_SC[first : first + STRETCH][kept_SC], atol=2e-3)
 
 
 def test_nothing_looks_ahead(made: Replayed, tmp_path: Path) -> None:

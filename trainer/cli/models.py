@@ -1,5 +1,7 @@
 """`anomalyllm models`: what is in force, what it was made of, and how to go back."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +14,9 @@ from streamer.kafka.topics import provision
 from streamer.parsing import parse
 from streamer.settings import CommonSettings
 from trainer.announce import now
+
+if TYPE_CHECKING:
+    from detector.model.archive import Archive
 
 
 async def read_records(settings: CommonSettings) -> list[ModelRecord]:
@@ -85,7 +90,9 @@ def details(settings: CommonSettings, record: ModelRecord) -> Group:
             job = header.lineage.get("job", "?")
             excess, recall = f"{metrics['excess']:.1f} x promised", f"{metrics['recall']:.0%}"
             if role == "promoted" or (record.promoted is None and role == "shadow"):
-                [student] = store.read(ref.uri, ref.sha256, [ref.row])
+                [student] = store.read(ref.uri, ref.sha256, [ref.row], archives=True)
+                if len(student.archive):
+                    notes.append(_archive(student.archive))
                 curves = season_curves(student.seasons, student.member.channels)
         except AnomalyLLMError as error:
             notes.append(Text(f"{role}: {error}", style="yellow"))
@@ -94,6 +101,11 @@ def details(settings: CommonSettings, record: ModelRecord) -> Group:
         span = f"{ref.trained_slots[0]}..{ref.trained_slots[1]}"
         made.add_row(role, ref.version, str(ref.grid_version), span, str(ref.points), job, excess, recall)
     return Group(made, *notes, *curves)
+
+
+def _archive(archive: "Archive") -> Text:
+    slots = archive.value_BSC.shape[1]
+    return Text(f"carries {len(archive)} stretches of {slots} slots on to the next fit, from slot {archive.first_B[0]}")
 
 
 def _version(ref: ModelRef | None) -> str:

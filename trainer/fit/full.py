@@ -58,7 +58,8 @@ def fit_stack(
     raw_RL = stack.values_RL
     scaling = robust(raw_RL)
     x_RL = fill(standardise(raw_RL, scaling.centre_R, scaling.scale_R))
-    rows: Rows = {"centre": scaling.centre_R, "scale": scaling.scale_R, "period": find_period(_newest(x_RL, stack))}
+    own_RL = _newest(x_RL, stack)
+    rows: Rows = {"centre": scaling.centre_R, "scale": scaling.scale_R, "period": find_period(own_RL)}
     halves = halves_of(raw_RL, stack.begin_RL)
     held_RNV = torch.stack([plain_view(plain, x_RL, rows, halves, stack.begin_RL) for plain in PLAIN_VIEWS], -1)
     points_R = torch.isfinite(raw_RL).sum(-1)
@@ -76,7 +77,7 @@ def fit_stack(
     levels = learnt(torch.ones_like(first_RN))
     rows |= {"view_cal": levels.view_cal, "row_cal": levels.row_cal, "widen": widen_R}
     row_RN = levels.row(held_RNV)
-    memories, remembered = remember(x_RL, rows, row_RN, scaling, layout, stack, settings)
+    memories, remembered = remember(own_RL, rows, row_RN, scaling, layout, stack, settings)
     if teacher is not None and how is not None:
         both_RN = row_RN if remembered is None else remembered.published(row_RN)
         shallow = Shallow(x_RL, first_RN, levels.view(held_RNV), both_RN)
@@ -90,7 +91,7 @@ def fit_stack(
 
 
 def _newest(x_RL: Tensor, stack: Stack) -> Tensor:
-    """Without what is older than the ring: a period does not go on from stretch to stretch."""
+    """Without what is older than the ring: neither periods nor shapes are looked for there."""
     at_L = torch.arange(x_RL.shape[1], device=x_RL.device)
     return torch.where(at_L < stack.begin_RL[:, -1:], torch.nan, x_RL)
 

@@ -131,7 +131,12 @@ def assemble(
     for member, result in zip(members, results, strict=True):
         member.metrics.update(excess=round(result.excess, 3), recall=result.recall)
     seasons = fit_seasons([history.past for history in histories], [len(history.channels) for history in histories])
-    archives = [h.archive if h.before else carried(h.archive, h.values_SC, h.lo) for h in histories]
+    # What shapes a ring has, a longer past only blurs (docs/decisions/054).
+    shaped = [len(memories.of(m.start, m.start + len(m.channels))) > 0 for m in members]
+    archives = [
+        Archive() if with_shapes else h.archive if h.before else carried(h.archive, h.values_SC, h.lo)
+        for h, with_shapes in zip(histories, shaped, strict=True)
+    ]
     return Trained(header, rows, streams, memories, seasons, archives, results)
 
 

@@ -98,6 +98,16 @@ def test_padding_is_a_power_of_two_or_half_as_much_again() -> None:
     ]  # fmt: skip
 
 
+def test_a_student_with_shapes_is_of_its_ring(tmp_path: Path) -> None:
+    """Shapes are looked for in the ring alone, and where there are some nothing is carried on."""
+    rng = np.random.default_rng(2)
+    wave_SC = (np.sin(np.arange(2048) / 6) + 0.05 * rng.normal(size=2048)).astype(np.float32)[:, None]
+    archive = carried(Archive(), wave_SC + 3, 0)
+    made = train([History("x", ("c0",), wave_SC, 50_000, 1, archive=archive)], None, quick_settings(tmp_path))
+    assert [len(history) for _, history in made.memories] == [len(wave_SC)]
+    assert [len(kept) for kept in made.archives] == [0]
+
+
 def test_states_stay_states_from_fit_to_fit(tmp_path: Path) -> None:
     """Rounding to two bytes makes no new values of a row that has few, however often it is carried on."""
     store = ArtefactStore(str(tmp_path), tmp_path / "cache")

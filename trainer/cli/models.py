@@ -1,4 +1,7 @@
-"""`anomalyllm models`: what is in force, what it was made of, and how to go back."""
+"""`anomalyllm models`: what is in force, what it was made of, and how to go back.
+
+Shapes: B stretches of an archive
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
 """`anomalyllm models`: what is in force, what it was made of, and how to go back.
 
-Shapes: B stretches of an archive
+Shapes: B stretches of an archive, S slots of one, C channels
 """
 
 from typing import TYPE_CHECKING

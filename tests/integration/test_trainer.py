@@ -242,7 +242,7 @@ async def test_a_history_too_large_for_memory_is_refused_and_committed(
         return await read(client, keys, streams, *more)
 
     monkeypatch.setattr("trainer.run.read_windows", noting)
-    monkeypatch.setattr("trainer.run.free_bytes", lambda: 10**7)
+    monkeypatch.setattr("trainer.run.free_bytes", lambda: 4 * 10**7)
     await _write(redis_client, settings, "small", simulate("wave", 0, 700))
     await _write(redis_client, settings, "large", np.tile(simulate("wave", 1, 700), (1, 64)))
     async with _trainer(settings, teacher="none") as worker, producing(settings) as producer:

@@ -18,8 +18,8 @@ from trainer.fit.histories import padded
 BYTES_A_NUMBER = 2048
 # What may be used of what is free: others live here, too.
 SHARE = 0.8
-# Of one part of a batch, loaded together: 32 MB of rings and of what students carry, and rows whose blocks of eight weeks take 130 KB each. A full
-# batch of 512 requests of one channel is one part, and one artefact.
+# Of one part of a batch, loaded together: 32 MB of rings and of what students carry, and rows whose blocks of eight weeks
+# take 130 KB each. A full batch of 512 requests of one channel is one part, and one artefact.
 PART_NUMBERS = 1 << 23
 PART_ROWS = 1024
 _CGROUPS = (

@@ -96,10 +96,7 @@ class TrainingRun:
                 outcome.dropped[stream] = "the stream has no window (yet)"
                 continue
             student = before[stream]
-            history = history_of(
-                jobs[stream], windows[stream], self.settings.min_slots, self.zone_of(stream),
-                student,
-            )  # fmt: skip
+            history = history_of(jobs[stream], windows[stream], self.settings.min_slots, self.zone_of(stream), student)
             if isinstance(history, str):
                 outcome.dropped[stream] = history
             else:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from detector.model.foreign import Unfit, check_starts
+from detector.model.memories import FARTHEST
 from detector.model.row_types import Rows
 
 STRETCH = 512  # slots: the widest shape fits in
-_FARTHEST = 6e4  # scales that two bytes can hold
 # What two bytes may be off, as a share and of what is smallest, and four bytes as a share.
 _ROUNDED, _SMALLEST, _FLOAT = 2.0**-10, 2.0**-24, 2.0**-22
 
@@ -54,19 +54,16 @@ class Archive:
 
     @classmethod
     def flat(
-        cls, archives: Sequence["Archive"], widths: Sequence[int], centre_R: Tensor, scale_R: Tensor
+        cls, archives: Sequence["Archive"], widths: list[int], centre_R: Tensor, scale_R: Tensor
     ) -> dict[str, Tensor]:
         """Tensors of a file, one stream after another; `widths` are their channels, which follow one another as rows R."""
-        start, values, row = [0], [torch.zeros(0).half()], 0
-        for archive, width in zip(archives, widths, strict=True):
+        start, values = [0], [torch.zeros(0).half()]
+        rows = zip(torch.split(centre_R.cpu(), widths), torch.split(scale_R.cpu(), widths), strict=True)
+        for archive, (centre_C, scale_C) in zip(archives, rows, strict=True):
             start.append(start[-1] + len(archive))
-            end = row + width
-            if not len(archive):
-                row = end
-                continue
-            x_BSC = (torch.from_numpy(archive.value_BSC) - centre_R[row:end].cpu()) / scale_R[row:end].cpu()
-            values.append(x_BSC.clamp(-_FARTHEST, _FARTHEST).half().flatten())
-            row = end
+            if len(archive):
+                x_BSC = (torch.from_numpy(archive.value_BSC) - centre_C) / scale_C
+                values.append(x_BSC.clamp(-FARTHEST, FARTHEST).half().flatten())
         first = torch.from_numpy(np.concatenate([archive.first_B for archive in archives]))
         return {cls.START: torch.tensor(start), cls.FIRST: first, cls.VALUE: torch.cat(values)}
 

@@ -349,11 +349,12 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
         check_starts(places, file.get_slice(f"memory.{Memories.HISTORY}").get_shape()[0])
     memories = Memories.read(_part(file, "memory"), low, high, member.start, header.layout.shape_fields())
 
+    kept = _part(file, "season")
+
     def season(key: str, first: int, last: int) -> Tensor:
         if key in LATER and f"season.{key}" not in file.keys():  # noqa: SIM118
             return torch.zeros(last - first, *FIELDS[key])
-        found: Tensor = file.get_slice(f"season.{key}")[first:last]
-        return found
+        return kept(key, first, last)
 
     low, high = bisect_left(timed, member.start), bisect_left(timed, end)
     seasons = Seasons.read(season, low, high, member.start)

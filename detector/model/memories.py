@@ -15,7 +15,7 @@ from torch import Tensor
 from detector.model.row_types import Rows
 
 _SHORT = 2**15  # ends below it fit two bytes
-_FARTHEST = 6e4  # of a standardised history, that two bytes can hold
+FARTHEST = 6e4  # of a standardised history, that two bytes can hold
 _OWN, _LARGEST, _STEPS = "shape.own", "shape.own.largest", 255
 
 
@@ -68,7 +68,7 @@ class Memories:
             self.ROW: torch.tensor(self.at, dtype=torch.int32),
             self.START: lengths.cumsum(0),
             self.HISTORY: (torch.cat(self.histories) if self.histories else torch.zeros(0))
-            .clamp(-_FARTHEST, _FARTHEST)
+            .clamp(-FARTHEST, FARTHEST)
             .half(),
         }
         for name, value in self.rows.items():

@@ -1,9 +1,7 @@
 """`anomalyllm models`: what is in force, what it was made of, and how to go back.
 
-Shapes: B stretches of an archive, S slots of one, C channels
+Shapes: B stretches of an archive
 """
-
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,9 +15,6 @@ from streamer.kafka.topics import provision
 from streamer.parsing import parse
 from streamer.settings import CommonSettings
 from trainer.announce import now
-
-if TYPE_CHECKING:
-    from detector.model.archive import Archive
 
 
 async def read_records(settings: CommonSettings) -> list[ModelRecord]:
@@ -76,6 +71,7 @@ def table(records: list[ModelRecord]) -> Table:
 
 def details(settings: CommonSettings, record: ModelRecord) -> Group:
     """Each model of a stream with its gate's figures, why one was refused, and the season of the one in force."""
+    from detector.model.archive import STRETCH
     from detector.model.artefact import ArtefactStore
     from trainer.cli.season_picture import season_curves
 
@@ -94,8 +90,11 @@ def details(settings: CommonSettings, record: ModelRecord) -> Group:
             excess, recall = f"{metrics['excess']:.1f} x promised", f"{metrics['recall']:.0%}"
             if role == "promoted" or (record.promoted is None and role == "shadow"):
                 [student] = store.read(ref.uri, ref.sha256, [ref.row], archives=True)
-                if len(student.archive):
-                    notes.append(_archive(student.archive))
+                if many := len(student.archive):
+                    first = student.archive.first_B[0]
+                    notes.append(
+                        Text(f"carries {many} stretches of {STRETCH} slots on to the next fit, from slot {first}")
+                    )
                 curves = season_curves(student.seasons, student.member.channels)
         except AnomalyLLMError as error:
             notes.append(Text(f"{role}: {error}", style="yellow"))
@@ -104,11 +103,6 @@ def details(settings: CommonSettings, record: ModelRecord) -> Group:
         span = f"{ref.trained_slots[0]}..{ref.trained_slots[1]}"
         made.add_row(role, ref.version, str(ref.grid_version), span, str(ref.points), job, excess, recall)
     return Group(made, *notes, *curves)
-
-
-def _archive(archive: "Archive") -> Text:
-    slots = archive.value_BSC.shape[1]
-    return Text(f"carries {len(archive)} stretches of {slots} slots on to the next fit, from slot {archive.first_B[0]}")
 
 
 def _version(ref: ModelRef | None) -> str:

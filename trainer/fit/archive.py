@@ -1,8 +1,9 @@
 """What a student carries on of the past that its stream's ring no longer holds, and how the next fit uses it.
 
 A ring of 8 192 slots is six days of minutes. A fit on it alone takes for new whatever was last seen a week ago, and for
-calm what is calm this week. So each fit adds stretches of what leaves the ring soon to those that the student before it
-carried, and learns from them besides. There are always fewer of what is older: eight weeks in fifteen stretches.
+calm what is calm this week. So each fit adds the stretches of its ring to those that the student before it carried, and
+learns besides from those that are older than the ring. There are always fewer of what is older: eight weeks in fifteen
+stretches.
 
 Shapes: B stretches, S slots of one or of a history, C channels, X slots of a history with what is older
 """

@@ -131,13 +131,17 @@ def assemble(
     for member, result in zip(members, results, strict=True):
         member.metrics.update(excess=round(result.excess, 3), recall=result.recall)
     seasons = fit_seasons([history.past for history in histories], [len(history.channels) for history in histories])
-    # What shapes a ring has, a longer past only blurs (docs/decisions/054).
-    shaped = [len(memories.of(m.start, m.start + len(m.channels))) > 0 for m in members]
-    archives = [
-        Archive() if with_shapes else h.archive if h.before else carried(h.archive, h.values_SC, h.lo)
-        for h, with_shapes in zip(histories, shaped, strict=True)
-    ]
+    shaped = set(memories.at)
+    rows_of = (range(member.start, member.start + len(member.channels)) for member in members)
+    archives = [_archive(h, not shaped.isdisjoint(own)) for h, own in zip(histories, rows_of, strict=True)]
     return Trained(header, rows, streams, memories, seasons, archives, results)
+
+
+def _archive(history: History, shaped: bool) -> Archive:
+    """What the student carries on: of what shapes a ring has, a longer past only blurs them (docs/decisions/054)."""
+    if shaped:
+        return Archive()
+    return history.archive if history.before else carried(history.archive, history.values_SC, history.lo)
 
 
 def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:

@@ -96,7 +96,8 @@ class SegmentScore:
     version: str | None  # of the student, None when the stream has none
     views: list[ViewName]
     surprise_K: Float  # what alerts: P(surprise ≥ s) ≈ 10^-s a slot on normal data
-    rank_K: Float  # the same without what alerts before a shape is complete: says where the worst of a stream is
+    # The same without what alerts before a shape is complete, and with the season: says where the worst of a stream is.
+    rank_K: Float
     channel_KC: Float  # surprise of each channel
     view_KC: npt.NDArray[np.int16]  # index into `views`: the one that contributes most
     scale_KC: npt.NDArray[np.int16]  # slots of that view's window

@@ -17,9 +17,14 @@ from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
 from detector.model.views.season import CONTEXT, DAY_S, SEASONS, SeasonTables, Timed, blocks_needed, score
 from detector.model.week import week_of
+from detector.persistence import STATISTICS
 from streamer.local_time import local_s
 from streamer.timestamps import NS
 
+# What a season adds to the rank of a slot, of the surprise of its slot and its five minutes (longer averages still contain
+# what has ended): so much of it for itself and for each decade of the students. Past `_OPENS` it says no more of an order.
+_RANKS, _OPENS = 0.2, 5.0
+_FINE = [i for i, s in enumerate(STATISTICS) if s.fine]
 _DERIVED = {"low": FIELDS["mid"], "high": FIELDS["mid"]}
 _WORDS = {
     "none": "usual",
@@ -137,6 +142,7 @@ class SeasonBank:
                 at = (row + loudest_K, np.arange(width - member.count, width))
                 out.season_channel_K = loudest_K.astype(np.int16)
             out.season_KS, out.season_top = season_KS, float(season_KS.max())
+            out.rank_K = out.rank_K + _RANKS * (1.0 + out.rank_K) * season_KS[:, _FINE].max(1).clip(max=_OPENS)
             out.season_sign_K, out.season_low_K, out.season_high_K = sign_RK[at], low_RK[at], high_RK[at]
             out.season_expected_K = expected_RK[at]
             # The students' band ends at zero as well where the season has never seen less.

@@ -51,13 +51,13 @@ def ring_of(series: Series, start: int, stop: int, capacity: int) -> StreamWindo
     return StreamWindow(header, values_SC, blocks_of(series, stop))
 
 
-def blocks_of(series: Series, stop: int) -> CoarseWindow | None:
-    """The coarse ring when slot `stop` − 1 of the series has arrived, however long ago the first one did."""
+def blocks_of(series: Series, stop: int, start: int = 0) -> CoarseWindow | None:
+    """The coarse ring when slot `stop` − 1 of the series has arrived, however long ago slot `start` did."""
     block_ns = block_ns_of(series.interval_ns)
     if block_ns is None:
         return None
     head = CoarseHead.of_channels(block_ns, list(series.channels))
-    first = max(0, stop - BLOCKS * block_ns // series.interval_ns)
+    first = max(start, stop - BLOCKS * block_ns // series.interval_ns)
     values_SC = series.values_SC[first:stop].astype(np.float64)
     slot_S = series.first_slot + np.arange(first, stop)
     block_S = (slot_S * series.interval_ns + series.phase_ns) // block_ns

@@ -24,11 +24,12 @@ from detector.model.teacher import Teacher
 from streamer.contracts import StreamSettings
 from streamer.timestamps import NS
 from streamer.windows.ring import StreamWindow
-from trainer.backtest.live import CHECK_EVERY, GRID_VERSION, LiveTrainer, bank_for, ring_of
+from trainer.backtest.live import CHECK_EVERY, GRID_VERSION, LiveTrainer, bank_for, blocks_of, ring_of
 from trainer.backtest.profiles import ReplayBank, profile_of
 from trainer.backtest.series import Series
 from trainer.backtest.settings import BacktestSettings
 from trainer.fit.histories import History
+from trainer.fit.season_past import Past
 
 # Slots announced at a time. Scores do not depend on it; it bounds the memory of one call.
 SLOTS_A_CHANGE = 4096
@@ -65,7 +66,7 @@ class Replayed:
     """What the detector made of a test part."""
 
     surprise_K: np.ndarray  # what alerts, at decision time, NaN where nothing could be scored
-    rank_K: np.ndarray  # the same without what alerts ahead of shapes, or its running mean: what ranks slots
+    rank_K: np.ndarray  # without what alerts ahead of shapes, with the season, or its running mean: what ranks slots
     lag_K: np.ndarray  # slots from the centre of the window that fired to the deciding slot
     loudest_K: np.ndarray  # channel
     alerts: list[Alert]
@@ -153,7 +154,8 @@ def replay(
         bank = students = bank_for(settings, teacher)
         trainer = LiveTrainer(series, rows.start, settings, teacher, students)
     else:
-        bank, gate, size, student = profile.fit(_history(series, rows), settings, teacher, seed)
+        first = learnt(series, None, share).start
+        bank, gate, size, student = profile.fit(_history(series, rows, first), settings, teacher, seed)
     fit_s = time.process_time() - begin
     judge = Judge(bank, profile.rules(settings), {series.name: settings.of_stream()})
     entry = _entry(series, bank.context + SLACK, rows.start if live else 0, history if live else None)
@@ -193,8 +195,12 @@ def replay(
     return made
 
 
-def _history(series: Series, rows: slice) -> History:
-    return History(series.name, series.channels, series.values_SC[rows], series.first_slot + rows.start, GRID_VERSION)
+def _history(series: Series, rows: slice, first: int) -> History:
+    """Rows to be learnt from, and blocks of all from row `first` on."""
+    values_SC, lo = series.values_SC[rows], series.first_slot + rows.start
+    blocks = blocks_of(series, rows.stop, first)
+    past = None if blocks is None else Past(values_SC, lo, series.interval_ns, series.phase_ns, blocks)
+    return History(series.name, series.channels, values_SC, lo, GRID_VERSION, past=past)
 
 
 def _entry(series: Series, keep: int, start: int, capacity: int | None) -> Entry:

@@ -16,7 +16,7 @@ from detector.model.shallow import blended
 from detector.model.views import shapes
 from trainer.fit.histories import Stack
 from trainer.fit.levels import ROW_FLOOR
-from trainer.fit.scaling import Scaling
+from trainer.fit.scaling import Scaling, has_few
 from trainer.fit.shapes import FROM, FULL, fit_shapes
 from trainer.settings import TrainerSettings
 
@@ -54,7 +54,8 @@ def remember(
         0, stack.stream_R, (~scaling.few_R).float()
     )
     many_R = many_S[stack.stream_R]
-    [able_X] = (~scaling.few_R & (many_R <= SHAPED_CHANNELS)).nonzero(as_tuple=True)
+    # What the archive has more of is no shape: of a ring at rest every injected anomaly is found, and all else would be one.
+    [able_X] = (~scaling.few_R & ~has_few(x_RL) & (many_R <= SHAPED_CHANNELS)).nonzero(as_tuple=True)
     if not len(able_X) or settings.shape_share == 0:
         return Memories(), None
     found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness)

@@ -71,6 +71,11 @@ def robust(raw_RL: Tensor) -> Scaling:
     )
 
 
+def has_few(x_RL: Tensor) -> Tensor:
+    """Whether rows with NaN gaps have few distinct values."""
+    return _facts(x_RL).distinct_R <= FEW
+
+
 class _Facts(NamedTuple):
     level_R: Tensor  # absolute median
     distinct_R: Tensor

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 import trainer.backtest.replay as module
+from detector.model import season_bank
+from streamer.timestamps import NS
 from testkit.waves import BURST, TEST, TRAIN, settings_of, waves
 from trainer.backtest.replay import Replayed, learnt, replay
+from trainer.backtest.series import Series
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,36 @@ def test_only_the_asked_part_is_learnt_from(tmp_path: Path) -> None:
     assert half.history == TRAIN // 2
     spoilt = replay(replace(series, values_SC=spoilt_SC), settings, history=TRAIN // 2)
     np.testing.assert_array_equal(half.surprise_K[-50:], spoilt.surprise_K[-50:])
+
+
+def _days(burst: slice = slice(0, 0)) -> Series:
+    """Five days of quarters of an hour that follow the time of day, two of them to be learnt from besides."""
+    slot = np.arange(7 * 96)
+    values_S = 10 + 5 * np.sin(slot / 96 * 2 * np.pi) + 0.2 * np.random.default_rng(5).normal(size=len(slot))
+    values_S[burst] = 10.0
+    return Series("days", values_S[:, None].astype(np.float32), 5 * 96, interval_ns=900 * NS, timed=True)
+
+
+def test_one_fit_knows_the_season_and_slots_are_ranked_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle of all values is none of the evening's: the season says so, and what it says counts in a slot's rank."""
+    at = 6 * 96 + 24
+    burst = slice(at, at + 4)
+    settings = settings_of(tmp_path, shape_share=0.0)
+    made = replay(_days(burst), settings, bands=True)
+    [alert] = [alert for alert in made.alerts if alert.spans(at - 5 * 96, at + 4 - 5 * 96)]
+    assert "usual at this time" in alert.reason
+    monkeypatch.setattr(season_bank, "_RANKS", 0.0)
+    gain_K = made.rank_K - replay(_days(burst), settings).rank_K
+    assert gain_K[at - 5 * 96 : at - 5 * 96 + 4].min() > 4 > 8 * np.median(gain_K)
+    assert made.bands is not None
+    assert made.bands.expected_KC[at - 5 * 96, 0] > 14
+
+
+def test_blocks_are_of_the_share_that_is_learnt_from(tmp_path: Path) -> None:
+    """One day of blocks is no season, however much came before it."""
+    at = 6 * 96 + 24
+    made = replay(_days(slice(at, at + 4)), settings_of(tmp_path, shape_share=0.0), share=0.25)
+    assert not [alert for alert in made.alerts if "at this time" in alert.reason]
 
 
 @pytest.mark.slow(2)

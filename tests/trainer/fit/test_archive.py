@@ -108,6 +108,16 @@ def test_a_student_with_shapes_is_of_its_ring(tmp_path: Path) -> None:
     assert [len(kept) for kept in made.archives] == [0]
 
 
+def test_a_ring_at_rest_has_no_shapes(tmp_path: Path) -> None:
+    """Everything that is put into a constant is found, whatever the archive has seen besides."""
+    wave_SC = np.sin(np.arange(1024) / 6).astype(np.float32)[:, None]
+    rest_SC = np.zeros((RING, 1), np.float32)
+    archive = carried(Archive(), wave_SC, 0)
+    made = train([History("x", ("c0",), rest_SC, 50_000, 1, archive=archive)], None, quick_settings(tmp_path))
+    assert not made.memories.rows
+    assert float(made.rows["blend"][0]) == 0
+
+
 def test_states_stay_states_from_fit_to_fit(tmp_path: Path) -> None:
     """Rounding to two bytes makes no new values of a row that has few, however often it is carried on."""
     store = ArtefactStore(str(tmp_path), tmp_path / "cache")

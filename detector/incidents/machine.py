@@ -33,6 +33,7 @@ DECADE = 1.0
 BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
 LONG_AGO = -(1 << 60)
 WINDOW = 80  # slots that a student looks back
+FLAPS = 2 * WINDOW  # slots after the end of an incident of the students in which a third one is the second again
 ECHO = 1024  # slots after an incident in which the students' windows may still contain it
 # A stream that alerts far more often than its alert budget allows is judged more strictly until it is calmer: openings
 # are remembered for as long as EXPECTED false ones are expected, and more than that raise what opens the next one.
@@ -75,9 +76,14 @@ class Rules:
         return self.quiet if self.season is None or column == NO_COLUMN else self.season.quiet
 
     @property
+    def flaps(self) -> int:
+        """Slots after its end in which one of the students that had come soon after another goes on: an hour at most."""
+        return FLAPS * self.stride if self.season is None else min(FLAPS * self.stride, self.season.rejoin[0])
+
+    @property
     def reopened(self) -> int:
         """Slots after its end in which an incident may be found to go on."""
-        return max((self.open_window, *(() if self.season is None else self.season.rejoin))) * self.stride
+        return max((self.open_window, FLAPS, *(() if self.season is None else self.season.rejoin))) * self.stride
 
 
 @dataclass(slots=True)
@@ -235,7 +241,7 @@ def _weighed(
 def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transition | None:
     """A new incident; the one before where it goes on; None: one that is known from this time of day."""
     rule = rules.season
-    before = None if rule is None else _same_again(tracker, rule, now.at)
+    before = _same_again(tracker, rules, now.at)
     if before is not None:
         tracker.recent.remove(before)
         before.ended, before.calm, before.unseen, before.hot = None, 0, 0, now.at
@@ -272,12 +278,15 @@ def newest_ended(tracker: Tracker, before: int | None = None) -> Episode | None:
     return max(stands, key=lambda e: e.last(), default=None)
 
 
-def _same_again(tracker: Tracker, rule: SeasonRule, slot: int) -> Episode | None:
+def _same_again(tracker: Tracker, rules: Rules, slot: int) -> Episode | None:
     """The incident before, if what opens at a slot is that one again."""
     last = newest_ended(tracker)
-    if last is None or last.column == NO_COLUMN or last.ended != tracker.ended or last.end_reason == "baseline":
+    if last is None or last.verdict is not None or last.ended != tracker.ended or last.end_reason == "baseline":
         return None
-    return last if last.verdict is None and slot - tracker.ended <= rule.rejoin[last.column] else None
+    if last.column == NO_COLUMN:
+        again = any(0 < last.anchor - at <= 2 * rules.flaps for at in tracker.openings)
+        return last if again and slot - tracker.ended <= rules.flaps else None
+    return last if rules.season is not None and slot - tracker.ended <= rules.season.rejoin[last.column] else None
 
 
 def _contained(tracker: Tracker, slot: int) -> None:

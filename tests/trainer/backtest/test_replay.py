@@ -92,7 +92,7 @@ def test_only_the_asked_part_is_learnt_from(tmp_path: Path) -> None:
 
 
 def _days(burst: slice = slice(0, 0)) -> Series:
-    """Five days of quarters of an hour that follow the time of day, two of them to be learnt from besides."""
+    """Seven days of quarters of an hour that follow the time of day; five of them are learnt from."""
     slot = np.arange(7 * 96)
     values_S = 10 + 5 * np.sin(slot / 96 * 2 * np.pi) + 0.2 * np.random.default_rng(5).normal(size=len(slot))
     values_S[burst] = 10.0

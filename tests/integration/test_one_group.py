@@ -92,10 +92,14 @@ async def test_groups_of_two_one_and_two_miss_nothing_and_repeat_nothing(
 
 
 async def over(run: Ready, stream: str) -> set[int]:
-    """The parts whose anomaly has been told and is over."""
+    """The parts whose anomaly has been told and is over: the third so soon is the second again."""
     ended = [e.data for e in await events(run.own, stream) if e.data.state == "resolved"]
     parts = {part: PAST + part * PART + ANOMALY.start for part in range(len(SIZES))}
-    return {part for part, slot in parts.items() if any(abs(run.slot(d.anchor_slot) - slot) <= 3 for d in ended)}
+    return {
+        part
+        for part, slot in parts.items()
+        if any(run.slot(d.anchor_slot) <= slot + 3 and slot < run.slot(d.slot) for d in ended)
+    }
 
 
 async def _check(run: Ready) -> None:

@@ -3,6 +3,7 @@
 Shapes: R rows (stream, channel), L slots, S streams, X rows with a shape memory, M sampled slots
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,9 +12,12 @@ from torch import Tensor
 from detector.model import calibration
 from detector.model.layout import Layout
 from detector.model.memories import Memories
+from detector.model.periods import shape_period
 from detector.model.row_types import Rows
 from detector.model.shallow import blended
 from detector.model.views import shapes
+from detector.model.views.season import DAY_S
+from streamer.timestamps import NS
 from trainer.fit.histories import Stack
 from trainer.fit.levels import ROW_FLOOR
 from trainer.fit.scaling import Scaling, has_few
@@ -23,6 +27,7 @@ from trainer.settings import TrainerSettings
 # With more channels than this a memory's share is too small to pay for it. Shapes of 19 channels (asd) that counted in
 # full took .30 off a VUS-PR of .69.
 SHAPED_CHANNELS = 4
+A_DAY_OFF = 0.02  # of a day, that a row's cycle may be off it
 LEAST_BLEND = 0.1  # a memory that counts for less is not kept
 
 
@@ -55,7 +60,8 @@ def remember(
     )
     many_R = many_S[stack.stream_R]
     # What the archive has more of is no shape: of a ring at rest every injected anomaly is found, and all else would be one.
-    [able_X] = (~scaling.few_R & ~has_few(x_RL) & (many_R <= SHAPED_CHANNELS)).nonzero(as_tuple=True)
+    able_R = ~scaling.few_R & ~has_few(x_RL) & (many_R <= SHAPED_CHANNELS) & ~_daily(x_RL, stack)
+    [able_X] = able_R.nonzero(as_tuple=True)
     if not len(able_X) or settings.shape_share == 0:
         return Memories(), None
     found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness)
@@ -84,3 +90,11 @@ def remember(
         histories.append(x_RL[row, first:].float().cpu())
         own["shape.ends"][i] = (own["shape.ends"][i] - first).clamp_min(0)
     return Memories(kept_X.tolist(), own, histories), Remembered(kept_X, end_XM, both_XM)
+
+
+def _daily(x_RL: Tensor, stack: Stack) -> Tensor:
+    """Rows of which a shape would be as wide as a day or several: their season judges those."""
+    past_S = [history.past for history in stack.histories]
+    interval_S = [past.interval_ns / NS if past is not None and past.seasonal else math.nan for past in past_S]
+    days_R = shape_period(x_RL) * torch.tensor(interval_S, device=x_RL.device)[stack.stream_R] / DAY_S
+    return (days_R.round() > 0) & ((days_R - days_R.round()).abs() < A_DAY_OFF)

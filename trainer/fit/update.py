@@ -1,4 +1,4 @@
-"""The prototype update: cheap and frequent. Stale prototypes make room for recent normal windows, then the
+"""The prototype update: cheap and frequent. Recent normal windows that are new join the prototypes, then the
 calibration moves towards what was held back from that. The map to the teacher's tokens stays as it is.
 
 Shapes: R rows (stream, channel), S streams, C channels, L slots, K new slots, V views

@@ -42,20 +42,21 @@ def replace(x_RL: Tensor, rows: Rows, scale: int, from_RK: Tensor, teacher: Teac
     able_R = enough_R & far_RK.any(-1)
     tables = {name: rows[f"{name}.{scale}"].clone() for name in ("proto", "radius", "band")} | {"used": used_RP}
     new = {"proto": found.proto_RPT, "radius": found.radius_RP, "band": found.band_RP, "used": found.used_RP * 0.5}
-    asks = teacher is not None and scale in layout.teacher_scales
-    tokens = rows[f"tokens.{scale}"].clone() if asks else None
+    new_RP = torch.zeros_like(used_RP, dtype=torch.bool)
     for q in range(places):
         away_R = torch.cdist(found.proto_RPT[:, q : q + 1], tables["proto"])[:, 0].amin(-1)
         place_R, pair_R = _spare(tables["proto"], tables["used"])
         [at] = (able_R & (away_R > pair_R)).nonzero(as_tuple=True)
         for name, table in tables.items():
             table[at, place_R[at]] = new[name][at, q]
-        if tokens is not None and teacher is not None:
-            asked = at[torch.isfinite(rows["gate"][at])]  # nobody else asks the teacher
-            if len(asked):
-                tokens[asked, place_R[asked]] = teacher.tokens(found.proto_RPT[asked, q])
+        new_RP[at, place_R[at]] = True
     rows |= {f"{name}.{scale}": table for name, table in tables.items()}
-    if tokens is not None:
+    if teacher is None or scale not in layout.teacher_scales:
+        return
+    new_RP &= torch.isfinite(rows["gate"])[:, None]  # nobody else asks the teacher
+    if bool(new_RP.any()):
+        tokens = rows[f"tokens.{scale}"].clone()
+        tokens[new_RP] = teacher.tokens(tables["proto"][new_RP])
         rows[f"tokens.{scale}"] = tokens
 
 

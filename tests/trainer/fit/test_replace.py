@@ -1,5 +1,8 @@
 """New prototypes take the place of those that another one stands for, whatever has not come lately."""
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +12,10 @@ from torch import Tensor
 from detector.model.layout import Layout
 from detector.model.pooling import pool
 from detector.model.row_types import Rows
+from detector.model.teacher import Teacher
 from detector.model.views.prototypes import BAND_POINTS, prototypes
+from testkit.simulation import quick_settings
+from trainer.fit.agreed import load_teacher
 from trainer.fit.prototypes import kmeans
 from trainer.fit.replace import replace
 
@@ -31,10 +37,11 @@ def _fitted(x_RL: Tensor) -> Rows:
     return {f"{name}.{SCALE}": value for name, value in values.items()}
 
 
-def _updated(rows: Rows, x_RL: Tensor) -> Rows:
+def _updated(rows: Rows, x_RL: Tensor, teacher: Teacher | None = None) -> Rows:
     out = dict(rows)
     count = x_RL.shape[1] - SCALE + 1
-    replace(x_RL, out, SCALE, torch.ones(len(x_RL), count, dtype=torch.bool), None, LAYOUT)
+    layout = LAYOUT if teacher is None else dataclasses.replace(LAYOUT, teacher_scales=(SCALE,))
+    replace(x_RL, out, SCALE, torch.ones(len(x_RL), count, dtype=torch.bool), teacher, layout)
     return out
 
 
@@ -79,3 +86,13 @@ def test_few_windows_change_nothing() -> None:
     before = _fitted(_days([3.0] * 3))
     after = _updated(before, 9.0 + _days([3.0])[:, :40])
     assert all((after[name] == before[name]).all() for name in before)
+
+
+def test_the_teacher_is_asked_for_what_is_new(tmp_path: Path) -> None:
+    teacher = load_teacher(quick_settings(tmp_path, teacher="random"))
+    assert teacher is not None
+    rows = _fitted(_days([3.0] * 7))
+    rows |= {f"tokens.{SCALE}": teacher.tokens(rows[f"proto.{SCALE}"][0])[None], "gate": torch.zeros(1)}
+    after = _updated(rows, _days([9.0] * 2, seed=1), teacher)
+    assert (after[f"proto.{SCALE}"] != rows[f"proto.{SCALE}"]).any()
+    torch.testing.assert_close(after[f"tokens.{SCALE}"][0], teacher.tokens(after[f"proto.{SCALE}"][0]))

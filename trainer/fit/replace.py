@@ -3,7 +3,7 @@
 What has not come for days is kept: a prototype goes because its neighbour is nearer than what is new, never because
 it is old. Gonzalez 1985 has the bound for windows that are all there, Charikar et al. 1997 for those that come one by one.
 
-Shapes: R rows (stream, channel), L slots, K recent window ends, P prototypes, Q of them that are new, T points
+Shapes: R rows (stream, channel), L slots, K recent window ends, P prototypes, T points
 """
 
 import torch

@@ -15,6 +15,7 @@ from typing import Any
 from detector.incidents.dial import WEEK_NS, closing, per_week_of
 from detector.incidents.episode import NO_COLUMN, EndReason, Episode
 from detector.incidents.machine import Transition
+from detector.incidents.season_rule import OUTSIDE
 from streamer.contracts import StreamSettings
 from streamer.timestamps import NS
 from streamer.unjudged import UnjudgedReason, why_not
@@ -150,14 +151,16 @@ def _happened(stream: str, episode: Episode, unit: str | None) -> str:
         return f"{name} behaved unusually, with its newest value missing"
     if low is None or high is None:
         return f"{name} behaved unusually at {_with(number(value), unit)}"
-    season = (evidence.get("season") or {}) if episode.column != NO_COLUMN else {}
+    known = evidence.get("season") or {}
+    season = known if episode.column != NO_COLUMN else {}
     nothing = NEGLIGIBLE * max(abs(value), abs(low), abs(high))
     bounds = [bound if abs(bound) > nothing else 0.0 for bound in (low, high)]
     before = _begun(evidence.get("onset"), first)
     shown, lower, upper, *rest = numbers(value, *bounds, *([] if before is None else [before[1]]))
     band = lower if lower == upper else f"{lower}–{upper}"
     word = season.get("word") or "usual"
-    usual = f"({_with(band, unit)} {word if word.startswith('is') else f'is {word}'})"
+    word = word if word.startswith("is") else f"is {word}"
+    usual = f"({_with(band, unit)} {word})"
     value_text = _with(shown, unit)
     if season.get("statistic") == "unchanged":
         return f"{name} has not changed from {value_text} for longer than ever before"
@@ -169,7 +172,14 @@ def _happened(stream: str, episode: Episode, unit: str | None) -> str:
             return f"{name} {verb} to {value_text} {usual}"
         way = f"then to {value_text}" if before[0] == verb else f"then {verb} to {value_text}"
         return f"{name} {before[0]} to {_with(rest[0], unit)}, {way} {usual}"
-    return f"{name} {_slowly(season)} {value_text} {usual}"
+    expected, sign = first.get("expected"), season.get("sign", 0)
+    if season.get("statistic") == "slot" and expected is not None and sign * (value - expected) > 0:
+        # Surprising at the very end of a band, as nothing is less than 0: what lies in the middle of it says more.
+        middle = f"({_with(number(expected), unit)}, of {_with(band, unit)}, {word})"
+        return f"{name} {'rose' if sign > 0 else 'fell'} to {value_text} {middle}"
+    # A course that only students know may still lie to one side, as where a job is missing.
+    slowly = _slowly(known if known.get("surprise", 0.0) >= OUTSIDE else season)
+    return f"{name} {slowly} {value_text} {usual}"
 
 
 def _begun(onset: Mapping[str, Any] | None, extreme: Mapping[str, Any]) -> tuple[str, float] | None:
@@ -185,7 +195,7 @@ def _begun(onset: Mapping[str, Any] | None, extreme: Mapping[str, Any]) -> tuple
 def _slowly(season: Mapping[str, Any]) -> str:
     """What an average shows that single values do not."""
     statistic, sign = season.get("statistic", "slot"), season.get("sign", 0)
-    if not sign or statistic == "slot":
+    if not sign or statistic in ("slot", "unchanged", "never seen"):
         return "moved unusually around"
     span = statistic.removesuffix(" sum").removesuffix(" spread")
     if "spread" in statistic:

@@ -76,16 +76,33 @@ def place_of(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
     """
     season = season_of(score, k)
     if season is not None and season.max() >= BAND:
-        assert score.season_channel_K is not None
-        assert score.season_low_K is not None
-        assert score.season_high_K is not None
-        assert score.season_expected_K is not None
-        c = int(score.season_channel_K[k])
-        bounds = score.season_expected_K[k], score.season_low_K[k], score.season_high_K[k]
-    else:
-        c = int(np.nan_to_num(score.channel_KC[k], nan=0.0).argmax())
-        bounds = score.expected_KC[k, c], score.low_KC[k, c], score.high_KC[k, c]
+        return _by_season(score, k, value_C)
+    c = int(np.nan_to_num(score.channel_KC[k], nan=0.0).argmax())
+    bounds = score.expected_KC[k, c], score.low_KC[k, c], score.high_KC[k, c]
     return Place(c, float(value_C[c]), float(bounds[0]), float(bounds[1]), float(bounds[2]))
+
+
+def _by_season(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
+    assert score.season_channel_K is not None
+    assert score.season_low_K is not None
+    assert score.season_high_K is not None
+    assert score.season_expected_K is not None
+    c = int(score.season_channel_K[k])
+    bounds = score.season_expected_K[k], score.season_low_K[k], score.season_high_K[k]
+    return Place(c, float(value_C[c]), float(bounds[0]), float(bounds[1]), float(bounds[2]))
+
+
+def told_by(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
+    """What a person is told of slot k: its place, but of a value that is usual at this time of day the season's.
+
+    The students' band is what they expect after the slots before it. In windows that contain an incident that is the
+    incident, and a job that runs again would be said to have risen above it.
+    """
+    here = place_of(score, k, value_C)
+    if season_of(score, k) is None or reach_of(here.value, here.low, here.high, here.expected) == 0:
+        return here
+    season = _by_season(score, k, value_C)
+    return season if season.channel == here.channel and season.low <= here.value <= season.high else here
 
 
 def season_of(score: SegmentScore, k: int) -> np.ndarray | None:
@@ -103,7 +120,7 @@ def far_at(score: SegmentScore, k: int, value_C: np.ndarray) -> tuple[float, Off
 
 def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:
     """The fields of a `Departure` of slot k, in JSON types."""
-    c, value, expected, low, high = place_of(score, k, value_C)
+    c, value, expected, low, high = told_by(score, k, value_C)
     digits = _digits(value_C)
     return {
         "channel": channels[c],
@@ -145,9 +162,7 @@ def evidence_at(
     view = score.views[max(int(score.view_KC[k, largest]), 0)]
     nearest = int(score.nearest_KC[k, largest])
     digits = _digits(value_C)
-    here = place_of(
-        score, k, value_C
-    )  # the season's band where it knows it: what the students expect follows the incident
+    here = told_by(score, k, value_C)
 
     def channel(c: int) -> dict[str, Any]:
         students = score.expected_KC[k, c], score.low_KC[k, c], score.high_KC[k, c]

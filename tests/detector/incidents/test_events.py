@@ -143,6 +143,9 @@ def place(value: float, low: float = 3.0, high: float = 12.0, slot: int = 1000, 
          "was below what is usual over 4 h together, now at 11 ms (3–12 ms is usual at this time)"),
         (place(11.0), place(11.0), DAY | {"statistic": "1 h spread"},
          "varied more than usual over 1 h, around 11 ms (3–12 ms is usual at this time)"),
+        (place(12.0), place(12.0), DAY, "rose to 12 ms (7 ms, of 3–12 ms, is usual at this time)"),
+        (place(3.0), place(3.0), DAY | {"sign": -1}, "fell to 3 ms (7 ms, of 3–12 ms, is usual at this time)"),
+        (place(6.0), place(6.0), DAY, "moved unusually around 6 ms (3–12 ms is usual at this time)"),
         (place(11.0), place(11.0), DAY | {"statistic": "unchanged"},
          "has not changed from 11 ms for longer than ever before"),
         (place(11.0), place(11.0), DAY | {"statistic": "never seen"}, "shows 11 ms, which it never did before"),
@@ -163,6 +166,20 @@ def test_the_season_tells_the_event(
     told.ended = told.hot
     over = anomaly_event("host", STATE, Transition("resolved", told, 1030), context).data.reason
     assert over.startswith(f"cpu.0 of host {sentence}, for 2.1 s; back to normal")  # as it was told at the opening
+
+
+@pytest.mark.parametrize(
+    ("season", "words"),
+    [
+        ({"statistic": "4 h sum", "surprise": 2.5, "sign": -1}, "was below what is usual over 4 h together, now at 5"),
+        ({"statistic": "4 h sum", "surprise": 1.9, "sign": -1}, "moved unusually around 5"),
+        ({"statistic": "unchanged", "surprise": 2.5, "sign": -1}, "moved unusually around 5"),
+    ],
+)
+def test_a_course_that_students_find_lies_where_the_season_sees_it(season: dict[str, Any], words: str) -> None:
+    first = {**EVIDENCE["channels"][0], "value": 5.0}
+    reason = published(Transition("open", episode(), 1020), channels=[first], season=season).data.reason
+    assert reason.startswith(f"cpu.0 of host {words} (3–12 is usual), for")
 
 
 @pytest.mark.parametrize(

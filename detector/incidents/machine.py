@@ -20,7 +20,18 @@ from typing import NamedTuple
 
 from detector.incidents.dial import NEAR, SEASON_OPENS, closing, nearly
 from detector.incidents.episode import NO_COLUMN, EndReason, Episode
-from detector.incidents.recurring import Off, Recurrence, begun, confirmed, repeated, with_incident, with_repeat
+from detector.incidents.recurring import (
+    Heard,
+    Off,
+    Recurrence,
+    begun,
+    confirmed,
+    habit,
+    repeated,
+    with_heard,
+    with_incident,
+    with_repeat,
+)
 from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule, returned
 from detector.incidents.severity import VERY_RARE
 from streamer.contracts import IncidentState
@@ -104,6 +115,9 @@ class Tracker:
     far: list[int] = field(default_factory=list)  # newest slots that are outside the season on their own
     ended: int = LONG_AGO  # last slot of the incident before
     usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
+    heard: list[Heard] = field(
+        default_factory=list
+    )  # what was enough for students, opened or not: habits by the time of day
     echo: bool = False  # students' windows contain the one before, or a repeat: not listened to until they are quiet
 
     @property
@@ -197,6 +211,9 @@ def step(
     if tracker.echo or (calm and slot - since <= WINDOW * rules.stride):
         students = 0.0
     now = _weighed(tracker, rules, slot, students, season, stricter, scored)
+    rule = rules.season
+    if rule is not None and now.season is not None and now.heard >= rules.threshold + stricter:
+        tracker.heard = with_heard(tracker.heard, _heard(now._replace(reach=reach)), rule.day, rule.around)
     if tracker.muted is not None:
         tracker.calm = tracker.calm + 1 if now.value < closing(threshold) else 0
         if tracker.calm >= rules.quiet:
@@ -238,6 +255,10 @@ def _weighed(
     return _Slot(slot, max(students, value), students, alone, season, column, sure, True)
 
 
+def _heard(now: _Slot) -> Heard:
+    return Heard(now.at, now.at, now.heard, max(now.season[:HOUR]) if now.season is not None else 0.0, now.reach)
+
+
 def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transition | None:
     """A new incident; the one before where it goes on; None: one that is known from this time of day."""
     rule = rules.season
@@ -252,6 +273,12 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transi
     window = 0 if rule is None or now.column == NO_COLUMN else max(1, rule.windows[now.column])
     sure = now.value >= rules.threshold + stricter + SURE
     if rule is not None:
+        alone = now.column == NO_COLUMN and not confirmed(tracker.usual, now.at, rule.day, rule.around)
+        again = habit(tracker.heard, _heard(now), rule.day, rule.around) if alone else None
+        if again is not None:  # told apart slot by slot: what goes on for longer opens
+            if all(past.until < now.at for past in tracker.usual):
+                tracker.usual = with_repeat(tracker.usual, again, rule.day)
+            return None
         again = repeated(tracker.usual, now.at, now.value, now.reach, window, rule.day, rule.around, now.off, sure)
         if again is not None:
             tracker.usual = with_repeat(tracker.usual, again, rule.day)

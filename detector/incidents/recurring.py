@@ -65,6 +65,56 @@ class Recurrence:
     confirmed: bool = False  # a person wants to hear of it
 
 
+@dataclass(slots=True)
+class Heard:
+    """What students alone found unusual enough to open an incident, whether one came of it or not."""
+
+    first: int  # slot
+    last: int
+    peak: float  # largest surprise of the students …
+    season: float  # … and what the season found then, up to the hour
+    reach: float = 0.0
+
+
+def with_heard(heard: Iterable[Heard], now: Heard, day: int, around: int) -> list[Heard]:
+    """With one more slot, without what is too old to be a habit."""
+    known = [past for past in heard if now.first - past.last <= (WITHIN + 1) * day]
+    if not known or now.first - known[-1].last > around:
+        return [*known, now][-MOST:]
+    old = known[-1]
+    most = (max(pair) for pair in ((old.peak, now.peak), (old.season, now.season), (old.reach, now.reach)))
+    return [*known[:-1], Heard(old.first, now.last, *most)]
+
+
+def habit(heard: Sequence[Heard], now: Heard, day: int, around: int) -> Recurrence | None:
+    """What a slot that students alone would open an incident at is instead, where they say as much at this time of day on
+    TWICE of the WITHIN days before.
+
+    >>> nights = [Heard(120, 126, 6.8, 2.3), Heard(1560, 1566, 6.8, 2.9)]
+    >>> again = habit(nights, Heard(3003, 3003, 7.0, 3.3), day=1440, around=30)
+    >>> again.until if again else None
+    3036
+    >>> habit(nights, Heard(3003, 3003, 7.0, 3.9), day=1440, around=30) is None  # the season has never found so much
+    True
+    >>> habit(nights[:1], Heard(1563, 1563, 6.8, 2.3), day=1440, around=30) is None  # it was there once
+    True
+    """
+    found, slot = dict[int, Heard](), now.first
+    for past in heard:
+        age = round((slot - past.first) / day)
+        there = past.first - around <= slot - age * day <= past.last + around and past.last - past.first <= day // 2
+        rarer = now.peak > past.peak + RARER or now.season > past.season + RARER
+        further = now.reach > past.reach + max(FURTHER, past.reach / SHARE)
+        often = sum(abs(other.first - past.first) < day // 2 for other in heard) > FLAPS
+        if 0 < age <= WITHIN and there and not (rarer or further or often):
+            found[age] = past
+    if len(found) < TWICE:
+        return None
+    until = max(past.last + age * day for age, past in found.items()) + around
+    most, out = max(past.peak for past in found.values()), max(past.reach for past in found.values())
+    return Recurrence(slot, slot, slot, slot, most, out, until=until)
+
+
 def with_incident(usual: Iterable[Recurrence], new: Recurrence, teaches: bool) -> list[Recurrence]:
     """With an incident that has ended, once; without it where it does not teach what is usual."""
     known = list(usual)
@@ -82,6 +132,11 @@ def with_repeat(usual: Iterable[Recurrence], new: Recurrence, day: int) -> list[
 def until(usual: Iterable[Recurrence], slot: int) -> list[Recurrence]:
     """What was known before a slot."""
     return [replace(past, last=min(past.last, slot - 1)) for past in usual if past.at < slot]
+
+
+def heard_until(heard: Iterable[Heard], slot: int) -> list[Heard]:
+    """The same of what students alone found."""
+    return [replace(past, last=min(past.last, slot - 1)) for past in heard if past.first < slot]
 
 
 def _alike(usual: Sequence[Recurrence], slot: int, seasonal: bool, day: int, around: int) -> list[Recurrence]:

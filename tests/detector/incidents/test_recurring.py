@@ -264,3 +264,83 @@ def test_late_data_judge_it_as_if_they_had_come_in_time() -> None:
     assert first is not None
     assert rejudge(late, RULES, rows[first - DAY :], lambda episode, slot: None) == []
     assert late.usual == tracker.usual
+
+
+def heard_nightly(tracker: Tracker, nights: dict[int, tuple[float, float]], more: int = 0) -> list[int]:
+    """Nights on which what students say, and what the season makes of it, opened; `more` times a day they say it besides."""
+    opened = []
+    for slot in range((max(nights) + 1) * DAY):
+        students, season = nights.get(slot // DAY, (0.0, 0.0))
+        there = NIGHT <= slot % DAY < NIGHT + JOB or any(
+            0 <= slot % DAY - 300 * k < JOB and slot // DAY in nights for k in range(1, more + 1)
+        )
+        row = [0.0, season * there, *[0.0] * (COLUMNS - 2)]
+        found = step(tracker, RULES, slot, students * there, True, row)
+        if found is not None and found.state == "open" and NIGHT <= slot % DAY < NIGHT + JOB:
+            opened.append(slot // DAY)
+    return opened
+
+
+HELD, MINDED = (6.0, 0.5), (6.0, 1.4)  # enough for students alone, but not beside a season that finds so little
+
+
+@pytest.mark.parametrize(
+    ("nights", "opened"),
+    [
+        ({4: MINDED}, [4]),
+        ({3: HELD, 4: MINDED}, [4]),  # it was there once
+        ({0: HELD, 3: HELD, 4: MINDED}, []),
+        ({0: HELD, 3: HELD, 11: MINDED}, [11]),  # too long ago
+        ({0: HELD, 3: HELD, 4: (7.1, 1.4)}, [4]),  # a decade rarer
+        ({0: HELD, 3: HELD, 4: (6.0, 1.6)}, [4]),  # the season finds a decade more
+        ({0: MINDED, 1: MINDED, 2: MINDED, 3: MINDED}, [0, 1]),
+    ],
+)
+def test_what_students_say_every_night_is_known_where_the_season_held_them_back(
+    nights: dict[int, tuple[float, float]], opened: list[int]
+) -> None:
+    tracker = Tracker()
+    assert heard_nightly(tracker, nights) == opened
+    passed = [past.at // DAY for past in tracker.usual if past.until >= 0]
+    assert passed == [night for night, said in nights.items() if said == MINDED and night not in opened]
+
+
+def test_students_that_are_loud_at_any_time_of_day_have_no_habit() -> None:
+    assert heard_nightly(Tracker(), dict.fromkeys(range(4), HELD) | {4: MINDED}, more=4) == [4]
+
+
+def test_what_goes_on_for_longer_than_the_habit_opens() -> None:
+    tracker = Tracker()
+    heard_nightly(tracker, {0: HELD, 3: HELD})
+    opened = []
+    for slot in range(4 * DAY + NIGHT, 4 * DAY + NIGHT + 2 * WINDOW):
+        found = step(tracker, RULES, slot, 6.0, True, [0.0, 1.4, *[0.0] * (COLUMNS - 2)])
+        opened += [slot - 4 * DAY - NIGHT] if found is not None and found.state == "open" else []
+    around = season_rule(60 * 10**9, 300 * 10**9).around
+    assert len(opened) == 1
+    assert around < opened[0] <= around + WINDOW
+
+
+def test_a_person_who_has_confirmed_it_hears_of_it_again() -> None:
+    tracker = Tracker()
+    assert heard_nightly(tracker, {0: MINDED, 1: MINDED}) == [0, 1]
+    tracker.usual[0].confirmed = True
+    season = [0.0, MINDED[1], *[0.0] * (COLUMNS - 2)]
+    found = [step(tracker, RULES, 2 * DAY + NIGHT + k, MINDED[0], True, season) for k in range(3)]
+    assert any(told is not None and told.state == "open" for told in found)
+
+
+def test_habits_are_stored_and_judged_again_as_of_before_late_data() -> None:
+    tracker = Tracker()
+    heard_nightly(tracker, {0: HELD, 3: HELD})
+    state = StreamState(1, 60 * 10**9, 0, 4 * DAY, tracker)
+    again = StreamState.from_json(state.to_json())
+    assert again.tracker.heard == tracker.heard != []
+    first, last = tracker.heard[-1].first, tracker.heard[-1].last
+    rejudge(
+        again.tracker,
+        RULES,
+        [Scored(slot, 0.0, True, [0.0] * COLUMNS) for slot in range(first + 2, last + 1)],
+        lambda episode, slot: None,
+    )
+    assert [(past.first, past.last) for past in again.tracker.heard] == [(NIGHT, NIGHT + JOB - 1), (first, first + 1)]

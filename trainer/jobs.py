@@ -3,7 +3,7 @@
 Shapes: S slots of a window, C channels
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +16,7 @@ from detector.training.request import KEPT_NS
 from streamer.contracts import TrainingRequest
 from streamer.windows.coarse import CoarseWindow
 from streamer.windows.ring import StreamWindow
-from trainer.fit.archive import allowed
+from trainer.fit.archive import allowed, past_of
 from trainer.fit.histories import History
 from trainer.fit.season_past import Past
 
@@ -77,20 +77,23 @@ def history_of(
         past=None
         if blocks is None
         else _past(job, window, blocks, zone, None if previous is None else previous.seasons),
-        archive=_archive(job, window, previous),
+        archive=_archive(job, window, previous, lambda student: student.archive),
         apart=lo > header.lo,
+        shapes=_archive(job, window, previous, past_of),
     )
     if history.points < min_slots:
         return f"{history.points} slots with data, {min_slots} are needed"
     return history
 
 
-def _archive(job: TrainingJob, window: StreamWindow, previous: Student | None) -> Archive:
+def _archive(
+    job: TrainingJob, window: StreamWindow, previous: Student | None, of: Callable[[Student], Archive]
+) -> Archive:  # fmt: skip
     """What the student in force carries."""
     header = window.header
     if previous is None or previous.member.grid_version != header.grid_version:
         return Archive()
-    return allowed(previous.archive, header.hi - KEPT_NS // header.interval_ns, job.exclude)
+    return allowed(of(previous), header.hi - KEPT_NS // header.interval_ns, job.exclude)
 
 
 def _past(

@@ -19,6 +19,8 @@ from detector.model.memories import FARTHEST
 from detector.model.row_types import Rows
 
 STRETCH = 512  # slots: the widest shape fits in
+# Slots between stretches that stand in a row, seen as missing: so many that no window of prototypes spans two of them.
+GAP = 24
 # What two bytes may be off, as a share and of what is smallest, and four bytes as a share.
 _ROUNDED, _SMALLEST, _FLOAT = 2.0**-10, 2.0**-24, 2.0**-22
 

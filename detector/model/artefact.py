@@ -347,7 +347,8 @@ def _student(file: Any, header: Header, index: int, name: str, at: Sequence[int]
     if low < high:
         places = file.get_slice(f"memory.{Memories.START}")[low : high + 1].tolist()
         check_starts(places, file.get_slice(f"memory.{Memories.HISTORY}").get_shape()[0])
-    memories = Memories.read(_part(file, "memory"), low, high, member.start, header.layout.shape_fields())
+    placed = f"memory.{Memories.PLACE}" in file.keys()  # noqa: SIM118
+    memories = Memories.read(_part(file, "memory"), low, high, member.start, header.layout.shape_fields(), placed)
 
     kept = _part(file, "season")
 

@@ -16,6 +16,7 @@ from detector.model.row_types import Rows
 
 _SHORT = 2**15  # ends below it fit two bytes
 FARTHEST = 6e4  # of a standardised history, that two bytes can hold
+_NONE = -(2**62)  # in place of a slot
 _OWN, _LARGEST, _STEPS = "shape.own", "shape.own.largest", 255
 
 
@@ -26,10 +27,14 @@ class Memories:
     ROW: ClassVar[str] = "row"
     START: ClassVar[str] = "start"
     HISTORY: ClassVar[str] = "history"
+    PLACE: ClassVar[str] = "place"
 
     at: list[int] = field(default_factory=list)
     rows: Rows = field(default_factory=dict)
-    histories: list[Tensor] = field(default_factory=list)  # float32 (L,), standardised; NaN = gap
+    # float32 (L,), standardised; NaN = gap. Stretches of the past, with gaps after them, and the ring.
+    histories: list[Tensor] = field(default_factory=list)
+    # Of each history its last slot, and the first one of each stretch before the ring; nothing where it is not known.
+    places: list[list[int]] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         """(row, history) of each."""
@@ -43,26 +48,30 @@ class Memories:
         """Those of rows first..last−1, counted from `first`."""
         here = [i for i, row in enumerate(self.at) if first <= row < last]
         rows = {name: value[here] for name, value in self.rows.items()}
-        return Memories([self.at[i] - first for i in here], rows, [self.histories[i] for i in here])
+        places = [self.places[i] for i in here] if self.places else []
+        return Memories([self.at[i] - first for i in here], rows, [self.histories[i] for i in here], places)
 
     def cpu(self) -> "Memories":
         """The same in the CPU's memory, where the histories are."""
-        return Memories(self.at, {name: value.cpu() for name, value in self.rows.items()}, self.histories)
+        rows = {name: value.cpu() for name, value in self.rows.items()}
+        return Memories(self.at, rows, self.histories, self.places)
 
     @staticmethod
     def joined(parts: Sequence["Memories"], sizes: Sequence[int]) -> "Memories":
         """Of several stacks one after another; `sizes` are their numbers of rows."""
-        at, histories, first = [], [], 0
+        at, histories, places, first = list[int](), list[Tensor](), list[list[int]](), 0
         for part, size in zip(parts, sizes, strict=True):
             at += [first + row for row in part.at]
             histories += part.histories
+            places += part.places or [[]] * len(part)
             first += size
         full = [part.rows for part in parts if len(part)]
         rows = {name: torch.cat([part[name] for part in full]) for name in full[0]} if full else {}
-        return Memories(at, rows, histories)
+        return Memories(at, rows, histories, places)
 
     def flat(self) -> dict[str, Tensor]:
         """Tensors of a file: one history after another, and where each begins."""
+        most = max(map(len, self.places), default=0)
         lengths = torch.tensor([0, *(len(history) for history in self.histories)])
         out = {
             self.ROW: torch.tensor(self.at, dtype=torch.int32),
@@ -70,6 +79,9 @@ class Memories:
             self.HISTORY: (torch.cat(self.histories) if self.histories else torch.zeros(0))
             .clamp(-FARTHEST, FARTHEST)
             .half(),
+            self.PLACE: torch.tensor(
+                [[*place, *[_NONE] * (most - len(place))] for place in self.places], dtype=torch.int64
+            ).reshape(len(self.places), most),
         }
         for name, value in self.rows.items():
             if name == _OWN:
@@ -84,9 +96,9 @@ class Memories:
     @classmethod
     def read(
         cls, part: Callable[[str, int, int], Tensor], low: int, high: int, first: int,
-        names: Mapping[str, tuple[int, ...]],
+        names: Mapping[str, tuple[int, ...]], placed: bool = False,
     ) -> "Memories":  # fmt: skip
-        """Rows low..high−1 of a file by slices; `first` is the row that they are counted from."""
+        """Rows low..high−1 of a file by slices; `first` is the row that they are counted from; `placed`: it has places."""
         if low == high:
             return cls()
         starts = part(cls.START, low, high + 1).tolist()
@@ -95,4 +107,6 @@ class Memories:
         if not rows[_OWN].is_floating_point():  # format 5 has it in two bytes
             rows[_OWN] = rows[_OWN] * (part(_LARGEST, low, high)[..., None] / _STEPS)
         rows = {name: value.float() if value.is_floating_point() else value.long() for name, value in rows.items()}
-        return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows, histories)
+        known = part(cls.PLACE, low, high).tolist() if placed else [[]] * (high - low)
+        places = [[slot for slot in place if slot != _NONE] for place in known]
+        return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows, histories, places)

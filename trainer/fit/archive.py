@@ -9,20 +9,22 @@ Shapes: B stretches, S slots of one or of a history, C channels, X slots of a hi
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
+import torch
 
-from detector.model.archive import STRETCH, Archive
+from detector.model.archive import GAP, STRETCH, Archive
+from detector.model.artefact import Student
 
 KEPT = 15  # stretches: as many slots as a ring has, with the gaps between them
-# Slots between stretches that a fit sees as missing: so many that no window of prototypes spans two of them.
-GAP = 24
+KEPT_SHAPED = 4  # of a stream whose channels all have shape memories: they stand in those
 ALL = KEPT * (STRETCH + GAP)
 _SEEN = 0.5  # share of the slots of a stretch that must have data
 
 
-def carried(archive: Archive, values_SC: np.ndarray, lo: int) -> Archive:
-    """The archive with the stretches of a history that begins at slot `lo`; of all of them KEPT."""
+def carried(archive: Archive, values_SC: np.ndarray, lo: int, kept: int = KEPT) -> Archive:
+    """The archive with the stretches of a history that begins at slot `lo`; so many of all of them."""
     known = set(archive.first_B.tolist())
     aligned = range(-(-lo // STRETCH) * STRETCH, lo + len(values_SC) - STRETCH + 1, STRETCH)
     parts = {at: values_SC[at - lo : at - lo + STRETCH] for at in aligned if at not in known}
@@ -32,17 +34,36 @@ def carried(archive: Archive, values_SC: np.ndarray, lo: int) -> Archive:
         every = dict(sorted([*old, *parts.items()]))
         archive = Archive(np.array(list(every)), np.stack(list(every.values())).astype(np.float32))
     # Ages as they are when the ring holds nothing of this history any more: until then it has the newest itself.
-    return thinned(archive, lo + 2 * len(values_SC))
+    return thinned(archive, lo + 2 * len(values_SC), kept)
 
 
-def thinned(archive: Archive, now: int) -> Archive:
-    """KEPT stretches: those go whose neighbours are nearest by the ratio of their ages at slot `now`, so that of every
+def thinned(archive: Archive, now: int, kept: int = KEPT) -> Archive:
+    """So many stretches: those go whose neighbours are nearest by the ratio of their ages at slot `now`, so that of every
     doubling of age equally many stay. The oldest stays."""
-    while len(archive) > KEPT:
+    while len(archive) > kept:
         age_B = now - archive.first_B
         ratio = age_B[:-1] / np.append(age_B[2:], age_B[-1] - STRETCH)
         archive = archive.some(np.arange(len(archive)) != 1 + ratio.argmin())
     return archive
+
+
+def past_of(student: Student) -> Archive:
+    """What a student carries: its archive, or the stretches and the ring that its shape memories point into."""
+    memories, places = student.memories, student.memories.places
+    if len(memories) < len(student.member.channels) or not places or not all(places):
+        return student.archive
+    until, *first = places[0]
+    begin = len(first) * (STRETCH + GAP)
+    ring = min(map(len, memories.histories)) - begin  # some may begin with gaps
+    if ring < 1 or any(b - a < STRETCH for a, b in pairwise([*first, until + 1 - ring])):
+        return student.archive
+    at_C = zip(memories.histories, student.rows["centre"], student.rows["scale"], strict=True)
+    values_C = [history_L.double() * scale + centre for history_L, centre, scale in at_C]
+    older_XC = torch.stack([value_L[:begin] for value_L in values_C], 1).float().numpy()
+    ring_SC = torch.stack([value_L[-ring:] for value_L in values_C], 1).float().numpy()
+    value_BSC = older_XC.reshape(len(first), STRETCH + GAP, len(values_C))[:, :STRETCH]
+    archive = Archive(np.array(first, np.int64), value_BSC) if first else student.archive
+    return carried(archive, ring_SC, until + 1 - ring, KEPT_SHAPED)
 
 
 def allowed(archive: Archive, oldest: int, exclude: Sequence[tuple[int, int]]) -> Archive:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from detector.model.archive import STRETCH
+from detector.model.archive import GAP, STRETCH
 from detector.model.layout import Layout
 from detector.model.pooling import pool
 from detector.model.row_types import Rows
@@ -16,7 +16,6 @@ from detector.model.shallow import TAIL_FLOOR
 from detector.model.views.plain import PlainView
 from detector.model.views.prototypes import BAND_POINTS, pick, prototypes
 from detector.model.window_ends import choose
-from trainer.fit.archive import GAP
 from trainer.fit.prototypes import Prototypes, kmeans
 
 # A scale is used when the history holds it four times over: both halves see it twice.

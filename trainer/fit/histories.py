@@ -41,6 +41,7 @@ class History:
     past: Past | None = None  # both rings, for its season
     archive: Archive = field(default_factory=Archive)  # what the student before carried
     apart: bool = False  # it is carried on, and not learnt from
+    shapes: Archive = field(default_factory=Archive)  # the past that shape memories remember, see `past_of`
 
     @property
     def hi(self) -> int:

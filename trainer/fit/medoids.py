@@ -6,15 +6,28 @@ Shapes: R rows (stream, channel), N windows, P medoids, T points of a window
 import torch
 from torch import Tensor
 
+from detector.model.archive import GAP, STRETCH
 from detector.model.views.medoids import OWN
 
 # A window's neighbours in time are no evidence that it is normal: a twentieth of the history, or its own width.
 _ZONE, _ZONE_MAX = 20, 4
+_FAR = 1 << 24  # slots between stretches of the past, whose real distance is not asked for
 
 
 def zone(width_R: Tensor, slots_R: Tensor) -> Tensor:
     """Slots (R) within which two windows are neighbours in time."""
     return torch.minimum(torch.maximum(width_R, slots_R // _ZONE), slots_R // _ZONE_MAX)
+
+
+def when(end_RN: Tensor, past: int, width_R: Tensor, zone_R: Tensor) -> Tensor:
+    """Ends in slots of time, as `away` compares them, of windows of which the first `past` slots are stretches of before.
+
+    A stretch is far from all others and from the ring, and within it a window's neighbours reach as far as its width.
+    """
+    each = STRETCH + GAP
+    slower_R = -(-zone_R // width_R)
+    stretch_RN = (past - 1 - end_RN) // each + 1  # counted back from the ring
+    return torch.where(end_RN < past, end_RN * slower_R[:, None] - stretch_RN * _FAR, end_RN)
 
 
 def k_center(feature_RNT: Tensor, count: int) -> Tensor:

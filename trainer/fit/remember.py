@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 
 from detector.model import calibration
+from detector.model.archive import GAP, STRETCH, Archive
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.periods import shape_period
+from detector.model.pooling import fill, standardise
 from detector.model.row_types import Rows
 from detector.model.shallow import blended
 from detector.model.views import shapes
 from detector.model.views.season import DAY_S
 from streamer.timestamps import NS
-from trainer.fit.histories import Stack
+from trainer.fit.archive import KEPT_SHAPED, joined, thinned
+from trainer.fit.histories import History, Stack
 from trainer.fit.levels import ROW_FLOOR
 from trainer.fit.scaling import Scaling, has_few
 from trainer.fit.shapes import FROM, FULL, fit_shapes
@@ -64,13 +67,14 @@ def remember(
     [able_X] = able_R.nonzero(as_tuple=True)
     if not len(able_X) or settings.shape_share == 0:
         return Memories(), None
-    found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness)
+    past_XS = older(able_X, stack, scaling)
+    found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness, past_XS)
     sure_X = ((found.evidence_R[found.fitted_X] - FROM) / (FULL - FROM)).clamp(0.0, 1.0)
     blend_X = settings.shape_share * sure_X / many_R[able_X[found.fitted_X]]
     [with_X] = (blend_X > LEAST_BLEND).nonzero(as_tuple=True)
     if not len(with_X):
         return Memories(), None
-    blend_X, kept_X = blend_X[with_X], able_X[found.fitted_X[with_X]]
+    blend_X, kept_X, past_XS = blend_X[with_X], able_X[found.fitted_X[with_X]], past_XS[found.fitted_X[with_X]]
     own = {name: value[with_X] for name, value in found.rows.items()}
     # The less evidence there is for shapes, the more the rest counts.
     mix = {"blend": blend_X, "rest": settings.shape_rest / blend_X}
@@ -84,12 +88,35 @@ def remember(
     mix_cal = calibration.fit(mixed_XM, whole_XM & torch.isfinite(mixed_XM), ROW_FLOOR, shape=calibration.FUSED_SHAPE)
     own["shape.mix"] = calibration.cap(mix_cal, scaling.cap_R[kept_X])
     both_XM = calibration.surprise(torch.where(whole_XM, mixed_XM, torch.nan), own["shape.mix"][:, None])
-    histories = []
+    histories, places = list[Tensor](), list[list[int]]()
     for i, row in enumerate(kept_X.tolist()):
+        history = stack.histories[int(stack.stream_R[row])]
+        known = before(history).first_B.tolist()
+        past_S = past_XS[i, past_XS.shape[1] - len(known) * (STRETCH + GAP) :]
         first = int(torch.isfinite(x_RL[row]).long().argmax())
-        histories.append(x_RL[row, first:].float().cpu())
-        own["shape.ends"][i] = (own["shape.ends"][i] - first).clamp_min(0)
-    return Memories(kept_X.tolist(), own, histories), Remembered(kept_X, end_XM, both_XM)
+        histories.append(torch.cat([past_S, x_RL[row, first:]]).float().cpu())
+        places.append([history.hi, *known])
+        ends_VP, begin = own["shape.ends"][i], past_XS.shape[1]
+        skipped = torch.where(ends_VP < begin, begin - len(past_S), begin - len(past_S) + first)
+        own["shape.ends"][i] = (ends_VP - skipped).clamp_min(0)
+    return Memories(kept_X.tolist(), own, histories, places), Remembered(kept_X, end_XM, both_XM)
+
+
+def before(history: History) -> Archive:
+    """The stretches of a stream's past that its shape memories remember."""
+    return thinned(history.shapes.until(history.lo), history.hi, KEPT_SHAPED)
+
+
+def older(row_X: Tensor, stack: Stack, scaling: Scaling) -> Tensor:
+    """What rows' streams have carried on, standardised, on the right (X, S): stretches, each with a gap after it."""
+    parts = []
+    for row in row_X.tolist():
+        history = stack.histories[int(stack.stream_R[row])]
+        value_SC, _ = joined(before(history), history.values_SC[:0])
+        value_1S = torch.from_numpy(value_SC[:, int(stack.channel_R[row])]).to(row_X.device)[None]
+        parts.append(fill(standardise(value_1S, scaling.centre_R[row : row + 1], scaling.scale_R[row : row + 1])))
+    most = max(part.shape[1] for part in parts)
+    return torch.cat([torch.nn.functional.pad(part, (most - part.shape[1], 0), value=torch.nan) for part in parts])
 
 
 def _daily(x_RL: Tensor, stack: Stack) -> Tensor:

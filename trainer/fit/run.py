@@ -138,7 +138,7 @@ def assemble(
 
 
 def _archive(history: History, shaped: bool) -> Archive:
-    """What the student carries on: of what shapes a ring has, a longer past only blurs them (docs/decisions/054)."""
+    """What the student carries on: not where it has shapes, which a longer past only blurs (docs/decisions/054)."""
     if shaped:
         return Archive()
     return history.archive if history.before else carried(history.archive, history.values_SC, history.lo)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from detector.model.row_types import Rows
 from detector.model.views import shape_windows, shapes
+from detector.model.views.shape_windows import Signals
 from detector.model.window_ends import choose
 from trainer.fit.ground import Ground, each, whole
-from trainer.fit.medoids import away, less_own, zone
+from trainer.fit.medoids import away, less_own, when, zone
 
 _BLOCKS, _SPARSE = 1024, 4  # pieces of history that are sampled at most, and slots between windows of one
 
@@ -26,8 +27,9 @@ class Sample(NamedTuple):
     whole_RM: Tensor  # False where a window had a gap
 
 
-def sampled(ground: Ground, rows: Rows) -> Sample:
-    """The fused score on the row's own history, each window judged without its neighbours in time."""
+def sampled(ground: Ground, rows: Rows, joined: Signals, past: int) -> Sample:
+    """The fused score on the row's own ring, each window judged without its neighbours in time; medoids are of `joined`, which
+    has `past` slots more before it."""
     signals = ground.signals
     whole_RL = whole(signals, rows["shape.width"].amax(1))
     end_RM = choose(whole_RL, max(1, min(_BLOCKS, whole_RL.shape[1] // _SPARSE)))
@@ -38,8 +40,9 @@ def sampled(ground: Ground, rows: Rows) -> Sample:
     for v in range(rows["shape.width"].shape[1]):
         width_R, kind_R, ends_RP = rows["shape.width"][:, v], rows["shape.kind"][:, v], rows["shape.ends"][:, v]
         feature_RXT, whole_RX = shape_windows.windows(signals, end_RX, *each(end_RX, width_R, kind_R))
-        medoid_RPT, _ = shape_windows.windows(signals, ends_RP, *each(ends_RP, width_R, kind_R))
-        square = away(feature_RXT, end_RX, medoid_RPT, ends_RP, zone(width_R, ground.slots_R))
+        medoid_RPT, _ = shape_windows.windows(joined, ends_RP, *each(ends_RP, width_R, kind_R))
+        zone_R = zone(width_R, ground.slots_R)
+        square = away(feature_RXT, end_RX + past, medoid_RPT, when(ends_RP, past, width_R, zone_R), zone_R)
         score_RX = less_own(square, rows["shape.own"][:, v])
         unit_RX = (score_RX - rows["shape.centre"][:, v : v + 1]) / rows["shape.unit"][:, v : v + 1]
         unit.append(torch.where(whole_RX, unit_RX, torch.nan))

@@ -10,10 +10,15 @@ from torch import Tensor
 
 from detector.model.views import shape_windows
 from detector.model.views.prototypes import pick
-from trainer.fit.ground import PAD, Ground, each
-from trainer.fit.medoids import away, k_center, less_own, nearest_away, zone
+from detector.model.views.shape_windows import Signals
+from detector.model.window_ends import choose
+from trainer.fit.ground import PAD, Ground, each, whole
+from trainer.fit.medoids import away, k_center, less_own, nearest_away, when, zone
 
 PROBES = 12  # windows over an injected anomaly that are looked at
+# Share of a past's windows that must be farther from the ring's medoids than one in a hundred of the ring's own. More
+# medoids of what is no other shape only take the place of the ring's.
+_STRANGE, _TRIED = 0.1, 512
 _UNIT_FLOOR = 1e-3  # distances differ by rounding alone in a history that repeats itself exactly
 
 
@@ -27,23 +32,69 @@ class FittedView(NamedTuple):
     rate_R: Tensor  # share of the anomalies found; −1 where the view cannot be used
 
 
+class _Remembered(NamedTuple):
+    medoid_RPT: Tensor
+    ends_RP: Tensor
+    own_RP: Tensor
+    centre_R: Tensor
+    unit_R: Tensor
+    top_R: Tensor  # largest score of the ring's own windows
+
+
 def fit_view(ground: Ground, width_R: Tensor, kind_R: Tensor, candidates: int, medoids: int) -> FittedView:
     """Fit one view of all rows from at most so many windows of each history."""
     zone_R = zone(width_R, ground.slots_R)
     end_RN, any_R = ground.candidates(width_R, candidates)
-    feature_RNT, _ = shape_windows.windows(ground.signals, end_RN, *each(end_RN, width_R, kind_R))
+    found = _remembered(ground.signals, 0, end_RN, width_R, kind_R, zone_R, medoids)
+    rate_R = _rate(ground, width_R, kind_R, zone_R, found.medoid_RPT, found.ends_RP, found.own_RP, found.top_R)
+    usable_R = any_R & torch.isfinite(found.centre_R) & torch.isfinite(found.unit_R)
+    return FittedView(*found[1:5], torch.where(usable_R, rate_R, -1.0))
+
+
+def with_past(
+    ground: Ground, joined: Signals, past: int, width_R: Tensor, kind_R: Tensor, candidates: int, view: FittedView
+) -> FittedView:
+    """A view (its ends count from the first of `past` slots before the ring) with medoids of those slots, too, where they
+    hold what is strange to it; its evidence stays.
+
+    What is normal for it, its median and its largest scores, is the ring's: a shape that came once a month ago is none.
+    """
+    whole_RL = whole(joined, width_R)
+    zone_R = zone(width_R, ground.slots_R)
+    at_L = torch.arange(whole_RL.shape[1], device=width_R.device)
+    old_RL = whole_RL & (at_L < past)
+    end_RN = choose(old_RL, min(_TRIED, past))
+    feature, medoid = (
+        shape_windows.windows(joined, end, *each(end, width_R, kind_R))[0] for end in (end_RN, view.ends_RP)
+    )
+    far_RNP = away(feature, when(end_RN, past, width_R, zone_R), medoid, view.ends_RP, zone_R)
+    score_RN = less_own(far_RNP, view.own_RP)
+    strange_R = (score_RN > (view.centre_R + view.unit_R)[:, None]).float().mean(1)
+    use_R = old_RL.any(1) & (strange_R > _STRANGE)
+    end_RN = choose(whole_RL, min(candidates, whole_RL.shape[1]))
+    found = _remembered(joined, past, end_RN, width_R, kind_R, zone_R, view.ends_RP.shape[1])
+    new = FittedView(*found[1:5], view.rate_R)
+    return FittedView(*[torch.where(_like(use_R, a), a, b) for a, b in zip(new, view, strict=True)])
+
+
+def _like(mask_R: Tensor, value: Tensor) -> Tensor:
+    return mask_R.reshape(-1, *[1] * (value.dim() - 1))
+
+
+def _remembered(
+    signals: Signals, past: int, end_RN: Tensor, width_R: Tensor, kind_R: Tensor, zone_R: Tensor, medoids: int
+) -> _Remembered:
+    feature_RNT, _ = shape_windows.windows(signals, end_RN, *each(end_RN, width_R, kind_R))
     chosen_RP = k_center(feature_RNT, medoids)
     medoid_RPT = pick(feature_RNT, chosen_RP)
     ends_RP = end_RN.gather(1, chosen_RP)
-    away_RNP = away(feature_RNT, end_RN, medoid_RPT, ends_RP, zone_R)
-    own_RP = nearest_away(medoid_RPT, ends_RP, feature_RNT, end_RN, zone_R)
-    self_RN = less_own(away_RNP, own_RP)
+    at_RN, at_RP = (when(end, past, width_R, zone_R) for end in (end_RN, ends_RP))
+    away_RNP = away(feature_RNT, at_RN, medoid_RPT, at_RP, zone_R)
+    own_RP = nearest_away(medoid_RPT, at_RP, feature_RNT, at_RN, zone_R)
+    self_RN = torch.where(end_RN >= past, less_own(away_RNP, own_RP), torch.nan)
     centre_R = self_RN.nanmedian(1).values
     unit_R = (torch.nanquantile(self_RN, 0.99, dim=1) - centre_R).clamp_min(_UNIT_FLOOR)
-    top_R = self_RN.nan_to_num(nan=-torch.inf).amax(1)
-    rate_R = _rate(ground, width_R, kind_R, zone_R, medoid_RPT, ends_RP, own_RP, top_R)
-    usable_R = any_R & torch.isfinite(centre_R) & torch.isfinite(unit_R)
-    return FittedView(ends_RP, own_RP, centre_R, unit_R, torch.where(usable_R, rate_R, -1.0))
+    return _Remembered(medoid_RPT, ends_RP, own_RP, centre_R, unit_R, self_RN.nan_to_num(nan=-torch.inf).amax(1))
 
 
 def _rate(

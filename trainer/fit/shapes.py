@@ -15,10 +15,11 @@ from detector.model.periods import shape_period
 from detector.model.row_types import Rows
 from detector.model.views import shape_windows, shapes
 from detector.model.views.prototypes import pick
-from trainer.fit.ground import ground_of
+from detector.model.views.shape_windows import Signals
+from trainer.fit.ground import Ground, ground_of
 from trainer.fit.levels import OVERLAP
 from trainer.fit.shape_sample import Sample, sampled
-from trainer.fit.shape_view import fit_view
+from trainer.fit.shape_view import FittedView, fit_view, with_past
 
 CANDIDATES = 4096  # windows of the history that medoids are chosen from: a longer history is thinned evenly
 _EPSILON = 1e-3
@@ -31,6 +32,7 @@ TRIED_CANDIDATES, TRIED_MEDOIDS, TRIED_FROM = 1024, 64, 0.02
 ROWS_A_PASS = 2  # a row's distances are 4 MB: more rows at once fall out of the cache and take twice as long
 _TAIL_FLOOR = 0.05  # of the distance from median to 99 % quantile
 MIN_SLOTS = 256
+_TABLES = ("ends", "own", "centre", "unit")  # of a fitted view, in its order
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,18 @@ class ShapeFit:
     evidence_R: Tensor  # mean rate over all views, of all rows that were asked for
 
 
-def fit_shapes(x_RL: Tensor, keep: int, medoids: int, sharpness: int = 3) -> ShapeFit:
-    """Fit rows (NaN = gap) of any number, `keep` views each, weighed by the power `sharpness` of their evidence.
+def fit_shapes(
+    x_RL: Tensor, keep: int, medoids: int, sharpness: int = 3, past_RX: Tensor | None = None
+) -> ShapeFit:  # fmt: skip
+    """Fit rows (NaN = gap) of any number, with what stands before them (X slots, NaN = none; ends count from its first), `keep` views each, weighed by the power `sharpness` of their evidence.
 
     Views that see little must not outvote by number the few that see much.
 
     All widths and kinds are tried on few windows first: a row without any evidence there is not fitted in full.
     """
-    parts = [_fit(x_RL[at : at + ROWS_A_PASS], keep, medoids, sharpness) for at in range(0, len(x_RL), ROWS_A_PASS)]
+    past_RX = x_RL[:, :0] if past_RX is None else past_RX
+    cuts = [slice(at, at + ROWS_A_PASS) for at in range(0, len(x_RL), ROWS_A_PASS)]
+    parts = [_fit(x_RL[cut], past_RX[cut], keep, medoids, sharpness) for cut in cuts]
     full = [part.rows for part in parts if len(part.fitted_X)]
     rows = {name: torch.cat([part[name] for part in full]) for name in full[0]} if full else {}
     sizes = max(part.sample[0].shape[1] for part in parts)
@@ -67,7 +73,7 @@ def fit_shapes(x_RL: Tensor, keep: int, medoids: int, sharpness: int = 3) -> Sha
     )
 
 
-def _fit(x_RL: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
+def _fit(x_RL: Tensor, past_RX: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
     period_R = shape_period(x_RL)
     ground = ground_of(x_RL, period_R)
     width_R9 = shape_windows.widths(period_R, ground.slots_R)
@@ -96,19 +102,36 @@ def _fit(x_RL: Tensor, keep: int, medoids: int, sharpness: int) -> ShapeFit:
         return pick(torch.stack(list(values), 1), best_XV)
 
     rate_XV = rate_XV.gather(1, best_XV)
+    width_XV, kind_XV = width_XV.gather(1, best_XV), kind_XV.gather(1, best_XV)
+    past, joined = past_RX.shape[1], ground.signals
     rows = ground.rows | {
-        "shape.width": width_XV.gather(1, best_XV),
-        "shape.kind": kind_XV.gather(1, best_XV),
-        "shape.ends": kept(view.ends_RP for view in every),
+        "shape.width": width_XV,
+        "shape.kind": kind_XV,
+        "shape.ends": kept(view.ends_RP for view in every) + past,
         "shape.own": kept(view.own_RP for view in every),
         "shape.centre": kept(view.centre_R for view in every),
         "shape.unit": kept(view.unit_R for view in every),
     }
+    if past:
+        joined = shape_windows.signals(torch.cat([past_RX, x_RL], 1)[fitted_X], ground.rows)
+        rows |= _older(rows, ground, joined, past)
     weight_XV = torch.where(rate_XV >= 0, (rate_XV.clamp_min(0) + _EPSILON) ** sharpness, 0.0)
     rows["shape.weight"] = weight_XV / weight_XV.sum(1, keepdim=True).clamp_min(1e-12)
-    sample = sampled(ground, rows)
+    sample = sampled(ground, rows, joined, past)
     # Wide windows overlap: few of the samples are independent, and a tail must not trust more than those.
     alike_X = shapes.mean_width(rows) * OVERLAP * sample.end_RM.shape[1] / ground.slots_R
     rows["shape.cal"] = calibration.fit(sample.fused_RM, sample.whole_RM, _TAIL_FLOOR, alike_X)
     evidence_R[fitted_X] *= torch.isfinite(rows["shape.cal"]).all(-1)
     return ShapeFit(fitted_X, rows, sample, evidence_R)
+
+
+def _older(rows: Rows, ground: Ground, joined: Signals, past: int) -> Rows:
+    """Tables of the views that were kept, with medoids of the past where that holds other shapes."""
+    views = []
+    for v in range(rows["shape.width"].shape[1]):
+        width_X, kind_X, ends_XP, own_XP, centre_X, unit_X = (
+            rows[f"shape.{name}"][:, v] for name in ("width", "kind", *_TABLES)
+        )
+        view = FittedView(ends_XP, own_XP, centre_X, unit_X, torch.zeros_like(centre_X))
+        views.append(with_past(ground, joined, past, width_X, kind_X, CANDIDATES, view))
+    return {f"shape.{name}": torch.stack([view[i] for view in views], 1) for i, name in enumerate(_TABLES)}

@@ -3,18 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.model.archive import STRETCH, Archive
-from detector.model.artefact import ArtefactStore
+from detector.model.archive import GAP, STRETCH, Archive
+from detector.model.artefact import ArtefactStore, Member, Student
+from detector.model.layout import Layout
+from detector.model.memories import Memories
 from detector.model.window_ends import whole
 from testkit.simulation import history, quick_settings
-from trainer.fit.archive import GAP, KEPT, allowed, carried, joined
+from trainer.fit.archive import KEPT, KEPT_SHAPED, allowed, carried, joined, past_of, thinned
 from trainer.fit.held_back import halves_of
 from trainer.fit.histories import History, padded, stacks
 from trainer.fit.run import train
+from trainer.fit.update import fresh_history, update
 
 RING = 2048
 
@@ -98,14 +102,43 @@ def test_padding_is_a_power_of_two_or_half_as_much_again() -> None:
     ]  # fmt: skip
 
 
-def test_a_student_with_shapes_is_of_its_ring(tmp_path: Path) -> None:
-    """Shapes are looked for in the ring alone, and where there are some nothing is carried on."""
+def test_shape_memories_hold_what_is_carried_on(tmp_path: Path) -> None:
+    """Their histories are stretches of the past and the ring; the next fit has both, as far as its own ring has not."""
     rng = np.random.default_rng(2)
-    wave_SC = (np.sin(np.arange(2048) / 6) + 0.05 * rng.normal(size=2048)).astype(np.float32)[:, None]
-    archive = carried(Archive(), wave_SC + 3, 0)
-    made = train([History("x", ("c0",), wave_SC, 50_000, 1, archive=archive)], None, quick_settings(tmp_path))
-    assert [len(history) for _, history in made.memories] == [len(wave_SC)]
+    wave_SC = (np.sin(np.arange(RING) / 6) + 0.05 * rng.normal(size=RING)).astype(np.float32)[:, None]
+    long_SC = np.concatenate([wave_SC + 3, wave_SC + 2, wave_SC])
+    archive = carried(Archive(), long_SC[: 2 * RING], 0)
+    made = train([History("x", ("c0",), wave_SC, 2 * RING, 1, shapes=archive)], None, quick_settings(tmp_path))
+    [[history_L], [place]] = made.memories.histories, made.memories.places
+    assert len(history_L) == KEPT_SHAPED * (STRETCH + GAP) + RING
+    assert place[0] == 3 * RING - 1
+    assert place[1:] == thinned(archive, 3 * RING - 1, KEPT_SHAPED).first_B.tolist()
     assert [len(kept) for kept in made.archives] == [0]
+    store = ArtefactStore(str(tmp_path), tmp_path / "cache")
+    [student] = store.read(*store.write("v1.safetensors", made.data()), [0], archives=True)
+    past = past_of(student)
+    assert len(past) == KEPT_SHAPED
+    assert set(past.first_B.tolist()) <= {*place[1:], *range(2 * RING, 3 * RING, STRETCH)}
+    assert past.first_B[0] == place[1]  # the oldest stays
+    assert past.first_B[-1] >= 2 * RING  # what will be older than the next ring
+    for first, value_SC in zip(past.first_B, past.value_BSC, strict=True):
+        np.testing.assert_allclose(value_SC, long_SC[first : first + STRETCH], atol=5e-3)
+    # through an update, which keeps the memories and carries nothing else
+    later = History("x", ("c0",), np.concatenate([wave_SC, wave_SC[:512]]), 2 * RING, 1)
+    again = update({"x": student}, [fresh_history(student, later)], None, quick_settings(tmp_path))
+    assert again.memories.places == [place]
+
+
+@pytest.mark.parametrize(
+    "place", [[], [RING], [3 * RING, 0, STRETCH - 1], [3 * RING, 0, 9 * RING], [5, *range(0, 20 * STRETCH, STRETCH)]]
+)
+def test_places_that_cannot_be_carry_nothing(place: list[int]) -> None:
+    """A file of somebody else, or of before: the next fit begins anew."""
+    member = Member("x", 0, ["c0"], 1, (0, 99), 100)
+    rows = {"centre": torch.zeros(1), "scale": torch.ones(1)}
+    memories = Memories([0], {}, [torch.zeros(2 * (STRETCH + GAP) + 100)], [place])
+    past = past_of(Student("v", member, Layout((8,), 1, 1, 1), rows, {}, memories))
+    assert len(past) == (2 if place == [RING] else 0)
 
 
 def test_a_ring_at_rest_has_no_shapes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from detector.model.views import shape_windows, shapes
 from trainer.fit.ground import PAD
 from trainer.fit.medoids import k_center
-from trainer.fit.shapes import FULL, fit_shapes
+from trainer.fit.shapes import FULL, ShapeFit, fit_shapes
 from trainer.inject.drawn import EACH, inject
 from trainer.inject.kinds import DRAWN
 from trainer.inject.splice import pieces
@@ -91,3 +91,49 @@ def test_a_missing_beat_stands_out() -> None:
     peak = 6000 - 1900 + int(score_K.argmax())
     assert 5000 <= peak <= 5040 + shapes.REACH
     assert score_K.max() > 3 * score_K[:500].max()
+
+
+def _scores(x_RL: torch.Tensor, found: ShapeFit, history_RL: torch.Tensor, count: int) -> torch.Tensor:
+    medoid_RVTP = shape_windows.memory(history_RL, found.rows)
+    rows = found.rows | {"shape.medoid": medoid_RVTP, "shape.norm": medoid_RVTP.square().sum(-2)}
+    return shapes.score(x_RL, rows, torch.arange(len(x_RL)), count).fused_RK[0]
+
+
+def test_a_program_of_before_is_remembered_and_excuses_nothing_else() -> None:
+    """A machine that ran another program a week ago: its cycles are normal, a beat that is missing now is not."""
+    other = torch.sin(torch.arange(2 * 536) / 7.0).double()[None] * 0.8
+    other = other + 0.02 * torch.randn(other.shape, generator=torch.Generator().manual_seed(1))
+    past_RX, now_RL = other.clone(), _ecg(4000)
+    past_RX[:, 512:536] = past_RX[:, -24:] = torch.nan
+    with_it = fit_shapes(now_RL, 12, 128, past_RX=past_RX)
+    without = fit_shapes(now_RL, 12, 128)
+    assert with_it.fitted_X.tolist() == without.fitted_X.tolist() == [0]
+    again = torch.cat([now_RL[:, -1000:], other[:, :1000]], 1)
+    known, new = _scores(again, with_it, torch.cat([past_RX, now_RL], 1), 400), _scores(again, without, now_RL, 400)
+    assert known.max() < 0.3 * new.max()
+    gone = _ecg(2000, seed=3)
+    gone[:, 1500:1540] = gone[:, 1500:1540].mean()
+    for found, history_RL in ((with_it, torch.cat([past_RX, now_RL], 1)), (without, now_RL)):
+        score_K = _scores(gone, found, history_RL, 1000)
+        assert 1500 <= 1000 + int(score_K.argmax()) <= 1540 + shapes.REACH
+        assert score_K.max() > 3 * score_K[:400].max()
+
+
+def test_a_row_without_a_past_is_fitted_as_if_alone() -> None:
+    """Whatever stands beside it."""
+    both_RL = torch.cat([_ecg(4000), _ecg(4000, seed=1)])
+    past_RX = torch.full((2, 536), torch.nan, dtype=torch.float64)
+    past_RX[0, :512] = torch.sin(torch.arange(512) / 7.0)
+    beside, alone = fit_shapes(both_RL, 6, 64, past_RX=past_RX), fit_shapes(both_RL[1:], 6, 64)
+    torch.testing.assert_close(beside.rows["shape.ends"][1], alone.rows["shape.ends"][0] + 536)
+    torch.testing.assert_close(beside.rows["shape.own"][1], alone.rows["shape.own"][0])
+    torch.testing.assert_close(beside.rows["shape.cal"][1], alone.rows["shape.cal"][0])
+    assert (beside.rows["shape.ends"][0] < 536).any()
+
+
+def test_a_past_that_is_like_the_ring_changes_nothing() -> None:
+    past_RX = torch.full((1, 536), torch.nan, dtype=torch.float64)
+    past_RX[0, :512] = _ecg(512, seed=2)[0]
+    with_it, without = fit_shapes(_ecg(4000), 6, 64, past_RX=past_RX), fit_shapes(_ecg(4000), 6, 64)
+    torch.testing.assert_close(with_it.rows["shape.ends"], without.rows["shape.ends"] + 536)
+    torch.testing.assert_close(with_it.rows["shape.cal"], without.rows["shape.cal"])

@@ -63,6 +63,7 @@ class Recurrence:
     channel: int = 0  # … of this channel
     until: int = -1  # of what was passed over: so long it may last
     confirmed: bool = False  # a person wants to hear of it
+    told: bool = True  # it has been, once; a habit of the students never was, and says nothing of what the season finds
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ def habit(heard: Sequence[Heard], now: Heard, day: int, around: int) -> Recurren
         return None
     until = max(past.last + age * day for age, past in found.items()) + around
     most, out = max(past.peak for past in found.values()), max(past.reach for past in found.values())
-    return Recurrence(slot, slot, slot, slot, most, out, until=until)
+    return Recurrence(slot, slot, slot, slot, most, out, until=until, told=False)
 
 
 def with_incident(usual: Iterable[Recurrence], new: Recurrence, teaches: bool) -> list[Recurrence]:
@@ -145,7 +146,7 @@ def _alike(usual: Sequence[Recurrence], slot: int, seasonal: bool, day: int, aro
     for past in usual:
         off, age = abs((slot - past.first + day // 2) % day - day // 2), round((slot - past.at) / day)
         lasted = past.last - past.at
-        if not 0 < age <= WEEKLY[-1] or off > max(around, lasted // LATE):
+        if not 0 < age <= WEEKLY[-1] or off > max(around, lasted // LATE) or (seasonal and not past.told):
             continue
         if sum(other.until < 0 and abs(other.at - past.at) < day // 2 for other in usual) > FLAPS:
             continue
@@ -183,7 +184,7 @@ def repeated(
 
     >>> known = with_incident([], Recurrence(100, 100, 100, 104, 6.5), teaches=True)
     >>> repeated(known, 1545, value=7.0, reach=0.0, window=1, day=1440, around=30)
-    Recurrence(anchor=100, first=100, at=1545, last=1545, peak=6.5, reach=0.0, off=0.0, channel=0, until=1579, confirmed=False)
+    Recurrence(anchor=100, first=100, at=1545, last=1545, peak=6.5, reach=0.0, off=0.0, channel=0, until=1579, confirmed=False, told=True)
     >>> repeated(known, 1545, value=7.0, reach=0.0, window=0, day=1440, around=30) is None
     True
     >>> repeated(known, 1545, value=7.6, reach=0.0, window=1, day=1440, around=30) is None
@@ -200,6 +201,8 @@ def repeated(
         return further or (not compared and (sure or value > past.peak + RARER))
 
     for past in usual:
+        if window > 0 and not past.told:
+            continue
         # an average that still contains it says nothing of values that are back in their band
         contained = reach == 0 and slot - window <= past.last < slot
         if past.at <= slot and slot - window <= min(past.until, past.last + around) and (contained or not more(past)):

@@ -305,6 +305,24 @@ def test_what_students_say_every_night_is_known_where_the_season_held_them_back(
     assert passed == [night for night, said in nights.items() if said == MINDED and night not in opened]
 
 
+def test_what_the_season_finds_at_the_time_of_a_habit_is_told() -> None:
+    """Nobody has ever heard of that habit."""
+    tracker = Tracker()
+    assert heard_nightly(tracker, {0: HELD, 3: HELD, 4: MINDED}) == []
+    assert [past.told for past in tracker.usual] == [False]
+    assert run(tracker, [MILD], first=5) == [(5, NIGHT + 1)]
+
+
+def test_what_the_season_finds_during_a_habit_is_told() -> None:
+    tracker, opened = Tracker(), []
+    heard_nightly(tracker, {0: HELD, 3: HELD})
+    for k in range(2 * JOB):
+        season = [MILD, MILD] if k >= JOB else [0.0, MINDED[1]]
+        found = step(tracker, RULES, 4 * DAY + NIGHT + k, MINDED[0], True, [*season, *[0.0] * (COLUMNS - 2)])
+        opened += [k] if found is not None and found.state == "open" else []
+    assert opened == [JOB + 1]
+
+
 def test_students_that_are_loud_at_any_time_of_day_have_no_habit() -> None:
     assert heard_nightly(Tracker(), dict.fromkeys(range(4), HELD) | {4: MINDED}, more=4) == [4]
 

@@ -115,9 +115,7 @@ class Tracker:
     far: list[int] = field(default_factory=list)  # newest slots that are outside the season on their own
     ended: int = LONG_AGO  # last slot of the incident before
     usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
-    heard: list[Heard] = field(
-        default_factory=list
-    )  # what was enough for students, opened or not: habits by the time of day
+    heard: list[Heard] = field(default_factory=list)  # what was enough for students, opened or not
     echo: bool = False  # students' windows contain the one before, or a repeat: not listened to until they are quiet
 
     @property
@@ -203,7 +201,7 @@ def step(
         return _during(tracker, tracker.incident, rules, now)
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
-    since = max((tracker.ended, *(past.last for past in tracker.usual if past.until >= 0)))
+    since = max((tracker.ended, *(past.last for past in tracker.usual if past.until >= 0 and past.told)))
     calm = season is not None and max(season[:HOUR]) < OUTSIDE
     tracker.echo = tracker.echo and students >= closing(threshold) and slot - since < ECHO * rules.stride
     if tracker.echo and since == tracker.ended:
@@ -213,7 +211,7 @@ def step(
     now = _weighed(tracker, rules, slot, students, season, stricter, scored)
     rule = rules.season
     if rule is not None and now.season is not None and now.heard >= rules.threshold + stricter:
-        tracker.heard = with_heard(tracker.heard, _heard(now._replace(reach=reach)), rule.day, rule.around)
+        tracker.heard = with_heard(tracker.heard, _heard(now._replace(reach=reach)), rule.day, rule.quiet)
     if tracker.muted is not None:
         tracker.calm = tracker.calm + 1 if now.value < closing(threshold) else 0
         if tracker.calm >= rules.quiet:
@@ -278,6 +276,7 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transi
         if again is not None:  # told apart slot by slot: what goes on for longer opens
             if all(past.until < now.at for past in tracker.usual):
                 tracker.usual = with_repeat(tracker.usual, again, rule.day)
+            tracker.hits = []
             return None
         again = repeated(tracker.usual, now.at, now.value, now.reach, window, rule.day, rule.around, now.off, sure)
         if again is not None:

@@ -63,7 +63,9 @@ class Recurrence:
     channel: int = 0  # … of this channel
     until: int = -1  # of what was passed over: so long it may last
     confirmed: bool = False  # a person wants to hear of it
-    told: bool = True  # it has been, once; a habit of the students never was, and says nothing of what the season finds
+    told: bool = (
+        True  # it has been, once; a habit of the students never was: it is judged slot by slot, by `habit` alone
+    )
 
 
 @dataclass(slots=True)
@@ -77,10 +79,10 @@ class Heard:
     reach: float = 0.0
 
 
-def with_heard(heard: Iterable[Heard], now: Heard, day: int, around: int) -> list[Heard]:
-    """With one more slot, without what is too old to be a habit."""
+def with_heard(heard: Iterable[Heard], now: Heard, day: int, pause: int) -> list[Heard]:
+    """With one more slot, without what is too old to be a habit; after a pause it is another one."""
     known = [past for past in heard if now.first - past.last <= (WITHIN + 1) * day]
-    if not known or now.first - known[-1].last > around:
+    if not known or now.first - known[-1].last > pause:
         return [*known, now][-MOST:]
     old = known[-1]
     most = (max(pair) for pair in ((old.peak, now.peak), (old.season, now.season), (old.reach, now.reach)))
@@ -146,7 +148,7 @@ def _alike(usual: Sequence[Recurrence], slot: int, seasonal: bool, day: int, aro
     for past in usual:
         off, age = abs((slot - past.first + day // 2) % day - day // 2), round((slot - past.at) / day)
         lasted = past.last - past.at
-        if not 0 < age <= WEEKLY[-1] or off > max(around, lasted // LATE) or (seasonal and not past.told):
+        if not 0 < age <= WEEKLY[-1] or off > max(around, lasted // LATE) or not past.told:
             continue
         if sum(other.until < 0 and abs(other.at - past.at) < day // 2 for other in usual) > FLAPS:
             continue
@@ -201,7 +203,7 @@ def repeated(
         return further or (not compared and (sure or value > past.peak + RARER))
 
     for past in usual:
-        if window > 0 and not past.told:
+        if not past.told:
             continue
         # an average that still contains it says nothing of values that are back in their band
         contained = reach == 0 and slot - window <= past.last < slot

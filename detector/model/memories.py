@@ -107,6 +107,6 @@ class Memories:
         if not rows[_OWN].is_floating_point():  # format 5 has it in two bytes
             rows[_OWN] = rows[_OWN] * (part(_LARGEST, low, high)[..., None] / _STEPS)
         rows = {name: value.float() if value.is_floating_point() else value.long() for name, value in rows.items()}
-        known = part(cls.PLACE, low, high).tolist() if placed else [[]] * (high - low)
-        places = [[slot for slot in place if slot != _NONE] for place in known]
+        known = part(cls.PLACE, low, high).long().tolist() if placed else []
+        places = [[slot for slot in place if slot != _NONE] for place in known] if len(known) == high - low else []
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows, histories, places)

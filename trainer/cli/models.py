@@ -90,8 +90,9 @@ def details(settings: CommonSettings, record: ModelRecord) -> Group:
             excess, recall = f"{metrics['excess']:.1f} x promised", f"{metrics['recall']:.0%}"
             if role == "promoted" or (record.promoted is None and role == "shadow"):
                 [student] = store.read(ref.uri, ref.sha256, [ref.row], archives=True)
-                own = [place[1:] for place in student.memories.places]
-                if carried := [*student.archive.first_B.tolist(), *(own[0] if own else [])]:
+                whole = len(student.memories) == len(student.member.channels)
+                own = student.memories.places[0][1:] if whole and student.memories.places else []
+                if carried := [*student.archive.first_B.tolist(), *own]:
                     many, first = len(carried), min(carried)
                     notes.append(
                         Text(f"carries {many} stretches of {STRETCH} slots on to the next fit, from slot {first}")

@@ -18,6 +18,7 @@ from detector.model.archive import GAP, STRETCH, Archive
 from detector.model.artefact import Student
 
 KEPT = 15  # stretches: as many slots as a ring has, with the gaps between them
+FARTHEST = 1 << 60  # slot
 KEPT_SHAPED = 4  # of a stream whose channels all have shape memories: they stand in those
 ALL = KEPT * (STRETCH + GAP)
 _SEEN = 0.5  # share of the slots of a stretch that must have data
@@ -48,11 +49,16 @@ def thinned(archive: Archive, now: int, kept: int = KEPT) -> Archive:
 
 
 def past_of(student: Student) -> Archive:
-    """What a student carries: its archive, or the stretches and the ring that its shape memories point into."""
+    """What a student carries: its archive, or the stretches and the ring that its shape memories point into, not thinned.
+
+    Of a file that says what cannot be it is nothing: the next fit begins anew.
+    """
     memories, places = student.memories, student.memories.places
     if len(memories) < len(student.member.channels) or not places or not all(places):
         return student.archive
     until, *first = places[0]
+    if any(place != places[0] for place in places) or any(abs(slot) > FARTHEST for slot in places[0]):
+        return student.archive
     begin = len(first) * (STRETCH + GAP)
     ring = min(map(len, memories.histories)) - begin  # some may begin with gaps
     if ring < 1 or any(b - a < STRETCH for a, b in pairwise([*first, until + 1 - ring])):
@@ -63,7 +69,7 @@ def past_of(student: Student) -> Archive:
     ring_SC = torch.stack([value_L[-ring:] for value_L in values_C], 1).float().numpy()
     value_BSC = older_XC.reshape(len(first), STRETCH + GAP, len(values_C))[:, :STRETCH]
     archive = Archive(np.array(first, np.int64), value_BSC) if first else student.archive
-    return carried(archive, ring_SC, until + 1 - ring, KEPT_SHAPED)
+    return carried(archive, ring_SC, until + 1 - ring, len(archive) + ring // STRETCH)
 
 
 def allowed(archive: Archive, oldest: int, exclude: Sequence[tuple[int, int]]) -> Archive:

@@ -22,10 +22,10 @@ def zone(width_R: Tensor, slots_R: Tensor) -> Tensor:
 def when(end_RN: Tensor, past: int, width_R: Tensor, zone_R: Tensor) -> Tensor:
     """Ends in slots of time, as `away` compares them, of windows of which the first `past` slots are stretches of before.
 
-    A stretch is far from all others and from the ring, and within it a window's neighbours reach as far as its width.
+    A stretch is far from all others and from the ring, and within it a window's neighbours reach at least as far as its width.
     """
     each = STRETCH + GAP
-    slower_R = -(-zone_R // width_R)
+    slower_R = (zone_R // width_R).clamp_min(1)
     stretch_RN = (past - 1 - end_RN) // each + 1  # counted back from the ring
     return torch.where(end_RN < past, end_RN * slower_R[:, None] - stretch_RN * _FAR, end_RN)
 

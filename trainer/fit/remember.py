@@ -14,7 +14,6 @@ from detector.model.archive import GAP, STRETCH, Archive
 from detector.model.layout import Layout
 from detector.model.memories import Memories
 from detector.model.periods import shape_period
-from detector.model.pooling import fill, standardise
 from detector.model.row_types import Rows
 from detector.model.shallow import blended
 from detector.model.views import shapes
@@ -68,7 +67,9 @@ def remember(
     if not len(able_X) or settings.shape_share == 0:
         return Memories(), None
     past_XS = older(able_X, stack, scaling)
-    found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness, past_XS)
+    apart_S = torch.tensor([history.apart for history in stack.histories], device=x_RL.device)
+    learnt_XS = torch.where(apart_S[stack.stream_R[able_X], None], torch.nan, past_XS)  # beside a new level it is not
+    found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness, learnt_XS)
     sure_X = ((found.evidence_R[found.fitted_X] - FROM) / (FULL - FROM)).clamp(0.0, 1.0)
     blend_X = settings.shape_share * sure_X / many_R[able_X[found.fitted_X]]
     [with_X] = (blend_X > LEAST_BLEND).nonzero(as_tuple=True)
@@ -113,8 +114,9 @@ def older(row_X: Tensor, stack: Stack, scaling: Scaling) -> Tensor:
     for row in row_X.tolist():
         history = stack.histories[int(stack.stream_R[row])]
         value_SC, _ = joined(before(history), history.values_SC[:0])
-        value_1S = torch.from_numpy(value_SC[:, int(stack.channel_R[row])]).to(row_X.device)[None]
-        parts.append(fill(standardise(value_1S, scaling.centre_R[row : row + 1], scaling.scale_R[row : row + 1])))
+        value_1S = torch.from_numpy(value_SC[:, int(stack.channel_R[row])]).to(row_X.device).double()[None]
+        # Neither clipped nor filled: it has been, and would be more so from fit to fit.
+        parts.append((value_1S - scaling.centre_R[row]) / scaling.scale_R[row])
     most = max(part.shape[1] for part in parts)
     return torch.cat([torch.nn.functional.pad(part, (most - part.shape[1], 0), value=torch.nan) for part in parts])
 

@@ -141,7 +141,9 @@ def _archive(history: History, shaped: bool) -> Archive:
     """What the student carries on: not where it has shapes, which a longer past only blurs (docs/decisions/054)."""
     if shaped:
         return Archive()
-    return history.archive if history.before else carried(history.archive, history.values_SC, history.lo)
+    if history.before:
+        return history.archive
+    return carried(history.archive if len(history.archive) else history.shapes, history.values_SC, history.lo)
 
 
 def _recall(bank: StudentBank, histories: Sequence[History]) -> list[float]:

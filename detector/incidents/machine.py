@@ -21,15 +21,15 @@ from typing import NamedTuple
 from detector.incidents.dial import NEAR, SEASON_OPENS, closing, nearly
 from detector.incidents.episode import NO_COLUMN, EndReason, Episode
 from detector.incidents.recurring import (
-    Heard,
+    Loud,
     Off,
     Recurrence,
     begun,
     confirmed,
     habit,
     repeated,
-    with_heard,
     with_incident,
+    with_loud,
     with_repeat,
 )
 from detector.incidents.season_rule import FAR, OUTSIDE, SeasonRule, returned
@@ -115,7 +115,7 @@ class Tracker:
     far: list[int] = field(default_factory=list)  # newest slots that are outside the season on their own
     ended: int = LONG_AGO  # last slot of the incident before
     usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
-    heard: list[Heard] = field(default_factory=list)  # what was enough for students, opened or not
+    loud: list[Loud] = field(default_factory=list)  # what was enough for students, opened or not
     echo: bool = False  # students' windows contain the one before, or a repeat: not listened to until they are quiet
 
     @property
@@ -211,7 +211,7 @@ def step(
     now = _weighed(tracker, rules, slot, students, season, stricter, scored)
     rule = rules.season
     if rule is not None and now.season is not None and now.heard >= rules.threshold + stricter:
-        tracker.heard = with_heard(tracker.heard, _heard(now._replace(reach=reach)), rule.day, rule.quiet)
+        tracker.loud = with_loud(tracker.loud, _loud(now._replace(reach=reach)), rule.day, rule.quiet)
     if tracker.muted is not None:
         tracker.calm = tracker.calm + 1 if now.value < closing(threshold) else 0
         if tracker.calm >= rules.quiet:
@@ -253,8 +253,8 @@ def _weighed(
     return _Slot(slot, max(students, value), students, alone, season, column, sure, True)
 
 
-def _heard(now: _Slot) -> Heard:
-    return Heard(now.at, now.at, now.heard, max(now.season[:HOUR]) if now.season is not None else 0.0, now.reach)
+def _loud(now: _Slot) -> Loud:
+    return Loud(now.at, now.at, now.heard, max(now.season[:HOUR]) if now.season is not None else 0.0, now.reach)
 
 
 def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transition | None:
@@ -272,7 +272,7 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transi
     sure = now.value >= rules.threshold + stricter + SURE
     if rule is not None:
         alone = now.column == NO_COLUMN and not confirmed(tracker.usual, now.at, rule.day, rule.around)
-        again = habit(tracker.heard, _heard(now), rule.day, rule.around) if alone else None
+        again = habit(tracker.loud, _loud(now), rule.day, rule.around) if alone else None
         if again is not None:  # told apart slot by slot: what goes on for longer opens
             if all(past.until < now.at for past in tracker.usual):
                 tracker.usual = with_repeat(tracker.usual, again, rule.day)

@@ -11,7 +11,7 @@ import structlog
 from detector.incidents.episode import Episode
 from detector.incidents.identity import incident_id
 from detector.incidents.machine import Tracker, Transition, newest_ended
-from detector.incidents.recurring import Heard, Recurrence
+from detector.incidents.recurring import Loud, Recurrence
 from detector.incidents.severity import VERY_RARE
 from streamer.contracts import TrainingReason
 from streamer.unjudged import UnjudgedReason
@@ -126,7 +126,7 @@ class StreamState:
         tracker["incident"] = stored_as(Episode, tracker["incident"]) if tracker["incident"] else None
         tracker["recent"] = [stored_as(Episode, episode) for episode in tracker["recent"]]
         tracker["usual"] = [stored_as(Recurrence, past) for past in tracker.get("usual", ())]
-        tracker["heard"] = [stored_as(Heard, past) for past in tracker.get("heard", ())]
+        tracker["loud"] = [stored_as(Loud, past) for past in tracker.get("loud", ())]
         body["tracker"] = stored_as(Tracker, tracker)
         body["no_data"] = stored_as(NoData, body["no_data"]) if body["no_data"] else None
         body["unjudged"] = stored_as(Unjudged, body["unjudged"]) if body.get("unjudged") else None

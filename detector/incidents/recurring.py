@@ -63,14 +63,16 @@ class Recurrence:
     channel: int = 0  # … of this channel
     until: int = -1  # of what was passed over: so long it may last
     confirmed: bool = False  # a person wants to hear of it
-    told: bool = (
-        True  # it has been, once; a habit of the students never was: it is judged slot by slot, by `habit` alone
-    )
+    told: bool = True  # once; a habit of the students never was, and only `habit` goes by it
 
 
 @dataclass(slots=True)
-class Heard:
-    """What students alone found unusual enough to open an incident, whether one came of it or not."""
+class Loud:
+    """What students alone found unusual enough to open an incident, whether one came of it or not.
+
+    >>> with_loud([Loud(120, 126, 6.8, 2.3)], Loud(128, 128, 7.1, 1.9), day=1440, pause=5)
+    [Loud(first=120, last=128, peak=7.1, season=2.3, reach=0.0)]
+    """
 
     first: int  # slot
     last: int
@@ -79,36 +81,36 @@ class Heard:
     reach: float = 0.0
 
 
-def with_heard(heard: Iterable[Heard], now: Heard, day: int, pause: int) -> list[Heard]:
+def with_loud(loud: Iterable[Loud], now: Loud, day: int, pause: int) -> list[Loud]:
     """With one more slot, without what is too old to be a habit; after a pause it is another one."""
-    known = [past for past in heard if now.first - past.last <= (WITHIN + 1) * day]
+    known = [past for past in loud if now.first - past.last <= (WITHIN + 1) * day]
     if not known or now.first - known[-1].last > pause:
         return [*known, now][-MOST:]
     old = known[-1]
     most = (max(pair) for pair in ((old.peak, now.peak), (old.season, now.season), (old.reach, now.reach)))
-    return [*known[:-1], Heard(old.first, now.last, *most)]
+    return [*known[:-1], Loud(old.first, now.last, *most)]
 
 
-def habit(heard: Sequence[Heard], now: Heard, day: int, around: int) -> Recurrence | None:
+def habit(loud: Sequence[Loud], now: Loud, day: int, around: int) -> Recurrence | None:
     """What a slot that students alone would open an incident at is instead, where they say as much at this time of day on
     TWICE of the WITHIN days before.
 
-    >>> nights = [Heard(120, 126, 6.8, 2.3), Heard(1560, 1566, 6.8, 2.9)]
-    >>> again = habit(nights, Heard(3003, 3003, 7.0, 3.3), day=1440, around=30)
+    >>> nights = [Loud(120, 126, 6.8, 2.3), Loud(1560, 1566, 6.8, 2.9)]
+    >>> again = habit(nights, Loud(3003, 3003, 7.0, 3.3), day=1440, around=30)
     >>> again.until if again else None
     3036
-    >>> habit(nights, Heard(3003, 3003, 7.0, 3.9), day=1440, around=30) is None  # the season has never found so much
+    >>> habit(nights, Loud(3003, 3003, 7.0, 3.9), day=1440, around=30) is None  # the season has never found so much
     True
-    >>> habit(nights[:1], Heard(1563, 1563, 6.8, 2.3), day=1440, around=30) is None  # it was there once
+    >>> habit(nights[:1], Loud(1563, 1563, 6.8, 2.3), day=1440, around=30) is None  # it was there once
     True
     """
-    found, slot = dict[int, Heard](), now.first
-    for past in heard:
+    found, slot = dict[int, Loud](), now.first
+    for past in loud:
         age = round((slot - past.first) / day)
         there = past.first - around <= slot - age * day <= past.last + around and past.last - past.first <= day // 2
         rarer = now.peak > past.peak + RARER or now.season > past.season + RARER
         further = now.reach > past.reach + max(FURTHER, past.reach / SHARE)
-        often = sum(abs(other.first - past.first) < day // 2 for other in heard) > FLAPS
+        often = sum(abs(other.first - past.first) < day // 2 for other in loud) > FLAPS
         if 0 < age <= WITHIN and there and not (rarer or further or often):
             found[age] = past
     if len(found) < TWICE:
@@ -137,9 +139,9 @@ def until(usual: Iterable[Recurrence], slot: int) -> list[Recurrence]:
     return [replace(past, last=min(past.last, slot - 1)) for past in usual if past.at < slot]
 
 
-def heard_until(heard: Iterable[Heard], slot: int) -> list[Heard]:
+def loud_until(loud: Iterable[Loud], slot: int) -> list[Loud]:
     """The same of what students alone found."""
-    return [replace(past, last=min(past.last, slot - 1)) for past in heard if past.first < slot]
+    return [replace(past, last=min(past.last, slot - 1)) for past in loud if past.first < slot]
 
 
 def _alike(usual: Sequence[Recurrence], slot: int, seasonal: bool, day: int, around: int) -> list[Recurrence]:

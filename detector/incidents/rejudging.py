@@ -16,7 +16,7 @@ from detector.incidents.machine import (
     revise,
     step,
 )
-from detector.incidents.recurring import heard_until, until
+from detector.incidents.recurring import loud_until, until
 from streamer.contracts import IncidentState
 
 # Late points that move an incident's ends by less than this share of it change nothing that a person would want to know.
@@ -98,7 +98,7 @@ def rejudge(
     tracker.recent = sorted((e for e in result if e.ended is not None), key=lambda e: (e.last(), e.anchor))
     tracker.incident = next((e for e in result if e.ended is None), None)
     tracker.hits, tracker.far, tracker.echo, tracker.ended = trial.hits, trial.far, trial.echo, trial.ended
-    tracker.muted, tracker.calm, tracker.usual, tracker.heard = trial.muted, trial.calm, trial.usual, trial.heard
+    tracker.muted, tracker.calm, tracker.usual, tracker.loud = trial.muted, trial.calm, trial.usual, trial.loud
     again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
     tracker.openings = [*earlier, *again][-REMEMBERED:]
     return published
@@ -109,7 +109,7 @@ def _as_of(tracker: Tracker, rules: Rules, start: int, openings: list[int]) -> t
     seed = newest_ended(tracker, start)
     if seed is not None and seed.onset >= start:
         seed = None
-    trial = Tracker(openings=openings, usual=until(tracker.usual, start), heard=heard_until(tracker.heard, start))
+    trial = Tracker(openings=openings, usual=until(tracker.usual, start), loud=loud_until(tracker.loud, start))
     if seed is not None:
         trial.recent, trial.ended = [replace(seed)], seed.last()
         trial.echo = seed.contained >= start - rules.stride

@@ -92,7 +92,7 @@ def _by_season(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
     return Place(c, float(value_C[c]), float(bounds[0]), float(bounds[1]), float(bounds[2]))
 
 
-def told_by(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
+def shown_at(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
     """What a person is told of slot k: its place, but of a value that is usual at this time of day the season's.
 
     The students' band is what they expect after the slots before it. In windows that contain an incident that is the
@@ -120,7 +120,7 @@ def far_at(score: SegmentScore, k: int, value_C: np.ndarray) -> tuple[float, Off
 
 def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:
     """The fields of a `Departure` of slot k, in JSON types."""
-    c, value, expected, low, high = told_by(score, k, value_C)
+    c, value, expected, low, high = shown_at(score, k, value_C)
     digits = _digits(value_C)
     return {
         "channel": channels[c],
@@ -162,7 +162,7 @@ def evidence_at(
     view = score.views[max(int(score.view_KC[k, largest]), 0)]
     nearest = int(score.nearest_KC[k, largest])
     digits = _digits(value_C)
-    here = told_by(score, k, value_C)
+    here = shown_at(score, k, value_C)
 
     def channel(c: int) -> dict[str, Any]:
         students = score.expected_KC[k, c], score.low_KC[k, c], score.high_KC[k, c]

@@ -46,6 +46,10 @@ class Archive:
         """How many stretches."""
         return len(self.first_B)
 
+    def places(self) -> list[int]:
+        """The first slots as plain numbers."""
+        return [int(first) for first in self.first_B]
+
     def some(self, index: np.ndarray | slice) -> "Archive":
         """Those of an index or a mask."""
         return Archive(self.first_B[index], self.value_BSC[index])

@@ -5,7 +5,8 @@ calm what is calm this week. So each fit adds the stretches of its ring to those
 learns besides from those that are older than the ring. There are always fewer of what is older: eight weeks in fifteen
 stretches.
 
-Shapes: B stretches, S slots of one or of a history, C channels, X slots of a history with what is older
+Shapes: B stretches, S slots of one or of a history, C channels, X slots of a history with what is older, L slots that a
+shape memory keeps of one row
 """
 
 from collections.abc import Sequence

@@ -66,16 +66,16 @@ def remember(
     [able_X] = able_R.nonzero(as_tuple=True)
     if not len(able_X) or settings.shape_share == 0:
         return Memories(), None
-    past_XS = older(able_X, stack, scaling)
+    past_XL = older(able_X, stack, scaling)
     apart_S = torch.tensor([history.apart for history in stack.histories], device=x_RL.device)
-    learnt_XS = torch.where(apart_S[stack.stream_R[able_X], None], torch.nan, past_XS)  # beside a new level it is not
-    found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness, learnt_XS)
+    learnt_XL = torch.where(apart_S[stack.stream_R[able_X], None], torch.nan, past_XL)  # beside a new level it is not
+    found = fit_shapes(x_RL[able_X], layout.shapes, layout.medoids, settings.shape_sharpness, learnt_XL)
     sure_X = ((found.evidence_R[found.fitted_X] - FROM) / (FULL - FROM)).clamp(0.0, 1.0)
     blend_X = settings.shape_share * sure_X / many_R[able_X[found.fitted_X]]
     [with_X] = (blend_X > LEAST_BLEND).nonzero(as_tuple=True)
     if not len(with_X):
         return Memories(), None
-    blend_X, kept_X, past_XS = blend_X[with_X], able_X[found.fitted_X[with_X]], past_XS[found.fitted_X[with_X]]
+    blend_X, kept_X, past_XL = blend_X[with_X], able_X[found.fitted_X[with_X]], past_XL[found.fitted_X[with_X]]
     own = {name: value[with_X] for name, value in found.rows.items()}
     # The less evidence there is for shapes, the more the rest counts.
     mix = {"blend": blend_X, "rest": settings.shape_rest / blend_X}
@@ -92,14 +92,14 @@ def remember(
     histories, places = list[Tensor](), list[list[int]]()
     for i, row in enumerate(kept_X.tolist()):
         history = stack.histories[int(stack.stream_R[row])]
-        known = before(history).first_B.tolist()
-        past_S = past_XS[i, past_XS.shape[1] - len(known) * (STRETCH + GAP) :]
+        known = before(history).places()
+        past_L = past_XL[i, past_XL.shape[1] - len(known) * (STRETCH + GAP) :]
         first = int(torch.isfinite(x_RL[row]).long().argmax())
-        histories.append(torch.cat([past_S, x_RL[row, first:]]).float().cpu())
+        histories.append(torch.cat([past_L, x_RL[row, first:]]).float().cpu())
         places.append([history.hi, *known])
-        ends_VP, begin = own["shape.ends"][i], past_XS.shape[1]
-        skipped = torch.where(ends_VP < begin, begin - len(past_S), begin - len(past_S) + first)
-        own["shape.ends"][i] = (ends_VP - skipped).clamp_min(0)
+        ends, begin = own["shape.ends"][i], past_XL.shape[1]
+        skipped = torch.where(ends < begin, begin - len(past_L), begin - len(past_L) + first)
+        own["shape.ends"][i] = (ends - skipped).clamp_min(0)
     return Memories(kept_X.tolist(), own, histories, places), Remembered(kept_X, end_XM, both_XM)
 
 
@@ -109,21 +109,21 @@ def before(history: History) -> Archive:
 
 
 def older(row_X: Tensor, stack: Stack, scaling: Scaling) -> Tensor:
-    """What rows' streams have carried on, standardised, on the right (X, S): stretches, each with a gap after it."""
+    """What rows' streams have carried on, standardised, on the right (X, L): stretches, each with a gap after it."""
     parts = []
     for row in row_X.tolist():
         history = stack.histories[int(stack.stream_R[row])]
-        value_SC, _ = joined(before(history), history.values_SC[:0])
-        value_1S = torch.from_numpy(value_SC[:, int(stack.channel_R[row])]).to(row_X.device).double()[None]
+        values, _ = joined(before(history), history.values_SC[:0])
+        own = torch.from_numpy(values[:, int(stack.channel_R[row])]).to(row_X.device).double()[None]
         # Neither clipped nor filled: it has been, and would be more so from fit to fit.
-        parts.append((value_1S - scaling.centre_R[row]) / scaling.scale_R[row])
+        parts.append((own - scaling.centre_R[row]) / scaling.scale_R[row])
     most = max(part.shape[1] for part in parts)
     return torch.cat([torch.nn.functional.pad(part, (most - part.shape[1], 0), value=torch.nan) for part in parts])
 
 
 def _daily(x_RL: Tensor, stack: Stack) -> Tensor:
     """Rows of which a shape would be as wide as a day or several: their season judges those."""
-    past_S = [history.past for history in stack.histories]
-    interval_S = [past.interval_ns / NS if past is not None and past.seasonal else math.nan for past in past_S]
+    past_L = [history.past for history in stack.histories]
+    interval_S = [past.interval_ns / NS if past is not None and past.seasonal else math.nan for past in past_L]
     days_R = shape_period(x_RL) * torch.tensor(interval_S, device=x_RL.device)[stack.stream_R] / DAY_S
     return (days_R.round() > 0) & ((days_R - days_R.round()).abs() < A_DAY_OFF)

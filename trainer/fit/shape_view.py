@@ -11,14 +11,10 @@ from torch import Tensor
 from detector.model.views import shape_windows
 from detector.model.views.prototypes import pick
 from detector.model.views.shape_windows import Signals
-from detector.model.window_ends import choose
-from trainer.fit.ground import PAD, Ground, each, whole
+from trainer.fit.ground import PAD, Ground, each
 from trainer.fit.medoids import away, k_center, less_own, nearest_away, when, zone
 
 PROBES = 12  # windows over an injected anomaly that are looked at
-# Share of a past's windows that must be farther from the ring's medoids than one in a hundred of the ring's own. More
-# medoids of what is no other shape only take the place of the ring's.
-_STRANGE, _TRIED = 0.1, 512
 _UNIT_FLOOR = 1e-3  # distances differ by rounding alone in a history that repeats itself exactly
 
 
@@ -32,7 +28,9 @@ class FittedView(NamedTuple):
     rate_R: Tensor  # share of the anomalies found; −1 where the view cannot be used
 
 
-class _Remembered(NamedTuple):
+class Remembered(NamedTuple):
+    """Medoids of one view and how the ring's own windows score by them."""
+
     medoid_RPT: Tensor
     ends_RP: Tensor
     own_RP: Tensor
@@ -45,45 +43,16 @@ def fit_view(ground: Ground, width_R: Tensor, kind_R: Tensor, candidates: int, m
     """Fit one view of all rows from at most so many windows of each history."""
     zone_R = zone(width_R, ground.slots_R)
     end_RN, any_R = ground.candidates(width_R, candidates)
-    found = _remembered(ground.signals, 0, end_RN, width_R, kind_R, zone_R, medoids)
+    found = remembered(ground.signals, 0, end_RN, width_R, kind_R, zone_R, medoids)
     rate_R = _rate(ground, width_R, kind_R, zone_R, found.medoid_RPT, found.ends_RP, found.own_RP, found.top_R)
     usable_R = any_R & torch.isfinite(found.centre_R) & torch.isfinite(found.unit_R)
     return FittedView(*found[1:5], torch.where(usable_R, rate_R, -1.0))
 
 
-def with_past(
-    ground: Ground, joined: Signals, past: int, width_R: Tensor, kind_R: Tensor, candidates: int, view: FittedView
-) -> FittedView:
-    """A view (its ends count from the first of `past` slots before the ring) with medoids of those slots, too, where they
-    hold what is strange to it; its evidence stays.
-
-    What is normal for it, its median and its largest scores, is the ring's: a shape that came once a month ago is none.
-    """
-    whole_RL = whole(joined, width_R)
-    zone_R = zone(width_R, ground.slots_R)
-    at_L = torch.arange(whole_RL.shape[1], device=width_R.device)
-    old_RL = whole_RL & (at_L < past)
-    end_RN = choose(old_RL, min(_TRIED, past))
-    feature, medoid = (
-        shape_windows.windows(joined, end, *each(end, width_R, kind_R))[0] for end in (end_RN, view.ends_RP)
-    )
-    far_RNP = away(feature, when(end_RN, past, width_R, zone_R), medoid, view.ends_RP, zone_R)
-    score_RN = less_own(far_RNP, view.own_RP)
-    strange_R = (score_RN > (view.centre_R + view.unit_R)[:, None]).float().mean(1)
-    use_R = old_RL.any(1) & (strange_R > _STRANGE)
-    end_RN = choose(whole_RL, min(candidates, whole_RL.shape[1] - past))
-    found = _remembered(joined, past, end_RN, width_R, kind_R, zone_R, view.ends_RP.shape[1])
-    new = FittedView(*found[1:5], view.rate_R)
-    return FittedView(*[torch.where(_like(use_R, a), a, b) for a, b in zip(new, view, strict=True)])
-
-
-def _like(mask_R: Tensor, value: Tensor) -> Tensor:
-    return mask_R.reshape(-1, *[1] * (value.dim() - 1))
-
-
-def _remembered(
+def remembered(
     signals: Signals, past: int, end_RN: Tensor, width_R: Tensor, kind_R: Tensor, zone_R: Tensor, medoids: int
-) -> _Remembered:
+) -> Remembered:
+    """Medoids out of the windows that end at `end_RN`, of which the first `past` slots are no part of the ring."""
     feature_RNT, _ = shape_windows.windows(signals, end_RN, *each(end_RN, width_R, kind_R))
     chosen_RP = k_center(feature_RNT, medoids)
     medoid_RPT = pick(feature_RNT, chosen_RP)
@@ -94,7 +63,7 @@ def _remembered(
     self_RN = torch.where(end_RN >= past, less_own(away_RNP, own_RP), torch.nan)
     centre_R = self_RN.nanmedian(1).values
     unit_R = (torch.nanquantile(self_RN, 0.99, dim=1) - centre_R).clamp_min(_UNIT_FLOOR)
-    return _Remembered(medoid_RPT, ends_RP, own_RP, centre_R, unit_R, self_RN.nan_to_num(nan=-torch.inf).amax(1))
+    return Remembered(medoid_RPT, ends_RP, own_RP, centre_R, unit_R, self_RN.nan_to_num(nan=-torch.inf).amax(1))
 
 
 def _rate(

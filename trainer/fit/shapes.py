@@ -18,8 +18,9 @@ from detector.model.views.prototypes import pick
 from detector.model.views.shape_windows import Signals
 from trainer.fit.ground import Ground, ground_of
 from trainer.fit.levels import OVERLAP
+from trainer.fit.shape_past import with_past
 from trainer.fit.shape_sample import Sample, sampled
-from trainer.fit.shape_view import FittedView, fit_view, with_past
+from trainer.fit.shape_view import FittedView, fit_view
 
 CANDIDATES = 4096  # windows of the history that medoids are chosen from: a longer history is thinned evenly
 _EPSILON = 1e-3

@@ -266,7 +266,7 @@ def test_late_data_judge_it_as_if_they_had_come_in_time() -> None:
     assert late.usual == tracker.usual
 
 
-def heard_nightly(tracker: Tracker, nights: dict[int, tuple[float, float]], more: int = 0) -> list[int]:
+def loud_nightly(tracker: Tracker, nights: dict[int, tuple[float, float]], more: int = 0) -> list[int]:
     """Nights on which what students say, and what the season makes of it, opened; `more` times a day they say it besides."""
     opened = []
     for slot in range((max(nights) + 1) * DAY):
@@ -300,7 +300,7 @@ def test_what_students_say_every_night_is_known_where_the_season_held_them_back(
     nights: dict[int, tuple[float, float]], opened: list[int]
 ) -> None:
     tracker = Tracker()
-    assert heard_nightly(tracker, nights) == opened
+    assert loud_nightly(tracker, nights) == opened
     passed = [past.at // DAY for past in tracker.usual if past.until >= 0]
     assert passed == [night for night, said in nights.items() if said == MINDED and night not in opened]
 
@@ -308,14 +308,14 @@ def test_what_students_say_every_night_is_known_where_the_season_held_them_back(
 def test_what_the_season_finds_at_the_time_of_a_habit_is_told() -> None:
     """Nobody has ever heard of that habit."""
     tracker = Tracker()
-    assert heard_nightly(tracker, {0: HELD, 3: HELD, 4: MINDED}) == []
+    assert loud_nightly(tracker, {0: HELD, 3: HELD, 4: MINDED}) == []
     assert [past.told for past in tracker.usual] == [False]
     assert run(tracker, [MILD], first=5) == [(5, NIGHT + 1)]
 
 
 def test_what_the_season_finds_during_a_habit_is_told() -> None:
     tracker, opened = Tracker(), []
-    heard_nightly(tracker, {0: HELD, 3: HELD})
+    loud_nightly(tracker, {0: HELD, 3: HELD})
     for k in range(2 * JOB):
         season = [MILD, MILD] if k >= JOB else [0.0, MINDED[1]]
         found = step(tracker, RULES, 4 * DAY + NIGHT + k, MINDED[0], True, [*season, *[0.0] * (COLUMNS - 2)])
@@ -326,7 +326,7 @@ def test_what_the_season_finds_during_a_habit_is_told() -> None:
 @pytest.mark.parametrize("after", [2, 15])
 def test_what_is_rarer_than_the_habit_is_told_right_after_it(after: int) -> None:
     tracker, opened = Tracker(), []
-    heard_nightly(tracker, {0: HELD, 3: HELD})
+    loud_nightly(tracker, {0: HELD, 3: HELD})
     for k in range(60):
         loud, season = MINDED if k < 2 else (15.0, HELD[1]) if k >= after else (0.0, 0.0)
         found = step(tracker, RULES, 4 * DAY + NIGHT + k, loud, True, [0.0, season, *[0.0] * (COLUMNS - 2)])
@@ -336,7 +336,7 @@ def test_what_is_rarer_than_the_habit_is_told_right_after_it(after: int) -> None
 
 def test_a_habit_that_was_passed_over_says_no_more_than_it_did() -> None:
     nights = {0: HELD, 3: HELD, 4: MINDED, 5: MINDED, 6: (8.5, 0.0)}
-    assert heard_nightly(Tracker(), nights) == [6]
+    assert loud_nightly(Tracker(), nights) == [6]
 
 
 def test_single_loud_slots_all_day_are_no_habit() -> None:
@@ -350,12 +350,12 @@ def test_single_loud_slots_all_day_are_no_habit() -> None:
 
 
 def test_students_that_are_loud_at_any_time_of_day_have_no_habit() -> None:
-    assert heard_nightly(Tracker(), dict.fromkeys(range(4), HELD) | {4: MINDED}, more=4) == [4]
+    assert loud_nightly(Tracker(), dict.fromkeys(range(4), HELD) | {4: MINDED}, more=4) == [4]
 
 
 def test_what_goes_on_for_longer_than_the_habit_opens() -> None:
     tracker = Tracker()
-    heard_nightly(tracker, {0: HELD, 3: HELD})
+    loud_nightly(tracker, {0: HELD, 3: HELD})
     opened = []
     for slot in range(4 * DAY + NIGHT, 4 * DAY + NIGHT + 2 * WINDOW):
         found = step(tracker, RULES, slot, 6.0, True, [0.0, 1.4, *[0.0] * (COLUMNS - 2)])
@@ -367,7 +367,7 @@ def test_what_goes_on_for_longer_than_the_habit_opens() -> None:
 
 def test_a_person_who_has_confirmed_it_hears_of_it_again() -> None:
     tracker = Tracker()
-    assert heard_nightly(tracker, {0: MINDED, 1: MINDED}) == [0, 1]
+    assert loud_nightly(tracker, {0: MINDED, 1: MINDED}) == [0, 1]
     tracker.usual[0].confirmed = True
     season = [0.0, MINDED[1], *[0.0] * (COLUMNS - 2)]
     found = [step(tracker, RULES, 2 * DAY + NIGHT + k, MINDED[0], True, season) for k in range(3)]
@@ -376,15 +376,15 @@ def test_a_person_who_has_confirmed_it_hears_of_it_again() -> None:
 
 def test_habits_are_stored_and_judged_again_as_of_before_late_data() -> None:
     tracker = Tracker()
-    heard_nightly(tracker, {0: HELD, 3: HELD})
+    loud_nightly(tracker, {0: HELD, 3: HELD})
     state = StreamState(1, 60 * 10**9, 0, 4 * DAY, tracker)
     again = StreamState.from_json(state.to_json())
-    assert again.tracker.heard == tracker.heard != []
-    first, last = tracker.heard[-1].first, tracker.heard[-1].last
+    assert again.tracker.loud == tracker.loud != []
+    first, last = tracker.loud[-1].first, tracker.loud[-1].last
     rejudge(
         again.tracker,
         RULES,
         [Scored(slot, 0.0, True, [0.0] * COLUMNS) for slot in range(first + 2, last + 1)],
         lambda episode, slot: None,
     )
-    assert [(past.first, past.last) for past in again.tracker.heard] == [(NIGHT, NIGHT + JOB - 1), (first, first + 1)]
+    assert [(past.first, past.last) for past in again.tracker.loud] == [(NIGHT, NIGHT + JOB - 1), (first, first + 1)]

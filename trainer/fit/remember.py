@@ -1,6 +1,6 @@
 """Which rows keep a shape memory, and how much it counts beside the row's other views.
 
-Shapes: R rows (stream, channel), L slots, S streams, X rows with a shape memory, M sampled slots
+Shapes: R rows (stream, channel), L slots, S streams, X rows with a shape memory, M sampled slots, C channels
 """
 
 import math

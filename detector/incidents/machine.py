@@ -208,10 +208,10 @@ def step(
         _contained(tracker, slot)
     if tracker.echo or (calm and slot - since <= WINDOW * rules.stride):
         students = 0.0
-    now = _weighed(tracker, rules, slot, students, season, stricter, scored)
+    now = _weighed(tracker, rules, slot, students, season, stricter, scored)._replace(reach=reach, off=off)
     rule = rules.season
-    if rule is not None and now.season is not None and now.heard >= rules.threshold + stricter:
-        tracker.loud = with_loud(tracker.loud, _loud(now._replace(reach=reach)), rule.day, rule.quiet)
+    if rule is not None and now.season is not None and now.heard >= threshold:
+        tracker.loud = with_loud(tracker.loud, _loud(now), rule.day, rule.quiet)
     if tracker.muted is not None:
         tracker.calm = tracker.calm + 1 if now.value < closing(threshold) else 0
         if tracker.calm >= rules.quiet:
@@ -226,7 +226,7 @@ def step(
     tracker.hits.append(slot)
     if len(tracker.hits) < rules.open_hits and not now.sure:
         return None
-    return _open(tracker, rules, now._replace(reach=reach, off=off), stricter)
+    return _open(tracker, rules, now, stricter)
 
 
 def _weighed(
@@ -271,9 +271,9 @@ def _open(tracker: Tracker, rules: Rules, now: _Slot, stricter: float) -> Transi
     window = 0 if rule is None or now.column == NO_COLUMN else max(1, rule.windows[now.column])
     sure = now.value >= rules.threshold + stricter + SURE
     if rule is not None:
-        alone = now.column == NO_COLUMN and not confirmed(tracker.usual, now.at, rule.day, rule.around)
-        again = habit(tracker.loud, _loud(now), rule.day, rule.around) if alone else None
-        if again is not None:  # told apart slot by slot: what goes on for longer opens
+        again = habit(tracker.loud, _loud(now), rule.day, rule.around) if now.column == NO_COLUMN else None
+        # Told apart slot by slot: what goes on for longer opens.
+        if again is not None and not confirmed(tracker.usual, now.at, rule.day, rule.around):
             if all(past.until < now.at for past in tracker.usual):
                 tracker.usual = with_repeat(tracker.usual, again, rule.day)
             tracker.hits = []

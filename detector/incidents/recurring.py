@@ -116,8 +116,7 @@ def habit(loud: Sequence[Loud], now: Loud, day: int, around: int) -> Recurrence 
     if len(found) < TWICE:
         return None
     until = max(past.last + age * day for age, past in found.items()) + around
-    most, out = max(past.peak for past in found.values()), max(past.reach for past in found.values())
-    return Recurrence(slot, slot, slot, slot, most, out, until=until, told=False)
+    return Recurrence(slot, slot, slot, slot, now.peak, until=until, told=False)
 
 
 def with_incident(usual: Iterable[Recurrence], new: Recurrence, teaches: bool) -> list[Recurrence]:

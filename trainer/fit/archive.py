@@ -19,7 +19,7 @@ from detector.model.archive import GAP, STRETCH, Archive
 from detector.model.artefact import Student
 
 KEPT = 15  # stretches: as many slots as a ring has, with the gaps between them
-FARTHEST = 1 << 60  # slot
+_SLOTS = 1 << 60  # no clock of ours counts further
 KEPT_SHAPED = 4  # of a stream whose channels all have shape memories: they stand in those
 ALL = KEPT * (STRETCH + GAP)
 _SEEN = 0.5  # share of the slots of a stretch that must have data
@@ -58,7 +58,7 @@ def past_of(student: Student) -> Archive:
     if len(memories) < len(student.member.channels) or not places or not all(places):
         return student.archive
     until, *first = places[0]
-    if any(place != places[0] for place in places) or any(abs(slot) > FARTHEST for slot in places[0]):
+    if any(place != places[0] for place in places) or any(abs(slot) > _SLOTS for slot in places[0]):
         return student.archive
     begin = len(first) * (STRETCH + GAP)
     ring = min(map(len, memories.histories)) - begin  # some may begin with gaps

@@ -38,6 +38,8 @@ def with_past(
     score_RN = less_own(far_RNP, view.own_RP)
     strange_R = (score_RN > (view.centre_R + view.unit_R)[:, None]).float().mean(1)
     use_R = old_RL.any(1) & (strange_R > _STRANGE)
+    if not bool(use_R.any()):
+        return view
     end_RN = choose(whole_RL, min(candidates, whole_RL.shape[1] - past))
     found = remembered(joined, past, end_RN, width_R, kind_R, zone_R, view.ends_RP.shape[1])
     new = FittedView(*found[1:5], view.rate_R)

@@ -49,8 +49,9 @@ class ShapeFit:
 def fit_shapes(
     x_RL: Tensor, keep: int, medoids: int, sharpness: int = 3, past_RX: Tensor | None = None
 ) -> ShapeFit:  # fmt: skip
-    """Fit rows (NaN = gap) of any number, with what stands before them (X slots, NaN = none; ends count from its first), `keep` views each, weighed by the power `sharpness` of their evidence.
+    """Fit rows (NaN = gap) of any number, `keep` views each, weighed by the power `sharpness` of their evidence.
 
+    `past_RX` is what stands before their rings (X slots, NaN = none); ends count from its first slot.
     Views that see little must not outvote by number the few that see much.
 
     All widths and kinds are tried on few windows first: a row without any evidence there is not fitted in full.

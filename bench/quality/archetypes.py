@@ -1,6 +1,6 @@
 """Fourteen other kinds of operations metrics, none of which the method was built on, for the same judge.
 
-  python -m bench.quality.archetypes FOLDER --operations opsbench.py [--seed S] [--each K] [--interval-s 300]
+  python -m bench.quality.archetypes FOLDER --operations opsbench.py [--seed S] [--each K] [--interval-s 300] [--more]
 
 makes a folder as the tool's own `make` does; `anomalyllm backtest FOLDER --live` and the tool's `judge` do the rest. Odd seeds
 may be looked at while building; even ones are judged only, and none of their streams or alerts is looked at.
@@ -9,6 +9,7 @@ may be looked at while building; even ones are judged only, and none of their st
 import argparse
 import importlib.util
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -218,11 +219,14 @@ def load(tool: Path) -> ModuleType:
     return made
 
 
-def make(tool: Path, folder: Path, seed: int, each: int = 2, interval_s: int = 300, weeks: int = 5) -> None:
+def make(
+    tool: Path, folder: Path, seed: int, each: int = 2, interval_s: int = 300, weeks: int = 5,
+    kinds: Sequence[Callable[[Any], None]] = ARCHETYPES,
+) -> None:  # fmt: skip
     """Streams of all kinds, as the tool makes its own."""
     global ops
     ops = load(tool)
-    ops.make(folder, seed, weeks, each, None, interval_s, archetypes=ARCHETYPES)
+    ops.make(folder, seed, weeks, each, None, interval_s, archetypes=list(kinds))
 
 
 if __name__ == "__main__":
@@ -232,5 +236,10 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--each", type=int, default=2)
     parser.add_argument("--interval-s", type=int, default=300)
+    parser.add_argument("--more", action="store_true", help="the kinds of bench/quality/more_archetypes.py instead")
     given = parser.parse_args()
-    make(given.operations, given.folder, given.seed, given.each, given.interval_s)
+    archetypes = importlib.import_module(
+        "bench.quality.archetypes"
+    )  # this file as others import it, not as it was started
+    kinds = importlib.import_module("bench.quality.more_archetypes").ARCHETYPES if given.more else archetypes.ARCHETYPES
+    archetypes.make(given.operations, given.folder, given.seed, given.each, given.interval_s, kinds=kinds)

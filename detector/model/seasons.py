@@ -48,8 +48,10 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "since": (),  # start of the present level, in days since 1970; 0: there was no other
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block
+    "steps": (),  # 1: the spread is of what blocks differ by from one to the next; of others' it says nothing
 }
-LATER = ("knee", "down", "up")  # that artefacts of before decisions 041 and 048 do not have: zeros
+LATER = ("knee", "down", "up", "steps")  # that artefacts of before decisions 041, 048 and 061 do not have: zeros
+_SPREADS = [i + side for side in (0, len(STATISTICS)) for i, s in enumerate(STATISTICS) if s.spread]  # of the tails
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Seasons:
             elif name == "worst":  # format 5 wrote the least number for a day without any
                 value = torch.where(value > torch.finfo(torch.float32).min, value, -torch.inf)
             rows[name] = value
+        other_R = rows["steps"] == 0
+        rows["tails"][other_R.nonzero(), _SPREADS, 1] = torch.inf
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows)
 
     def bank(self) -> SeasonTables:
@@ -135,6 +139,6 @@ def stored(bank: SeasonTables, interval_s: float, block_s: int, since_R: Tensor)
             value = widened(value, block_s)
         rows[f.name] = value.float()
     many = len(rows["few"])
-    rows["since"] = since_R.float()
+    rows["since"], rows["steps"] = since_R.float(), torch.ones(many)
     rows["interval"], rows["block"] = torch.full((many,), float(interval_s)), torch.full((many,), float(block_s))
     return rows

@@ -99,7 +99,14 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     whole, whole_coarse_RB = departed(
         torch.where(own_RL, history.slot_RL, torch.nan), torch.where(own_RB, history.block_RB, torch.nan)
     )
-    sum_scale_rows = torch.stack([sum_scale(kept[i], days.at_RB, per_day) for i in persistence.SUMS], 1)
+    late_RB = (mid_RB - mid_RB.roll(1, -1)) / plain_scale_RB
+    steps = [
+        season.trailing(late_RB, persistence.slots_of(STATISTICS[i].seconds, history.block_s)) for i in persistence.SUMS
+    ]
+    sum_scale_rows = torch.stack(
+        [sum_scale(kept[i], step_RB, days.at_RB, per_day) for i, step_RB in zip(persistence.SUMS, steps, strict=True)],
+        1,
+    )
     for stats in (kept, whole):
         for i, which in enumerate(persistence.SUMS):
             stats[which] = stats[which] / sum_scale_rows[:, i].gather(-1, phase_RB)

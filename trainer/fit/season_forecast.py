@@ -20,6 +20,8 @@ from trainer.fit.season_days import AHEAD, Days, median, quantile
 _PRICE = math.log(0.97)
 # Days that a season has to forecast: three Mondays say nothing of the other weekdays.
 _PROVED = (2, 2, 2, 6)
+# The same of weekdays where days are not alike otherwise: a saw tooth falls into step with the week for some days.
+_ALONE = 18
 # Standard errors by which the first season of a row must be better than none: a saw tooth wanders into phase for weeks.
 _SURE = 2.0
 _OTHERS = 7  # days a forecast is the median of
@@ -42,10 +44,15 @@ def forecast(days: Days) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     forecasts = plain + [f + by for f, by in zip(plain, levels, strict=True)]
     means += [f + by for f, by in zip(means, levels, strict=True)]
     best_R, least_RD = torch.zeros(len(value_RDK), dtype=torch.long), _daily(value_RDK, forecasts[0])
+    weekday = len(_PROVED) - 1
     for i, forecast in enumerate(forecasts[1:], 1):
         error_RD = _daily(value_RDK, forecast)
-        first_R = (best_R % 4 == 0) & (i % 4 in (1, 2))
-        better_R = _better(error_RD, least_RD, _PROVED[i % 4], torch.where(first_R, _SURE, 1.0))
+        first_R = best_R % 4 == 0
+        errors_R = torch.where(first_R & (i % 4 in (1, 2)), _SURE, 1.0)
+        better_R = _better(error_RD, least_RD, _PROVED[i % 4], errors_R)
+        if i % 4 == weekday:
+            apart_RD = (forecast - forecasts[0]).abs().nanmean(-1)
+            better_R &= ~first_R | _always(error_RD, least_RD, apart_RD)
         best_R = torch.where(better_R, i, best_R)
         least_RD = torch.where(better_R[:, None] & torch.isfinite(error_RD), error_RD, least_RD)
     # What a richer season has not seen yet is forecast from a plainer one.
@@ -84,6 +91,16 @@ def _better(error_RD: Tensor, than_RD: Tensor, days: int, errors_R: Tensor) -> T
     mean_R = gain_RD.nanmean(-1)
     spread_R = (gain_RD - mean_R[:, None]).square().nanmean(-1).sqrt()
     return (many_R >= days) & (mean_R + errors_R * spread_R / (many_R - 1).clamp_min(1).sqrt() < _PRICE)
+
+
+def _always(error_RD: Tensor, than_RD: Tensor, apart_RD: Tensor) -> Tensor:
+    """Whether a forecast errs less on one day as on another, by how far `apart` from having no season it is on each."""
+    gain_RD = torch.log((error_RD + 1e-12) / (than_RD + 1e-12))
+    weight_RD = torch.where(torch.isfinite(gain_RD), apart_RD, 0.0).nan_to_num()
+    weight_RD = weight_RD / weight_RD.sum(-1, keepdim=True).clamp_min(1e-12)
+    mean_R = (weight_RD * gain_RD.nan_to_num()).sum(-1)
+    spread_R = (weight_RD * (gain_RD - mean_R[:, None]).nan_to_num().square()).sum(-1).sqrt()
+    return (torch.isfinite(gain_RD).sum(-1) >= _ALONE) & (mean_R + spread_R < _PRICE)
 
 
 def _carried(level_RD: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ SCALE_DAYS = 21
 # What the rare weighs in the scale of an hour, of a row that moves and of one that is nearly always the same: of that the
 # rare is all there is, and an hour without it must be told from one with it.
 _MOVES, _SPARSE = 0.6, 1.2
+_STEEP, _STEEP_LEAST = 1.0, 12  # scales that make an average steep, and how many such averages say what onsets shift by
 GRAINS = 1.2  # a count more or less is no departure where counts are rare
 
 
@@ -40,21 +41,30 @@ def grain(slot_RL: Tensor) -> Tensor:
     return torch.where(torch.isfinite(steps), steps, 0.0)
 
 
-def sum_scale(sum_RB: Tensor, at_RB: Tensor, per_day: int) -> Tensor:
+def sum_scale(sum_RB: Tensor, step_RB: Tensor, at_RB: Tensor, per_day: int) -> Tensor:
     """Scale of an average by the phase at which it ends, in that of all phases.
 
     The hour that ends within a job's jitter has two jobs or none, all the others have one: pooled, nothing would miss it.
+    `step_RB` is what the average would depart by if all came one block late: what onsets shift by at one phase of the
+    day says something of the others.
     """
     whole = quantile(sum_RB.abs(), 0.9)[:, None] / 1.645 + 1e-6
     count = int(at_RB.max()) // per_day + 1
-    grid = torch.full((sum_RB.shape[0], count * per_day), torch.nan).scatter(1, at_RB, sum_RB)
-    grid = grid.view(-1, count, per_day).abs()[:, -SCALE_DAYS:]
+
+    def by_phase(x_RB: Tensor) -> Tensor:
+        grid = torch.full((x_RB.shape[0], count * per_day), torch.nan).scatter(1, at_RB, x_RB)
+        return grid.view(-1, count, per_day).abs()[:, -SCALE_DAYS:]
+
+    grid, step_RDK = by_phase(sum_RB), by_phase(step_RB)
+    shifts = torch.where(step_RDK > _STEEP * whole[..., None], grid / step_RDK, torch.nan).flatten(1)
+    shift_R = torch.where(torch.isfinite(shifts).sum(-1) >= _STEEP_LEAST, quantile(shifts, 0.75) / 1.15, 0.0)
+    usual = torch.hypot(whole, shift_R[:, None] * step_RDK.nan_to_num().amax(1))
     reach = 1 if per_day >= 96 else 0
     near = torch.cat([grid.roll(s, 2) for s in range(-reach, reach + 1)], 1).transpose(1, 2)
     many = torch.isfinite(near).sum(-1)
     scale = torch.maximum(quantile(near, 0.5) / 0.6745, quantile(near, 0.9) / 1.645)
     # few days say little of a single phase: as if forty more had had the scale of all
-    mixed = (many * scale.nan_to_num() + 40.0 * whole) / (many + 40.0)
+    mixed = (many * scale.nan_to_num() + 40.0 * usual) / (many + 40.0)
     return (mixed / whole).clamp(0.3, 10.0)
 
 

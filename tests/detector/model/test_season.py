@@ -82,6 +82,50 @@ def test_noise_at_night_says_nothing_about_noon() -> None:
     assert scored(fitted(x), x, LAST.start, LAST.stop).surprise_RL[0, 150:160].max() > 6.0
 
 
+def routes(seed: int, shaky: slice) -> Tensor:
+    """Calm on one of three levels, changed now and then; by a tenth in `shaky`."""
+    rng = np.random.default_rng(seed)
+    many = (DAYS + 1) * PER_DAY
+    kept = np.maximum.accumulate(np.where(rng.random(many) < 1 / 200, np.arange(many), 0))
+    value = 20 * rng.choice([1.0, 1.2, 1.5], size=many)[kept]
+    value *= 1 + 0.003 * rng.normal(size=many)
+    value[shaky] *= 1 + 0.1 * rng.normal(size=shaky.stop - shaky.start)
+    return torch.from_numpy(value.astype(np.float32))[None]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_keeps_to_levels_wavers_on_none_of_them(seed: int) -> None:
+    """An hour with a change of level differs more within itself than one that wavers, and is no news."""
+    shaky = slice(LAST.start + 100, LAST.start + 118)
+    x = routes(seed, shaky)
+    found = scored(fitted(x), x, LAST.start, LAST.stop)
+    wavering = found.each_RLS[0, :, [s.spread for s in persistence.STATISTICS].index(True)]
+    assert wavering[100:118].max() > 4.0
+    assert found.surprise_RL[0, :100].max() < 4.3
+
+
+def jittered(seed: int, late: int, days: int = 11) -> Tensor:
+    """Four humps a day, three of them five minutes early or late on some days; the last day's fourth is `late` blocks late."""
+    rng = np.random.default_rng(seed)
+    value = 0.1 * rng.normal(size=days * PER_DAY)
+    hump = 7 * np.sin(np.pi * (np.arange(10) + 0.5) / 10)
+    for day in range(days):
+        for phase in (36, 108, 180, 252):
+            by = int(rng.integers(-1, 2)) if phase < 252 else late * (day == days - 1)
+            start = day * PER_DAY + phase + by
+            value[start : start + 10] += hump
+    return torch.from_numpy(value.astype(np.float32))[None]
+
+
+def test_what_onsets_shift_by_at_three_times_a_day_they_may_at_the_fourth() -> None:
+    days = 11
+    for late, quiet in ((1, True), (12, False)):
+        x = jittered(3, late)
+        found = scored(fitted(x, days - 1), x, (days - 1) * PER_DAY, days * PER_DAY)
+        most = float(found.surprise_RL[0, 240:].max())
+        assert most < 4.3 if quiet else most > 6.0
+
+
 def test_scores_do_not_depend_on_the_batch() -> None:
     x = torch.stack([stream(s) for s in range(3)])
     bank = fitted(x)

@@ -86,6 +86,17 @@ def test_three_mondays_that_are_alike_make_no_season_of_weekdays() -> None:
     assert season_of(fitted(each.reshape(1, -1))) == "weekday"
 
 
+def test_a_saw_that_is_in_step_with_the_week_for_some_days_has_no_season() -> None:
+    """Teeth of 7 hours: 24 of them are a week."""
+    rng = np.random.default_rng(3)
+    at = np.arange(22 * PER_DAY) + 0.0
+    at[17 * PER_DAY :] += 2 * 12  # two hours late from then on
+    saw = 30 + 65 * (at / 84 % 1) + rng.normal(size=len(at))
+    x = torch.from_numpy(saw.astype(np.float32))[None]
+    for days in (17, 22):
+        assert season_of(fitted(x[:, : days * PER_DAY])).startswith("none")
+
+
 def test_weekends_are_expected_after_one() -> None:
     bank = fitted(made(8, weekend=0.5))
     saturday = bank.mid[0].view(7, PER_DAY)[5]

@@ -42,6 +42,8 @@ DECADE = 1.0
 # hour (its first HOUR columns); fewer the more it finds, none from SUSPECT on. Without it two of three false alerts were
 # the students' alone (docs/decisions/033).
 BESIDE, SUSPECT, HOUR = 2.5, 3.0, 4
+# The same of rows in which weeks have shown no season: there it can say little, and what students say for hours is all there is.
+UNTIMED = 1.75
 LONG_AGO = -(1 << 60)
 WINDOW = 80  # slots that a student looks back
 FLAPS = 2 * WINDOW  # slots after the end of an incident of the students in which a third one is the second again
@@ -154,7 +156,7 @@ class Scored(NamedTuple):
     `surprise` of the students, NaN when the slot could not be scored: that is no evidence, hence quiet. `counts`:
     direction, floors and pauses let the slot count. `season`: surprise by column (detector/persistence.py), None where
     there is no season or its slot does not count. `reach`: widths of the band that the value lies outside it; `off`: the
-    same in the unit of the data.
+    same in the unit of the data. `untimed`: weeks have shown no season.
 
     >>> Scored(slot=7, surprise=4.2, counts=True).season is None
     True
@@ -166,6 +168,7 @@ class Scored(NamedTuple):
     season: Sequence[float] | None = None
     reach: float = 0.0
     off: Off | None = None
+    untimed: bool = False
 
 
 class _Slot(NamedTuple):
@@ -192,12 +195,13 @@ def step(
     season: Sequence[float] | None = None,
     reach: float = 0.0,
     off: Off | None = None,
+    untimed: bool = False,
 ) -> Transition | None:
     """One scored slot, see `Scored`."""
     scored = surprise == surprise
     students = surprise if counts and scored else 0.0
     if tracker.incident is not None:
-        now = _weighed(tracker, rules, slot, students, season, 0.0, scored)._replace(reach=reach, off=off)
+        now = _weighed(tracker, rules, slot, students, season, 0.0, scored, untimed)._replace(reach=reach, off=off)
         return _during(tracker, tracker.incident, rules, now)
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
@@ -208,7 +212,7 @@ def step(
         _contained(tracker, slot)
     if tracker.echo or (calm and slot - since <= WINDOW * rules.stride):
         students = 0.0
-    now = _weighed(tracker, rules, slot, students, season, stricter, scored)._replace(reach=reach, off=off)
+    now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed)._replace(reach=reach, off=off)
     rule = rules.season
     if rule is not None and now.season is not None and now.heard >= threshold:
         tracker.loud = with_loud(tracker.loud, _loud(now), rule.day, rule.quiet)
@@ -231,12 +235,12 @@ def step(
 
 def _weighed(
     tracker: Tracker, rules: Rules, slot: int, students: float, season: Sequence[float] | None, stricter: float,
-    scored: bool,
+    scored: bool, untimed: bool,
 ) -> _Slot:  # fmt: skip
     opens = rules.threshold + stricter
     if season is None or rules.season is None:
         return _Slot(slot, students, students, students, None, NO_COLUMN, students >= opens + SURE, scored)
-    more = rules.finer + BESIDE * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT)
+    more = rules.finer + (UNTIMED if untimed else BESIDE) * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT)
     alone, students = students, max(0.0, students - more)
     sure = students >= opens + SURE
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]

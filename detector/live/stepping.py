@@ -102,5 +102,8 @@ def _scored(judgement: Judgement) -> dict[int, Scored]:
             for k, loud in enumerate((loud_K & present_K).tolist())
         ]
         rows = zip(piece.slots, surprise_K.tolist(), counts_K.tolist(), season, far, strict=True)
-        found |= {slot: Scored(slot, surprise, counts, row, *away) for slot, surprise, counts, row, away in rows}
+        found |= {
+            slot: Scored(slot, surprise, counts, row, *away, score.untimed)
+            for slot, surprise, counts, row, away in rows
+        }
     return found

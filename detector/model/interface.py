@@ -119,6 +119,7 @@ class SegmentScore:
     season_high_K: Float | None = None
     season_expected_K: Float | None = None
     season_top: float = 0.0  # the largest of `season_KS`
+    untimed: bool = False  # weeks have shown no season
     season_word: str = ""  # what the season is, for people: "usual at this time of a Tuesday"
 
 

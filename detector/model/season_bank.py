@@ -41,6 +41,7 @@ class _Held:
     interval_s: float
     block_s: int
     season: str
+    untimed: bool  # weeks have shown no season
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class SeasonBank:
             {**seasons.rows, "low": widened(bank.low, block_s), "high": widened(bank.high, block_s)}, {}
         )
         season = SEASONS[int(seasons.rows["season"][0])].split(",")[0]
-        self._known[stream] = _Held(place, float(seasons.rows["interval"][0]), block_s, season)
+        untimed = season == SEASONS[0] and bool((seasons.rows["trust"] == 1.0).all())
+        self._known[stream] = _Held(place, float(seasons.rows["interval"][0]), block_s, season, untimed)
 
     def remove(self, stream: str) -> None:
         """Forget a stream."""
@@ -147,6 +149,7 @@ class SeasonBank:
             out.season_expected_K = expected_RK[at]
             # The students' band ends at zero as well where the season has never seen less.
             np.maximum(out.low_KC, 0.0, out=out.low_KC, where=amount_R[row : row + size])
+            out.untimed = member.known.untimed
             out.season_word = _word(member.known.season, weekday_R[row])
             row += size
 

@@ -21,7 +21,7 @@ PHASE_S = 300
 PER_DAY = DAY_S // PHASE_S
 KEPT_DAYS = 35  # of which the largest departures are remembered
 _HALVED = ("mid", "mean")
-_OVER_WEEK, _OVER_DAY = _HALVED, ("down", "up", "slot_scale", "block_scale", "plain_scale", "sum_scale")
+_OVER_WEEK, _OVER_DAY = _HALVED, ("down", "up", "slot_scale", "block_scale", "plain_scale", "sum_scale", "calm")
 _ROUNDED = (*_OVER_DAY, "worst")
 _FINE = sum(statistic.fine for statistic in STATISTICS)
 
@@ -34,6 +34,7 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "slot_scale": (PER_DAY,),
     "block_scale": (PER_DAY,),
     "plain_scale": (PER_DAY,),
+    "calm": (PER_DAY,),
     "sum_scale": (len(SUMS), PER_DAY),
     "tails": (2 * len(STATISTICS), 3),
     "trust": (7,),
@@ -50,7 +51,8 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "block": (),  # seconds of a block
     "steps": (),  # 1: the spread is of what blocks differ by from one to the next; of others' it says nothing
 }
-LATER = ("knee", "down", "up", "steps")  # that artefacts of before decisions 041, 048 and 061 do not have: zeros
+# Those that artefacts of before decisions 041, 048 and 061 do not have: zeros.
+LATER = ("knee", "down", "up", "steps", "calm")
 _SPREADS = [i + side for side in (0, len(STATISTICS)) for i, s in enumerate(STATISTICS) if s.spread]  # of the tails
 
 
@@ -109,8 +111,9 @@ class Seasons:
             elif name == "worst":  # format 5 wrote the least number for a day without any
                 value = torch.where(value > torch.finfo(torch.float32).min, value, -torch.inf)
             rows[name] = value
-        other_R = rows["steps"] == 0
-        rows["tails"][other_R.nonzero(), _SPREADS, 1] = torch.inf
+        rows["calm"] = torch.where(rows["calm"] == 0, 1.0, rows["calm"])
+        rows["tails"] = rows["tails"].clone()
+        rows["tails"][(rows["steps"] == 0).nonzero(), _SPREADS, 1] = torch.inf
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows)
 
     def bank(self) -> SeasonTables:

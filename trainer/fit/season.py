@@ -20,13 +20,25 @@ from detector.persistence import STATISTICS
 from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, median, place_of, recent
 from trainer.fit.season_forecast import forecast, week
 from trainer.fit.season_knee import knees
-from trainer.fit.season_scale import GRAINS, SCALE_DAYS, floor, grain, outside, scales, slot_scales, slowness, sum_scale
+from trainer.fit.season_scale import (
+    GRAINS,
+    SCALE_DAYS,
+    calmer,
+    floor,
+    grain,
+    outside,
+    scales,
+    slot_scales,
+    slowness,
+    sum_scale,
+)
 from trainer.fit.season_shift import shifts
 from trainer.fit.season_states import states
 
 __all__ = ["SEASONS", "History", "fit"]
 
 _LEAST = 0.25  # smallest scale of a tail, in scales of the departures: calm history says little about how calm
+_GRAINED = 0.1  # scales that values of a row must differ by at least to be counts
 _KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first day of the next one
 
 
@@ -67,18 +79,31 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     loose_RDK = outside(kept_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
     usual_RK = restored(median(forecast_RDK[:, :-AHEAD].transpose(1, 2)), knee_R[:, None]).nan_to_num()
     grain_RK = GRAINS * grain_R[:, None] * slope(usual_RK, knee_R[:, None])
-    plain_scale_RK = scales((kept_RDK - mean_RDK)[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R1)
-    block_floor_RK = torch.maximum(torch.maximum(floor_R1, grain_RK / per_block), 0.3 * plain_scale_RK)
-    block_scale_RK = scales(loose_RDK[:, -SCALE_DAYS - AHEAD : -AHEAD, :, None], floor_R1).maximum(block_floor_RK)
-    plain_scale_RK = plain_scale_RK.maximum(block_floor_RK)
+    plain_RDK, count = kept_RDK - mean_RDK, days.value_RDK.shape[1] - AHEAD
+    newest = slice(max(0, count - SCALE_DAYS), count)
+
+    def both_scales(left_out_RDK: Tensor) -> tuple[Tensor, Tensor]:
+        plain_RK, loose_RK = (
+            scales(torch.where(left_out_RDK, torch.nan, x)[:, newest, :, None], floor_R1)
+            for x in (plain_RDK, loose_RDK)
+        )
+        least_RK = torch.maximum(torch.maximum(floor_R1, grain_RK / per_block), 0.3 * plain_RK)
+        return plain_RK.maximum(least_RK), loose_RK.maximum(least_RK)
+
+    end_RDK = (days.weekday_RD >= 5)[..., None].expand_as(plain_RDK)
+    plain_scale_RK, block_scale_RK = both_scales(torch.zeros_like(end_RDK))
+    calm_RK = calmer(both_scales(end_RDK), (plain_scale_RK, block_scale_RK), season_R, days)
     slot_scale_RK = slot_scales(
         outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R1, grain_RK)
     )
 
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day
-    scale_RB, scale_RL = block_scale_RK.gather(-1, phase_RB), slot_scale_RK.gather(-1, phase_RL)
-    plain_scale_RB = plain_scale_RK.gather(-1, phase_RB)
-    count = days.value_RDK.shape[1] - AHEAD
+    work_RB, work_RL = (days.weekday_RD.gather(-1, at // per_day) < 5 for at in (days.at_RB, slot_at_RL))
+    calm_RB, calm_RL = (
+        torch.where(work, calm_RK.gather(-1, phase), 1.0) for work, phase in ((work_RB, phase_RB), (work_RL, phase_RL))
+    )
+    scale_RB, scale_RL = block_scale_RK.gather(-1, phase_RB) * calm_RB, slot_scale_RK.gather(-1, phase_RL) * calm_RL
+    plain_scale_RB = plain_scale_RK.gather(-1, phase_RB) * calm_RB
     # the newest slots may lie in a day of which no block is complete yet
     day_RB, day_RL = days.at_RB // per_day, (slot_at_RL // per_day).clamp_max(count - 1)
     day_R = days.first_R + count - 1
@@ -91,7 +116,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         )
         plain_RB = season.departures(block_RB, mid_RB, mid_RB, plain_scale_RB, ratio_R1)
         # Slots of slow streams tell no more than their blocks, which reach further back than the fine ring.
-        coarse_RB = loose_RB * scale_RB / slot_scale_RK.gather(-1, phase_RB)
+        coarse_RB = loose_RB * block_scale_RK.gather(-1, phase_RB) / slot_scale_RK.gather(-1, phase_RB)
         scaled_RB = (block_RB - mid_RB) / plain_scale_RB
         return season.averages(slot_z_RL, loose_RB, plain_RB, scaled_RB, history.interval_s, history.block_s), coarse_RB
 
@@ -110,6 +135,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     for stats in (kept, whole):
         for i, which in enumerate(persistence.SUMS):
             stats[which] = stats[which] / sum_scale_rows[:, i].gather(-1, phase_RB)
+    # Counts are equal for an hour by chance; how long they may be is known otherwise.
+    steps_R = grain_R > _GRAINED * median(plain_scale_RK)
     slow_R = slowness(kept_RB - mid_RB, history.block_s)
     found: list[Tensor] = []
     worsts: list[Tensor] = []
@@ -128,6 +155,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
             least = _least(s, history.block_s)
             tail = tails.fit(sign * stat, both[0], both[1], own_RD, least, slow_R, not s.fine)
             tail[..., 2] *= _share(s)
+            if s.spread and sign < 0:
+                tail[..., 1] = torch.where(steps_R, torch.inf, tail[..., 1])
             found.append(tail)
     return SeasonTables(
         mid=mid_week,
@@ -148,6 +177,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         season=season_R,
         amount=amount_R,
         knee=knee_R,
+        calm=calm_RK,
     )
 
 

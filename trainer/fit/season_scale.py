@@ -9,13 +9,14 @@ from torch import Tensor
 from detector import persistence
 from detector.model.views import season
 from detector.model.views.season import DAY_S
-from trainer.fit.season_days import History, quantile
+from trainer.fit.season_days import Days, History, quantile
 
 SCALE_DAYS = 21
 # What the rare weighs in the scale of an hour, of a row that moves and of one that is nearly always the same: of that the
 # rare is all there is, and an hour without it must be told from one with it.
 _MOVES, _SPARSE = 0.6, 1.2
 _STEEP, _STEEP_LEAST = 1.0, 12  # scales that make an average steep, and how many such averages say what onsets shift by
+_WORKDAYS = 5  # that say how calm they are
 GRAINS = 1.2  # a count more or less is no departure where counts are rare
 
 
@@ -97,6 +98,17 @@ def scales(error_RDKM: Tensor, floor_RK: Tensor) -> Tensor:
     soft = max(1, round(900 * per_day / DAY_S))
     smooth = torch.stack([scale.roll(s, -1) for s in range(-soft, soft + 1)]).mean(0)
     return torch.maximum(smooth, floor_RK)
+
+
+def calmer(work: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor], season_R: Tensor, days: Days) -> Tensor:
+    """What part of the scales (R, K) workdays have: less than all where weekends are forecast apart, and err more.
+
+    Of two scales the larger part. A Saturday that ends at noon says nothing of how far a Tuesday morning may be off.
+    """
+    there = torch.isfinite(days.value_RDK).any(-1)
+    known_R = (there & (days.weekday_RD < 5)).sum(-1) >= _WORKDAYS
+    part_RK = torch.maximum(*(a / b for a, b in zip(work, whole, strict=True))).clamp(0.05, 1.0)
+    return torch.where((known_R & (season_R % 4 >= 2))[:, None], part_RK, 1.0)
 
 
 def slot_scales(error_RL: Tensor, h: History, block_scale_RK: Tensor, floor_RK: Tensor) -> Tensor:

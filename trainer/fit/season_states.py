@@ -13,6 +13,8 @@ from torch import Tensor
 from detector.model.views import season
 from detector.model.views.season import CONTEXT, FEW
 
+# The longest of so many runs says half of how long one may be: three stays of an hour do not rule out one of four.
+_FEW_RUNS = 6.0
 _STAYS = 5  # slots that each value of a row of states has lasted
 
 
@@ -39,10 +41,11 @@ def _states(x: Tensor, run: Tensor, sure_run: Tensor) -> tuple[Tensor, Tensor, T
     values, which = torch.unique(x[run > 0], return_inverse=True)
     value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
     lengths = torch.zeros(len(values)).scatter_reduce(0, which, run[run > 0].float(), "amax")
+    begun = torch.zeros(len(values)).scatter_add(0, which, (run[run > 0] == 1).float())
     # States stay; counts that are mostly 0 do not, and one more than ever is no new state.
     few = len(values) <= FEW and bool((lengths >= _STAYS).all())
     if few:
-        value[: len(values)], longest[: len(values)] = values, lengths
+        value[: len(values)], longest[: len(values)] = values, lengths * (1.0 + _FEW_RUNS / begun.clamp_min(1.0))
     elif len(values):
         longest[0] = sure_run.max()
     return torch.tensor(few), value, longest

@@ -34,6 +34,7 @@ _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
 CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
 FEW = 6  # distinct values of a state, a flag, a level
 BAND = 3.0  # surprise at which a single slot has left its band
+_RESTS_S = 4 * 3_600
 _STILL = 0.01  # scales that blocks may differ by and still be called equal
 _SOFT = 1.0  # scales above zero below which a ratio says no more than a difference
 _STRETCH = 2.0  # what a ratio may say, in differences
@@ -64,6 +65,7 @@ class SeasonTables:
     season: Tensor  # index in SEASONS
     amount: Tensor  # never negative
     knee: Tensor  # of the stabilised scale that all but `values` is on; 0: the values' own
+    calm: Tensor  # by phase of the day: what part of the scales a workday has, where weekends are what scatters
 
     low: Tensor = None  # type: ignore[assignment]  # lowest and highest expectation of a slot: derived
     high: Tensor = None  # type: ignore[assignment]
@@ -232,6 +234,10 @@ class _Rows(NamedTuple):
         table: Tensor = getattr(self.bank, name)
         return table[self.row_R[:, None], phase_RX * self.step]
 
+    def calm(self, at_RX: Tensor, per_day: int) -> Tensor:
+        """Part of the scales at phases of the week in blocks."""
+        return torch.where(at_RX // per_day < 5, self.at("calm", at_RX % per_day), 1.0)
+
     def whole(self, name: str) -> Tensor:
         """All that the rows have of a table."""
         table: Tensor = getattr(self.bank, name)
@@ -263,13 +269,14 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     ends = block_RB.shape[-1] - int(done_RL.clamp_min(0).min())
     at_RL, block_at_RB = phases(local_RL, per_day), phases(block_local_RB, per_day)
     low_RL, high_RL = rows.at("low", at_RL), rows.at("high", at_RL)
-    scale_RL = rows.at("slot_scale", at_RL % per_day)
+    scale_RL = rows.at("slot_scale", at_RL % per_day) * rows.calm(at_RL, per_day)
     amount_R1 = rows.whole("amount")[:, None] > 0
     ratio_R1 = in_ratios(amount_R1, knee_R1)
     slot_RL = departures(x_RL, low_RL, high_RL, scale_RL, ratio_R1)
-    mean_RB, block_scale_RB = rows.at("mean", block_at_RB), rows.at("block_scale", block_at_RB % per_day)
+    calm_RB = rows.calm(block_at_RB, per_day)
+    mean_RB, block_scale_RB = rows.at("mean", block_at_RB), rows.at("block_scale", block_at_RB % per_day) * calm_RB
     loose_RB = departures(block_RB, rows.at("low", block_at_RB), rows.at("high", block_at_RB), block_scale_RB, ratio_R1)
-    plain_scale_RB = rows.at("plain_scale", block_at_RB % per_day)
+    plain_scale_RB = rows.at("plain_scale", block_at_RB % per_day) * calm_RB
     plain_RB = departures(block_RB, mean_RB, mean_RB, plain_scale_RB, ratio_R1)
     stats = averages(
         slot_RL, loose_RB, plain_RB, (block_RB - mean_RB) / plain_scale_RB, interval_s, block_s, count, ends
@@ -294,6 +301,9 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     signed_RLS = torch.stack(signed, -1)
     trust_RLS, new_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
     each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RLS
+    # What rests for hours of a night may rest for a weekend.
+    rests_R = rows.whole("longest").amax(-1) * interval_s >= _RESTS_S
+    each_RLS[..., SAME] *= ~(new_RLS[..., SAME] & rests_R[:, None])
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)
@@ -320,7 +330,7 @@ def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> tuple[Tensor, Tensor]
     """How far each statistic is believed, and which speak of a new kind of day: by the least known day that it looks at."""
     known_R7 = rows.whole("trust")
     reach = [s.seconds if s.fine else s.seconds + 2 * block_s for s in STATISTICS]
-    back_S = torch.tensor([*reach, 0, 0], device=local_RL.device)
+    back_S = torch.tensor([*reach, DAY_S, 0], device=local_RL.device)  # what rests on a Sunday rests since
     since_RLS = phases(local_RL[..., None] - back_S, 1)
     then_RLS = known_R7.gather(-1, since_RLS.flatten(1)).view(since_RLS.shape)
     least_RLS = torch.minimum(then_RLS, known_R7.gather(-1, phases(local_RL, 1))[..., None])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.incidents.episode import Episode
-from detector.incidents.machine import BESIDE, SUSPECT, Rules, Scored, Tracker, Transition, end, step
+from detector.incidents.machine import BESIDE, SUSPECT, UNTIMED, Rules, Scored, Tracker, Transition, end, step
 from detector.incidents.record import forget_before
 from detector.incidents.rejudging import rejudge, rejudge_from
 from detector.incidents.season_rule import LASTING_S, season_rule
@@ -129,6 +129,14 @@ def test_beside_a_season_the_students_alone_must_be_surer() -> None:
     alone = Tracker()
     found = [step(alone, SEASONAL, slot, 4.1, True) for slot in range(2)]
     assert [t.state for t in found if t is not None] == ["open"]
+
+
+def test_where_weeks_have_shown_no_season_students_alone_need_less() -> None:
+    for untimed, more in ((False, BESIDE), (True, UNTIMED)):
+        for by, opens in ((-0.1, False), (0.1, True)):
+            tracker = Tracker()
+            rows = (step(tracker, SEASONAL, slot, 4.0 + more + by, True, CALM, untimed=untimed) for slot in range(10))
+            assert any(rows) is opens
 
 
 @pytest.mark.parametrize(("students", "opens"), [(4.5, False), (4.7, True)])

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from detector import persistence
 from detector.model import tails
+from detector.model.seasons import FIELDS, LATER, Seasons, stored
 from detector.model.views import season
 from detector.model.views.season import SeasonTables
 from tests.trainer.fit.test_season import BLOCK, INTERVAL, MONDAY, PER_DAY
@@ -102,6 +103,64 @@ def test_what_keeps_to_levels_wavers_on_none_of_them(seed: int) -> None:
     wavering = found.each_RLS[0, :, [s.spread for s in persistence.STATISTICS].index(True)]
     assert wavering[100:118].max() > 4.0
     assert found.surprise_RL[0, :100].max() < 4.3
+
+
+def test_counts_are_equal_for_an_hour_by_chance() -> None:
+    rng = np.random.default_rng(1)
+    x = torch.from_numpy(rng.poisson(5, (4, (DAYS + 1) * PER_DAY)).astype(np.float32))
+    x[:, LAST.start + 100 : LAST.start + 114] = torch.tensor([5.0, 6.0]).repeat(7)
+    found = scored(fitted(x), x, LAST.start, LAST.stop)
+    assert found.surprise_RL[:, 100:120].max() < 4.3
+
+
+def test_what_rests_by_night_may_rest_on_its_first_weekend() -> None:
+    """From Friday evening to Monday morning, which is longer than any night; what never rests is stuck after half an hour."""
+    rng = np.random.default_rng(2)
+    at = np.arange(8 * PER_DAY)
+    at_work = (at % PER_DAY >= 96) & (at % PER_DAY < 216) & (at // PER_DAY % 7 < 5)
+    office = rng.poisson(5 * at_work).astype(np.float32)
+    lively = 50 + rng.normal(size=len(at)).astype(np.float32)
+    lively[5 * PER_DAY :] = 50.0
+    x = torch.from_numpy(np.stack([office, lively]))
+    for days, last in ((5, 6), (6, 7), (7, 8)):
+        found = scored(fitted(x, days), x, days * PER_DAY, last * PER_DAY).each_RLS[..., persistence.SAME]
+        assert found[0].max() == 0.0
+        assert days > 5 or found[1].max() > 3.0
+
+
+def test_a_saturday_that_ends_at_noon_does_not_hide_a_machine_that_stands_still_on_a_workday() -> None:
+    rng = np.random.default_rng(4)
+    days = 14
+    at = np.arange((days + 1) * PER_DAY)
+    weekday, hour = at // PER_DAY % 7, at % PER_DAY / 12
+    on = (hour >= 6) & (hour < 22) & ((weekday < 5) | ((weekday == 5) & (hour < 12)))
+    value = np.where(on, 42 + 4 * rng.normal(size=len(at)), 2 + 0.4 * rng.normal(size=len(at)))
+    still = slice(days * PER_DAY + 90, days * PER_DAY + 108)  # from 7:30 to 9:00 of the third Monday
+    value[still] = 2.0 + 0.4 * rng.normal(size=18)
+    x = torch.from_numpy(value.astype(np.float32))[None]
+    bank = fitted(x, days)
+    assert season.SEASONS[int(bank.season[0])].startswith("weekend")
+    found = scored(bank, x, days * PER_DAY, (days + 1) * PER_DAY)
+    assert found.surprise_RL[0, :90].max() < 4.3
+    assert found.surprise_RL[0, 90:108].max() > 5.0
+
+
+def test_tables_of_earlier_versions_have_one_scale_a_week_and_no_spread() -> None:
+    made = stored(fitted(stream()[None]), INTERVAL, BLOCK, torch.zeros(1))
+    flat = Seasons([0], made).flat()
+
+    def part(name: str, low: int, high: int) -> Tensor:
+        return torch.zeros(high - low, *FIELDS[name]) if name in LATER else flat[name][low:high]
+
+    [old], [new] = (
+        Seasons.read(part, 0, 1, 0).rows["tails"],
+        Seasons.read(lambda n, a, b: flat[n][a:b], 0, 1, 0).rows["tails"],
+    )
+    spread = [s.spread for s in persistence.STATISTICS] * 2
+    assert torch.isinf(old[spread, 1]).all()
+    assert torch.equal(old[~torch.tensor(spread)], new[~torch.tensor(spread)])
+    assert torch.isfinite(new[spread, 1]).all()
+    assert (Seasons.read(part, 0, 1, 0).rows["calm"] == 1.0).all()
 
 
 def jittered(seed: int, late: int, days: int = 11) -> Tensor:

@@ -42,7 +42,8 @@ class Episode:
     verdict: str | None = None  # of a person
     column: int = NO_COLUMN  # average of the season that was most surprised at the opening
     reach: float = 0.0  # farthest that a value lay outside what was usual, in widths of the band; 0: never, or unknown
-    off: float = 0.0  # the same from what was expected, in the unit of the data …
+    grave: float | None = None  # the same as severity goes by it; None: of an earlier version
+    off: float = 0.0  # `reach` from what was expected, in the unit of the data …
     channel: int = 0  # … of this channel
     around: int = 0  # slots on both sides of it that teach nothing, where the season has seen it
     evidence: dict[str, Any] = field(default_factory=dict)  # of the peak slot, see detector/live/evidence.py
@@ -51,7 +52,8 @@ class Episode:
     def severity(self) -> Severity:
         """By how rare, how long and how far outside, see `detector.incidents.severity`."""
         over, slots = self.peak - self.threshold - self.stricter, self.last() - self.onset + 1
-        return severity_of(over, slots, self.reach, self.column != NO_COLUMN)
+        reach = self.reach if self.grave is None else self.grave
+        return severity_of(over, slots, reach, self.column != NO_COLUMN)
 
     def last(self) -> int:
         """Its newest slot."""

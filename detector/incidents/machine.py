@@ -150,27 +150,6 @@ class Transition(NamedTuple):
     baseline: bool = False
 
 
-class Scored(NamedTuple):
-    """One scored slot.
-
-    `surprise` of the students, NaN when the slot could not be scored: that is no evidence, hence quiet. `counts`:
-    direction, floors and pauses let the slot count. `season`: surprise by column (detector/persistence.py), None where
-    there is no season or its slot does not count. `reach`: widths of the band that the value lies outside it; `off`: the
-    same in the unit of the data. `untimed`: weeks have shown no season.
-
-    >>> Scored(slot=7, surprise=4.2, counts=True).season is None
-    True
-    """
-
-    slot: int
-    surprise: float
-    counts: bool
-    season: Sequence[float] | None = None
-    reach: float = 0.0
-    off: Off | None = None
-    untimed: bool = False
-
-
 class _Slot(NamedTuple):
     """What a slot amounts to."""
 
@@ -184,6 +163,7 @@ class _Slot(NamedTuple):
     judged: bool  # by any of them
     reach: float = 0.0  # as in `Scored`
     off: Off | None = None
+    grave: float = 0.0
 
 
 def step(
@@ -196,12 +176,16 @@ def step(
     reach: float = 0.0,
     off: Off | None = None,
     untimed: bool = False,
+    grave: float | None = None,
 ) -> Transition | None:
     """One scored slot, see `Scored`."""
     scored = surprise == surprise
     students = surprise if counts and scored else 0.0
+    grave = reach if grave is None else grave
     if tracker.incident is not None:
-        now = _weighed(tracker, rules, slot, students, season, 0.0, scored, untimed)._replace(reach=reach, off=off)
+        now = _weighed(tracker, rules, slot, students, season, 0.0, scored, untimed)._replace(
+            reach=reach, off=off, grave=grave
+        )
         return _during(tracker, tracker.incident, rules, now)
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
@@ -212,7 +196,9 @@ def step(
         _contained(tracker, slot)
     if tracker.echo or (calm and slot - since <= WINDOW * rules.stride):
         students = 0.0
-    now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed)._replace(reach=reach, off=off)
+    now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed)._replace(
+        reach=reach, off=off, grave=grave
+    )
     rule = rules.season
     if rule is not None and now.season is not None and now.heard >= threshold:
         tracker.loud = with_loud(tracker.loud, _loud(now), rule.day, rule.quiet)
@@ -326,6 +312,7 @@ def _contained(tracker: Tracker, slot: int) -> None:
 
 
 def _went(episode: Episode, now: _Slot) -> None:
+    episode.grave = max(episode.grave or 0.0, now.grave)
     if now.reach > episode.reach:
         episode.reach = now.reach
         if now.off is not None:

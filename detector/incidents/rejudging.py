@@ -8,7 +8,6 @@ from detector.incidents.machine import (
     DECADE,
     REMEMBERED,
     Rules,
-    Scored,
     Tracker,
     Transition,
     belongs,
@@ -17,6 +16,7 @@ from detector.incidents.machine import (
     step,
 )
 from detector.incidents.recurring import loud_until, until
+from detector.incidents.scored import Scored
 from streamer.contracts import IncidentState
 
 # Late points that move an incident's ends by less than this share of it change nothing that a person would want to know.
@@ -148,5 +148,5 @@ def _adopt(old: Episode, new: Episode) -> None:
     old.onset, old.peak, old.peak_slot, old.hot = new.onset, new.peak, new.peak_slot, new.hot
     old.calm, old.unseen, old.ended, old.end_reason = new.calm, new.unseen, new.ended, new.end_reason
     old.stricter, old.column, old.around = new.stricter, new.column, new.around
-    old.reach, old.off, old.channel = new.reach, new.off, new.channel
+    old.reach, old.grave, old.off, old.channel = new.reach, new.grave, new.off, new.channel
     old.contained, old.retracted = new.contained, False

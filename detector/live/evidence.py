@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.incidents.dial import closing
 from detector.incidents.recurring import Off
-from detector.incidents.severity import reach_of
+from detector.incidents.severity import NOTHING, reach_of
 from detector.model.interface import SegmentScore
 from detector.persistence import NAMES
 from streamer.contracts import StreamSettings
@@ -110,12 +110,25 @@ def season_of(score: SegmentScore, k: int) -> np.ndarray | None:
     return None if score.season_KS is None or score.season_channel_K is None else score.season_KS[k]
 
 
-def far_at(score: SegmentScore, k: int, value_C: np.ndarray) -> tuple[float, Off | None]:
-    """How far slot k lies outside of what is usual: in widths of the band, and in the data's unit."""
-    here = place_of(score, k, value_C)
-    reach = reach_of(here.value, here.low, here.high, here.expected)
+class Far(NamedTuple):
+    """How far a slot lies outside of what is usual: in widths of the band, in the data's unit, and in widths as people see it.
+
+    >>> Far().grave
+    0.0
+    """
+
+    reach: float = 0.0
+    off: Off | None = None
+    grave: float = 0.0  # nothing where a person is shown that it is usual at this time, unless it has fallen to nothing
+
+
+def far_at(score: SegmentScore, k: int, value_C: np.ndarray) -> Far:
+    """How far slot k lies outside."""
+    here, shown = place_of(score, k, value_C), shown_at(score, k, value_C)
+    reach = round(reach_of(here.value, here.low, here.high, here.expected), 3)
     off = Off(here.value - here.expected, here.high - here.low, here.channel) if reach > 0 else None
-    return round(reach, 3), off
+    usual = shown != here and abs(shown.value) > NOTHING * abs(shown.expected)
+    return Far(reach, off, 0.0 if usual else reach)
 
 
 def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from detector.incidents.episode import Episode
-from detector.incidents.machine import Scored, Transition, belongs, step
+from detector.incidents.machine import Transition, belongs, step
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge
+from detector.incidents.scored import Scored
 from detector.incidents.season_rule import HOLDS
 from detector.live.cache import Entry
-from detector.live.evidence import counting, evidence_at, far_at, here_of, season_counting
+from detector.live.evidence import Far, counting, evidence_at, far_at, here_of, season_counting
 from detector.live.judgement import Judgement
 
 Emit = Callable[[Entry, StreamState, Transition], None]
@@ -97,13 +98,10 @@ def _scored(judgement: Judgement) -> dict[int, Scored]:
             season_KS = np.where(wanted_K[:, None], score.season_KS, 0.0)
             season = [row if there else None for row, there in zip(season_KS.tolist(), present_K, strict=True)]
             loud_K |= season_KS.max(1) >= HOLDS
-        far = [
-            far_at(score, k, rows_KC[k]) if loud else (0.0, None)
-            for k, loud in enumerate((loud_K & present_K).tolist())
-        ]
+        far = [far_at(score, k, rows_KC[k]) if loud else Far() for k, loud in enumerate((loud_K & present_K).tolist())]
         rows = zip(piece.slots, surprise_K.tolist(), counts_K.tolist(), season, far, strict=True)
         found |= {
-            slot: Scored(slot, surprise, counts, row, *away, score.untimed)
+            slot: Scored(slot, surprise, counts, row, away.reach, away.off, score.untimed, away.grave)
             for slot, surprise, counts, row, away in rows
         }
     return found

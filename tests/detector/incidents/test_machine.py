@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from detector.incidents.dial import budget_of, closing, per_week_of, season_opens_of, threshold_of
 from detector.incidents.episode import Episode
 from detector.incidents.identity import incident_id
-from detector.incidents.machine import FLAPS, Rules, Scored, Tracker, Transition, step
+from detector.incidents.machine import FLAPS, Rules, Tracker, Transition, step
 from detector.incidents.rejudging import rejudge, rejudge_from
+from detector.incidents.scored import Scored
 from detector.incidents.severity import severity_of
 from streamer.contracts import StreamSettings
 

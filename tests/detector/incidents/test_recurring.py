@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from detector.incidents.identity import incident_id
-from detector.incidents.machine import BESIDE, WINDOW, Rules, Scored, Tracker, step
+from detector.incidents.machine import BESIDE, WINDOW, Rules, Tracker, step
 from detector.incidents.record import StreamState
 from detector.incidents.recurring import MOST, Off
 from detector.incidents.rejudging import rejudge, rejudge_from
+from detector.incidents.scored import Scored
 from detector.incidents.season_rule import OUTSIDE, season_rule
 from detector.persistence import COLUMNS
 

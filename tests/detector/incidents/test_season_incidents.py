@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.incidents.episode import Episode
-from detector.incidents.machine import BESIDE, SUSPECT, UNTIMED, Rules, Scored, Tracker, Transition, end, step
+from detector.incidents.machine import BESIDE, SUSPECT, UNTIMED, Rules, Tracker, Transition, end, step
 from detector.incidents.record import forget_before
 from detector.incidents.rejudging import rejudge, rejudge_from
+from detector.incidents.scored import Scored
 from detector.incidents.season_rule import LASTING_S, season_rule
 from detector.persistence import COLUMNS
 
@@ -121,6 +122,15 @@ def test_what_the_students_alone_open_is_closed_by_them() -> None:
     assert published == [("open", 1), ("update", 2)]  # a warning from the third slot on
     assert walk(tracker, [CALM] * 10, first=10) == [("resolved", 14)]
     assert tracker.recent[0].around == 0
+
+
+@pytest.mark.parametrize(("grave", "severity"), [(None, "critical"), (5.0, "critical"), (0.0, "warning")])
+def test_what_is_usual_at_this_time_is_not_critical(grave: float | None, severity: str) -> None:
+    tracker = Tracker()
+    for slot in range(10):
+        step(tracker, SEASONAL, slot, 5.1 + BESIDE, True, CALM, reach=5.0, grave=grave)
+    assert tracker.incident is not None
+    assert tracker.incident.severity == severity
 
 
 def test_beside_a_season_the_students_alone_must_be_surer() -> None:

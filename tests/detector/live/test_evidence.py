@@ -46,5 +46,12 @@ def test_what_is_usual_at_this_time_is_not_told_as_a_departure(
     assert (told["expected"], told["low"], told["high"], told["reach"]) == (*band, reach)
     [channel] = evidence_at(score, 0, ["value"], values_KC[0], "v1", (-1, -1))["channels"]
     assert (channel["low"], channel["high"]) == band[1:]
-    away, off = far_at(score, 0, values_KC[0])  # which incidents go by
-    assert (away, off is not None) == ((value - 11.0) / 2, True)
+    away = far_at(score, 0, values_KC[0])  # which incidents go by
+    assert (away.reach, away.off is not None) == ((value - 11.0) / 2, True)
+    assert away.grave == (away.reach if reach else 0.0)  # as for how bad they are
+
+
+def test_what_has_fallen_to_nothing_is_as_bad_as_it_is_where_that_is_usual_too() -> None:
+    values_KC = np.array([[0.4]], np.float32)
+    away = far_at(seasonal(values_KC, 1.0, (20.0, 0.0, 163.0)), 0, values_KC[0])
+    assert away.grave == away.reach > 3.0

@@ -10,7 +10,7 @@ class Statistic(NamedTuple):
     seconds: int
     fine: bool  # over slots; the others over complete blocks
     loose: bool  # what lies within the expectation of the neighbouring phases has not departed
-    spread: bool = False  # how much blocks differ among themselves, in place of their mean: too still, too nervous
+    spread: bool = False  # how much blocks differ from one to the next, in place of their mean: too still, too nervous
 
 
 # A job that starts 3 minutes late departs from the clock but not from what is usual; over an hour its sum must be there,

@@ -312,7 +312,7 @@ def _contained(tracker: Tracker, slot: int) -> None:
 
 
 def _went(episode: Episode, now: _Slot) -> None:
-    episode.grave = max(episode.grave or 0.0, now.grave)
+    episode.grave = max(episode.reach if episode.grave is None else episode.grave, now.grave)
     if now.reach > episode.reach:
         episode.reach = now.reach
         if now.off is not None:

@@ -102,7 +102,8 @@ def shown_at(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
     if season_of(score, k) is None or reach_of(here.value, here.low, here.high, here.expected) == 0:
         return here
     season = _by_season(score, k, value_C)
-    return season if season.channel == here.channel and season.low <= here.value <= season.high else here
+    known = season.channel == here.channel and np.isfinite(season.low) and np.isfinite(season.high)
+    return season if known and season.low <= here.value <= season.high else here
 
 
 def season_of(score: SegmentScore, k: int) -> np.ndarray | None:
@@ -127,7 +128,7 @@ def far_at(score: SegmentScore, k: int, value_C: np.ndarray) -> Far:
     here, shown = place_of(score, k, value_C), shown_at(score, k, value_C)
     reach = round(reach_of(here.value, here.low, here.high, here.expected), 3)
     off = Off(here.value - here.expected, here.high - here.low, here.channel) if reach > 0 else None
-    usual = shown != here and abs(shown.value) > NOTHING * abs(shown.expected)
+    usual = shown != here and abs(shown.value) >= NOTHING * abs(shown.expected)
     return Far(reach, off, 0.0 if usual else reach)
 
 

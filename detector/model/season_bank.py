@@ -77,7 +77,8 @@ class SeasonBank:
             {**seasons.rows, "low": widened(bank.low, block_s), "high": widened(bank.high, block_s)}, {}
         )
         season = SEASONS[int(seasons.rows["season"][0])].split(",")[0]
-        untimed = season == SEASONS[0] and bool((seasons.rows["trust"] == 1.0).all())
+        none = (seasons.rows["season"] % (len(SEASONS) // 2) == 0).all()
+        untimed = bool(none & (seasons.rows["trust"] == 1.0).all())
         self._known[stream] = _Held(place, float(seasons.rows["interval"][0]), block_s, season, untimed)
 
     def remove(self, stream: str) -> None:

@@ -49,10 +49,10 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "since": (),  # start of the present level, in days since 1970; 0: there was no other
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block
-    "steps": (),  # 1: the spread is of what blocks differ by from one to the next; of others' it says nothing
+    "stepwise": (),  # 1: the spread is of what blocks differ by from one to the next; of others' it says nothing
 }
 # Those that artefacts of before decisions 041, 048 and 061 do not have: zeros.
-LATER = ("knee", "down", "up", "steps", "calm")
+LATER = ("knee", "down", "up", "stepwise", "calm")
 _SPREADS = [i + side for side in (0, len(STATISTICS)) for i, s in enumerate(STATISTICS) if s.spread]  # of the tails
 
 
@@ -113,7 +113,7 @@ class Seasons:
             rows[name] = value
         rows["calm"] = torch.where(rows["calm"] == 0, 1.0, rows["calm"])
         rows["tails"] = rows["tails"].clone()
-        rows["tails"][(rows["steps"] == 0).nonzero(), _SPREADS, 1] = torch.inf
+        rows["tails"][(rows["stepwise"] == 0).nonzero(), _SPREADS, 1] = torch.inf
         return cls([row - first for row in part(cls.ROW, low, high).tolist()], rows)
 
     def bank(self) -> SeasonTables:
@@ -142,6 +142,6 @@ def stored(bank: SeasonTables, interval_s: float, block_s: int, since_R: Tensor)
             value = widened(value, block_s)
         rows[f.name] = value.float()
     many = len(rows["few"])
-    rows["since"], rows["steps"] = since_R.float(), torch.ones(many)
+    rows["since"], rows["stepwise"] = since_R.float(), torch.ones(many)
     rows["interval"], rows["block"] = torch.full((many,), float(interval_s)), torch.full((many,), float(block_s))
     return rows

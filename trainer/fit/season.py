@@ -14,7 +14,7 @@ from torch import Tensor
 from detector import persistence
 from detector.model import tails
 from detector.model.views import season
-from detector.model.views.season import SEASONS, SeasonTables
+from detector.model.views.season import DAY_S, SEASONS, SeasonTables
 from detector.model.views.stabilised import restored, slope, stabilised
 from detector.persistence import STATISTICS
 from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, median, place_of, recent
@@ -82,23 +82,24 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     plain_RDK, count = kept_RDK - mean_RDK, days.value_RDK.shape[1] - AHEAD
     newest = slice(max(0, count - SCALE_DAYS), count)
 
-    def both_scales(left_out_RDK: Tensor) -> tuple[Tensor, Tensor]:
+    def both_scales(left_out_RD1: Tensor) -> tuple[Tensor, Tensor]:
         plain_RK, loose_RK = (
-            scales(torch.where(left_out_RDK, torch.nan, x)[:, newest, :, None], floor_R1)
+            scales(torch.where(left_out_RD1, torch.nan, x)[:, newest, :, None], floor_R1)
             for x in (plain_RDK, loose_RDK)
         )
         least_RK = torch.maximum(torch.maximum(floor_R1, grain_RK / per_block), 0.3 * plain_RK)
         return plain_RK.maximum(least_RK), loose_RK.maximum(least_RK)
 
-    end_RDK = (days.weekday_RD >= 5)[..., None].expand_as(plain_RDK)
-    plain_scale_RK, block_scale_RK = both_scales(torch.zeros_like(end_RDK))
-    calm_RK = calmer(both_scales(end_RDK), (plain_scale_RK, block_scale_RK), season_R, days)
+    end_RD1 = (days.weekday_RD >= 5)[..., None]
+    plain_scale_RK, block_scale_RK = whole_scales = both_scales(torch.zeros_like(end_RD1))
+    workdays_RK = torch.isfinite(torch.where(end_RD1, torch.nan, kept_RDK)[:, newest]).sum(1)
+    calm_RK = calmer(both_scales(end_RD1), whole_scales, season_R, workdays_RK)
     slot_scale_RK = slot_scales(
         outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R1, grain_RK)
     )
 
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day
-    work_RB, work_RL = (days.weekday_RD.gather(-1, at // per_day) < 5 for at in (days.at_RB, slot_at_RL))
+    work_RB, work_RL = ((at // DAY_S + 3) % 7 < 5 for at in (history.block_local_RB, history.slot_local_RL))
     calm_RB, calm_RL = (
         torch.where(work, calm_RK.gather(-1, phase), 1.0) for work, phase in ((work_RB, phase_RB), (work_RL, phase_RL))
     )
@@ -124,7 +125,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     whole, whole_coarse_RB = departed(
         torch.where(own_RL, history.slot_RL, torch.nan), torch.where(own_RB, history.block_RB, torch.nan)
     )
-    late_RB = (mid_RB - mid_RB.roll(1, -1)) / plain_scale_RB
+    late_RB = torch.where(own_RB, (mid_RB - mid_RB.roll(1, -1)) / plain_scale_RB, torch.nan)
+    late_RB[:, 0] = torch.nan
     steps = [
         season.trailing(late_RB, persistence.slots_of(STATISTICS[i].seconds, history.block_s)) for i in persistence.SUMS
     ]
@@ -136,7 +138,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         for i, which in enumerate(persistence.SUMS):
             stats[which] = stats[which] / sum_scale_rows[:, i].gather(-1, phase_RB)
     # Counts are equal for an hour by chance; how long they may be is known otherwise.
-    steps_R = grain_R > _GRAINED * median(plain_scale_RK)
+    counts_R = median(grain_RK) > _GRAINED * per_block * median(plain_scale_RK)
     slow_R = slowness(kept_RB - mid_RB, history.block_s)
     found: list[Tensor] = []
     worsts: list[Tensor] = []
@@ -156,7 +158,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
             tail = tails.fit(sign * stat, both[0], both[1], own_RD, least, slow_R, not s.fine)
             tail[..., 2] *= _share(s)
             if s.spread and sign < 0:
-                tail[..., 1] = torch.where(steps_R, torch.inf, tail[..., 1])
+                tail[..., 1] = torch.where(counts_R, torch.inf, tail[..., 1])
             found.append(tail)
     return SeasonTables(
         mid=mid_week,

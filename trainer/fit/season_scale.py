@@ -9,7 +9,7 @@ from torch import Tensor
 from detector import persistence
 from detector.model.views import season
 from detector.model.views.season import DAY_S
-from trainer.fit.season_days import Days, History, quantile
+from trainer.fit.season_days import History, quantile
 
 SCALE_DAYS = 21
 # What the rare weighs in the scale of an hour, of a row that moves and of one that is nearly always the same: of that the
@@ -59,7 +59,7 @@ def sum_scale(sum_RB: Tensor, step_RB: Tensor, at_RB: Tensor, per_day: int) -> T
     grid, step_RDK = by_phase(sum_RB), by_phase(step_RB)
     shifts = torch.where(step_RDK > _STEEP * whole[..., None], grid / step_RDK, torch.nan).flatten(1)
     shift_R = torch.where(torch.isfinite(shifts).sum(-1) >= _STEEP_LEAST, quantile(shifts, 0.75) / 1.15, 0.0)
-    usual = torch.hypot(whole, shift_R[:, None] * step_RDK.nan_to_num().amax(1))
+    usual = torch.hypot(whole, shift_R[:, None] * quantile(step_RDK.transpose(1, 2), 0.75).nan_to_num())
     reach = 1 if per_day >= 96 else 0
     near = torch.cat([grid.roll(s, 2) for s in range(-reach, reach + 1)], 1).transpose(1, 2)
     many = torch.isfinite(near).sum(-1)
@@ -100,15 +100,13 @@ def scales(error_RDKM: Tensor, floor_RK: Tensor) -> Tensor:
     return torch.maximum(smooth, floor_RK)
 
 
-def calmer(work: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor], season_R: Tensor, days: Days) -> Tensor:
+def calmer(work: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor], season_R: Tensor, many_RK: Tensor) -> Tensor:
     """What part of the scales (R, K) workdays have: less than all where weekends are forecast apart, and err more.
 
-    Of two scales the larger part. A Saturday that ends at noon says nothing of how far a Tuesday morning may be off.
+    Of two scales the larger part, where `many` workdays are known. A Saturday that ends at noon says nothing of how far a Tuesday morning may be off.
     """
-    there = torch.isfinite(days.value_RDK).any(-1)
-    known_R = (there & (days.weekday_RD < 5)).sum(-1) >= _WORKDAYS
     part_RK = torch.maximum(*(a / b for a, b in zip(work, whole, strict=True))).clamp(0.05, 1.0)
-    return torch.where((known_R & (season_R % 4 >= 2))[:, None], part_RK, 1.0)
+    return torch.where((many_RK >= _WORKDAYS) & (season_R % 4 >= 2)[:, None], part_RK, 1.0)
 
 
 def slot_scales(error_RL: Tensor, h: History, block_scale_RK: Tensor, floor_RK: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor
 from detector.model.views import season
 from detector.model.views.season import CONTEXT, FEW
 
-# The longest of so many runs says half of how long one may be: three stays of an hour do not rule out one of four.
-_FEW_RUNS = 6.0
+# The longest of so many runs says half of how long one may be: three stays of an hour do not rule out one of three. Twice
+# of no more than this, or nobody would hear of a state that stays for ever: runs are followed for CONTEXT slots.
+_FEW_RUNS, _NO_LONGER = 3.0, CONTEXT / 4
 _STAYS = 5  # slots that each value of a row of states has lasted
 
 
@@ -25,27 +26,32 @@ def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, T
     """
     run_RL = season.run_lengths(slot_RL)
     # A block alone may be the mean of slots that differ.
-    run_RB = season.run_lengths(block_RB)
-    run_RB = torch.where(run_RB >= min(2, per_block), run_RB * per_block, 0).clamp_max(CONTEXT)
+    stay_RB = season.run_lengths(block_RB)
+    run_RB = torch.where(stay_RB >= min(2, per_block), stay_RB * per_block, 0).clamp_max(CONTEXT)
     value_RX, run_RX = torch.cat([slot_RL, block_RB], 1), torch.cat([run_RL, run_RB], 1)
     lowest_R1 = torch.where(run_RX > 0, value_RX, torch.inf).amin(1, keepdim=True)
     highest_R1 = torch.where(run_RX > 0, value_RX, -torch.inf).amax(1, keepdim=True)
     meant_RX = (value_RX == lowest_R1) | (value_RX == highest_R1)
     meant_RX[:, : slot_RL.shape[1] if per_block > 1 else None] = True
-    rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), strict=True)
+    begun_RX = torch.cat([run_RL == 1, stay_RB == min(2, per_block)], 1)
+    fine_X = torch.arange(run_RX.shape[1]) < slot_RL.shape[1]
+    rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), begun_RX & fine_X, begun_RX & ~fine_X, strict=True)
     few, value, longest = zip(*(_states(*row) for row in rows), strict=True)
     return torch.stack(few), torch.stack(value), torch.stack(longest)
 
 
-def _states(x: Tensor, run: Tensor, sure_run: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _states(
+    x: Tensor, run: Tensor, sure_run: Tensor, begun_fine: Tensor, begun_coarse: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     values, which = torch.unique(x[run > 0], return_inverse=True)
     value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
     lengths = torch.zeros(len(values)).scatter_reduce(0, which, run[run > 0].float(), "amax")
-    begun = torch.zeros(len(values)).scatter_add(0, which, (run[run > 0] == 1).float())
     # States stay; counts that are mostly 0 do not, and one more than ever is no new state.
     few = len(values) <= FEW and bool((lengths >= _STAYS).all())
     if few:
-        value[: len(values)], longest[: len(values)] = values, lengths * (1.0 + _FEW_RUNS / begun.clamp_min(1.0))
+        begun = [torch.zeros(len(values)).scatter_add(0, which, b[run > 0].float()) for b in (begun_fine, begun_coarse)]
+        may_be = lengths * (1.0 + _FEW_RUNS / torch.maximum(*begun).clamp_min(1.0))
+        value[: len(values)], longest[: len(values)] = values, torch.maximum(lengths, may_be.clamp_max(_NO_LONGER))
     elif len(values):
         longest[0] = sure_run.max()
     return torch.tensor(few), value, longest

@@ -34,7 +34,7 @@ _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
 CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
 FEW = 6  # distinct values of a state, a flag, a level
 BAND = 3.0  # surprise at which a single slot has left its band
-_RESTS_S = 4 * 3_600
+_NIGHT_S = 4 * 3_600  # for which what rests by night is at least the same
 _STILL = 0.01  # scales that blocks may differ by and still be called equal
 _SOFT = 1.0  # scales above zero below which a ratio says no more than a difference
 _STRETCH = 2.0  # what a ratio may say, in differences
@@ -195,7 +195,10 @@ def spread(block_RB: Tensor, window: int, ends: int | None = None) -> Tensor:
     """
     step_RB = torch.nn.functional.pad((block_RB[..., 1:] - block_RB[..., :-1]).abs(), (1, 0), value=torch.nan)
     near = windows(step_RB, window, ends or block_RB.shape[-1]).sort(-1).values  # NaN last
-    return torch.log(near[..., : -(-3 * window // 4)].mean(-1) + _STILL)
+    many = torch.isfinite(near).sum(-1)
+    calm = 4 * torch.arange(window, device=near.device) < 3 * many[..., None]
+    mean = torch.where(calm, near, 0.0).sum(-1) / calm.sum(-1).clamp_min(1)
+    return torch.where(2 * many >= window, torch.log(mean + _STILL), torch.nan)
 
 
 def run_lengths(x_RL: Tensor) -> Tensor:
@@ -301,9 +304,7 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     signed_RLS = torch.stack(signed, -1)
     trust_RLS, new_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
     each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RLS
-    # What rests for hours of a night may rest for a weekend.
-    rests_R = rows.whole("longest").amax(-1) * interval_s >= _RESTS_S
-    each_RLS[..., SAME] *= ~(new_RLS[..., SAME] & rests_R[:, None])
+    each_RLS[..., SAME] *= ~_rests(rows, timed.local_RL[:, -count:], interval_s)
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)
@@ -330,11 +331,19 @@ def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> tuple[Tensor, Tensor]
     """How far each statistic is believed, and which speak of a new kind of day: by the least known day that it looks at."""
     known_R7 = rows.whole("trust")
     reach = [s.seconds if s.fine else s.seconds + 2 * block_s for s in STATISTICS]
-    back_S = torch.tensor([*reach, DAY_S, 0], device=local_RL.device)  # what rests on a Sunday rests since
+    back_S = torch.tensor([*reach, 0, 0], device=local_RL.device)
     since_RLS = phases(local_RL[..., None] - back_S, 1)
     then_RLS = known_R7.gather(-1, since_RLS.flatten(1)).view(since_RLS.shape)
     least_RLS = torch.minimum(then_RLS, known_R7.gather(-1, phases(local_RL, 1))[..., None])
     return least_RLS, _unlike(least_RLS, known_R7)
+
+
+def _rests(rows: _Rows, local_RL: Tensor, interval_s: float) -> Tensor:
+    """Whether a row that is the same for hours of a night may be so now: on days of a new kind, and on the day after."""
+    known_R7 = rows.whole("trust")
+    nights_R = rows.whole("longest").amax(-1) * interval_s >= _NIGHT_S
+    least_RL = torch.minimum(*(known_R7.gather(-1, phases(local_RL - back_s, 1)) for back_s in (0, DAY_S)))
+    return _unlike(least_RL, known_R7) & nights_R[:, None]
 
 
 def least_run(interval_s: float) -> float:

@@ -133,6 +133,17 @@ def test_what_is_usual_at_this_time_is_not_critical(grave: float | None, severit
     assert tracker.incident.severity == severity
 
 
+def test_an_open_incident_of_an_earlier_version_stays_as_bad_as_it_was() -> None:
+    tracker = Tracker()
+    for slot in range(10):
+        step(tracker, SEASONAL, slot, 5.1 + BESIDE, True, CALM, reach=5.0)
+    assert tracker.incident is not None
+    tracker.incident.grave = None
+    assert tracker.incident.severity == "critical"
+    assert step(tracker, SEASONAL, 10, 5.1 + BESIDE, True, CALM, reach=0.4) is None
+    assert tracker.incident.severity == "critical"
+
+
 def test_beside_a_season_the_students_alone_must_be_surer() -> None:
     assert walk(Tracker(), [CALM] * 10, students=4.0 + BESIDE - 0.1) == []
     assert walk(Tracker(), [CALM] * 10, students=4.0 + BESIDE + 0.1)[0] == ("open", 1)

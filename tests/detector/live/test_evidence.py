@@ -51,6 +51,12 @@ def test_what_is_usual_at_this_time_is_not_told_as_a_departure(
     assert away.grave == (away.reach if reach else 0.0)  # as for how bad they are
 
 
+def test_a_season_without_bounds_calls_nothing_usual() -> None:
+    values_KC = np.array([[91.0]], np.float32)
+    away = far_at(seasonal(values_KC, 1.0, (20.0, -np.inf, np.inf)), 0, values_KC[0])
+    assert away.grave == away.reach == 40.0
+
+
 def test_what_has_fallen_to_nothing_is_as_bad_as_it_is_where_that_is_usual_too() -> None:
     values_KC = np.array([[0.4]], np.float32)
     away = far_at(seasonal(values_KC, 1.0, (20.0, 0.0, 163.0)), 0, values_KC[0])

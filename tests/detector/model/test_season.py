@@ -105,6 +105,31 @@ def test_what_keeps_to_levels_wavers_on_none_of_them(seed: int) -> None:
     assert found.surprise_RL[0, :100].max() < 4.3
 
 
+def test_holes_make_no_level_waver() -> None:
+    x = routes(3, slice(0, 0))
+    x[:, LAST] = torch.where(torch.arange(PER_DAY) % 12 < 2, torch.nan, x[:, LAST])
+    found = scored(fitted(x), x, LAST.start, LAST.stop)
+    assert found.each_RLS[0, :, [s.spread for s in persistence.STATISTICS].index(True)].max() < 3.5
+
+
+def test_whole_numbers_that_are_no_counts_may_be_too_still() -> None:
+    rng = np.random.default_rng(5)
+    x = torch.from_numpy(np.round(20_000 * (1 + 0.02 * rng.normal(size=(1, (DAYS + 1) * PER_DAY)))).astype(np.float32))
+    spread = [s.spread for s in persistence.STATISTICS]
+    assert torch.isfinite(fitted(x).tails[0, len(spread) :][spread][:, 1]).all()
+
+
+def test_a_state_that_has_been_there_once_is_stuck_some_day() -> None:
+    up = torch.ones(1, (DAYS + 1) * PER_DAY)
+    up[:, 3500:3545] = 0.0
+    up[:, LAST] = 0.0
+    found = scored(fitted(up), up, LAST.start, LAST.stop)
+    assert found.each_RLS[0, :100, persistence.SAME].max() == 0.0
+    assert found.each_RLS[0, -1, persistence.SAME] == 0.0  # a day of five minutes is not yet twice 150 slots
+    longer = torch.cat([up, torch.zeros(1, PER_DAY)], 1)
+    assert scored(fitted(up), longer, LAST.stop, LAST.stop + PER_DAY).each_RLS[0, -1, persistence.SAME] > 6.0
+
+
 def test_counts_are_equal_for_an_hour_by_chance() -> None:
     rng = np.random.default_rng(1)
     x = torch.from_numpy(rng.poisson(5, (4, (DAYS + 1) * PER_DAY)).astype(np.float32))

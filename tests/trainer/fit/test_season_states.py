@@ -14,14 +14,21 @@ def test_values_of_blocks_are_known_though_no_slot_has_them() -> None:
     few, value, longest = states(row((3.0, 40), (4.0, 60)), row((6.0, 4), (3.0, 2), (4.0, 3)), per_block=20)
     assert bool(few)
     assert value[0, :3].tolist() == [3.0, 4.0, 6.0]
-    assert longest[0, :3].tolist() == [7 * 40.0, 7 * 60.0, 7 * 80.0]  # each has been there once
+    assert longest[0, :3].tolist() == [150.0, 150.0, 150.0]  # each has been there once
 
 
 def test_of_few_stays_the_longest_says_little_of_how_long_one_may_be() -> None:
     stays = row(*[part for _ in range(12) for part in ((1.0, 20), (2.0, 10))], (3.0, 30))
     _, value, longest = states(stays, torch.full((1, 4), torch.nan), per_block=20)
     assert value[0, :3].tolist() == [1.0, 2.0, 3.0]
-    assert longest[0, :3].tolist() == [30.0, 15.0, 210.0]
+    assert longest[0, :3].tolist() == [25.0, 12.5, 120.0]
+
+
+def test_stays_of_blocks_are_stays() -> None:
+    nights = row(*[part for _ in range(12) for part in ((1.0, 3), (2.0, 4))])
+    _, value, longest = states(row((1.0, 30), (2.0, 20)), nights, per_block=20)
+    assert value[0, :2].tolist() == [1.0, 2.0]
+    assert longest[0, :2].tolist() == [60 * 1.25, 80 * 1.25]
 
 
 def test_a_block_of_its_own_is_no_state() -> None:

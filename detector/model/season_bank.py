@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from detector.model.interface import Segment, SegmentScore, Week
+from detector.model.row_types import Rows
 from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
 from detector.model.views.season import CONTEXT, DAY_S, SEASONS, SeasonTables, Timed, blocks_needed, score
@@ -51,6 +52,17 @@ class _Member:
     count: int
 
 
+def untimed_of(rows: Rows) -> bool:
+    """Whether weeks have shown no channel of a stream to have a season: not before each kind of day has been there.
+
+    >>> rows = {"season": torch.tensor([0, 4]), "trust": torch.ones(2, 7)}
+    >>> untimed_of(rows), untimed_of(rows | {"season": torch.tensor([0, 1])}), untimed_of(rows | {"trust": torch.full((2, 7), 0.5)})
+    (True, False, False)
+    """
+    none = (rows["season"] % (len(SEASONS) // 2) == 0).all()
+    return bool(none & (rows["trust"] == 1.0).all())
+
+
 class SeasonBank:
     """Season tables of any number of streams. Not locked: whoever owns it holds a lock of its own.
 
@@ -77,9 +89,9 @@ class SeasonBank:
             {**seasons.rows, "low": widened(bank.low, block_s), "high": widened(bank.high, block_s)}, {}
         )
         season = SEASONS[int(seasons.rows["season"][0])].split(",")[0]
-        none = (seasons.rows["season"] % (len(SEASONS) // 2) == 0).all()
-        untimed = bool(none & (seasons.rows["trust"] == 1.0).all())
-        self._known[stream] = _Held(place, float(seasons.rows["interval"][0]), block_s, season, untimed)
+        self._known[stream] = _Held(
+            place, float(seasons.rows["interval"][0]), block_s, season, untimed_of(seasons.rows)
+        )
 
     def remove(self, stream: str) -> None:
         """Forget a stream."""

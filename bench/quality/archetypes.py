@@ -238,8 +238,8 @@ if __name__ == "__main__":
     parser.add_argument("--interval-s", type=int, default=300)
     parser.add_argument("--more", action="store_true", help="the kinds of bench/quality/more_archetypes.py instead")
     given = parser.parse_args()
-    archetypes = importlib.import_module(
-        "bench.quality.archetypes"
-    )  # this file as others import it, not as it was started
-    kinds = importlib.import_module("bench.quality.more_archetypes").ARCHETYPES if given.more else archetypes.ARCHETYPES
+    # This file as others import it, not as it was started: `ops` is that one's.
+    from bench.quality import archetypes, more_archetypes
+
+    kinds = (more_archetypes if given.more else archetypes).ARCHETYPES
     archetypes.make(given.operations, given.folder, given.seed, given.each, given.interval_s, kinds=kinds)

@@ -181,12 +181,13 @@ def step(
     """One scored slot, see `Scored`."""
     scored = surprise == surprise
     students = surprise if counts and scored else 0.0
-    grave = reach if grave is None else grave
+
+    def weighed(students: float, stricter: float) -> _Slot:
+        now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed)
+        return now._replace(reach=reach, off=off, grave=reach if grave is None else grave)
+
     if tracker.incident is not None:
-        now = _weighed(tracker, rules, slot, students, season, 0.0, scored, untimed)._replace(
-            reach=reach, off=off, grave=grave
-        )
-        return _during(tracker, tracker.incident, rules, now)
+        return _during(tracker, tracker.incident, rules, weighed(students, 0.0))
     stricter = strictness(tracker, rules, slot)
     threshold = rules.threshold + stricter
     since = max((tracker.ended, *(past.last for past in tracker.usual if past.until >= 0 and past.told)))
@@ -196,9 +197,7 @@ def step(
         _contained(tracker, slot)
     if tracker.echo or (calm and slot - since <= WINDOW * rules.stride):
         students = 0.0
-    now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed)._replace(
-        reach=reach, off=off, grave=grave
-    )
+    now = weighed(students, stricter)
     rule = rules.season
     if rule is not None and now.season is not None and now.heard >= threshold:
         tracker.loud = with_loud(tracker.loud, _loud(now), rule.day, rule.quiet)

@@ -99,11 +99,16 @@ def shown_at(score: SegmentScore, k: int, value_C: np.ndarray) -> Place:
     incident, and a job that runs again would be said to have risen above it.
     """
     here = place_of(score, k, value_C)
+    return _usual_at(score, k, value_C, here) or here
+
+
+def _usual_at(score: SegmentScore, k: int, value_C: np.ndarray, here: Place) -> Place | None:
+    """The season's place of a value that lies outside of `here`, if it is usual at this time of day."""
     if season_of(score, k) is None or reach_of(here.value, here.low, here.high, here.expected) == 0:
-        return here
+        return None
     season = _by_season(score, k, value_C)
     known = season.channel == here.channel and np.isfinite(season.low) and np.isfinite(season.high)
-    return season if known and season.low <= here.value <= season.high else here
+    return season if known and season.low <= here.value <= season.high else None
 
 
 def season_of(score: SegmentScore, k: int) -> np.ndarray | None:
@@ -125,11 +130,12 @@ class Far(NamedTuple):
 
 def far_at(score: SegmentScore, k: int, value_C: np.ndarray) -> Far:
     """How far slot k lies outside."""
-    here, shown = place_of(score, k, value_C), shown_at(score, k, value_C)
+    here = place_of(score, k, value_C)
     reach = round(reach_of(here.value, here.low, here.high, here.expected), 3)
     off = Off(here.value - here.expected, here.high - here.low, here.channel) if reach > 0 else None
-    usual = shown != here and abs(shown.value) >= NOTHING * abs(shown.expected)
-    return Far(reach, off, 0.0 if usual else reach)
+    usual = _usual_at(score, k, value_C, here)
+    excused = usual is not None and abs(usual.value) >= NOTHING * abs(usual.expected)
+    return Far(reach, off, 0.0 if excused else reach)
 
 
 def here_of(score: SegmentScore, k: int, slot: int, channels: Sequence[str], value_C: np.ndarray) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from detector import persistence
 from detector.model import tails
 from detector.model.views import season
-from detector.model.views.season import DAY_S, SEASONS, SeasonTables
+from detector.model.views.season import SEASONS, SeasonTables
 from detector.model.views.stabilised import restored, slope, stabilised
 from detector.persistence import STATISTICS
 from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, median, place_of, recent
@@ -76,30 +76,32 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     kept_RB = torch.where(out_RB | ~own_RB, torch.nan, history.block_RB)
     kept_RDK = torch.where(own_RDK, days.value_RDK, torch.nan)
     # What onsets shift by is no scatter: a job that starts when it likes within ten minutes is missed all the same.
-    loose_RDK = outside(kept_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))
+    count = days.value_RDK.shape[1] - AHEAD
+    newest = slice(max(0, count - SCALE_DAYS), count)
+    loose_RDK = outside(kept_RDK, flat_low.view_as(forecast_RDK), flat_high.view_as(forecast_RDK))[:, newest]
+    plain_RDK = (kept_RDK - mean_RDK)[:, newest]
     usual_RK = restored(median(forecast_RDK[:, :-AHEAD].transpose(1, 2)), knee_R[:, None]).nan_to_num()
     grain_RK = GRAINS * grain_R[:, None] * slope(usual_RK, knee_R[:, None])
-    plain_RDK, count = kept_RDK - mean_RDK, days.value_RDK.shape[1] - AHEAD
-    newest = slice(max(0, count - SCALE_DAYS), count)
 
-    def both_scales(left_out_RD1: Tensor) -> tuple[Tensor, Tensor]:
-        plain_RK, loose_RK = (
-            scales(torch.where(left_out_RD1, torch.nan, x)[:, newest, :, None], floor_R1)
-            for x in (plain_RDK, loose_RDK)
-        )
+    def both_scales(plain_RDK: Tensor, loose_RDK: Tensor) -> tuple[Tensor, Tensor]:
+        plain_RK, loose_RK = (scales(x[..., None], floor_R1) for x in (plain_RDK, loose_RDK))
         least_RK = torch.maximum(torch.maximum(floor_R1, grain_RK / per_block), 0.3 * plain_RK)
         return plain_RK.maximum(least_RK), loose_RK.maximum(least_RK)
 
-    end_RD1 = (days.weekday_RD >= 5)[..., None]
-    plain_scale_RK, block_scale_RK = whole_scales = both_scales(torch.zeros_like(end_RD1))
-    workdays_RK = torch.isfinite(torch.where(end_RD1, torch.nan, kept_RDK)[:, newest]).sum(1)
-    calm_RK = calmer(both_scales(end_RD1), whole_scales, season_R, workdays_RK)
+    plain_scale_RK, block_scale_RK = both_scales(plain_RDK, loose_RDK)
+    calm_RK = torch.ones_like(block_scale_RK)
+    parts_R = season_R % (len(SEASONS) // 2) >= SEASONS.index("weekend")
+    if bool(parts_R.any()):
+        end_RD1 = (days.weekday_RD >= 5)[:, newest, None]
+        work = [torch.where(end_RD1, torch.nan, x) for x in (plain_RDK, loose_RDK)]
+        part_RK = calmer(both_scales(*work), (plain_scale_RK, block_scale_RK), torch.isfinite(work[0]).sum(1))
+        calm_RK = torch.where(parts_R[:, None], part_RK, calm_RK)
     slot_scale_RK = slot_scales(
         outside(kept_RL, slot_low_RL, slot_high_RL), history, block_scale_RK, torch.maximum(floor_R1, grain_RK)
     )
 
     phase_RB, phase_RL = days.at_RB % per_day, slot_at_RL % per_day
-    work_RB, work_RL = ((at // DAY_S + 3) % 7 < 5 for at in (history.block_local_RB, history.slot_local_RL))
+    work_RB, work_RL = (season.phases(at, 1) < 5 for at in (history.block_local_RB, history.slot_local_RL))
     calm_RB, calm_RL = (
         torch.where(work, calm_RK.gather(-1, phase), 1.0) for work, phase in ((work_RB, phase_RB), (work_RL, phase_RL))
     )

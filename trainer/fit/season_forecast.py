@@ -47,12 +47,13 @@ def forecast(days: Days) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     weekday = len(_PROVED) - 1
     for i, forecast in enumerate(forecasts[1:], 1):
         error_RD = _daily(value_RDK, forecast)
+        gain_RD = torch.log((error_RD + 1e-12) / (least_RD + 1e-12))
         first_R = best_R % 4 == 0
         errors_R = torch.where(first_R & (i % 4 in (1, 2)), _SURE, 1.0)
-        better_R = _better(error_RD, least_RD, _PROVED[i % 4], errors_R)
+        better_R = _better(gain_RD, _PROVED[i % 4], errors_R)
         if i % 4 == weekday:
             apart_RD = (forecast - forecasts[0]).abs().nanmean(-1)
-            better_R &= ~first_R | _always(error_RD, least_RD, apart_RD)
+            better_R &= ~first_R | _always(gain_RD, apart_RD)
         best_R = torch.where(better_R, i, best_R)
         least_RD = torch.where(better_R[:, None] & torch.isfinite(error_RD), error_RD, least_RD)
     # What a richer season has not seen yet is forecast from a plainer one.
@@ -84,18 +85,16 @@ def _daily(value_RDK: Tensor, forecast_RDK: Tensor) -> Tensor:
     return torch.where(enough, torch.minimum(error, cut).nanmean(-1), torch.nan)
 
 
-def _better(error_RD: Tensor, than_RD: Tensor, days: int, errors_R: Tensor) -> Tensor:
+def _better(gain_RD: Tensor, days: int, errors_R: Tensor) -> Tensor:
     """Whether a richer forecast errs less by more than chance: by its price and standard errors of its days, so many at least."""
-    gain_RD = torch.log((error_RD + 1e-12) / (than_RD + 1e-12))
     many_R = torch.isfinite(gain_RD).sum(-1)
     mean_R = gain_RD.nanmean(-1)
     spread_R = (gain_RD - mean_R[:, None]).square().nanmean(-1).sqrt()
     return (many_R >= days) & (mean_R + errors_R * spread_R / (many_R - 1).clamp_min(1).sqrt() < _PRICE)
 
 
-def _always(error_RD: Tensor, than_RD: Tensor, apart_RD: Tensor) -> Tensor:
+def _always(gain_RD: Tensor, apart_RD: Tensor) -> Tensor:
     """Whether a forecast errs less on one day as on another, by how far `apart` from having no season it is on each."""
-    gain_RD = torch.log((error_RD + 1e-12) / (than_RD + 1e-12))
     weight_RD = torch.where(torch.isfinite(gain_RD), apart_RD, 0.0).nan_to_num()
     weight_RD = weight_RD / weight_RD.sum(-1, keepdim=True).clamp_min(1e-12)
     mean_R = (weight_RD * gain_RD.nan_to_num()).sum(-1)

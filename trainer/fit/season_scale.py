@@ -100,13 +100,13 @@ def scales(error_RDKM: Tensor, floor_RK: Tensor) -> Tensor:
     return torch.maximum(smooth, floor_RK)
 
 
-def calmer(work: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor], season_R: Tensor, many_RK: Tensor) -> Tensor:
-    """What part of the scales (R, K) workdays have: less than all where weekends are forecast apart, and err more.
+def calmer(work: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor], many_RK: Tensor) -> Tensor:
+    """What part of two scales (R, K) workdays have, the larger one: less than all where weekends err more.
 
-    Of two scales the larger part, where `many` workdays are known. A Saturday that ends at noon says nothing of how far a Tuesday morning may be off.
+    Where so `many` workdays are known. A Saturday that ends at noon says nothing of how far a Tuesday morning may be off.
     """
     part_RK = torch.maximum(*(a / b for a, b in zip(work, whole, strict=True))).clamp(0.05, 1.0)
-    return torch.where((many_RK >= _WORKDAYS) & (season_R % 4 >= 2)[:, None], part_RK, 1.0)
+    return torch.where(many_RK >= _WORKDAYS, part_RK, 1.0)
 
 
 def slot_scales(error_RL: Tensor, h: History, block_scale_RK: Tensor, floor_RK: Tensor) -> Tensor:

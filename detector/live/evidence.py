@@ -1,6 +1,6 @@
 """The reason of one scored slot, out of the bank's arrays, as plain JSON; and whether the slot may count.
 
-Shapes: K scored slots, C channels, S statistics of the season.
+Shapes: K scored slots, C channels, S statistics of the season, or slots of a window.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from detector.incidents.dial import closing
 from detector.incidents.recurring import Off
 from detector.incidents.severity import NOTHING, reach_of
+from detector.live.known_levels import at_known_levels
 from detector.model.interface import SegmentScore
 from detector.persistence import NAMES
 from streamer.contracts import StreamSettings
@@ -43,6 +44,15 @@ def counting(score: SegmentScore, threshold: float, settings: StreamSettings) ->
             passes_C &= deviation_C < 0
         counts_K[k] = bool((passes_C & (channel_C >= LARGE_SHARE * channel_C.max())).any())
     return counts_K
+
+
+def usual_levels(score: SegmentScore, k: int, window_SC: np.ndarray) -> bool:
+    """Whether the channels that make slot k surprising are where they have been for weeks, by the slots up to it."""
+    if score.levels is None:
+        return False
+    channel_C = np.nan_to_num(score.channel_KC[k], nan=0.0)
+    loud_C = channel_C >= LARGE_SHARE * channel_C.max()
+    return bool(at_known_levels(window_SC, score.levels)[loud_C].all())
 
 
 def season_counting(score: SegmentScore, settings: StreamSettings, value_K: np.ndarray) -> np.ndarray:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from detector.incidents.episode import Episode
-from detector.incidents.machine import Transition, belongs, step
+from detector.incidents.machine import WINDOW, Transition, belongs, step
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge
 from detector.incidents.scored import Scored
 from detector.incidents.season_rule import HOLDS
 from detector.live.cache import Entry
-from detector.live.evidence import Far, counting, evidence_at, far_at, here_of, season_counting
+from detector.live.evidence import Far, counting, evidence_at, far_at, here_of, season_counting, usual_levels
 from detector.live.judgement import Judgement
 
 Emit = Callable[[Entry, StreamState, Transition], None]
@@ -90,6 +90,10 @@ def _scored(judgement: Judgement) -> dict[int, Scored]:
         present_K = judgement.entry.present(piece.slots[0], piece.slots[-1])
         surprise_K = np.where(present_K, score.surprise_K, np.nan).astype(float)
         counts_K = counting(score, threshold, judgement.settings)
+        if score.levels is not None:
+            for k in np.flatnonzero(counts_K).tolist():
+                at = piece.slots[k]
+                counts_K[k] = not usual_levels(score, k, judgement.entry.segment(at, at, WINDOW))
         season: list[list[float] | None] = [None] * len(surprise_K)
         loud_K = counts_K.copy()
         if score.season_KS is not None and score.season_channel_K is not None:

@@ -2,7 +2,7 @@
 
 `detector.live` imports nothing else of `detector.model`. Importing this module does not import torch; `open_bank` and
 `open_store` do, when they are called. Shapes: K scored slots, S slots of a segment, C channels,
-W phases of a week.
+W phases of a week, V levels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from detector.settings import ComputeSettings
 
 Float = npt.NDArray[np.float32]
+
+
+class Levels(NamedTuple):
+    """Levels that channels have stayed at for weeks.
+
+    >>> Levels(np.array([[10.0, 15.0]]), np.array([[0.5, 0.0]])).around_CV > 0
+    array([[ True, False]])
+    """
+
+    at_CV: Float
+    around_CV: Float  # how far slots scatter around each; 0: there is no such level
 
 
 class ViewName(NamedTuple):
@@ -120,6 +131,7 @@ class SegmentScore:
     season_expected_K: Float | None = None
     season_top: float = 0.0  # the largest of `season_KS`
     untimed: bool = False  # weeks have shown no season
+    levels: Levels | None = None  # None: no channel has any, or the season knows them by their time
     season_word: str = ""  # what the season is, for people: "usual at this time of a Tuesday"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.model.interface import Segment, SegmentScore, Week
+from detector.model.interface import Levels, Segment, SegmentScore, Week
 from detector.model.row_types import Rows
 from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
@@ -43,6 +43,7 @@ class _Held:
     block_s: int
     season: str
     untimed: bool  # weeks have shown no season
+    levels: Levels | None
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,14 @@ class SeasonBank:
             {**seasons.rows, "low": widened(bank.low, block_s), "high": widened(bank.high, block_s)}, {}
         )
         season = SEASONS[int(seasons.rows["season"][0])].split(",")[0]
+        untimed, levels = untimed_of(seasons.rows), Levels(bank.levels.numpy(), bank.around.numpy())
         self._known[stream] = _Held(
-            place, float(seasons.rows["interval"][0]), block_s, season, untimed_of(seasons.rows)
+            place,
+            float(seasons.rows["interval"][0]),
+            block_s,
+            season,
+            untimed,
+            levels if untimed and levels[1].any() else None,
         )
 
     def remove(self, stream: str) -> None:
@@ -162,7 +169,7 @@ class SeasonBank:
             out.season_expected_K = expected_RK[at]
             # The students' band ends at zero as well where the season has never seen less.
             np.maximum(out.low_KC, 0.0, out=out.low_KC, where=amount_R[row : row + size])
-            out.untimed = member.known.untimed
+            out.untimed, out.levels = member.known.untimed, member.known.levels
             out.season_word = _word(member.known.season, weekday_R[row])
             row += size
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from detector.model.row_types import Rows
-from detector.model.views.season import DAY_S, FEW, SeasonTables
+from detector.model.views.season import DAY_S, FEW, LEVELS, SeasonTables
 from detector.persistence import STATISTICS, SUMS
 
 PHASE_S = 300
@@ -46,13 +46,15 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "season": (),
     "amount": (),
     "knee": (),
+    "levels": (LEVELS,),
+    "around": (LEVELS,),
     "since": (),  # start of the present level, in days since 1970; 0: there was no other
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block
     "stepwise": (),  # 1: the spread is of what blocks differ by from one to the next; of others' it says nothing
 }
-# Those that artefacts of before decisions 041, 048 and 061 do not have: zeros.
-LATER = ("knee", "down", "up", "stepwise", "calm")
+# Those that artefacts of before decisions 041, 048, 061 and 062 do not have: zeros.
+LATER = ("knee", "down", "up", "stepwise", "calm", "levels", "around")
 _SPREADS = [i + side for side in (0, len(STATISTICS)) for i, s in enumerate(STATISTICS) if s.spread]  # of the tails
 
 

@@ -16,12 +16,13 @@ import numpy as np
 from streamer.timestamps import NS, parse_timestamp
 from trainer.backtest.gridding import on_grid
 from trainer.backtest.series import Series, SourceError
-from trainer.backtest.tables import Reading, read_tables
+from trainer.backtest.tables import Reading, Table, read_tables
 
 INDEX = "index.json"
 TABLES = (".csv", ".parquet")
 # UCR Anomaly Archive: the loudest position counts as found within this many slots of the anomaly.
 UCR_MARGIN = 100
+_UNTIMED = (("interval_ns", NS), ("phase_ns", 0), ("first_slot", 0))
 
 
 @dataclass(frozen=True)
@@ -155,18 +156,19 @@ def _npz(file: Path, entry: dict[str, Any]) -> Series:
         raise SourceError(
             f"{file}: {error}; a series is an .npz with values (time, channels), train_end and perhaps labels (time,)"
         ) from error
-    values_SC = np.asarray(values if values.ndim == 2 else values[:, None], np.float32)
-    series = Series(
-        str(entry["name"]),
-        np.where(np.isfinite(values_SC), values_SC, np.nan).astype(np.float32),
-        train_end,
-        labels,
-        tuple(f"c{c}" for c in range(values_SC.shape[1])) if values_SC.shape[1] > 1 else ("value",),
-        interval_ns=entry.get("interval_ns", NS),
-        phase_ns=entry.get("phase_ns", 0),
-        first_slot=entry.get("first_slot", 0),
-        timed=entry.get("timed", False),
-    )
+    values_SC = np.asarray(values if values.ndim == 2 else values[:, None], np.float64)
+    values_SC = np.where(np.isfinite(values_SC), values_SC, np.nan)
+    channels = tuple(f"c{c}" for c in range(values_SC.shape[1])) if values_SC.shape[1] > 1 else ("value",)
+    interval_ns, phase_ns, first_slot = (entry.get(key, to) for key, to in _UNTIMED)
+    if entry.get("timed") and 0 < train_end < len(values_SC):
+        ts_S = (first_slot + np.arange(len(values_SC))) * interval_ns + phase_ns
+        table = Table(str(entry["name"]), channels, values_SC, ts_S, labels)
+        series = on_grid(table, Reading(interval_s=interval_ns / NS, train=train_end))
+    else:
+        series = Series(
+            str(entry["name"]), values_SC.astype(np.float32), train_end, labels, channels, None,
+            interval_ns, phase_ns, first_slot,
+        )  # fmt: skip
     if "anomaly_begin_name" not in entry:
         return series
     begin, end = int(entry["anomaly_begin_name"]), int(entry["anomaly_end_name"])

@@ -3,7 +3,8 @@
 Scales and tails are made of the errors of forecasts of days from other days: nothing is calibrated on what it was
 learnt from.
 
-Shapes: R rows, B coarse blocks, L slots, D days (the last AHEAD are still to come), K phases (blocks of a day).
+Shapes: R rows, B coarse blocks, L slots, D days (the last AHEAD are still to come), K phases (blocks of a day),
+V levels.
 """
 
 import math
@@ -17,9 +18,22 @@ from detector.model.views import season
 from detector.model.views.season import SEASONS, SeasonTables
 from detector.model.views.stabilised import restored, slope, stabilised
 from detector.persistence import STATISTICS
-from trainer.fit.season_days import AHEAD, MEMORY_DAYS, Days, History, grid, habits, levelled, median, place_of, recent
+from trainer.fit.season_days import (
+    AHEAD,
+    MEMORY_DAYS,
+    Days,
+    History,
+    block_of,
+    grid,
+    habits,
+    levelled,
+    median,
+    place_of,
+    recent,
+)
 from trainer.fit.season_forecast import forecast, week
 from trainer.fit.season_knee import knees
+from trainer.fit.season_levels import levels
 from trainer.fit.season_scale import (
     GRAINS,
     SCALE_DAYS,
@@ -45,11 +59,12 @@ _KNOWN_DAYS = 8.0  # of data before surprises count whole: a week, and a first d
 def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     """Students of all rows; rows without two days of data have no season and hardly a tail."""
     told, per_block = recent(history), history.block_s // history.interval_s
+    out_RB = told.out_RB & ~habits(grid(told, told.out_RB), grid(told, ~told.out_RB))
+    out_RL = told.out_RL & out_RB.gather(1, block_of(told))
     few_R, values, longest = states(
-        torch.where(told.out_RL, torch.nan, told.slot_RL),
-        torch.where(told.out_RB, torch.nan, told.block_RB),
-        per_block,
+        torch.where(out_RL, torch.nan, told.slot_RL), torch.where(out_RB, torch.nan, told.block_RB), per_block
     )
+    level_RV, around_RV = levels(told)
     history = recent(levelled(history))
     raw_RL = history.slot_RL
     grain_R = grain(raw_RL)
@@ -57,8 +72,6 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     history = history._replace(
         block_RB=stabilised(history.block_RB, knee_R[:, None]), slot_RL=stabilised(raw_RL, knee_R[:, None])
     )
-    days = grid(history, history.out_RB)
-    out_RB = history.out_RB & ~habits(days, grid(history, ~history.out_RB))
     days = grid(history, out_RB)
     forecast_RDK, mean_RDK, own_RDK, season_R = forecast(days)
     per_day = days.value_RDK.shape[-1]
@@ -182,6 +195,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         amount=amount_R,
         knee=knee_R,
         calm=calm_RK,
+        levels=level_RV,
+        around=around_RV,
     )
 
 

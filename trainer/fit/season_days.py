@@ -82,6 +82,12 @@ def recent(h: History) -> History:
     )
 
 
+def block_of(h: History) -> Tensor:
+    """Which block each slot (R, L) lies in, as long as the clocks were not changed since."""
+    last = h.block_RB.shape[1] - 1
+    return (last + (h.slot_local_RL - h.block_local_RB[:, -1:]) // h.block_s).clamp(0, last)
+
+
 def habits(days: Days, left_out: Days) -> Tensor:
     """Left-out blocks (R, B) whose phase was left out on most days of that part of the week: that is how things are."""
     known, out = torch.isfinite(days.value_RDK), torch.isfinite(left_out.value_RDK)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detector.model.views import season
-from detector.model.views.season import CONTEXT, FEW
+from detector.model.views.season import CONTEXT, FEW, ROUNDED
 
 # The longest of so many runs says half of how long one may be: three stays of an hour do not rule out one of three. Twice
 # of no more than this, or nobody would hear of a state that stays for ever: runs are followed for CONTEXT slots.
@@ -28,16 +28,28 @@ def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, T
     # A block alone may be the mean of slots that differ.
     stay_RB = season.run_lengths(block_RB)
     run_RB = torch.where(stay_RB >= min(2, per_block), stay_RB * per_block, 0).clamp_max(CONTEXT)
-    value_RX, run_RX = torch.cat([slot_RL, block_RB], 1), torch.cat([run_RL, run_RB], 1)
+    exact_RB = torch.stack([_exact(*row) for row in zip(slot_RL, block_RB, strict=True)])
+    value_RX, run_RX = torch.cat([slot_RL, exact_RB], 1), torch.cat([run_RL, run_RB], 1)
     lowest_R1 = torch.where(run_RX > 0, value_RX, torch.inf).amin(1, keepdim=True)
     highest_R1 = torch.where(run_RX > 0, value_RX, -torch.inf).amax(1, keepdim=True)
-    meant_RX = (value_RX == lowest_R1) | (value_RX == highest_R1)
+    near_R1 = ROUNDED * (highest_R1 - lowest_R1)
+    meant_RX = (value_RX <= lowest_R1 + near_R1) | (value_RX >= highest_R1 - near_R1)
     meant_RX[:, : slot_RL.shape[1] if per_block > 1 else None] = True
     begun_RX = torch.cat([run_RL == 1, stay_RB == min(2, per_block)], 1)
     fine_X = torch.arange(run_RX.shape[1]) < slot_RL.shape[1]
     rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), begun_RX & fine_X, begun_RX & ~fine_X, strict=True)
     few, value, longest = zip(*(_states(*row) for row in rows), strict=True)
     return torch.stack(few), torch.stack(value), torch.stack(longest)
+
+
+def _exact(slot_L: Tensor, block_B: Tensor) -> Tensor:
+    """Blocks, those of a slot's value as exact as it is: they are stored to a thousandth of what they depart by."""
+    values, blocks = torch.unique(slot_L[torch.isfinite(slot_L)]), block_B[torch.isfinite(block_B)]
+    if not 0 < len(values) <= FEW or not len(blocks):
+        return block_B
+    tolerance = ROUNDED * (torch.maximum(values.max(), blocks.max()) - torch.minimum(values.min(), blocks.min()))
+    off, which = (block_B[:, None] - values).abs().min(-1)
+    return torch.where(off <= tolerance, values[which], block_B)
 
 
 def _states(

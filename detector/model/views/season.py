@@ -33,6 +33,8 @@ _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
 
 CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
 FEW = 6  # distinct values of a state, a flag, a level
+ROUNDED = 2.0**-9  # of the span of a row of few values: what blocks may be off by, as they are stored
+LEVELS = 8  # that a row stays at
 BAND = 3.0  # surprise at which a single slot has left its band
 _NIGHT_S = 4 * 3_600  # for which what rests by night is at least the same
 _STILL = 0.01  # scales that blocks may differ by and still be called equal
@@ -66,6 +68,8 @@ class SeasonTables:
     amount: Tensor  # never negative
     knee: Tensor  # of the stabilised scale that all but `values` is on; 0: the values' own
     calm: Tensor  # by phase of the day: what part of the scales a workday has, where weekends are what scatters
+    levels: Tensor  # that the row has stayed at for weeks …
+    around: Tensor  # … and how far slots scatter around each; 0: there is no such level
 
     low: Tensor = None  # type: ignore[assignment]  # lowest and highest expectation of a slot: derived
     high: Tensor = None  # type: ignore[assignment]
@@ -360,7 +364,10 @@ def _states(rows: _Rows, x_RL: Tensor, count: int, interval_s: float) -> Tensor:
     """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
     runs_RL, x_RL = _newest_runs(x_RL, count), x_RL[:, -count:]
     few_R, values_RV, longest_RV = rows.whole("few") > 0, rows.whole("values"), rows.whole("longest")
-    is_RLV = x_RL[..., None] == values_RV[:, None]
+    known_RV = torch.isfinite(values_RV)
+    top_R, bottom_R = (torch.where(known_RV, s * values_RV, -torch.inf).amax(-1) for s in (1.0, -1.0))
+    tolerance_R = ROUNDED * (top_R + bottom_R)
+    is_RLV = (x_RL[..., None] - values_RV[:, None]).abs() <= tolerance_R[:, None, None]
     longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])
     # twice as long as ever, and never less than a quarter of an hour of slots
     limit_RL = (2.0 * longest_RL).clamp_min(least_run(interval_s))

@@ -347,3 +347,14 @@ def test_an_hour_without_is_told_of_shares_that_wander() -> None:
     most = scored(fitted(x, days), x, days * PER_DAY, (days + 1) * PER_DAY).surprise_RL.amax(1)
     assert (most[::2] >= 4.3).float().mean() > 0.6  # with the tail as wide as the others' .42
     assert most[1::2].max() < 4.3
+
+
+def test_a_state_is_known_by_blocks_that_are_stored_to_a_thousandth() -> None:
+    x = stream()[None]
+    bank = fitted(torch.where(x > 50, 6000.0, 800.0))
+    bank.values[bank.values == 6000.0] = 5996.0  # no slot of the ring had it
+    now = torch.where(x > 50, 6000.0, 800.0)
+    unseen = scored(bank, now, LAST.start, LAST.stop).each_RLS[..., persistence.UNSEEN]
+    assert unseen.max() == 0.0
+    now[0, -1] = 5900.0
+    assert scored(bank, now, LAST.start, LAST.stop).each_RLS[0, -1, persistence.UNSEEN] > 5.0

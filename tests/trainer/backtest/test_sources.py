@@ -99,3 +99,24 @@ def test_a_name_of_two_folders_is_told_apart(tmp_path: Path) -> None:
     folders = [write_folder(tmp_path / name, [waves(0)]) for name in ("one", "two")]
     items = items_of(folders, Reading())
     assert [item.load().name for item in items] == [f"{folder}:wave-0" for folder in folders]
+
+
+def test_with_real_time_a_folder_s_values_become_what_the_streamer_makes_of_them(tmp_path: Path) -> None:
+    steps = np.random.default_rng(0).integers(50, 90, 1000)
+    total = np.cumsum(steps) + 3_000_000_000.0
+    total[700:] -= total[700]  # begun again
+    level = 1_770_000_000 + np.arange(1000) % 7 / 8
+    folder = write_folder(tmp_path / "set", [waves(0)])
+    [file] = folder.glob("*.npz")
+    np.savez(file, values=np.stack([total, level], 1), train_end=600)
+    [item] = items_of(folder, Reading())
+    assert np.ptp(item.load().values_SC[1:700, 0]) > 1e4  # in order only: as it is
+    body = json.loads((folder / "index.json").read_text())
+    begin = {"interval_s": 60, "start": "2024-01-01T00:00:00Z"}
+    (folder / "index.json").write_text(json.dumps({**begin, **body}))
+    [item] = items_of(folder, Reading())
+    series = item.load()
+    assert (series.train_end, len(series.values_SC), series.interval_ns) == (600, 1000, 60 * 10**9)
+    np.testing.assert_allclose(series.data_SC[1:700, 0], steps[1:700], rtol=1e-5)
+    assert np.isnan(series.values_SC[700, 0])
+    np.testing.assert_allclose(series.data_SC[:, 1], level, atol=1e-3)

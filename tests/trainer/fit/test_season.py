@@ -181,3 +181,16 @@ def test_days_of_blocks_are_no_calmer_than_days_of_slots() -> None:
         x[0, day * per_day + 600 + 11 * day] += 12.0 + day % 3
     few, all_of_them = (fitted(x, interval=60, ring=n * per_day).tails[0, 0] for n in (4, days))
     assert few[2] > 0.9 * all_of_them[2]
+
+
+def test_a_weekly_standstill_is_known_though_each_was_an_incident() -> None:
+    """Upkeep of an hour on Wednesdays."""
+    x = made(24)
+    out = torch.zeros(x.shape, dtype=torch.bool)
+    for day in (2, 9, 16, 23):
+        at = slice(day * PER_DAY + 36, day * PER_DAY + 48)
+        x[0, at], out[0, at] = 0.0, True
+    assert fitted(x, out).longest[0, 0] == 12.0
+    out[0, : 22 * PER_DAY] = False
+    x[0, : 22 * PER_DAY] = made(24)[0, : 22 * PER_DAY]
+    assert fitted(x, out).longest[0, 0] == 1.0  # the first one

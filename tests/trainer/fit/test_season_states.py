@@ -61,3 +61,14 @@ def test_gaps_are_no_value() -> None:
     assert bool(few)
     assert torch.isnan(value).all()
     assert longest.sum() == 0
+
+
+def test_blocks_are_stored_to_a_thousandth() -> None:
+    few, value, longest = states(row((6000.0, 40), (800.0, 60)), row((5996.0, 9), (800.0, 9)), per_block=20)
+    assert bool(few)
+    assert value[0, :2].tolist() == [800.0, 6000.0]
+    assert torch.isnan(value[0, 2])
+    assert longest[0, :2].tolist() == [180.0, 180.0]
+    lively = torch.cat([torch.arange(5000.0, 5100.0), torch.zeros(3)])[None]
+    blocks = torch.cat([torch.arange(5000.0, 5030.0), torch.full((9,), 3.0), torch.arange(5000.0, 5030.0)])[None]
+    assert states(lively, blocks, per_block=20)[2][0, 0] == 180.0  # nine blocks of next to nothing

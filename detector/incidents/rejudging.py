@@ -110,6 +110,7 @@ def _as_of(tracker: Tracker, rules: Rules, start: int, openings: list[int]) -> t
     if seed is not None and seed.onset >= start:
         seed = None
     trial = Tracker(openings=openings, usual=until(tracker.usual, start), loud=loud_until(tracker.loud, start))
+    trial.days, trial.since = list(tracker.days), tracker.since
     if seed is not None:
         trial.recent, trial.ended = [replace(seed)], seed.last()
         trial.echo = seed.contained >= start - rules.stride

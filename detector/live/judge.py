@@ -17,6 +17,7 @@ from detector.incidents.dial import (
     season_opens_of,
     threshold_of,
 )
+from detector.incidents.loudest import LISTEN
 from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
@@ -204,8 +205,9 @@ class Judge:
             entry.count_judged(*_judged(judgement))
             rules, timed = judgement.rules, max((p.score.season_top for p in judgement.pieces if p.score), default=0.0)
             surprising = (
-                top >= rules.threshold
-                or timed >= rules.season_opens
+                state.since < 0
+                or top >= min(rules.threshold, LISTEN)
+                or timed >= min(rules.season_opens, LISTEN)
                 or nearly(rules.threshold, rules.season_near, top, timed)
             )
             if surprising or not state.idle or judgement.start <= entry.scored:

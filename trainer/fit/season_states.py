@@ -16,6 +16,9 @@ from detector.model.views.season import CONTEXT, FEW, ROUNDED
 # The longest of so many runs says half of how long one may be: three stays of an hour do not rule out one of three. Twice
 # of no more than this, or nobody would hear of a state that stays for ever: runs are followed for CONTEXT slots.
 _FEW_RUNS, _NO_LONGER = 3.0, CONTEXT / 4
+# Stays of a row that rests now and then are as unlike each other as its longest is unlike its third: twice the longest is no
+# wonder where that is three times the third, and four times is one in any case.
+_SPREAD = 4.0
 _STAYS = 5  # slots that each value of a row of states has lasted
 
 
@@ -37,8 +40,8 @@ def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, T
     meant_RX[:, : slot_RL.shape[1] if per_block > 1 else None] = True
     begun_RX = torch.cat([run_RL == 1, stay_RB == min(2, per_block)], 1)
     fine_X = torch.arange(run_RX.shape[1]) < slot_RL.shape[1]
-    rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), begun_RX & fine_X, begun_RX & ~fine_X, strict=True)
-    few, value, longest = zip(*(_states(*row) for row in rows), strict=True)
+    rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), begun_RX, strict=True)
+    few, value, longest = zip(*(_states(*row, fine_X) for row in rows), strict=True)
     return torch.stack(few), torch.stack(value), torch.stack(longest)
 
 
@@ -52,18 +55,23 @@ def _exact(slot_L: Tensor, block_B: Tensor) -> Tensor:
     return torch.where(off <= tolerance, values[which], block_B)
 
 
-def _states(
-    x: Tensor, run: Tensor, sure_run: Tensor, begun_fine: Tensor, begun_coarse: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _states(x: Tensor, run: Tensor, sure_run: Tensor, begun: Tensor, fine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     values, which = torch.unique(x[run > 0], return_inverse=True)
     value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
     lengths = torch.zeros(len(values)).scatter_reduce(0, which, run[run > 0].float(), "amax")
     # States stay; counts that are mostly 0 do not, and one more than ever is no new state.
     few = len(values) <= FEW and bool((lengths >= _STAYS).all())
     if few:
-        begun = [torch.zeros(len(values)).scatter_add(0, which, b[run > 0].float()) for b in (begun_fine, begun_coarse)]
-        may_be = lengths * (1.0 + _FEW_RUNS / torch.maximum(*begun).clamp_min(1.0))
+        many = [torch.zeros(len(values)).scatter_add(0, which, (begun & b)[run > 0].float()) for b in (fine, ~fine)]
+        may_be = lengths * (1.0 + _FEW_RUNS / torch.maximum(*many).clamp_min(1.0))
         value[: len(values)], longest[: len(values)] = values, torch.maximum(lengths, may_be.clamp_max(_NO_LONGER))
     elif len(values):
-        longest[0] = sure_run.max()
+        top, usual = float(sure_run.max()), float(max(_third(sure_run[fine]), _third(sure_run[~fine])))
+        longest[0] = top * (min(max(top / usual, 2.0), _SPREAD) / 2.0 if usual >= _STAYS else 1.0)
     return torch.tensor(few), value, longest
+
+
+def _third(run: Tensor) -> Tensor:
+    """Length of the third longest stay, 0 where there are fewer."""
+    ends = run[run > torch.nn.functional.pad(run[1:], (0, 1))]
+    return ends.topk(3).values[-1] if len(ends) >= 3 else run.new_zeros(())

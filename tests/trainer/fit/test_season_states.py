@@ -72,3 +72,16 @@ def test_blocks_are_stored_to_a_thousandth() -> None:
     lively = torch.cat([torch.arange(5000.0, 5100.0), torch.zeros(3)])[None]
     blocks = torch.cat([torch.arange(5000.0, 5030.0), torch.full((9,), 3.0), torch.arange(5000.0, 5030.0)])[None]
     assert states(lively, blocks, per_block=20)[2][0, 0] == 180.0  # nine blocks of next to nothing
+
+
+def test_stays_that_are_unlike_each_other_allow_a_longer_one() -> None:
+    def windy(*stays: int) -> torch.Tensor:
+        parts = [torch.cat([torch.arange(1.0, 60.0), torch.zeros(stay)]) for stay in stays]
+        return torch.cat([*parts, torch.arange(1.0, 60.0)])[None]
+
+    nothing = torch.full((1, 4), torch.nan)
+    assert states(windy(20, 20, 21), nothing, 5)[2][0, 0] == 21.0
+    assert states(windy(10, 60, 20, 9, 9), nothing, 5)[2][0, 0] == 120.0
+    assert states(windy(10, 30, 20, 9, 9), nothing, 5)[2][0, 0] == 45.0
+    assert states(windy(60, 2, 2), nothing, 5)[2][0, 0] == 60.0  # one standstill of a row that never rests
+    assert states(torch.arange(99.0)[None], windy(20, 4, 2)[0, :-59][None], 5)[2][0, 0] == 200.0

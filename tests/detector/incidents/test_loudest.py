@@ -1,0 +1,120 @@
+"""What students have never said in weeks opens an incident at less."""
+
+from copy import deepcopy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.incidents.loudest import DAYS, KNOWN_DAYS, LISTEN, NEWS, Day, news, with_slot
+from detector.incidents.machine import BESIDE, Rules, Tracker, step
+from detector.incidents.record import StreamState
+from detector.incidents.season_rule import season_rule
+from detector.persistence import COLUMNS
+
+RULES = Rules(threshold=5.0, quiet=5, season=season_rule(60 * 10**9, 300 * 10**9))
+DAY = 1440
+QUIET = [0.0] * COLUMNS
+
+
+def day_of(tracker: Tracker, day: int, students: list[float], counts: bool = True) -> list[str]:
+    """States of what opens and ends at noon; the rest of the day is calm."""
+    slots = enumerate([*students, *[0.0] * 100], day * DAY + 720)
+    found = [step(tracker, RULES, slot, value, counts, QUIET) for slot, value in slots]
+    return [t.state for t in found if t is not None]
+
+
+def weeks(*most: float) -> Tracker:
+    tracker = Tracker()
+    for day, value in enumerate(most):
+        assert not day_of(tracker, day, [value])
+    return tracker
+
+
+@pytest.mark.parametrize(
+    ("most", "students", "opens"),
+    [
+        ([3.4] * 14, 4.3, True),
+        ([3.4] * 14, 3.9, False),  # less than holds an incident open
+        ([3.4] * 13, 4.3, False),  # too few days are known
+        ([3.4] * 13 + [4.4], 5.0, False),
+        ([3.4] * 13 + [4.4], 5.2, True),
+        ([4.4] + [3.4] * (DAYS - 1), 5.0, False),
+        ([4.4] + [3.4] * DAYS, 5.0, True),  # long ago
+        ([0.0] * 14, 4.1, True),
+    ],
+)
+def test_what_is_more_than_weeks_have_had_opens(most: list[float], students: float, opens: bool) -> None:
+    tracker = weeks(*most)
+    assert day_of(tracker, len(most), [students] * 8) == (["open", "resolved"] if opens else [])
+    if opens:
+        assert tracker.recent[0].peak == RULES.threshold  # it is no rarer than that
+
+
+@pytest.mark.parametrize(
+    ("most", "now", "opens"), [(3.2, 4.1, True), (3.2, 3.9, False), (3.6, 4.1, False), (3.6, 4.4, True)]
+)
+def test_and_so_does_what_the_season_has_never_found(most: float, now: float, opens: bool) -> None:
+    """Also of averages of hours, but not as long as they contain an incident."""
+    tracker = Tracker()
+    for day in range(14):
+        step(tracker, RULES, day * DAY + 720, 0.0, True, [most, *QUIET[1:]])
+    slots = range(14 * DAY, 14 * DAY + 20)
+    hour = [0.0, 0.0, 0.0, now, *QUIET[4:]]
+    states = [t.state for at in slots if (t := step(tracker, RULES, at, 0.0, True, hour)) is not None]
+    assert states == (["open", "resolved"] if opens else [])
+
+
+def test_what_an_incident_had_is_not_what_is_usual() -> None:
+    tracker = weeks(*[3.4] * 14)
+    assert day_of(tracker, 14, [5.0 + BESIDE + 1.0] * 8)[0] == "open"
+    assert max(day.students for day in tracker.days) == 3.4
+    assert day_of(tracker, 30, [4.3] * 8)[0] == "open"
+
+
+def test_what_does_not_count_says_nothing() -> None:
+    """At known levels, on the side that nobody asked for."""
+    tracker = weeks(*[3.4] * 14)
+    assert day_of(tracker, 14, [8.0] * 8, counts=False) == []
+    assert day_of(tracker, 15, [4.3] * 8)[0] == "open"
+
+
+def test_it_is_stored() -> None:
+    state = StreamState(1, 60 * 10**9, 0, 0, weeks(*[3.4] * 14))
+    assert StreamState.from_json(state.to_json()) == state
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 12), st.floats(0, 12)), max_size=40))
+def test_the_days_are_the_newest_and_their_largest(found: list[tuple[int, float, float]]) -> None:
+    days: list[Day] = []
+    seen: dict[int, Day] = {}
+    day = 0
+    for ahead, students, season in found:
+        day += ahead
+        days = with_slot(days, day, students, season)
+        if max(students, season) < LISTEN:
+            continue
+        before = seen.get(day, Day(day, LISTEN, LISTEN))
+        seen[day] = Day(day, max(students, before.students), max(season, before.season))
+    newest = max(seen, default=0)
+    assert days == [seen[at] for at in sorted(seen) if at >= newest - DAYS]
+    others = [Day(0, LISTEN, LISTEN), *(known for at, known in seen.items() if day - DAYS <= at < day)]
+    expected = max(at.students for at in others) + NEWS, max(at.season for at in others) + NEWS
+    assert news(days, day - KNOWN_DAYS, day) == expected
+    assert news(days, day - KNOWN_DAYS + 1, day) is None
+
+
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=60), st.floats(0, 5))
+def test_it_only_adds(students: list[float], season: float) -> None:
+    """Whatever opens without it opens with it, no later."""
+    plain, known = Tracker(), weeks(*[3.4] * 14)
+    row = [season, *[0.0] * (COLUMNS - 1)]
+    opened = []
+    for tracker in (plain, deepcopy(known)):
+        for slot, value in enumerate(students, 14 * DAY):
+            transition = step(tracker, RULES, slot, value, True, row)
+            if transition is not None and transition.state == "open":
+                opened.append((tracker is plain, slot))
+                break
+    first = dict(opened)
+    assert True not in first or first[False] <= first[True]

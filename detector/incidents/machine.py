@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from detector.incidents.dial import NEAR, SEASON_OPENS, closing, nearly
 from detector.incidents.episode import NO_COLUMN, EndReason, Episode
-from detector.incidents.loudest import Day, lifted, news, with_slot
+from detector.incidents.loudest import LISTEN, news, with_slot
 from detector.incidents.recurring import (
     Loud,
     Off,
@@ -119,7 +119,7 @@ class Tracker:
     ended: int = LONG_AGO  # last slot of the incident before
     usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
     loud: list[Loud] = field(default_factory=list)  # what was enough for students, opened or not
-    days: list[Day] = field(default_factory=list)  # the most that was said of what opened nothing
+    days: list[tuple[int, float]] = field(default_factory=list)  # and the most they said of what opened nothing
     since: int = -1  # the first day of which that is known
     echo: bool = False  # students' windows contain the one before, or a repeat: not listened to until they are quiet
 
@@ -184,10 +184,9 @@ def step(
     """One scored slot, see `Scored`."""
     scored = surprise == surprise
     students = surprise if counts and scored else 0.0
-    rule = rules.season
-    day = 0 if rule is None else slot // rule.day
+    day = 0 if rules.season is None else slot // rules.season.day
     tracker.since = day if tracker.since < 0 else tracker.since
-    never = None if rule is None else news(tracker.days, tracker.since, day)
+    never = None if rules.season is None else news(tracker.days, tracker.since, day)
 
     def weighed(students: float, stricter: float) -> _Slot:
         now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed, never)
@@ -203,8 +202,10 @@ def step(
     if tracker.echo and since == tracker.ended:
         _contained(tracker, slot)
     contained = tracker.echo or (calm and slot - since <= WINDOW * rules.stride)
-    students = 0.0 if contained else students
+    if contained:
+        students = 0.0
     now = weighed(students, stricter)
+    rule = rules.season
     if rule is not None and now.season is not None and now.heard >= threshold:
         tracker.loud = with_loud(tracker.loud, _loud(now), rule.day, rule.quiet)
     if tracker.muted is not None:
@@ -215,10 +216,8 @@ def step(
             threshold = max(threshold, tracker.muted + DECADE)
     tracker.hits = [hit for hit in tracker.hits if slot - hit < rules.open_window * rules.stride]
     if now.value < threshold:
-        if rule is not None:
-            quiet = contained or not scored or (surprise >= closing(rules.threshold) and not counts)
-            timed = rule.audible(season or (), slot - tracker.ended)[0]
-            tracker.days = with_slot(tracker.days, day, 0.0 if quiet else surprise, timed)
+        if scored and surprise >= LISTEN and not contained and (counts or surprise < closing(rules.threshold)):
+            tracker.days = with_slot(tracker.days, day, surprise)
         if not tracker.hits:
             tracker.far = []  # what was outside on its own before the first hit is not part of what may open now
         return None
@@ -230,15 +229,16 @@ def step(
 
 def _weighed(
     tracker: Tracker, rules: Rules, slot: int, students: float, season: Sequence[float] | None, stricter: float,
-    scored: bool, untimed: bool, never: tuple[float, float] | None,
+    scored: bool, untimed: bool, never: float | None,
 ) -> _Slot:  # fmt: skip
     opens = rules.threshold + stricter
     if season is None or rules.season is None:
         return _Slot(slot, students, students, students, None, NO_COLUMN, students >= opens + SURE, scored)
     more = rules.finer + (UNTIMED if untimed else BESIDE) * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT)
     alone, students = students, max(0.0, students - more)
-    if never is not None:
-        students = max(students, lifted(alone, never[0] + stricter, closing(rules.threshold) + stricter, opens))
+    if never is not None and alone >= closing(need := max(never, closing(rules.threshold)) + stricter):
+        # No rarer than what just opens an incident, however much it is.
+        students = max(students, opens + min(0.0, alone - need))
     sure = students >= opens + SURE
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
     if season[0] >= OUTSIDE:
@@ -246,8 +246,6 @@ def _weighed(
     most, column = rules.season.audible(season, slot - tracker.ended)
     # A decade more than it takes is a decade more, whichever family finds it.
     value = most - rules.season_opens + rules.threshold
-    if never is not None:
-        value = max(value, lifted(most, never[1] + stricter, closing(rules.season_opens) + stricter, opens))
     near, column_near = rules.season.audible(season[:HOUR], slot - tracker.ended)
     if nearly(rules.threshold, rules.season_near, alone - stricter, near - stricter) and max(students, value) < opens:
         value, column = opens, column_near

@@ -10,7 +10,6 @@ import structlog
 
 from detector.incidents.episode import Episode
 from detector.incidents.identity import incident_id
-from detector.incidents.loudest import Day
 from detector.incidents.machine import Tracker, Transition, newest_ended
 from detector.incidents.recurring import Loud, Recurrence
 from detector.incidents.severity import VERY_RARE
@@ -128,7 +127,7 @@ class StreamState:
         tracker["recent"] = [stored_as(Episode, episode) for episode in tracker["recent"]]
         tracker["usual"] = [stored_as(Recurrence, past) for past in tracker.get("usual", ())]
         tracker["loud"] = [stored_as(Loud, past) for past in tracker.get("loud", ())]
-        tracker["days"] = [stored_as(Day, day) for day in tracker.get("days", ())]
+        tracker["days"] = [(day, most) for day, most in tracker.get("days", ())]
         body["tracker"] = stored_as(Tracker, tracker)
         body["no_data"] = stored_as(NoData, body["no_data"]) if body["no_data"] else None
         body["unjudged"] = stored_as(Unjudged, body["unjudged"]) if body.get("unjudged") else None

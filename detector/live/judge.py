@@ -207,7 +207,7 @@ class Judge:
             surprising = (
                 state.since < 0
                 or top >= min(rules.threshold, LISTEN)
-                or timed >= min(rules.season_opens, LISTEN)
+                or timed >= rules.season_opens
                 or nearly(rules.threshold, rules.season_near, top, timed)
             )
             if surprising or not state.idle or judgement.start <= entry.scored:

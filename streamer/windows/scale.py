@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 # A level so many times the usual departure from it is taken off: 24 bits are then left for the departures, and what is
-# said of small departures "of the level" (a ten-thousandth is noise) is said of what varies.
-FAR = 100.0
+# said of small departures "of the level" (a ten-thousandth is noise) is said of what varies. No fewer times: what is near
+# zero, and never below it, is only known of rows that are kept as they are, and a tank changes little in half an hour.
+FAR = 1000.0
 LARGE = 1e7  # a channel that has not varied yet: from here on float32 steps are 1
 # Where sizes lie, no squares overflow and no floor (1e-6) is in the way. Others come in units of about their own size.
 SMALLEST, LARGEST = 1e-3, 1e9

@@ -19,6 +19,7 @@ _FEW_RUNS, _NO_LONGER = 3.0, CONTEXT / 4
 # Stays of a row that rests now and then are as unlike each other as its longest is unlike its third: twice the longest is no
 # wonder where that is three times the third, and four times is one in any case.
 _SPREAD = 4.0
+_LONG = 3  # blocks in a row that are not equal by chance, where most of a value are
 _STAYS = 5  # slots that each value of a row of states has lasted
 
 
@@ -41,7 +42,7 @@ def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, T
     begun_RX = torch.cat([run_RL == 1, stay_RB == min(2, per_block)], 1)
     fine_X = torch.arange(run_RX.shape[1]) < slot_RL.shape[1]
     rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), begun_RX, strict=True)
-    few, value, longest = zip(*(_states(*row, fine_X) for row in rows), strict=True)
+    few, value, longest = zip(*(_states(*row, fine_X, per_block) for row in rows), strict=True)
     return torch.stack(few), torch.stack(value), torch.stack(longest)
 
 
@@ -55,12 +56,14 @@ def _exact(slot_L: Tensor, block_B: Tensor) -> Tensor:
     return torch.where(off <= tolerance, values[which], block_B)
 
 
-def _states(x: Tensor, run: Tensor, sure_run: Tensor, begun: Tensor, fine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _states(
+    x: Tensor, run: Tensor, sure_run: Tensor, begun: Tensor, fine: Tensor, per_block: int
+) -> tuple[Tensor, Tensor, Tensor]:
     values, which = torch.unique(x[run > 0], return_inverse=True)
     value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
     lengths = torch.zeros(len(values)).scatter_reduce(0, which, run[run > 0].float(), "amax")
     # States stay; counts that are mostly 0 do not, and one more than ever is no new state.
-    few = len(values) <= FEW and bool((lengths >= _STAYS).all())
+    few = len(values) <= FEW and bool((lengths >= _STAYS).all()) and not _counts(x, run, fine, per_block)
     if few:
         many = [torch.zeros(len(values)).scatter_add(0, which, (begun & b)[run > 0].float()) for b in (fine, ~fine)]
         may_be = lengths * (1.0 + _FEW_RUNS / torch.maximum(*many).clamp_min(1.0))
@@ -69,6 +72,20 @@ def _states(x: Tensor, run: Tensor, sure_run: Tensor, begun: Tensor, fine: Tenso
         top, usual = float(sure_run.max()), float(max(_third(sure_run[fine]), _third(sure_run[~fine])))
         longest[0] = top * (min(max(top / usual, 2.0), _SPREAD) / 2.0 if usual >= _STAYS else 1.0)
     return torch.tensor(few), value, longest
+
+
+def _counts(x: Tensor, run: Tensor, fine: Tensor, per_block: int) -> bool:
+    """Whether a value that only blocks have is seldom there for longer than by chance: the mean of a few counts.
+
+    A weekend of zeros makes no state of them.
+    """
+    value, stay, slots = x[~fine], run[~fine] // per_block, x[fine & (run > 0)]
+    for v in torch.unique(value[(stay > 0) & ~torch.isin(value, slots)]):
+        here = value == v
+        long = (stay[here] >= _LONG).sum() + (_LONG - 1) * (stay[here] == _LONG).sum()
+        if 2 * long < here.sum():
+            return True
+    return False
 
 
 def _third(run: Tensor) -> Tensor:

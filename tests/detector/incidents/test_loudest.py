@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.incidents.loudest import DAYS, KNOWN_DAYS, LISTEN, NEWS, Day, news, with_slot
+from detector.incidents.loudest import DAYS, KNOWN_DAYS, LISTEN, NEWS, news, with_slot
 from detector.incidents.machine import BESIDE, Rules, Tracker, step
 from detector.incidents.record import StreamState
 from detector.incidents.season_rule import season_rule
@@ -51,24 +51,10 @@ def test_what_is_more_than_weeks_have_had_opens(most: list[float], students: flo
         assert tracker.recent[0].peak == RULES.threshold  # it is no rarer than that
 
 
-@pytest.mark.parametrize(
-    ("most", "now", "opens"), [(3.2, 4.1, True), (3.2, 3.9, False), (3.6, 4.1, False), (3.6, 4.4, True)]
-)
-def test_and_so_does_what_the_season_has_never_found(most: float, now: float, opens: bool) -> None:
-    """Also of averages of hours, but not as long as they contain an incident."""
-    tracker = Tracker()
-    for day in range(14):
-        step(tracker, RULES, day * DAY + 720, 0.0, True, [most, *QUIET[1:]])
-    slots = range(14 * DAY, 14 * DAY + 20)
-    hour = [0.0, 0.0, 0.0, now, *QUIET[4:]]
-    states = [t.state for at in slots if (t := step(tracker, RULES, at, 0.0, True, hour)) is not None]
-    assert states == (["open", "resolved"] if opens else [])
-
-
 def test_what_an_incident_had_is_not_what_is_usual() -> None:
     tracker = weeks(*[3.4] * 14)
     assert day_of(tracker, 14, [5.0 + BESIDE + 1.0] * 8)[0] == "open"
-    assert max(day.students for day in tracker.days) == 3.4
+    assert max(most for _, most in tracker.days) == 3.4
     assert day_of(tracker, 30, [4.3] * 8)[0] == "open"
 
 
@@ -84,22 +70,17 @@ def test_it_is_stored() -> None:
     assert StreamState.from_json(state.to_json()) == state
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 12), st.floats(0, 12)), max_size=40))
-def test_the_days_are_the_newest_and_their_largest(found: list[tuple[int, float, float]]) -> None:
-    days: list[Day] = []
-    seen: dict[int, Day] = {}
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(LISTEN, 12)), max_size=40))
+def test_the_days_are_the_newest_and_their_largest(found: list[tuple[int, float]]) -> None:
+    days: list[tuple[int, float]] = []
+    seen: dict[int, float] = {}
     day = 0
-    for ahead, students, season in found:
+    for ahead, value in found:
         day += ahead
-        days = with_slot(days, day, students, season)
-        if max(students, season) < LISTEN:
-            continue
-        before = seen.get(day, Day(day, LISTEN, LISTEN))
-        seen[day] = Day(day, max(students, before.students), max(season, before.season))
-    newest = max(seen, default=0)
-    assert days == [seen[at] for at in sorted(seen) if at >= newest - DAYS]
-    others = [Day(0, LISTEN, LISTEN), *(known for at, known in seen.items() if day - DAYS <= at < day)]
-    expected = max(at.students for at in others) + NEWS, max(at.season for at in others) + NEWS
+        days = with_slot(days, day, value)
+        seen[day] = max(value, seen.get(day, 0.0))
+    assert days == sorted((at, most) for at, most in seen.items() if at >= day - DAYS)
+    expected = max([LISTEN, *(most for at, most in seen.items() if day - DAYS <= at < day)]) + NEWS
     assert news(days, day - KNOWN_DAYS, day) == expected
     assert news(days, day - KNOWN_DAYS + 1, day) is None
 

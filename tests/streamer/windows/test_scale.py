@@ -80,3 +80,8 @@ def test_there_and_back(values: list[float]) -> None:
     ring = scale.ring(np.array(values)[:, None])
     assert np.isfinite(ring.astype(np.float32)).all()
     np.testing.assert_allclose(scale.data(ring)[:, 0], values, rtol=1e-12, atol=1e-12 * np.abs(values).max())
+
+
+def test_what_has_changed_little_so_far_is_kept_as_it_is() -> None:
+    """A tank in its first half an hour: that it is never below zero is only known of values as they are."""
+    assert scale_of(79.1 - 0.05 * np.arange(33)) == PLAIN

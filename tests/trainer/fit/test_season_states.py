@@ -85,3 +85,15 @@ def test_stays_that_are_unlike_each_other_allow_a_longer_one() -> None:
     assert states(windy(10, 30, 20, 9, 9), nothing, 5)[2][0, 0] == 45.0
     assert states(windy(60, 2, 2), nothing, 5)[2][0, 0] == 60.0  # one standstill of a row that never rests
     assert states(torch.arange(99.0)[None], windy(20, 4, 2)[0, :-59][None], 5)[2][0, 0] == 200.0
+
+
+def test_a_weekend_of_zeros_makes_no_state_of_counts() -> None:
+    rng = torch.Generator().manual_seed(0)
+    counts = torch.poisson(torch.full((300, 20), 0.05), generator=rng)
+    night = torch.zeros(600, 20)
+    few, _, _ = states(torch.zeros(1, 400), torch.cat([counts, night]).mean(1)[None], per_block=20)
+    assert not bool(few)
+    flaps = row((0.0, 30), (3.0, 30), *[(v, 1) for v in (1.0, 2.0, 1.5, 2.5)])
+    few, value, _ = states(row((0.0, 200), (5.0, 200)), flaps, per_block=20)
+    assert bool(few)  # it flapped for 20 minutes once
+    assert value[0, :3].tolist() == [0.0, 3.0, 5.0]

@@ -18,7 +18,7 @@ def with_slot(days: Sequence[tuple[int, float]], day: int, surprise: float) -> l
     ([(30, 4.0), (31, 3.2)], [(30, 4.1)])
     """
     known = dict(days)
-    known[day] = max(surprise, known.get(day, LISTEN))
+    known[day] = max(round(surprise, 2), known.get(day, LISTEN))
     return sorted((at, most) for at, most in known.items() if at >= day - DAYS)
 
 

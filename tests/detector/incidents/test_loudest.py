@@ -78,7 +78,7 @@ def test_the_days_are_the_newest_and_their_largest(found: list[tuple[int, float]
     for ahead, value in found:
         day += ahead
         days = with_slot(days, day, value)
-        seen[day] = max(value, seen.get(day, 0.0))
+        seen[day] = max(round(value, 2), seen.get(day, 0.0))
     assert days == sorted((at, most) for at, most in seen.items() if at >= day - DAYS)
     expected = max([LISTEN, *(most for at, most in seen.items() if day - DAYS <= at < day)]) + NEWS
     assert news(days, day - KNOWN_DAYS, day) == expected

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from detector.incidents.dial import NEAR, SEASON_OPENS, closing, nearly
 from detector.incidents.episode import NO_COLUMN, EndReason, Episode
-from detector.incidents.loudest import LISTEN, news, with_slot
+from detector.incidents.loudest import news, with_slot
 from detector.incidents.recurring import (
     Loud,
     Off,
@@ -120,7 +120,6 @@ class Tracker:
     usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
     loud: list[Loud] = field(default_factory=list)  # what was enough for students, opened or not
     days: list[tuple[int, float]] = field(default_factory=list)  # and the most they said of what opened nothing
-    since: int = -1  # the first day of which that is known
     echo: bool = False  # students' windows contain the one before, or a repeat: not listened to until they are quiet
 
     @property
@@ -185,8 +184,7 @@ def step(
     scored = surprise == surprise
     students = surprise if counts and scored else 0.0
     day = 0 if rules.season is None else slot // rules.season.day
-    tracker.since = day if tracker.since < 0 else tracker.since
-    never = None if rules.season is None else news(tracker.days, tracker.since, day)
+    never = None if rules.season is None else news(tracker.days, day)
 
     def weighed(students: float, stricter: float) -> _Slot:
         now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed, never)
@@ -202,10 +200,11 @@ def step(
     if tracker.echo and since == tracker.ended:
         _contained(tracker, slot)
     contained = tracker.echo or (calm and slot - since <= WINDOW * rules.stride)
-    if contained:
-        students = 0.0
+    students = 0.0 if contained else students
     now = weighed(students, stricter)
     rule = rules.season
+    if rule is not None and scored and not contained:
+        tracker.days = with_slot(tracker.days, day, surprise)
     if rule is not None and now.season is not None and now.heard >= threshold:
         tracker.loud = with_loud(tracker.loud, _loud(now), rule.day, rule.quiet)
     if tracker.muted is not None:
@@ -216,15 +215,16 @@ def step(
             threshold = max(threshold, tracker.muted + DECADE)
     tracker.hits = [hit for hit in tracker.hits if slot - hit < rules.open_window * rules.stride]
     if now.value < threshold:
-        if scored and surprise >= LISTEN and not contained and (counts or surprise < closing(rules.threshold)):
-            tracker.days = with_slot(tracker.days, day, surprise)
         if not tracker.hits:
             tracker.far = []  # what was outside on its own before the first hit is not part of what may open now
         return None
     tracker.hits.append(slot)
     if len(tracker.hits) < rules.open_hits and not now.sure:
         return None
-    return _open(tracker, rules, now, stricter)
+    opened = _open(tracker, rules, now, stricter)
+    if opened is not None:
+        tracker.days = [at for at in tracker.days if at[0] != day]
+    return opened
 
 
 def _weighed(

@@ -12,7 +12,7 @@ from detector.incidents.dial import closing
 from detector.incidents.recurring import Off
 from detector.incidents.severity import NOTHING, reach_of
 from detector.live.known_levels import at_known_levels
-from detector.model.interface import SegmentScore
+from detector.model.interface import Levels, SegmentScore
 from detector.persistence import NAMES
 from streamer.contracts import StreamSettings
 
@@ -52,7 +52,8 @@ def usual_levels(score: SegmentScore, k: int, window_SC: np.ndarray) -> bool:
         return False
     channel_C = np.nan_to_num(score.channel_KC[k], nan=0.0)
     loud_C = channel_C >= LARGE_SHARE * channel_C.max()
-    return bool(at_known_levels(window_SC, score.levels)[loud_C].all())
+    levels = Levels(*(part[loud_C] for part in score.levels))
+    return bool(at_known_levels(window_SC[:, loud_C], levels).all())
 
 
 def season_counting(score: SegmentScore, settings: StreamSettings, value_K: np.ndarray) -> np.ndarray:

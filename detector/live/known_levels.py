@@ -24,9 +24,10 @@ def at_known_levels(values_SC: np.ndarray, levels: Levels) -> np.ndarray:
     near_SCV = (off_SCV <= levels.around_CV) & (levels.around_CV > 0)
     known_SC = np.logical_or.reduce(near_SCV, -1)
     seen_SC = np.isfinite(values_SC)
-    kept_C = known_SC.sum(0) >= _KEPT * seen_SC.sum(0)
+    many_C = seen_SC.sum(0)
+    kept_C = (known_SC.sum(0) >= _KEPT * many_C) & (2 * many_C >= len(values_SC))
     out_C: np.ndarray = np.zeros(values_SC.shape[1], bool)
     for c in np.flatnonzero(kept_C):
         at_S = near_SCV[known_SC[:, c], c].argmax(-1)
-        out_C[c] = len(at_S) > 0 and bool(known_SC[seen_SC[:, c], c][-1]) and (np.diff(at_S) != 0).sum() <= _CHANGES
+        out_C[c] = bool(known_SC[seen_SC[:, c], c][-1]) and (np.diff(at_S) != 0).sum() <= _CHANGES
     return out_C

@@ -160,7 +160,8 @@ def _npz(file: Path, entry: dict[str, Any]) -> Series:
     values_SC = np.where(np.isfinite(values_SC), values_SC, np.nan)
     channels = tuple(f"c{c}" for c in range(values_SC.shape[1])) if values_SC.shape[1] > 1 else ("value",)
     interval_ns, phase_ns, first_slot = (entry.get(key, to) for key, to in _UNTIMED)
-    if entry.get("timed") and 0 < train_end < len(values_SC):
+    fits = labels is None or labels.shape == (len(values_SC),)
+    if entry.get("timed") and fits and 0 < train_end < len(values_SC):
         ts_S = (first_slot + np.arange(len(values_SC))) * interval_ns + phase_ns
         table = Table(str(entry["name"]), channels, values_SC, ts_S, labels)
         series = on_grid(table, Reading(interval_s=interval_ns / NS, train=train_end))

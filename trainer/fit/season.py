@@ -60,7 +60,8 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     """Students of all rows; rows without two days of data have no season and hardly a tail."""
     told, per_block = recent(history), history.block_s // history.interval_s
     out_RB = told.out_RB & ~habits(grid(told, told.out_RB), grid(told, ~told.out_RB))
-    out_RL = told.out_RL & out_RB.gather(1, block_of(told))
+    at_RL = block_of(told)
+    out_RL = told.out_RL & ((at_RL < 0) | out_RB.gather(1, at_RL.clamp_min(0)))
     few_R, values, longest = states(
         torch.where(out_RL, torch.nan, told.slot_RL), torch.where(out_RB, torch.nan, told.block_RB), per_block
     )

@@ -83,9 +83,14 @@ def recent(h: History) -> History:
 
 
 def block_of(h: History) -> Tensor:
-    """Which block each slot (R, L) lies in, as long as the clocks were not changed since."""
-    last = h.block_RB.shape[1] - 1
-    return (last + (h.slot_local_RL - h.block_local_RB[:, -1:]) // h.block_s).clamp(0, last)
+    """Which block each slot (R, L) lies in; −1: in one that is older, not complete yet or not known.
+
+    In the hour that comes twice when clocks are set back, it may be the other one.
+    """
+    starts_RB = h.block_local_RB.cummax(-1).values.contiguous()
+    at_RL = torch.searchsorted(starts_RB, h.slot_local_RL.contiguous(), right=True) - 1
+    inside = (at_RL >= 0) & (h.slot_local_RL - starts_RB.gather(1, at_RL.clamp_min(0)) < h.block_s)
+    return torch.where(inside, at_RL, -1)
 
 
 def habits(days: Days, left_out: Days) -> Tensor:

@@ -18,7 +18,8 @@ _NEAR = 3.0  # such leaps within which stays are at one level
 _HELD, _KEPT = 0.8, 0.97  # shares of blocks in stays, and of their slots around their level, of a row that has levels
 # How far slots may be from a level: times what all but one in a hundred are, and of the way to the next level.
 _WIDE, _APART = 1.5, 0.45
-_LONG_S = 12 * 3_600  # at a level that is known though it has been there once
+# At a level that is known: two outages of half an hour are no such level.
+_LONG_S, _OFTEN, _OFTEN_S = 12 * 3_600, 3, 3 * 3_600
 
 
 def levels(h: History) -> tuple[Tensor, Tensor]:
@@ -64,7 +65,7 @@ def _levels(slot_L: Tensor, block_B: Tensor, at_L: Tensor, block_s: int) -> tupl
     level_V = sum_V / blocks_V
     which_N = torch.full((len(many_N),), -1)
     which_N[long] = level
-    which_L = which_N[stay_B[at_L]]
+    which_L = torch.where(at_L >= 0, which_N[stay_B[at_L.clamp_min(0)]], -1)
     held_L = (which_L >= 0) & torch.isfinite(slot_L)
     if not bool(held_L.any()):
         return none
@@ -75,7 +76,7 @@ def _levels(slot_L: Tensor, block_B: Tensor, at_L: Tensor, block_s: int) -> tupl
     gap = level_V.diff()
     gap_V = torch.minimum(*(torch.nn.functional.pad(gap, ends, value=torch.inf) for ends in ((1, 0), (0, 1))))
     around_V = torch.minimum(wide_V, _APART * gap_V)
-    known_V = (stays_V >= 2) | (blocks_V * block_s >= _LONG_S)
+    known_V = (blocks_V * block_s >= _LONG_S) | ((stays_V >= _OFTEN) & (blocks_V * block_s >= _OFTEN_S))
     if (off <= around_V[which]).float().mean() < _KEPT or int(known_V.sum()) < 2:
         return none
     return level_V[known_V], around_V[known_V]

@@ -41,8 +41,8 @@ def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, T
     meant_RX[:, : slot_RL.shape[1] if per_block > 1 else None] = True
     begun_RX = torch.cat([run_RL == 1, stay_RB == min(2, per_block)], 1)
     fine_X = torch.arange(run_RX.shape[1]) < slot_RL.shape[1]
-    rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), begun_RX, strict=True)
-    few, value, longest = zip(*(_states(*row, fine_X, per_block) for row in rows), strict=True)
+    rows = zip(value_RX, run_RX, torch.where(meant_RX, run_RX, 0), begun_RX, stay_RB, strict=True)
+    few, value, longest = zip(*(_states(*row, fine_X) for row in rows), strict=True)
     return torch.stack(few), torch.stack(value), torch.stack(longest)
 
 
@@ -51,39 +51,40 @@ def _exact(slot_L: Tensor, block_B: Tensor) -> Tensor:
     values, blocks = torch.unique(slot_L[torch.isfinite(slot_L)]), block_B[torch.isfinite(block_B)]
     if not 0 < len(values) <= FEW or not len(blocks):
         return block_B
-    tolerance = ROUNDED * (torch.maximum(values.max(), blocks.max()) - torch.minimum(values.min(), blocks.min()))
+    span = torch.maximum(values.max(), blocks.max()) - torch.minimum(values.min(), blocks.min())
+    tolerance = torch.cat([ROUNDED * span[None], season.APART * values.diff()]).min()
     off, which = (block_B[:, None] - values).abs().min(-1)
     return torch.where(off <= tolerance, values[which], block_B)
 
 
 def _states(
-    x: Tensor, run: Tensor, sure_run: Tensor, begun: Tensor, fine: Tensor, per_block: int
+    x: Tensor, run: Tensor, sure_run: Tensor, begun: Tensor, stay: Tensor, fine: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     values, which = torch.unique(x[run > 0], return_inverse=True)
     value, longest = torch.full((FEW,), torch.nan), torch.zeros(FEW)
     lengths = torch.zeros(len(values)).scatter_reduce(0, which, run[run > 0].float(), "amax")
     # States stay; counts that are mostly 0 do not, and one more than ever is no new state.
-    few = len(values) <= FEW and bool((lengths >= _STAYS).all()) and not _counts(x, run, fine, per_block)
+    few = len(values) <= FEW and bool((lengths >= _STAYS).all()) and not _counts(x[~fine], stay, x[fine])
     if few:
         many = [torch.zeros(len(values)).scatter_add(0, which, (begun & b)[run > 0].float()) for b in (fine, ~fine)]
         may_be = lengths * (1.0 + _FEW_RUNS / torch.maximum(*many).clamp_min(1.0))
         value[: len(values)], longest[: len(values)] = values, torch.maximum(lengths, may_be.clamp_max(_NO_LONGER))
     elif len(values):
         top, usual = float(sure_run.max()), float(max(_third(sure_run[fine]), _third(sure_run[~fine])))
-        longest[0] = top * (min(max(top / usual, 2.0), _SPREAD) / 2.0 if usual >= _STAYS else 1.0)
+        wider = top * min(max(top / usual, 2.0), _SPREAD) / 2.0 if usual >= _STAYS else top
+        longest[0] = max(top, min(wider, _NO_LONGER))
     return torch.tensor(few), value, longest
 
 
-def _counts(x: Tensor, run: Tensor, fine: Tensor, per_block: int) -> bool:
+def _counts(block: Tensor, stay: Tensor, slots: Tensor) -> bool:
     """Whether a value that only blocks have is seldom there for longer than by chance: the mean of a few counts.
 
     A weekend of zeros makes no state of them.
     """
-    value, stay, slots = x[~fine], run[~fine] // per_block, x[fine & (run > 0)]
-    for v in torch.unique(value[(stay > 0) & ~torch.isin(value, slots)]):
-        here = value == v
-        long = (stay[here] >= _LONG).sum() + (_LONG - 1) * (stay[here] == _LONG).sum()
-        if 2 * long < here.sum():
+    for value in torch.unique(block[(stay >= 2) & ~torch.isin(block, slots)]):
+        there = stay[block == value]
+        long = (there >= _LONG).sum() + (_LONG - 1) * (there == _LONG).sum()
+        if 2 * long < len(there):
             return True
     return False
 

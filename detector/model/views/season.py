@@ -33,6 +33,7 @@ _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
 
 CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
 FEW = 6  # distinct values of a state, a flag, a level
+APART = 0.3  # of the way from one of them to the next within which a value is still that one
 ROUNDED = 2.0**-9  # of the span of a row of few values: what blocks may be off by, as they are stored
 LEVELS = 8  # that a row stays at
 BAND = 3.0  # surprise at which a single slot has left its band
@@ -365,8 +366,11 @@ def _states(rows: _Rows, x_RL: Tensor, count: int, interval_s: float) -> Tensor:
     runs_RL, x_RL = _newest_runs(x_RL, count), x_RL[:, -count:]
     few_R, values_RV, longest_RV = rows.whole("few") > 0, rows.whole("values"), rows.whole("longest")
     known_RV = torch.isfinite(values_RV)
-    top_R, bottom_R = (torch.where(known_RV, s * values_RV, -torch.inf).amax(-1) for s in (1.0, -1.0))
-    tolerance_R = ROUNDED * (top_R + bottom_R)
+    ordered_RV = torch.where(known_RV, values_RV, torch.inf).sort(-1).values
+    gap_RV = ordered_RV[:, 1:] - ordered_RV[:, :-1]
+    there_RV = torch.isfinite(gap_RV)
+    span_R = torch.where(there_RV, gap_RV, 0.0).sum(-1)
+    tolerance_R = torch.minimum(ROUNDED * span_R, APART * torch.where(there_RV, gap_RV, torch.inf).amin(-1))
     is_RLV = (x_RL[..., None] - values_RV[:, None]).abs() <= tolerance_R[:, None, None]
     longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])
     # twice as long as ever, and never less than a quarter of an hour of slots

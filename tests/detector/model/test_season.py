@@ -358,3 +358,14 @@ def test_a_state_is_known_by_blocks_that_are_stored_to_a_thousandth() -> None:
     assert unseen.max() == 0.0
     now[0, -1] = 5900.0
     assert scored(bank, now, LAST.start, LAST.stop).each_RLS[0, -1, persistence.UNSEEN] > 5.0
+
+
+def test_a_value_far_from_all_others_hides_no_unseen_state() -> None:
+    x = stream()[None]
+    bank = fitted(torch.where(x > 50, 1.0, 0.0))
+    bank.values[0, :3] = torch.tensor([0.0, 1.0, 9999.0])
+    now = torch.where(x > 50, 1.0, 0.0)
+    now[0, -1] = 7.0
+    unseen = scored(bank, now, LAST.start, LAST.stop).each_RLS[0, :, persistence.UNSEEN]
+    assert unseen[:-1].max() == 0.0
+    assert unseen[-1] > 5.0

@@ -120,3 +120,6 @@ def test_with_real_time_a_folder_s_values_become_what_the_streamer_makes_of_them
     np.testing.assert_allclose(series.data_SC[1:700, 0], steps[1:700], rtol=1e-5)
     assert np.isnan(series.values_SC[700, 0])
     np.testing.assert_allclose(series.data_SC[:, 1], level, atol=1e-3)
+    np.savez(file, values=np.stack([total, level], 1), train_end=600, labels=np.zeros(900, bool))
+    with pytest.raises(SourceError, match="900 labels for 1000 slots"):
+        items_of(folder, Reading())[0].load()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from detector.model.views.season import DAY_S, LEVELS
-from trainer.fit.season_days import History
+from trainer.fit.season_days import History, block_of
 from trainer.fit.season_levels import levels
 
 PER_BLOCK, BLOCK_S = 5, 300
@@ -86,3 +86,22 @@ def test_holes_and_nothing_at_all() -> None:
     assert len(known(history(value))[0]) == 3
     assert not len(known(history(np.full(BLOCKS * PER_BLOCK, np.nan)))[0])
     assert not len(known(history(np.full(BLOCKS * PER_BLOCK, 7.0)))[0])
+
+
+def test_two_short_outages_are_no_level() -> None:
+    value = routes(of=(100.0, 130.0))
+    for begin in (5 * 1440, 15 * 1440):
+        value[begin : begin + 35] = 0.0
+    assert len(known(history(value))[0]) == 2
+
+
+def test_blocks_of_slots_are_found_by_their_clock() -> None:
+    """Also where slots reach further back than blocks do, are not complete yet, or clocks have been changed."""
+    h = history(routes())
+    assert torch.equal(block_of(h), (torch.arange(RING) + BLOCKS * PER_BLOCK - RING)[None] // PER_BLOCK)
+    later = h._replace(block_RB=h.block_RB[:, -9:-1], block_local_RB=h.block_local_RB[:, -9:-1])
+    assert block_of(later)[0, [0, -46, -45, -6, -5, -1]].tolist() == [-1, -1, 0, 7, -1, -1]
+    spring = 3600 * (torch.arange(BLOCKS) >= BLOCKS - 500)
+    slots = spring.repeat_interleave(PER_BLOCK)[-RING:]
+    moved = h._replace(block_local_RB=h.block_local_RB + spring, slot_local_RL=h.slot_local_RL + slots)
+    assert torch.equal(block_of(moved), block_of(h))

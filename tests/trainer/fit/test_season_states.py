@@ -84,7 +84,7 @@ def test_stays_that_are_unlike_each_other_allow_a_longer_one() -> None:
     assert states(windy(10, 60, 20, 9, 9), nothing, 5)[2][0, 0] == 120.0
     assert states(windy(10, 30, 20, 9, 9), nothing, 5)[2][0, 0] == 45.0
     assert states(windy(60, 2, 2), nothing, 5)[2][0, 0] == 60.0  # one standstill of a row that never rests
-    assert states(torch.arange(99.0)[None], windy(20, 4, 2)[0, :-59][None], 5)[2][0, 0] == 200.0
+    assert states(torch.arange(99.0)[None], windy(20, 4, 2)[0, :-59][None], 5)[2][0, 0] == 150.0
 
 
 def test_a_weekend_of_zeros_makes_no_state_of_counts() -> None:
@@ -97,3 +97,23 @@ def test_a_weekend_of_zeros_makes_no_state_of_counts() -> None:
     few, value, _ = states(row((0.0, 200), (5.0, 200)), flaps, per_block=20)
     assert bool(few)  # it flapped for 20 minutes once
     assert value[0, :3].tolist() == [0.0, 3.0, 5.0]
+
+
+def test_states_of_slots_of_a_second_are_known_by_blocks() -> None:
+    slots = row((0.0, 4000), (1.0, 4000))
+    few, value, _ = states(slots, row((0.0, 90), (2.0, 100), (1.0, 90)), per_block=300)
+    assert bool(few)
+    assert value[0, :3].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_standstill_is_heard_of_some_day_however_unlike_stays_are() -> None:
+    parts = [torch.cat([torch.arange(1.0, 60.0), torch.zeros(stay)]) for stay in (200, 45, 40)]
+    longest = states(torch.cat([*parts, torch.ones(1)])[None], torch.full((1, 4), torch.nan), 5)[2][0, 0]
+    assert 2 * longest < CONTEXT
+
+
+def test_a_value_far_from_all_others_blurs_no_state() -> None:
+    blocks = row((0.0, 30), (7.0, 30), (9999.0, 3))
+    few, value, _ = states(row((0.0, 200), (1.0, 200), (9999.0, 20)), blocks, per_block=20)
+    assert bool(few)
+    assert value[0, :4].tolist() == [0.0, 1.0, 7.0, 9999.0]

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 from detector.incidents.dial import NEAR, SEASON_OPENS, closing, nearly
 from detector.incidents.episode import NO_COLUMN, EndReason, Episode
-from detector.incidents.loudest import news, with_slot
 from detector.incidents.recurring import (
     Loud,
     Off,
@@ -119,7 +118,6 @@ class Tracker:
     ended: int = LONG_AGO  # last slot of the incident before
     usual: list[Recurrence] = field(default_factory=list)  # incidents before, and what repeated them
     loud: list[Loud] = field(default_factory=list)  # what was enough for students, opened or not
-    days: list[tuple[int, float]] = field(default_factory=list)  # and the most they said of what opened nothing
     echo: bool = False  # students' windows contain the one before, or a repeat: not listened to until they are quiet
 
     @property
@@ -183,11 +181,9 @@ def step(
     """One scored slot, see `Scored`."""
     scored = surprise == surprise
     students = surprise if counts and scored else 0.0
-    day = 0 if rules.season is None else slot // rules.season.day
-    never = None if rules.season is None else news(tracker.days, day)
 
     def weighed(students: float, stricter: float) -> _Slot:
-        now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed, never)
+        now = _weighed(tracker, rules, slot, students, season, stricter, scored, untimed)
         return now._replace(reach=reach, off=off, grave=reach if grave is None else grave)
 
     if tracker.incident is not None:
@@ -199,12 +195,10 @@ def step(
     tracker.echo = tracker.echo and students >= closing(threshold) and slot - since < ECHO * rules.stride
     if tracker.echo and since == tracker.ended:
         _contained(tracker, slot)
-    contained = tracker.echo or (calm and slot - since <= WINDOW * rules.stride)
-    students = 0.0 if contained else students
+    if tracker.echo or (calm and slot - since <= WINDOW * rules.stride):
+        students = 0.0
     now = weighed(students, stricter)
     rule = rules.season
-    if rule is not None and scored and not contained:
-        tracker.days = with_slot(tracker.days, day, surprise)
     if rule is not None and now.season is not None and now.heard >= threshold:
         tracker.loud = with_loud(tracker.loud, _loud(now), rule.day, rule.quiet)
     if tracker.muted is not None:
@@ -221,24 +215,18 @@ def step(
     tracker.hits.append(slot)
     if len(tracker.hits) < rules.open_hits and not now.sure:
         return None
-    opened = _open(tracker, rules, now, stricter)
-    if opened is not None:
-        tracker.days = [at for at in tracker.days if at[0] != day]
-    return opened
+    return _open(tracker, rules, now, stricter)
 
 
 def _weighed(
     tracker: Tracker, rules: Rules, slot: int, students: float, season: Sequence[float] | None, stricter: float,
-    scored: bool, untimed: bool, never: float | None,
+    scored: bool, untimed: bool,
 ) -> _Slot:  # fmt: skip
     opens = rules.threshold + stricter
     if season is None or rules.season is None:
         return _Slot(slot, students, students, students, None, NO_COLUMN, students >= opens + SURE, scored)
     more = rules.finer + (UNTIMED if untimed else BESIDE) * max(0.0, 1.0 - max(season[:HOUR]) / SUSPECT)
     alone, students = students, max(0.0, students - more)
-    if never is not None and alone >= closing(need := max(never, closing(rules.threshold)) + stricter):
-        # No rarer than what just opens an incident, however much it is.
-        students = max(students, opens + min(0.0, alone - need))
     sure = students >= opens + SURE
     tracker.far = [at for at in tracker.far if slot - at < FAR * rules.stride]
     if season[0] >= OUTSIDE:

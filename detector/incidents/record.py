@@ -127,7 +127,6 @@ class StreamState:
         tracker["recent"] = [stored_as(Episode, episode) for episode in tracker["recent"]]
         tracker["usual"] = [stored_as(Recurrence, past) for past in tracker.get("usual", ())]
         tracker["loud"] = [stored_as(Loud, past) for past in tracker.get("loud", ())]
-        tracker["days"] = [(day, most) for day, most in tracker.get("days", ())]
         body["tracker"] = stored_as(Tracker, tracker)
         body["no_data"] = stored_as(NoData, body["no_data"]) if body["no_data"] else None
         body["unjudged"] = stored_as(Unjudged, body["unjudged"]) if body.get("unjudged") else None

@@ -99,7 +99,6 @@ def rejudge(
     tracker.incident = next((e for e in result if e.ended is None), None)
     tracker.hits, tracker.far, tracker.echo, tracker.ended = trial.hits, trial.far, trial.echo, trial.ended
     tracker.muted, tracker.calm, tracker.usual, tracker.loud = trial.muted, trial.calm, trial.usual, trial.loud
-    tracker.days = trial.days
     again = sorted(e.anchor for e in result if e.onset >= start and not e.retracted)
     tracker.openings = [*earlier, *again][-REMEMBERED:]
     return published
@@ -111,8 +110,6 @@ def _as_of(tracker: Tracker, rules: Rules, start: int, openings: list[int]) -> t
     if seed is not None and seed.onset >= start:
         seed = None
     trial = Tracker(openings=openings, usual=until(tracker.usual, start), loud=loud_until(tracker.loud, start))
-    if rules.season is not None:  # of the first day what came before stays
-        trial.days = [at for at in tracker.days if at[0] <= start // rules.season.day]
     if seed is not None:
         trial.recent, trial.ended = [replace(seed)], seed.last()
         trial.echo = seed.contained >= start - rules.stride

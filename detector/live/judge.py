@@ -17,7 +17,6 @@ from detector.incidents.dial import (
     season_opens_of,
     threshold_of,
 )
-from detector.incidents.loudest import LISTEN, begins
 from detector.incidents.machine import Rules
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge_from
@@ -205,8 +204,7 @@ class Judge:
             entry.count_judged(*_judged(judgement))
             rules, timed = judgement.rules, max((p.score.season_top for p in judgement.pieces if p.score), default=0.0)
             surprising = (
-                begins(state.days, rules.season, entry.hi)
-                or top >= min(rules.threshold, LISTEN)
+                top >= rules.threshold
                 or timed >= rules.season_opens
                 or nearly(rules.threshold, rules.season_near, top, timed)
             )

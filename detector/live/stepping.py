@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.incidents.dial import closing
 from detector.incidents.episode import Episode
-from detector.incidents.loudest import LISTEN, begins
-from detector.incidents.machine import WINDOW, Rules, Tracker, Transition, belongs, step
+from detector.incidents.machine import WINDOW, Transition, belongs, step
 from detector.incidents.record import StreamState
 from detector.incidents.rejudging import rejudge
 from detector.incidents.scored import Scored
@@ -51,7 +49,7 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
     quiet = max(rules.quiet, 0 if rules.season is None else rules.season.quiet)
     hole = range(first, min(begin, first + (quiet + rules.open_window) * stride), stride)
     for slot in (*hole, *range(begin, entry.hi + 1, stride)):
-        if stream_state.tracker.idle and (slot not in scored_at or _calm(stream_state.tracker, rules, scored_at[slot])):
+        if stream_state.tracker.idle and slot not in scored_at:
             continue
         transition = step(stream_state.tracker, rules, *row(slot))
         mine = belongs(stream_state.tracker, slot)
@@ -61,13 +59,6 @@ def step_through(judgement: Judgement, emit: Emit) -> None:
             if transition.episode.end_reason == "unseen" and entry.seen_at(slot):
                 _unjudged(transition, judgement.failed or "too much is missing before its newest points")
             emit(entry, stream_state, transition)
-
-
-def _calm(tracker: Tracker, rules: Rules, row: Scored) -> bool:
-    """Whether a slot changes nothing of a machine that is idle."""
-    least = min(LISTEN, closing(rules.threshold), rules.season_near)
-    quiet = not row.surprise >= least and (row.season is None or max(row.season) < least)
-    return quiet and not tracker.far and not begins(tracker.days, rules.season, row.slot)
 
 
 def _unjudged(transition: Transition, why: str) -> None:

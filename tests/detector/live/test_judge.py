@@ -310,7 +310,7 @@ def test_a_new_student_is_in_force_from_the_next_slot() -> None:
     entry.follow(change_of(2, 1030, [10]))
     run(judge, published, entry, stream_state)
     assert (stream_state.model, stream_state.model_since) == ("v2", 1030)
-    assert stream_state.tracker == Tracker(days=[(0, 3.0)])  # calm so far
+    assert stream_state.tracker == Tracker()
 
 
 def test_one_broken_stream_does_not_silence_the_others() -> None:

@@ -33,8 +33,7 @@ def counting(score: SegmentScore, threshold: float, settings: StreamSettings) ->
         return np.zeros_like(counts_K)
     if settings.direction == "both" and not settings.floor_abs and not settings.floor_rel:
         return counts_K
-    for k in np.flatnonzero(counts_K):
-        channel_C = np.nan_to_num(score.channel_KC[k], nan=0.0)
+    for k in np.flatnonzero(counts_K).tolist():
         deviation_C, expected_C = score.deviation_KC[k], score.expected_KC[k]
         floor_C = np.maximum(settings.floor_abs, settings.floor_rel * np.abs(np.nan_to_num(expected_C)))
         passes_C = np.abs(deviation_C) > floor_C
@@ -42,16 +41,22 @@ def counting(score: SegmentScore, threshold: float, settings: StreamSettings) ->
             passes_C &= deviation_C > 0
         elif settings.direction == "down":
             passes_C &= deviation_C < 0
-        counts_K[k] = bool((passes_C & (channel_C >= LARGE_SHARE * channel_C.max())).any())
+        counts_K[k] = bool((passes_C & _loud(score, k)).any())
     return counts_K
+
+
+def _loud(score: SegmentScore, k: int) -> np.ndarray:
+    """Which channels make slot k surprising, bool (C,)."""
+    channel_C = np.nan_to_num(score.channel_KC[k], nan=0.0)
+    loud_C: np.ndarray = channel_C >= LARGE_SHARE * channel_C.max()
+    return loud_C
 
 
 def usual_levels(score: SegmentScore, k: int, window_SC: np.ndarray) -> bool:
     """Whether the channels that make slot k surprising are where they have been for weeks, by the slots up to it."""
     if score.levels is None:
         return False
-    channel_C = np.nan_to_num(score.channel_KC[k], nan=0.0)
-    loud_C = channel_C >= LARGE_SHARE * channel_C.max()
+    loud_C = _loud(score, k)
     levels = Levels(*(part[loud_C] for part in score.levels))
     return bool(at_known_levels(window_SC[:, loud_C], levels).all())
 

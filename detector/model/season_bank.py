@@ -26,7 +26,7 @@ from streamer.timestamps import NS
 # what has ended): so much of it for itself and for each decade of the students. Past `_OPENS` it says no more of an order.
 _RANKS, _OPENS = 0.2, 5.0
 _FINE = [i for i, s in enumerate(STATISTICS) if s.fine]
-_DERIVED = {"low": FIELDS["mid"], "high": FIELDS["mid"]}
+_DERIVED = {"low": FIELDS["mid"], "high": FIELDS["mid"], "near": FIELDS["few"]}
 _WORDS = {
     "none": "usual",
     "day": "usual at this time",
@@ -86,9 +86,8 @@ class SeasonBank:
         if len(seasons) != channels:
             return
         block_s, bank = int(seasons.rows["block"][0]), seasons.bank()
-        place = self._tables.add(
-            {**seasons.rows, "low": widened(bank.low, block_s), "high": widened(bank.high, block_s)}, {}
-        )
+        low, high = (widened(table, block_s) for table in (bank.low, bank.high))
+        place = self._tables.add({**seasons.rows, "low": low, "high": high, "near": bank.near}, {})
         season = SEASONS[int(seasons.rows["season"][0])].split(",")[0]
         untimed, levels = untimed_of(seasons.rows), Levels(bank.levels.numpy(), bank.around.numpy())
         self._known[stream] = _Held(

@@ -22,7 +22,6 @@ INDEX = "index.json"
 TABLES = (".csv", ".parquet")
 # UCR Anomaly Archive: the loudest position counts as found within this many slots of the anomaly.
 UCR_MARGIN = 100
-_UNTIMED = (("interval_ns", NS), ("phase_ns", 0), ("first_slot", 0))
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Item:
         if self.made is not None:
             return self.made
         assert self.file is not None
-        return _npz(self.file, dict(self.entry)).checked()
+        return _npz(self.file, dict(self.entry))
 
 
 def items_of(paths: Path | Sequence[Path], reading: Reading, only: Sequence[str] = ()) -> list[Item]:
@@ -151,7 +150,7 @@ def _npz(file: Path, entry: dict[str, Any]) -> Series:
     try:
         with np.load(file) as z:
             values, train_end = z["values"], int(z["train_end"])
-            labels = z["labels"].astype(bool) if "labels" in z else None
+            labels = z["labels"].astype(bool).ravel() if "labels" in z else None
     except (OSError, ValueError, KeyError) as error:
         raise SourceError(
             f"{file}: {error}; a series is an .npz with values (time, channels), train_end and perhaps labels (time,)"
@@ -159,17 +158,14 @@ def _npz(file: Path, entry: dict[str, Any]) -> Series:
     values_SC = np.asarray(values if values.ndim == 2 else values[:, None], np.float64)
     values_SC = np.where(np.isfinite(values_SC), values_SC, np.nan)
     channels = tuple(f"c{c}" for c in range(values_SC.shape[1])) if values_SC.shape[1] > 1 else ("value",)
-    interval_ns, phase_ns, first_slot = (entry.get(key, to) for key, to in _UNTIMED)
-    fits = labels is None or labels.shape == (len(values_SC),)
-    if entry.get("timed") and fits and 0 < train_end < len(values_SC):
-        ts_S = (first_slot + np.arange(len(values_SC))) * interval_ns + phase_ns
-        table = Table(str(entry["name"]), channels, values_SC, ts_S, labels)
-        series = on_grid(table, Reading(interval_s=interval_ns / NS, train=train_end))
-    else:
-        series = Series(
-            str(entry["name"]), values_SC.astype(np.float32), train_end, labels, channels, None,
-            interval_ns, phase_ns, first_slot,
-        )  # fmt: skip
+    series = Series(
+        str(entry["name"]), values_SC.astype(np.float32), train_end, labels, channels,
+        interval_ns=entry.get("interval_ns", NS), phase_ns=entry.get("phase_ns", 0), first_slot=entry.get("first_slot", 0),
+    ).checked()  # fmt: skip
+    if entry.get("timed"):
+        ts_S = (series.first_slot + np.arange(len(values_SC))) * series.interval_ns + series.phase_ns
+        table = Table(series.name, channels, values_SC, ts_S, labels)
+        series = on_grid(table, Reading(interval_s=series.interval_ns / NS, train=train_end))
     if "anomaly_begin_name" not in entry:
         return series
     begin, end = int(entry["anomaly_begin_name"]), int(entry["anomaly_end_name"])

@@ -65,7 +65,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     few_R, values, longest = states(
         torch.where(out_RL, torch.nan, told.slot_RL), torch.where(out_RB, torch.nan, told.block_RB), per_block
     )
-    level_RV, around_RV = levels(told)
+    level_RV, around_RV = levels(told, at_RL)
     history = recent(levelled(history))
     raw_RL = history.slot_RL
     grain_R = grain(raw_RL)

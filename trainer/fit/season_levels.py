@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detector.model.views.season import LEVELS
-from trainer.fit.season_days import History, block_of
+from trainer.fit.season_days import History
 
 _STAY_S = 1_800  # for which a row has stayed somewhere
 _STEP = 5.0  # usual differences of two blocks: more is a leap
@@ -22,14 +22,14 @@ _WIDE, _APART = 1.5, 0.45
 _LONG_S, _OFTEN, _OFTEN_S = 12 * 3_600, 3, 3 * 3_600
 
 
-def levels(h: History) -> tuple[Tensor, Tensor]:
+def levels(h: History, at_RL: Tensor) -> tuple[Tensor, Tensor]:
     """Known levels (R, LEVELS) and how far slots scatter around each, 0 where there is none.
 
-    Rows that wander, and those that have one level, have none.
+    `at_RL` is the block of each slot (`block_of`). Rows that wander, and those that have one level, have none.
     """
     slot_RL, block_RB = torch.where(h.out_RL, torch.nan, h.slot_RL), torch.where(h.out_RB, torch.nan, h.block_RB)
     level_RV, around_RV = torch.zeros(2, len(slot_RL), LEVELS)
-    for row, (slot_L, block_B, at_L) in enumerate(zip(slot_RL, block_RB, block_of(h), strict=True)):
+    for row, (slot_L, block_B, at_L) in enumerate(zip(slot_RL, block_RB, at_RL, strict=True)):
         level_V, around_V = _levels(slot_L, block_B, at_L, h.block_s)
         level_RV[row, : len(level_V)], around_RV[row, : len(level_V)] = level_V, around_V
     return level_RV, around_RV

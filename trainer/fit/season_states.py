@@ -52,9 +52,8 @@ def _exact(slot_L: Tensor, block_B: Tensor) -> Tensor:
     if not 0 < len(values) <= FEW or not len(blocks):
         return block_B
     span = torch.maximum(values.max(), blocks.max()) - torch.minimum(values.min(), blocks.min())
-    tolerance = torch.cat([ROUNDED * span[None], season.APART * values.diff()]).min()
     off, which = (block_B[:, None] - values).abs().min(-1)
-    return torch.where(off <= tolerance, values[which], block_B)
+    return torch.where(off <= season.near_of(values[None], span), values[which], block_B)
 
 
 def _states(

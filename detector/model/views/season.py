@@ -33,7 +33,7 @@ _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
 
 CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
 FEW = 6  # distinct values of a state, a flag, a level
-APART = 0.3  # of the way from one of them to the next within which a value is still that one
+_APART = 0.3  # of the way from one of them to the next within which a value is still that one
 ROUNDED = 2.0**-9  # of the span of a row of few values: what blocks may be off by, as they are stored
 LEVELS = 8  # that a row stays at
 BAND = 3.0  # surprise at which a single slot has left its band
@@ -74,10 +74,13 @@ class SeasonTables:
 
     low: Tensor = None  # type: ignore[assignment]  # lowest and highest expectation of a slot: derived
     high: Tensor = None  # type: ignore[assignment]
+    near: Tensor = None  # type: ignore[assignment]  # how far from one of `values` is still that one: derived
 
     def __post_init__(self) -> None:
         if self.low is None:
             self.low, self.high = envelope_of(self)
+        if self.near is None:
+            self.near = near_of(self.values)
 
     @classmethod
     def of_tables(cls, tables: Mapping[str, Tensor]) -> "SeasonTables":
@@ -99,6 +102,15 @@ class Scores:
     high_RL: Tensor
     expected_RL: Tensor
     sign_RL: Tensor  # +1 above, −1 below what was expected, 0 for neither
+
+
+def near_of(values_RV: Tensor, span: Tensor | float = 0.0) -> Tensor:
+    """How far from one of a row's few values, NaN filled, is still that one, where blocks span so much at least."""
+    gap_RV = torch.where(torch.isfinite(values_RV), values_RV, torch.inf).sort(-1).values.diff()
+    there_RV = torch.isfinite(gap_RV)
+    span_R = torch.where(there_RV, gap_RV, 0.0).sum(-1).clamp_min(span)
+    least_R = torch.nn.functional.pad(torch.where(there_RV, gap_RV, torch.inf), (0, 1), value=torch.inf).amin(-1)
+    return torch.minimum(ROUNDED * span_R, _APART * least_R)
 
 
 def envelope_of(bank: SeasonTables) -> tuple[Tensor, Tensor]:
@@ -365,13 +377,7 @@ def _states(rows: _Rows, x_RL: Tensor, count: int, interval_s: float) -> Tensor:
     """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
     runs_RL, x_RL = _newest_runs(x_RL, count), x_RL[:, -count:]
     few_R, values_RV, longest_RV = rows.whole("few") > 0, rows.whole("values"), rows.whole("longest")
-    known_RV = torch.isfinite(values_RV)
-    ordered_RV = torch.where(known_RV, values_RV, torch.inf).sort(-1).values
-    gap_RV = ordered_RV[:, 1:] - ordered_RV[:, :-1]
-    there_RV = torch.isfinite(gap_RV)
-    span_R = torch.where(there_RV, gap_RV, 0.0).sum(-1)
-    tolerance_R = torch.minimum(ROUNDED * span_R, APART * torch.where(there_RV, gap_RV, torch.inf).amin(-1))
-    is_RLV = (x_RL[..., None] - values_RV[:, None]).abs() <= tolerance_R[:, None, None]
+    is_RLV = (x_RL[..., None] - values_RV[:, None]).abs() <= rows.whole("near")[:, None, None]
     longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])
     # twice as long as ever, and never less than a quarter of an hour of slots
     limit_RL = (2.0 * longest_RL).clamp_min(least_run(interval_s))

@@ -1,5 +1,7 @@
 """What the season family promises of its scores: they depend on the data alone, and say when a day is not as usual."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from detector import persistence
 from detector.model import tails
 from detector.model.seasons import FIELDS, LATER, Seasons, stored
 from detector.model.views import season
-from detector.model.views.season import SeasonTables
+from detector.model.views.season import FEW, SeasonTables
 from tests.trainer.fit.test_season import BLOCK, INTERVAL, MONDAY, PER_DAY
 from tests.trainer.fit.test_season import fitted as fitted_on
 
@@ -352,7 +354,9 @@ def test_an_hour_without_is_told_of_shares_that_wander() -> None:
 def test_a_state_is_known_by_blocks_that_are_stored_to_a_thousandth() -> None:
     x = stream()[None]
     bank = fitted(torch.where(x > 50, 6000.0, 800.0))
-    bank.values[bank.values == 6000.0] = 5996.0  # no slot of the ring had it
+    # no slot of the ring had it
+    values = torch.where(bank.values == 6000.0, 5996.0, bank.values)
+    bank = replace(bank, values=values, near=season.near_of(values))
     now = torch.where(x > 50, 6000.0, 800.0)
     unseen = scored(bank, now, LAST.start, LAST.stop).each_RLS[..., persistence.UNSEEN]
     assert unseen.max() == 0.0
@@ -363,7 +367,8 @@ def test_a_state_is_known_by_blocks_that_are_stored_to_a_thousandth() -> None:
 def test_a_value_far_from_all_others_hides_no_unseen_state() -> None:
     x = stream()[None]
     bank = fitted(torch.where(x > 50, 1.0, 0.0))
-    bank.values[0, :3] = torch.tensor([0.0, 1.0, 9999.0])
+    values = torch.tensor([[0.0, 1.0, 9999.0, *[torch.nan] * (FEW - 3)]])
+    bank = replace(bank, values=values, near=season.near_of(values))
     now = torch.where(x > 50, 1.0, 0.0)
     now[0, -1] = 7.0
     unseen = scored(bank, now, LAST.start, LAST.stop).each_RLS[0, :, persistence.UNSEEN]

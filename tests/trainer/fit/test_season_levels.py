@@ -27,7 +27,7 @@ def history(value: np.ndarray, out: slice | None = None) -> History:
 
 
 def known(h: History) -> tuple[Tensor, Tensor]:
-    [level_V], [around_V] = levels(h)
+    [level_V], [around_V] = levels(h, block_of(h))
     return level_V[around_V > 0], around_V[around_V > 0]
 
 

@@ -26,9 +26,10 @@ STATISTICS = (
     Statistic("1 h spread", 3_600, False, False, True),
 )
 SUMS = tuple(i for i, s in enumerate(STATISTICS) if not s.fine and not s.loose and not s.spread)
-SAME, UNSEEN = len(STATISTICS), len(STATISTICS) + 1  # columns of the surprises that follow: unchanging, never seen
-COLUMNS = len(STATISTICS) + 2
-NAMES = (*(s.name for s in STATISTICS), "unchanged", "never seen")
+# Columns of the surprises that follow: unchanging, never seen, longer in a mode than ever, to and fro more often than ever.
+SAME, UNSEEN, STAYS, CHANGES = (len(STATISTICS) + i for i in range(4))
+COLUMNS = CHANGES + 1
+NAMES = (*(s.name for s in STATISTICS), "unchanged", "never seen", "stays", "to and fro")
 
 
 def slots_of(seconds: int, interval_s: float) -> int:

@@ -253,7 +253,8 @@ class Incident(Contract):
         None, description="what the band is: 'usual at this time of a Tuesday'; none: no season yet"
     )
     statistic: str | None = Field(
-        None, description="average of the season that was most surprised: slot, 5 min, …, unchanged, never seen"
+        None,
+        description="average of the season that was most surprised: slot, 5 min, …, unchanged, never seen, stays, to and fro",
     )
     unit_name: str | None = Field(None, description="unit of the values, from the stream's settings")
     end_reason: (

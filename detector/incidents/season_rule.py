@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from detector.persistence import COLUMNS, SAME, STATISTICS, UNSEEN, slots_of
+from detector.persistence import COLUMNS, SAME, STATISTICS, slots_of
 
 # A nightly charge that is missed is made up for a day and some hours later; a new level is told within two days.
 LASTING_S = 36 * 3_600
@@ -59,7 +59,7 @@ class SeasonRule:
         them, and by slots at the median.
         """
         slot, minutes = season[0], season[1]
-        if max(season[SAME], season[UNSEEN]) >= OUTSIDE:
+        if max(season[SAME:]) >= OUTSIDE:
             return True
         if slot >= OUTSIDE and far >= min(2, self.quiet):
             return True

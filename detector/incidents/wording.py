@@ -16,6 +16,7 @@ from detector.incidents.dial import WEEK_NS, closing, per_week_of
 from detector.incidents.episode import NO_COLUMN, EndReason, Episode
 from detector.incidents.machine import Transition
 from detector.incidents.season_rule import OUTSIDE
+from detector.persistence import NAMES, SAME
 from streamer.contracts import StreamSettings
 from streamer.timestamps import NS
 from streamer.unjudged import UnjudgedReason, why_not
@@ -166,6 +167,10 @@ def _happened(stream: str, episode: Episode, unit: str | None) -> str:
         return f"{name} has not changed from {value_text} for longer than ever before"
     if season.get("statistic") == "never seen":
         return f"{name} shows {value_text}, which it never did before"
+    if season.get("statistic") == "stays":
+        return f"{name} has stayed around {value_text} for longer than ever before"
+    if season.get("statistic") == "to and fro":
+        return f"{name} goes to and fro more often than ever before, now at {value_text}"
     if value > high or value < low:
         verb = "rose" if value > high else "fell"
         if before is None:
@@ -195,7 +200,7 @@ def _begun(onset: Mapping[str, Any] | None, extreme: Mapping[str, Any]) -> tuple
 def _slowly(season: Mapping[str, Any]) -> str:
     """What an average shows that single values do not."""
     statistic, sign = season.get("statistic", "slot"), season.get("sign", 0)
-    if not sign or statistic in ("slot", "unchanged", "never seen"):
+    if not sign or statistic in ("slot", *NAMES[SAME:]):
         return "moved unusually around"
     span = statistic.removesuffix(" sum").removesuffix(" spread")
     if "spread" in statistic:

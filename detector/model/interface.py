@@ -120,9 +120,8 @@ class SegmentScore:
     teacher_K: npt.NDArray[np.bool_]  # the LLM was asked
     lag_K: npt.NDArray[np.int16]  # slots from the middle of the windows that fired to the slot
     warming: bool = False  # the stream has no student: these are the generic prior's
-    # Surprise (uncapped) of each statistic of the season (detector.model.views.season), and at last of a value that has
-    # not changed for longer than ever and of one never seen; the loudest channel's, less log10 of the channels. None:
-    # the stream has no season yet.
+    # Surprise (uncapped) of each column of `detector.persistence.NAMES`; the loudest channel's, less log10 of the channels.
+    # None: the stream has no season yet.
     season_KS: Float | None = None
     season_sign_K: Float | None = None  # +1 above, −1 below what was expected, 0 neither
     season_channel_K: npt.NDArray[np.int16] | None = None

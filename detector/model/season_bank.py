@@ -16,7 +16,8 @@ from detector.model.interface import Levels, Segment, SegmentScore, Week
 from detector.model.row_types import Rows
 from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
-from detector.model.views.season import CONTEXT, DAY_S, SEASONS, SeasonTables, Timed, blocks_needed, score
+from detector.model.views.runs import CONTEXT
+from detector.model.views.season import DAY_S, SEASONS, SeasonTables, Timed, blocks_needed, score
 from detector.model.week import week_of
 from detector.persistence import STATISTICS
 from streamer.local_time import local_s

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from detector.model.row_types import Rows
 from detector.model.views.season import DAY_S, FEW, LEVELS, SeasonTables
+from detector.model.views.season_modes import MODES
 from detector.persistence import STATISTICS, SUMS
 
 PHASE_S = 300
@@ -48,13 +49,20 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "knee": (),
     "levels": (LEVELS,),
     "around": (LEVELS,),
+    "mode_low": (MODES,),
+    "mode_high": (MODES,),
+    "mode_stay": (MODES + 1,),
+    "mode_changes": (),
     "since": (),  # start of the present level, in days since 1970; 0: there was no other
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block
     "stepwise": (),  # 1: the spread is of what blocks differ by from one to the next; of others' it says nothing
 }
-# Those that artefacts of before decisions 041, 048, 061 and 062 do not have: zeros.
-LATER = ("knee", "down", "up", "stepwise", "calm", "levels", "around")
+# Those that artefacts of before decisions 041, 048, 061, 062 and 063 do not have: zeros.
+LATER = (
+    *("knee", "down", "up", "stepwise", "calm", "levels", "around"),
+    *("mode_low", "mode_high", "mode_stay", "mode_changes"),
+)
 _SPREADS = [i + side for side in (0, len(STATISTICS)) for i, s in enumerate(STATISTICS) if s.spread]  # of the tails
 
 

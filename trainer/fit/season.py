@@ -34,6 +34,7 @@ from trainer.fit.season_days import (
 from trainer.fit.season_forecast import forecast, week
 from trainer.fit.season_knee import knees
 from trainer.fit.season_levels import levels
+from trainer.fit.season_modes import modes
 from trainer.fit.season_scale import (
     GRAINS,
     SCALE_DAYS,
@@ -62,9 +63,9 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     out_RB = told.out_RB & ~habits(grid(told, told.out_RB), grid(told, ~told.out_RB))
     at_RL = block_of(told)
     out_RL = told.out_RL & ((at_RL < 0) | out_RB.gather(1, at_RL.clamp_min(0)))
-    few_R, values, longest = states(
-        torch.where(out_RL, torch.nan, told.slot_RL), torch.where(out_RB, torch.nan, told.block_RB), per_block
-    )
+    stay_RL, stay_RB = torch.where(out_RL, torch.nan, told.slot_RL), torch.where(out_RB, torch.nan, told.block_RB)
+    few_R, values, longest = states(stay_RL, stay_RB, per_block)
+    mode_low, mode_high, mode_stay, mode_changes = modes(stay_RL, stay_RB, per_block)
     level_RV, around_RV = levels(told, at_RL)
     history = recent(levelled(history))
     raw_RL = history.slot_RL
@@ -198,6 +199,10 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         calm=calm_RK,
         levels=level_RV,
         around=around_RV,
+        mode_low=mode_low,
+        mode_high=mode_high,
+        mode_stay=mode_stay,
+        mode_changes=mode_changes,
     )
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from detector.model.views import season
-from detector.model.views.season import CONTEXT, FEW, ROUNDED
+from detector.model.views.runs import CONTEXT, run_lengths
+from detector.model.views.season import FEW, ROUNDED
 
 # The longest of so many runs says half of how long one may be: three stays of an hour do not rule out one of three. Twice
 # of no more than this, or nobody would hear of a state that stays for ever: runs are followed for CONTEXT slots.
@@ -28,9 +29,9 @@ def states(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> tuple[Tensor, T
 
     `per_block` slots are a block. NaN is no value.
     """
-    run_RL = season.run_lengths(slot_RL)
+    run_RL = run_lengths(slot_RL)
     # A block alone may be the mean of slots that differ.
-    stay_RB = season.run_lengths(block_RB)
+    stay_RB = run_lengths(block_RB)
     run_RB = torch.where(stay_RB >= min(2, per_block), stay_RB * per_block, 0).clamp_max(CONTEXT)
     exact_RB = torch.stack([_exact(*row) for row in zip(slot_RL, block_RB, strict=True)])
     value_RX, run_RX = torch.cat([slot_RL, exact_RB], 1), torch.cat([run_RL, run_RB], 1)

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from detector.model.tails import reached, surprise
+from detector.model.views.runs import newest_runs
+from detector.model.views.season_modes import Modes, score_modes
 from detector.model.views.stabilised import restored, stabilised
-from detector.persistence import SAME, STATISTICS, SUMS, UNSEEN, slots_of
+from detector.persistence import COLUMNS, SAME, STATISTICS, STAYS, SUMS, UNSEEN, slots_of
 
 # Season and whether values are counted from the level of the day before.
 SEASONS = (
@@ -31,7 +33,6 @@ DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
 
-CONTEXT = 600  # slots before a scored one that may count: runs of equal values are not followed further
 FEW = 6  # distinct values of a state, a flag, a level
 _APART = 0.3  # of the way from one of them to the next within which a value is still that one
 ROUNDED = 2.0**-9  # of the span of a row of few values: what blocks may be off by, as they are stored
@@ -71,6 +72,10 @@ class SeasonTables:
     calm: Tensor  # by phase of the day: what part of the scales a workday has, where weekends are what scatters
     levels: Tensor  # that the row has stayed at for weeks …
     around: Tensor  # … and how far slots scatter around each; 0: there is no such level
+    mode_low: Tensor  # `Modes`
+    mode_high: Tensor
+    mode_stay: Tensor
+    mode_changes: Tensor
 
     low: Tensor = None  # type: ignore[assignment]  # lowest and highest expectation of a slot: derived
     high: Tensor = None  # type: ignore[assignment]
@@ -97,7 +102,7 @@ class Scores:
     """What is said of each scored slot."""
 
     surprise_RL: Tensor  # −log10 p, joined; uncapped, so that the order among alerts means something
-    each_RLS: Tensor  # (…, COLUMNS) surprise of each statistic, of an unchanging and of an unseen value
+    each_RLS: Tensor  # (…, COLUMNS) surprise of each statistic, then of states and modes
     low_RL: Tensor  # band expected without the incident
     high_RL: Tensor
     expected_RL: Tensor
@@ -218,18 +223,6 @@ def spread(block_RB: Tensor, window: int, ends: int | None = None) -> Tensor:
     return torch.where(2 * many >= window, torch.log(mean + _STILL), torch.nan)
 
 
-def run_lengths(x_RL: Tensor) -> Tensor:
-    """Length in slots of the run of equal values that ends at each slot, at most CONTEXT; gaps interrupt nothing and count nothing."""
-    there_RL = torch.isfinite(x_RL)
-    at_L = torch.arange(x_RL.shape[-1], device=x_RL.device)
-    last_RL = torch.where(there_RL, at_L, 0).cummax(-1).values
-    held_RL = x_RL.gather(-1, last_RL)
-    changed_RL = torch.ones_like(there_RL)
-    changed_RL[:, 1:] = held_RL[:, 1:] != held_RL[:, :-1]
-    begun_RL = torch.where(changed_RL, at_L, 0).cummax(-1).values
-    return torch.where(there_RL, (at_L - begun_RL + 1).clamp_max(CONTEXT), 0)
-
-
 class Timed(NamedTuple):
     """Slots and blocks of rows to be scored, in local time: Unix seconds plus the zone's offset."""
 
@@ -264,24 +257,13 @@ class _Rows(NamedTuple):
         return table[self.row_R]
 
 
-def _newest_runs(x_RL: Tensor, count: int) -> Tensor:
-    """Run lengths of the newest slots. Most rows change from slot to slot: theirs are 1, and not looked for."""
-    now_RL, before_RL = x_RL[:, -count:], x_RL[:, -count - 1 : -1]
-    runs_RL = torch.isfinite(now_RL).long()
-    if before_RL.shape[1] < count:
-        return run_lengths(x_RL)[:, -count:]
-    [still_X] = ((now_RL == before_RL) | torch.isnan(before_RL)).any(-1).nonzero(as_tuple=True)
-    if len(still_X):
-        runs_RL[still_X] = run_lengths(x_RL[still_X])[:, -count:]
-    return runs_RL
-
-
 def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scores:
     """Surprises of the newest `count` of L slots of some rows of a bank; those before them, CONTEXT at most, are context."""
     x_RL, local_RL, block_RB, block_local_RB, done_RL, interval_s, block_s = timed
     per_day = DAY_S // block_s
     rows = _Rows(bank, row_R, bank.slot_scale.shape[-1] // per_day)
-    states_RLS = _states(rows, x_RL, count, interval_s)
+    modes = Modes(*(rows.whole(f"mode_{name}") for name in ("low", "high", "stay", "changes")))
+    states_RLS = torch.cat([_states(rows, x_RL, count, interval_s), score_modes(modes, x_RL, count)], -1)
     knee_R1 = rows.whole("knee")[:, None]
     reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
     x_RL, block_RB = stabilised(x_RL[:, -reach:], knee_R1), stabilised(block_RB, knee_R1)
@@ -322,10 +304,11 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     trust_RLS, new_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
     each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RLS
     each_RLS[..., SAME] *= ~_rests(rows, timed.local_RL[:, -count:], interval_s)
+    each_RLS[..., STAYS] *= ~new_RLS[..., STAYS]
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)
-    sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, 2))
+    sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, COLUMNS - SAME))
     sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
     above_R, below_R = reached(tails[:, 0], BAND), reached(tails[:, len(STATISTICS)], BAND)
     return Scores(
@@ -348,7 +331,7 @@ def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> tuple[Tensor, Tensor]
     """How far each statistic is believed, and which speak of a new kind of day: by the least known day that it looks at."""
     known_R7 = rows.whole("trust")
     reach = [s.seconds if s.fine else s.seconds + 2 * block_s for s in STATISTICS]
-    back_S = torch.tensor([*reach, 0, 0], device=local_RL.device)
+    back_S = torch.tensor([*reach, *[0] * (COLUMNS - SAME)], device=local_RL.device)
     since_RLS = phases(local_RL[..., None] - back_S, 1)
     then_RLS = known_R7.gather(-1, since_RLS.flatten(1)).view(since_RLS.shape)
     least_RLS = torch.minimum(then_RLS, known_R7.gather(-1, phases(local_RL, 1))[..., None])
@@ -375,7 +358,7 @@ def _loose_only(like: Tensor) -> Tensor:
 
 def _states(rows: _Rows, x_RL: Tensor, count: int, interval_s: float) -> Tensor:
     """Surprise (R, L, 2) of a value that has not changed for longer than ever, and of one that a row of few values never had."""
-    runs_RL, x_RL = _newest_runs(x_RL, count), x_RL[:, -count:]
+    runs_RL, x_RL = newest_runs(x_RL, count), x_RL[:, -count:]
     few_R, values_RV, longest_RV = rows.whole("few") > 0, rows.whole("values"), rows.whole("longest")
     is_RLV = (x_RL[..., None] - values_RV[:, None]).abs() <= rows.whole("near")[:, None, None]
     longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])

@@ -10,7 +10,7 @@ from torch import Tensor
 from detector import persistence
 from detector.model import tails
 from detector.model.seasons import FIELDS, LATER, Seasons, stored
-from detector.model.views import season
+from detector.model.views import runs, season
 from detector.model.views.season import FEW, SeasonTables
 from tests.trainer.fit.test_season import BLOCK, INTERVAL, MONDAY, PER_DAY
 from tests.trainer.fit.test_season import fitted as fitted_on
@@ -38,7 +38,7 @@ def fitted(x_RL: Tensor, days: int = DAYS) -> SeasonTables:
 
 
 def scored(bank: SeasonTables, x_RL: Tensor, first: int, last: int) -> season.Scores:
-    rows, begin = x_RL.shape[0], first - season.CONTEXT
+    rows, begin = x_RL.shape[0], first - runs.CONTEXT
     when = local(begin, last).expand(rows, -1)
     done = torch.arange(last - begin).expand(rows, -1)
     x_RL = x_RL[:, begin:last]

@@ -2,7 +2,7 @@
 
 import torch
 
-from detector.model.views.season import CONTEXT
+from detector.model.views.runs import CONTEXT
 from trainer.fit.season_states import states
 
 

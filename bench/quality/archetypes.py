@@ -237,9 +237,10 @@ if __name__ == "__main__":
     parser.add_argument("--each", type=int, default=2)
     parser.add_argument("--interval-s", type=int, default=300)
     parser.add_argument("--more", action="store_true", help="the kinds of bench/quality/more_archetypes.py instead")
+    parser.add_argument("--third", action="store_true", help="those of bench/quality/third_archetypes.py")
     given = parser.parse_args()
     # This file as others import it, not as it was started: `ops` is that one's.
-    from bench.quality import archetypes, more_archetypes
+    from bench.quality import archetypes, more_archetypes, third_archetypes
 
-    kinds = (more_archetypes if given.more else archetypes).ARCHETYPES
+    kinds = (third_archetypes if given.third else more_archetypes if given.more else archetypes).ARCHETYPES
     archetypes.make(given.operations, given.folder, given.seed, given.each, given.interval_s, kinds=kinds)

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.quality import archetypes, more_archetypes
+from bench.quality import archetypes, more_archetypes, third_archetypes
 
 TOOL = Path(__file__).parents[3] / "shared" / "opsbench" / "opsbench.py"
 
 
 @pytest.mark.skipif(not TOOL.exists(), reason="the operations tool is not here")
-@pytest.mark.parametrize(("kinds", "events"), [(archetypes.ARCHETYPES, 23), (more_archetypes.ARCHETYPES, 24)])
+@pytest.mark.parametrize(
+    ("kinds", "events"),
+    [(archetypes.ARCHETYPES, 23), (more_archetypes.ARCHETYPES, 24), (third_archetypes.ARCHETYPES, 22)],
+)
 def test_every_kind_is_made_with_its_events(tmp_path: Path, kinds: list[Callable[[Any], None]], events: int) -> None:
     for folder in ("one", "same"):
         archetypes.make(TOOL, tmp_path / folder, seed=5, each=1, interval_s=900, kinds=kinds)

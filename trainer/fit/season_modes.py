@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from detector.model.views.runs import CONTEXT, run_lengths
+from detector.model.views.season import least_run
 from detector.model.views.season_modes import CHANGES, LONGEST, MODES, Modes, at_modes, changes, lasting
 
 _BINS, _END = 64, 0.002  # bins from one quantile of the values to the other
@@ -18,17 +19,19 @@ _SHARE, _OFTEN, _LONG = 0.02, 8, 4.0  # of the slots, stays, and slots of a stay
 _REACH = 0.25  # of the way to the next mode within which values are still at one
 # Twice the longest stay is longer than ever; more where stays are few, or as unlike as the longest is unlike the third.
 _FEW, _TWICE, _SPREAD = 3.0, 2.0, 4.0
-_OUT = 15.0  # slots at no mode, at least
 _MORE, _AND = 1.5, 3.0  # the same of changes: so many times the most, and so many
 
 
-def modes(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> Modes:
+def modes(slot_RL: Tensor, block_RB: Tensor, per_block: int, interval_s: float) -> Modes:
     """Modes of rows; `per_block` slots are a block. NaN is no value, and interrupts nothing."""
-    rows = [_modes(slot_L, block_B, per_block) for slot_L, block_B in zip(slot_RL, block_RB, strict=True)]
+    rows = [
+        _modes(slot_L, block_B, per_block, least_run(interval_s))
+        for slot_L, block_B in zip(slot_RL, block_RB, strict=True)
+    ]
     return Modes(*(torch.stack(part) for part in zip(*rows, strict=True)))
 
 
-def _modes(slot_L: Tensor, block_B: Tensor, per_block: int) -> Modes:
+def _modes(slot_L: Tensor, block_B: Tensor, per_block: int, least: float) -> Modes:
     slot_L, block_B = slot_L[torch.isfinite(slot_L)], block_B[torch.isfinite(block_B)]
     ranges = _ranges(slot_L)
     if not ranges:
@@ -42,7 +45,7 @@ def _modes(slot_L: Tensor, block_B: Tensor, per_block: int) -> Modes:
     for m in range(len(ranges)):
         # Within a block that is at a mode all slots are, mostly; it begins before the first and ends after the last.
         stay_N[m] = _longer(_stays(last_L, m), (_stays(block_mode_B, m) + 1) * per_block)
-    stay_N[MODES] = _longer(_stays(slot_mode_L, MODES)).clamp_min(_OUT)
+    stay_N[MODES] = _longer(_stays(slot_mode_L, MODES)).clamp_min(least)
     often = changes(last_L).max() * _MORE + _AND
     return Modes(
         low_M, high_M, torch.where(stay_N < LONGEST, stay_N, torch.inf), torch.where(often < CHANGES, often, torch.inf)

@@ -303,8 +303,10 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     signed_RLS = torch.stack(signed, -1)
     trust_RLS, new_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
     each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RLS
-    each_RLS[..., SAME] *= ~_rests(rows, timed.local_RL[:, -count:], interval_s)
-    each_RLS[..., STAYS] *= ~new_RLS[..., STAYS]
+    rests_RL = _may_rest(rows, timed.local_RL[:, -count:])
+    nights_R1 = rows.whole("longest").amax(-1, keepdim=True) * interval_s >= _NIGHT_S
+    each_RLS[..., SAME] *= ~(rests_RL & nights_R1)
+    each_RLS[..., STAYS] *= ~rests_RL
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)
@@ -338,12 +340,11 @@ def _trust(rows: _Rows, local_RL: Tensor, block_s: int) -> tuple[Tensor, Tensor]
     return least_RLS, _unlike(least_RLS, known_R7)
 
 
-def _rests(rows: _Rows, local_RL: Tensor, interval_s: float) -> Tensor:
-    """Whether a row that is the same for hours of a night may be so now: on days of a new kind, and on the day after."""
+def _may_rest(rows: _Rows, local_RL: Tensor) -> Tensor:
+    """Whether a row may stay where it is longer than is known: on days of a new kind, and on the day after."""
     known_R7 = rows.whole("trust")
-    nights_R = rows.whole("longest").amax(-1) * interval_s >= _NIGHT_S
     least_RL = torch.minimum(*(known_R7.gather(-1, phases(local_RL - back_s, 1)) for back_s in (0, DAY_S)))
-    return _unlike(least_RL, known_R7) & nights_R[:, None]
+    return _unlike(least_RL, known_R7)
 
 
 def least_run(interval_s: float) -> float:

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(3)
 def learnt(values: np.ndarray, blocks: np.ndarray | None = None) -> Modes:
     means = values[: SLOTS // PER_BLOCK * PER_BLOCK].reshape(-1, PER_BLOCK).mean(1) if blocks is None else blocks
     return modes(
-        torch.tensor(values, dtype=torch.float32)[None], torch.tensor(means, dtype=torch.float32)[None], PER_BLOCK
+        torch.tensor(values, dtype=torch.float32)[None], torch.tensor(means, dtype=torch.float32)[None], PER_BLOCK, 60.0
     )
 
 

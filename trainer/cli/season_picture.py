@@ -13,7 +13,7 @@ from detector.model.seasons import Seasons
 from detector.model.views.season import SEASONS
 from detector.model.week import week_of
 from streamer.cli.drawing import LABEL, chart
-from trainer.report.learnt import MEANING
+from trainer.report.learnt import MEANING, stays_of
 
 WIDTH, HEIGHT, MAX_CHANNELS = 84, 8, 3  # twelve columns a day
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -31,6 +31,7 @@ def season_curves(seasons: Seasons, channels: Sequence[str]) -> list[RenderableT
         made.append(Text(f"\nseason of {channels[row]}: {MEANING.get(name, name)}", style="bold"))
         made += chart(mid_W, low_W, high_W, np.zeros(len(mid_W), bool), WIDTH, HEIGHT)
         made.append(Text(" " * LABEL + "".join(f"{day:<{WIDTH // 7}}" for day in _DAYS), style="dim"))
+        made += [Text(f"{what}: {text}") for what, text in stays_of(seasons, row)]
     if len(seasons) > MAX_CHANNELS:
         made.append(Text(f"{len(seasons) - MAX_CHANNELS} more channels", style="dim"))
     return made

@@ -1,13 +1,16 @@
 """What a student has learnt of its stream, in words: how long, what repeats, what it looks at, what it takes to alert.
 
-Shapes: V shape views of a memory
+Shapes: V shape views of a memory, M modes
 """
 
+import math
 from collections.abc import Sequence
 
 from detector.incidents.wording import duration, number
 from detector.model.artefact import Student
+from detector.model.seasons import Seasons
 from detector.model.views.season import SEASONS
+from detector.model.views.season_modes import CHANGES
 from streamer.timestamps import NS
 
 MEANING = {
@@ -49,6 +52,7 @@ def learnt_of(
         facts += [
             (f"level{of}", level + again),
             (f"season{of}", season_of(student, c)),
+            *((f"{what}{of}", text) for what, text in stays_of(student.seasons, c, offset, unit)),
             (f"views{of}", _views(student, c)),
         ]
     if len(member.channels) > MAX_CHANNELS:
@@ -68,6 +72,36 @@ def season_of(student: Student, channel: int) -> str:
         return "none yet (it takes two days)"
     name = SEASONS[int(student.seasons.rows["season"][student.seasons.at.index(channel)])]
     return MEANING.get(name, name)
+
+
+def stays_of(seasons: Seasons, channel: int, offset: float = 0.0, unit: float = 1.0) -> list[tuple[str, str]]:
+    """Levels that a channel has stayed at for weeks, and the modes between which it goes; values are unit · v + offset.
+
+    Name and value of each fact; none of a channel that has neither.
+    """
+    if channel not in seasons.at:
+        return []
+    row = {name: value[seasons.at.index(channel)] for name, value in seasons.rows.items()}
+    facts = []
+    levels = sorted(row["levels"][row["around"] > 0].tolist())
+    if levels:
+        facts.append(("levels", ", ".join(number(offset + unit * level) for level in levels)))
+    if row["mode_changes"] > 0:
+        low_M = row["mode_low"].clamp_min(0.0) if row["amount"] > 0 else row["mode_low"]
+        ranges = [
+            f"{number(offset + unit * low)} to {number(offset + unit * high)}"
+            for low, high in zip(low_M.tolist(), row["mode_high"].tolist(), strict=True)
+            if low == low
+        ]
+        rare = [
+            f"more than {duration(float(row['interval']) * slots)} at {name}"
+            for name, slots in zip(ranges, row["mode_stay"].tolist(), strict=False)
+            if slots < math.inf
+        ]
+        if row["mode_changes"] < math.inf:
+            rare.append(f"more than {math.floor(row['mode_changes'])} changes in {CHANGES} slots")
+        facts.append(("modes", f"{' or '.join(ranges)}{'; unusual: ' * bool(rare)}{', '.join(rare)}"))
+    return facts
 
 
 def _views(student: Student, channel: int) -> str:

@@ -26,10 +26,12 @@ STATISTICS = (
     Statistic("1 h spread", 3_600, False, False, True),
 )
 SUMS = tuple(i for i, s in enumerate(STATISTICS) if not s.fine and not s.loose and not s.spread)
-# Columns of the surprises that follow: unchanging, never seen, longer in a mode than ever, to and fro more often than ever.
-SAME, UNSEEN, STAYS, CHANGES = (len(STATISTICS) + i for i in range(4))
-COLUMNS = CHANGES + 1
-NAMES = (*(s.name for s in STATISTICS), "unchanged", "never seen", "stays", "to and fro")
+# Columns of the surprises that follow: unchanging, never seen, longer in a mode than ever, to and fro more often than ever,
+# beyond everything that there was.
+SAME, UNSEEN, STAYS, CHANGES, RECORD = (len(STATISTICS) + i for i in range(5))
+COLUMNS = RECORD + 1
+PAIR = 2  # blocks in a row that must be beyond
+NAMES = (*(s.name for s in STATISTICS), "unchanged", "never seen", "stays", "to and fro", "record")
 
 
 def slots_of(seconds: int, interval_s: float) -> int:

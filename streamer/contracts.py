@@ -254,7 +254,7 @@ class Incident(Contract):
     )
     statistic: str | None = Field(
         None,
-        description="average of the season that was most surprised: slot, 5 min, …, unchanged, never seen, stays, to and fro",
+        description="average of the season that was most surprised: slot, 5 min, …, unchanged, never seen, stays, to and fro, record",
     )
     unit_name: str | None = Field(None, description="unit of the values, from the stream's settings")
     end_reason: (

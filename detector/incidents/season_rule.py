@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from detector.persistence import COLUMNS, SAME, STATISTICS, slots_of
+from detector.persistence import COLUMNS, PAIR, RECORD, SAME, STATISTICS, slots_of
 
 # A nightly charge that is missed is made up for a day and some hours later; a new level is told within two days.
 LASTING_S = 36 * 3_600
@@ -82,6 +82,7 @@ def season_rule(interval_ns: int, block_ns: int) -> SeasonRule:
         for s in STATISTICS
     ]
     windows += [0] * (COLUMNS - len(windows))
+    windows[RECORD] = (PAIR + 1) * per_block
     rejoin = [round(max(_REJOIN_S, _AFTER_S + w * interval_s) / interval_s) for w in windows]
     hits = 2 if interval_s < 300 else 1
     quiet = max(5, round(300 / interval_s))

@@ -171,6 +171,9 @@ def _happened(stream: str, episode: Episode, unit: str | None) -> str:
         return f"{name} has stayed around {value_text} for longer than ever before"
     if season.get("statistic") == "to and fro":
         return f"{name} goes to and fro more often than ever before, now at {value_text}"
+    if season.get("statistic") == "record":
+        verb, than = ("rose", "more") if season.get("sign", 0) > 0 else ("fell", "less")
+        return f"{name} {verb} to {value_text}, {than} than ever before{f' {usual}' * (value > high or value < low)}"
     if value > high or value < low:
         verb = "rose" if value > high else "fell"
         if before is None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from detector.model.row_types import Rows
 from detector.model.views.season import DAY_S, FEW, LEVELS, SeasonTables
 from detector.model.views.season_modes import MODES
+from detector.model.views.season_records import SIDES
 from detector.persistence import STATISTICS, SUMS
 
 PHASE_S = 300
@@ -51,8 +52,9 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "around": (LEVELS,),
     "mode_low": (MODES,),
     "mode_high": (MODES,),
-    "mode_stay": (MODES + 1,),
+    "mode_stay": (MODES,),
     "mode_changes": (),
+    "records": (SIDES,),
     "since": (),  # start of the present level, in days since 1970; 0: there was no other
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block
@@ -61,7 +63,7 @@ FIELDS: dict[str, tuple[int, ...]] = {
 # Those that artefacts of before decisions 041, 048, 061, 062 and 063 do not have: zeros.
 LATER = (
     *("knee", "down", "up", "stepwise", "calm", "levels", "around"),
-    *("mode_low", "mode_high", "mode_stay", "mode_changes"),
+    *("mode_low", "mode_high", "mode_stay", "mode_changes", "records"),
 )
 _SPREADS = [i + side for side in (0, len(STATISTICS)) for i, s in enumerate(STATISTICS) if s.spread]  # of the tails
 

@@ -35,6 +35,7 @@ from trainer.fit.season_forecast import forecast, week
 from trainer.fit.season_knee import knees
 from trainer.fit.season_levels import levels
 from trainer.fit.season_modes import modes
+from trainer.fit.season_records import records
 from trainer.fit.season_scale import (
     GRAINS,
     SCALE_DAYS,
@@ -65,8 +66,9 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     out_RL = told.out_RL & ((at_RL < 0) | out_RB.gather(1, at_RL.clamp_min(0)))
     stay_RL, stay_RB = torch.where(out_RL, torch.nan, told.slot_RL), torch.where(out_RB, torch.nan, told.block_RB)
     few_R, values, longest = states(stay_RL, stay_RB, per_block)
-    mode_low, mode_high, mode_stay, mode_changes = modes(stay_RL, stay_RB, per_block, history.interval_s)
+    mode_low, mode_high, mode_stay, mode_changes = modes(stay_RL, stay_RB, per_block)
     level_RV, around_RV = levels(told, at_RL)
+    record_R4 = records(grid(told, out_RB), grain(stay_RL))
     history = recent(levelled(history))
     raw_RL = history.slot_RL
     grain_R = grain(raw_RL)
@@ -203,6 +205,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         mode_high=mode_high,
         mode_stay=mode_stay,
         mode_changes=mode_changes,
+        records=record_R4,
     )
 
 

@@ -3,14 +3,15 @@
 A pump runs for an hour at most, a bit rate changes every hour or two: one that runs for five hours, or changes every
 minute, does nothing unusual in any single slot.
 
-Shapes: R rows, L slots, B coarse blocks, M modes, N modes and none, X slots or blocks
+Shapes: R rows, L slots, B coarse blocks, M modes, X slots or blocks
 """
+
+import math
 
 import torch
 from torch import Tensor
 
 from detector.model.views.runs import CONTEXT, run_lengths
-from detector.model.views.season import least_run
 from detector.model.views.season_modes import CHANGES, LONGEST, MODES, Modes, at_modes, changes, lasting
 
 _BINS, _END = 64, 0.002  # bins from one quantile of the values to the other
@@ -22,33 +23,29 @@ _FEW, _TWICE, _SPREAD = 3.0, 2.0, 4.0
 _MORE, _AND = 1.5, 3.0  # the same of changes: so many times the most, and so many
 
 
-def modes(slot_RL: Tensor, block_RB: Tensor, per_block: int, interval_s: float) -> Modes:
+def modes(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> Modes:
     """Modes of rows; `per_block` slots are a block. NaN is no value, and interrupts nothing."""
-    rows = [
-        _modes(slot_L, block_B, per_block, least_run(interval_s))
-        for slot_L, block_B in zip(slot_RL, block_RB, strict=True)
-    ]
+    rows = [_modes(slot_L, block_B, per_block) for slot_L, block_B in zip(slot_RL, block_RB, strict=True)]
     return Modes(*(torch.stack(part) for part in zip(*rows, strict=True)))
 
 
-def _modes(slot_L: Tensor, block_B: Tensor, per_block: int, least: float) -> Modes:
+def _modes(slot_L: Tensor, block_B: Tensor, per_block: int) -> Modes:
     slot_L, block_B = slot_L[torch.isfinite(slot_L)], block_B[torch.isfinite(block_B)]
     ranges = _ranges(slot_L)
     if not ranges:
         zero_M = torch.zeros(MODES)
-        return Modes(zero_M, zero_M, torch.zeros(MODES + 1), torch.zeros(()))
+        return Modes(zero_M, zero_M, zero_M, torch.zeros(()))
     low_M, high_M = torch.full((2, MODES), torch.nan)
     low_M[: len(ranges)], high_M[: len(ranges)] = torch.tensor(ranges).T
     slot_mode_L, block_mode_B = (at_modes(x[None], low_M[None], high_M[None]) for x in (slot_L, block_B))
     last_L = lasting(slot_mode_L)
-    stay_N = torch.full((MODES + 1,), torch.inf)
+    stay_M = torch.full((MODES,), torch.inf)
     for m in range(len(ranges)):
         # Within a block that is at a mode all slots are, mostly; it begins before the first and ends after the last.
-        stay_N[m] = _longer(_stays(last_L, m), (_stays(block_mode_B, m) + 1) * per_block)
-    stay_N[MODES] = _longer(_stays(slot_mode_L, MODES)).clamp_min(least)
+        stay_M[m] = _longer(_stays(last_L, m), (_stays(block_mode_B, m) + 1) * per_block)
     often = changes(last_L).max() * _MORE + _AND
     return Modes(
-        low_M, high_M, torch.where(stay_N < LONGEST, stay_N, torch.inf), torch.where(often < CHANGES, often, torch.inf)
+        low_M, high_M, torch.where(stay_M < LONGEST, stay_M, torch.inf), torch.where(often < CHANGES, often, torch.inf)
     )
 
 
@@ -61,10 +58,10 @@ def _stays(mode_1X: Tensor, mode: int) -> Tensor:
 
 def _longer(*stays: Tensor) -> Tensor:
     """What would be longer than ever, by stays of slots and of blocks."""
-    longest = torch.stack([s.max() for s in stays if len(s)] or [torch.zeros(())])
-    third = torch.stack([s.topk(3).values[-1] for s in stays if len(s) >= 3] or [torch.ones(())])
-    unlike = (longest.max() / third.max()).clamp(_TWICE, _SPREAD)
-    return longest.max() * (1.0 + _FEW / max(1, len(stays[0]))) * unlike
+    longest, third = (
+        torch.stack([s.topk(place).values[-1] for s in stays if len(s) >= place]).max() for place in (1, 3)
+    )
+    return longest * (1.0 + _FEW / len(stays[0])) * (longest / third).clamp(_TWICE, _SPREAD)
 
 
 def _ranges(values: Tensor) -> list[tuple[float, float]]:
@@ -84,8 +81,8 @@ def _ranges(values: Tensor) -> list[tuple[float, float]]:
     if not gaps:
         return []
     reach = [_REACH * (end - start) for start, end in gaps]
-    starts = [low - reach[0], *(end - by for (_, end), by in zip(gaps, reach, strict=True))]
-    ends = [*(start + by for (start, _), by in zip(gaps, reach, strict=True)), high + reach[-1]]
+    starts = [-math.inf, *(end - by for (_, end), by in zip(gaps, reach, strict=True))]
+    ends = [*(start + by for (start, _), by in zip(gaps, reach, strict=True)), math.inf]
     return list(zip(starts, ends, strict=True))
 
 

@@ -1,6 +1,6 @@
 """What a student has learnt of its stream, in words: how long, what repeats, what it looks at, what it takes to alert.
 
-Shapes: V shape views of a memory, M modes
+Shapes: V shape views of a memory
 """
 
 import math
@@ -87,21 +87,26 @@ def stays_of(seasons: Seasons, channel: int, offset: float = 0.0, unit: float = 
     if levels:
         facts.append(("levels", ", ".join(number(offset + unit * level) for level in levels)))
     if row["mode_changes"] > 0:
-        low_M = row["mode_low"].clamp_min(0.0) if row["amount"] > 0 else row["mode_low"]
         ranges = [
-            f"{number(offset + unit * low)} to {number(offset + unit * high)}"
-            for low, high in zip(low_M.tolist(), row["mode_high"].tolist(), strict=True)
-            if low == low
+            _range(offset + unit * low, offset + unit * high)
+            for low, high in zip(row["mode_low"].tolist(), row["mode_high"].tolist(), strict=True)
+            if not math.isnan(low)
         ]
         rare = [
-            f"more than {duration(float(row['interval']) * slots)} at {name}"
-            for name, slots in zip(ranges, row["mode_stay"].tolist(), strict=False)
+            f"more than {duration(float(row['interval']) * slots)} {where}"
+            for where, slots in zip(ranges, row["mode_stay"].tolist(), strict=False)
             if slots < math.inf
         ]
         if row["mode_changes"] < math.inf:
             rare.append(f"more than {math.floor(row['mode_changes'])} changes in {CHANGES} slots")
         facts.append(("modes", f"{' or '.join(ranges)}{'; unusual: ' * bool(rare)}{', '.join(rare)}"))
     return facts
+
+
+def _range(low: float, high: float) -> str:
+    if low == -math.inf:
+        return f"below {number(high)}"
+    return f"above {number(low)}" if high == math.inf else f"between {number(low)} and {number(high)}"
 
 
 def _views(student: Student, channel: int) -> str:

@@ -20,8 +20,9 @@ from torch import Tensor
 from detector.model.tails import reached, surprise
 from detector.model.views.runs import newest_runs
 from detector.model.views.season_modes import Modes, score_modes
+from detector.model.views.season_records import score_records, within
 from detector.model.views.stabilised import restored, stabilised
-from detector.persistence import COLUMNS, SAME, STATISTICS, STAYS, SUMS, UNSEEN, slots_of
+from detector.persistence import COLUMNS, RECORD, SAME, STATISTICS, STAYS, SUMS, UNSEEN, slots_of
 
 # Season and whether values are counted from the level of the day before.
 SEASONS = (
@@ -76,6 +77,7 @@ class SeasonTables:
     mode_high: Tensor
     mode_stay: Tensor
     mode_changes: Tensor
+    records: Tensor  # `season_records`
 
     low: Tensor = None  # type: ignore[assignment]  # lowest and highest expectation of a slot: derived
     high: Tensor = None  # type: ignore[assignment]
@@ -264,6 +266,8 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     rows = _Rows(bank, row_R, bank.slot_scale.shape[-1] // per_day)
     modes = Modes(*(rows.whole(f"mode_{name}") for name in ("low", "high", "stay", "changes")))
     states_RLS = torch.cat([_states(rows, x_RL, count, interval_s), score_modes(modes, x_RL, count)], -1)
+    records_R4 = rows.whole("records")
+    record_RB = score_records(records_R4, block_RB)
     knee_R1 = rows.whole("knee")[:, None]
     reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
     x_RL, block_RB = stabilised(x_RL[:, -reach:], knee_R1), stabilised(block_RB, knee_R1)
@@ -298,11 +302,12 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
         above = surprise(stat, up[:, None]), surprise(-stat, down[:, None])
         both = torch.where(above[0] >= above[1], above[0], -above[1])
         if not STATISTICS[i].fine:
-            both = torch.where(done_RL >= 0, both.gather(-1, done_RL.clamp_min(0)), 0.0)
+            both = _at_blocks(both, done_RL)
         signed.append(torch.nan_to_num(both))
     signed_RLS = torch.stack(signed, -1)
     trust_RLS, new_RLS = _trust(rows, timed.local_RL[:, -count:], block_s)
-    each_RLS = torch.cat([signed_RLS.abs(), states_RLS], -1) * trust_RLS
+    record_RL1 = _at_blocks(record_RB[:, -ends:], done_RL)[..., None]
+    each_RLS = torch.cat([signed_RLS.abs(), states_RLS, record_RL1.abs()], -1) * trust_RLS
     rests_RL = _may_rest(rows, timed.local_RL[:, -count:])
     nights_R1 = rows.whole("longest").amax(-1, keepdim=True) * interval_s >= _NIGHT_S
     each_RLS[..., SAME] *= ~(rests_RL & nights_R1)
@@ -312,15 +317,26 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     best_RL = each_RLS.max(-1)
     sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, COLUMNS - SAME))
     sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
+    sign_RLS[..., RECORD] = record_RL1[..., 0].sign()
     above_R, below_R = reached(tails[:, 0], BAND), reached(tails[:, len(STATISTICS)], BAND)
+    low_RL, high_RL = within(
+        restored(low_RL - scale_RL * below_R[:, None], knee_R1),
+        restored(high_RL + scale_RL * above_R[:, None], knee_R1),
+        records_R4,
+    )
     return Scores(
         surprise_RL=best_RL.values,
         each_RLS=each_RLS,
-        low_RL=lower(restored(low_RL - scale_RL * below_R[:, None], knee_R1), amount_R1),
-        high_RL=restored(high_RL + scale_RL * above_R[:, None], knee_R1),
+        low_RL=lower(low_RL, amount_R1),
+        high_RL=high_RL,
         expected_RL=restored(rows.at("mid", at_RL), knee_R1),
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
     )
+
+
+def _at_blocks(x_RB: Tensor, done_RL: Tensor) -> Tensor:
+    """Of each slot what its newest complete block has, 0 where it has none."""
+    return torch.where(done_RL >= 0, x_RB.gather(-1, done_RL.clamp_min(0)), 0.0)
 
 
 def _unlike(trust: Tensor, known_R7: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Modes of a row: whether it has stayed in one for longer than ever, or goes to and fro between them more than ever.
 
-Shapes: R rows, L slots, M modes, N modes and none
+Shapes: R rows, L slots, M modes
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Modes(NamedTuple):
 
     low_RM: Tensor
     high_RM: Tensor
-    stay_RN: Tensor  # slots in each mode, and at last in none
+    stay_RM: Tensor  # slots in each mode
     changes_R: Tensor  # changes in CHANGES slots
 
 
@@ -55,16 +55,11 @@ def score_modes(modes: Modes, x_RL: Tensor, count: int) -> Tensor:
     if not len(some):
         return found_RL2
     modes = Modes(*(part[some] for part in modes))
-    mode_RL = at_modes(x_RL[some], modes.low_RM, modes.high_RM)
-    last_RL = lasting(mode_RL)
-    over_RL = torch.maximum(*(_over(at_RL, modes.stay_RN, count) for at_RL in (mode_RL, last_RL)))
+    last_RL = lasting(at_modes(x_RL[some], modes.low_RM, modes.high_RM))
+    run_RL = run_lengths(last_RL)[:, -count:].clamp_max(LONGEST)
+    limit_RM = torch.nn.functional.pad(modes.stay_RM, (0, 1), value=torch.inf)
+    over_RL = run_RL / limit_RM.gather(-1, last_RL[:, -count:].long())
     often_RL = torch.where(changes(last_RL, _NEWEST) >= _AGAIN, changes(last_RL) / modes.changes_R[:, None], 0.0)
     over_RL2 = torch.stack([over_RL, often_RL[:, -count:]], -1)
     found_RL2[some] = torch.where(over_RL2 > 1.0, 6.0 + 4.0 * torch.log10(over_RL2), 0.0)
     return found_RL2
-
-
-def _over(mode_RL: Tensor, stay_RN: Tensor, count: int) -> Tensor:
-    """Parts of what would be longer than ever that the newest slots have been where they are."""
-    run_RL = run_lengths(mode_RL)[:, -count:].clamp_max(LONGEST)
-    return run_RL / stay_RN.gather(-1, mode_RL[:, -count:].nan_to_num().long())

@@ -374,3 +374,15 @@ def test_a_value_far_from_all_others_hides_no_unseen_state() -> None:
     unseen = scored(bank, now, LAST.start, LAST.stop).each_RLS[0, :, persistence.UNSEEN]
     assert unseen[:-1].max() == 0.0
     assert unseen[-1] > 5.0
+
+
+def test_what_is_beyond_all_that_there_was_is_found_whatever_the_band() -> None:
+    """A saw tooth of which every value has been at every time: full to the brim it never was."""
+    x_RL = 100 * torch.rand((1, (DAYS + 1) * PER_DAY), generator=torch.Generator().manual_seed(4))
+    x_RL[:, LAST.start + 40 : LAST.start + 44] = 125.0
+    found = scored(fitted(x_RL), x_RL, LAST.start, LAST.stop)
+    told = found.each_RLS[0, :, persistence.RECORD]
+    assert told.nonzero().flatten().tolist() == [41, 42, 43]  # the second block on
+    assert told.max() > 6.0
+    assert found.sign_RL[0, 42] == 1.0
+    assert 100.0 < found.high_RL.max() < 125.0

@@ -14,10 +14,10 @@ from detector.model.views.season_modes import CARRIED, MODES, Modes, score_modes
 INF = torch.inf
 # Of two rows: one that rests at 0 and runs at 10, for 50 slots at most, and one without modes.
 LOW, HIGH = (
-    torch.tensor([[-1.0, 8.0, torch.nan, torch.nan], [0.0] * MODES]),
-    torch.tensor([[1.0, 12.0, torch.nan, torch.nan], [0.0] * MODES]),
+    torch.tensor([[-INF, 8.0, torch.nan, torch.nan], [0.0] * MODES]),
+    torch.tensor([[1.0, INF, torch.nan, torch.nan], [0.0] * MODES]),
 )
-KNOWN = Modes(LOW, HIGH, torch.tensor([[INF, 50.0, INF, INF, 15.0], [0.0] * (MODES + 1)]), torch.tensor([6.0, 0.0]))
+KNOWN = Modes(LOW, HIGH, torch.tensor([[INF, 50.0, INF, INF], [0.0] * MODES]), torch.tensor([6.0, 0.0]))
 
 
 def said(values: Tensor, count: int | None = None) -> Tensor:
@@ -43,10 +43,9 @@ def test_noise_and_gaps_on_the_way_interrupt_no_stay() -> None:
     assert said(stay)[:, 0].nonzero().flatten().tolist() == list(range(70, 87))
 
 
-def test_a_stay_where_there_is_no_mode() -> None:
-    for value in (5.0, 20.0):
-        found_L2 = said(runs((0.0, 100), (value, 25), (0.0, 20), (value, 14), (0.0, 20)))
-        assert found_L2[:, 0].nonzero().flatten().tolist() == list(range(115, 125))
+def test_what_is_at_no_mode_for_long_ends_a_stay() -> None:
+    for value, many, stays in ((5.0, CARRIED, True), (5.0, CARRIED + 1, False), (-9.0, 1, False)):
+        assert said(runs((10.0, 40), (value, many), (10.0, 15)))[-1, 0].bool() == stays
 
 
 def test_to_and_fro_more_often_than_ever_until_it_rests() -> None:

@@ -25,8 +25,8 @@ def test_modes_with_what_would_be_unusual() -> None:
         at += long
     found = dict(stays_of(seasons(values + 0.05 * rng.random(len(values))), 0))
     assert len(found["levels"].split(", ")) == 2
-    assert found["modes"].startswith("0 to 1.1")
-    assert "or 2.3" in found["modes"]
+    assert found["modes"].startswith("below 1.1")
+    assert "or above 2.3" in found["modes"]
     assert "unusual: more than" in found["modes"]
     assert found["modes"].endswith(" changes in 32 slots")
 

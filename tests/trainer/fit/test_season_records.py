@@ -1,0 +1,67 @@
+"""Records of five weeks: how far beyond them is far.
+
+Shapes: R rows, D days, K blocks of a day
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from detector.model.views.season_records import score_records, within
+from trainer.fit.season_days import Days
+from trainer.fit.season_records import records
+
+DAYS, PER_DAY = 20, 288
+
+
+def days_of(values_DK: np.ndarray) -> Days:
+    many = len(values_DK)
+    at = torch.arange(many * PER_DAY)[None]
+    value_RDK = torch.tensor(values_DK, dtype=torch.float32)[None]
+    return Days(value_RDK, torch.zeros(1, dtype=torch.long), torch.arange(many)[None] % 7, at)
+
+
+def saw(seed: int = 0) -> np.ndarray:
+    """From 0 to 100 every half hour or so."""
+    return np.random.default_rng(seed).uniform(0, 100, (DAYS, PER_DAY))
+
+
+def beyond(values_DK: np.ndarray, *newest: float, grain: float = 0.0) -> float:
+    record_R4 = records(days_of(values_DK), torch.tensor([grain]))
+    return float(score_records(record_R4, torch.tensor([newest]))[0, -1])
+
+
+def test_two_blocks_that_are_far_beyond_all_that_there_was() -> None:
+    assert beyond(saw(), 115.0, 115.0) > 6.0
+    assert beyond(saw(), -15.0, -15.0) < -6.0
+    assert beyond(saw(), 130.0, 130.0) > beyond(saw(), 115.0, 115.0)
+    assert beyond(saw(), 99.0, 130.0) == beyond(saw(), 130.0, float("nan")) == beyond(saw(), 104.0, 104.0) == 0.0
+
+
+def test_what_varies_from_day_to_day_may_go_further() -> None:
+    grown = saw() * np.linspace(0.5, 1.0, DAYS)[:, None]
+    assert beyond(grown, 130.0, 130.0) == 0.0
+    assert beyond(grown, 190.0, 190.0) > 6.0
+
+
+def test_one_step_more_of_what_comes_in_steps_is_not_far() -> None:
+    steps = np.random.default_rng(1).integers(3, 9, (DAYS, PER_DAY)).astype(float)
+    assert beyond(steps, 9.0, 9.0, grain=1.0) == 0.0
+    assert beyond(steps, 11.0, 11.0, grain=1.0) > 6.0
+
+
+@pytest.mark.parametrize("values", [np.full((DAYS, PER_DAY), 5.0), np.full((DAYS, PER_DAY), np.nan), saw()[:3]])
+def test_of_what_has_not_moved_or_is_young_nothing_is_known(values: np.ndarray) -> None:
+    assert not records(days_of(values), torch.zeros(1)).any()
+    assert beyond(values, 1e6, 1e6) == 0.0
+
+
+def test_a_band_reaches_no_further_than_records_with_their_room() -> None:
+    record_R4 = records(days_of(saw()), torch.zeros(1))
+    low, high = (float(end[0, 0]) for end in within(torch.tensor([[-400.0]]), torch.tensor([[500.0]]), record_R4))
+    assert -25 < low < 0
+    assert 100 < high < 125
+    narrow = within(torch.tensor([[40.0]]), torch.tensor([[60.0]]), record_R4)
+    assert [float(end[0, 0]) for end in narrow] == [40.0, 60.0]
+    free = within(torch.tensor([[-400.0]]), torch.tensor([[500.0]]), torch.zeros(1, 4))
+    assert [float(end[0, 0]) for end in free] == [-400.0, 500.0]

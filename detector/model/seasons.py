@@ -16,7 +16,7 @@ from torch import Tensor
 from detector.model.row_types import Rows
 from detector.model.views.season import DAY_S, FEW, LEVELS, SeasonTables
 from detector.model.views.season_modes import MODES
-from detector.model.views.season_records import SIDES
+from detector.model.views.season_records import FIGURES
 from detector.persistence import STATISTICS, SUMS
 
 PHASE_S = 300
@@ -54,7 +54,7 @@ FIELDS: dict[str, tuple[int, ...]] = {
     "mode_high": (MODES,),
     "mode_stay": (MODES,),
     "mode_changes": (),
-    "records": (SIDES,),
+    "records": (FIGURES,),
     "since": (),  # start of the present level, in days since 1970; 0: there was no other
     "interval": (),  # seconds of a slot
     "block": (),  # seconds of a block

@@ -68,7 +68,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     few_R, values, longest = states(stay_RL, stay_RB, per_block)
     mode_low, mode_high, mode_stay, mode_changes = modes(stay_RL, stay_RB, per_block)
     level_RV, around_RV = levels(told, at_RL)
-    record_R4 = records(grid(told, out_RB), grain(stay_RL))
+    record = records(grid(told, out_RB), stay_RL, at_RL, grain(stay_RL))
     history = recent(levelled(history))
     raw_RL = history.slot_RL
     grain_R = grain(raw_RL)
@@ -205,7 +205,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
         mode_high=mode_high,
         mode_stay=mode_stay,
         mode_changes=mode_changes,
-        records=record_R4,
+        records=record,
     )
 
 

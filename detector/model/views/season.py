@@ -266,8 +266,8 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     rows = _Rows(bank, row_R, bank.slot_scale.shape[-1] // per_day)
     modes = Modes(*(rows.whole(f"mode_{name}") for name in ("low", "high", "stay", "changes")))
     states_RLS = torch.cat([_states(rows, x_RL, count, interval_s), score_modes(modes, x_RL, count)], -1)
-    records_R4 = rows.whole("records")
-    record_RB = score_records(records_R4, block_RB)
+    record = rows.whole("records")
+    record_RB = score_records(record, block_RB)
     knee_R1 = rows.whole("knee")[:, None]
     reach = min(x_RL.shape[-1], count + max(slots_of(s.seconds, interval_s) for s in STATISTICS if s.fine) - 1)
     x_RL, block_RB = stabilised(x_RL[:, -reach:], knee_R1), stabilised(block_RB, knee_R1)
@@ -322,7 +322,7 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     low_RL, high_RL = within(
         restored(low_RL - scale_RL * below_R[:, None], knee_R1),
         restored(high_RL + scale_RL * above_R[:, None], knee_R1),
-        records_R4,
+        record,
     )
     return Scores(
         surprise_RL=best_RL.values,

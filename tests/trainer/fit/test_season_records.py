@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.model.views.season_records import score_records, within
+from detector.model.views.season_records import FIGURES, score_records, within
 from trainer.fit.season_days import Days
 from trainer.fit.season_records import records
 
@@ -26,9 +26,15 @@ def saw(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 100, (DAYS, PER_DAY))
 
 
+def known(values_DK: np.ndarray, grain: float = 0.0) -> torch.Tensor:
+    """Records where each slot is a block."""
+    days = days_of(values_DK)
+    return records(days, days.value_RDK.flatten(1), days.at_RB, torch.tensor([grain]))
+
+
 def beyond(values_DK: np.ndarray, *newest: float, grain: float = 0.0) -> float:
-    record_R4 = records(days_of(values_DK), torch.tensor([grain]))
-    return float(score_records(record_R4, torch.tensor([newest]))[0, -1])
+    record_RF = known(values_DK, grain)
+    return float(score_records(record_RF, torch.tensor([newest]))[0, -1])
 
 
 def test_two_blocks_that_are_far_beyond_all_that_there_was() -> None:
@@ -52,16 +58,36 @@ def test_one_step_more_of_what_comes_in_steps_is_not_far() -> None:
 
 @pytest.mark.parametrize("values", [np.full((DAYS, PER_DAY), 5.0), np.full((DAYS, PER_DAY), np.nan), saw()[:3]])
 def test_of_what_has_not_moved_or_is_young_nothing_is_known(values: np.ndarray) -> None:
-    assert not records(days_of(values), torch.zeros(1)).any()
+    assert not known(values).any()
     assert beyond(values, 1e6, 1e6) == 0.0
 
 
 def test_a_band_reaches_no_further_than_records_with_their_room() -> None:
-    record_R4 = records(days_of(saw()), torch.zeros(1))
-    low, high = (float(end[0, 0]) for end in within(torch.tensor([[-400.0]]), torch.tensor([[500.0]]), record_R4))
+    record_RF = known(saw())
+    low, high = (float(end[0, 0]) for end in within(torch.tensor([[-400.0]]), torch.tensor([[500.0]]), record_RF))
     assert -25 < low < 0
     assert 100 < high < 125
-    narrow = within(torch.tensor([[40.0]]), torch.tensor([[60.0]]), record_R4)
+    narrow = within(torch.tensor([[40.0]]), torch.tensor([[60.0]]), record_RF)
     assert [float(end[0, 0]) for end in narrow] == [40.0, 60.0]
-    free = within(torch.tensor([[-400.0]]), torch.tensor([[500.0]]), torch.zeros(1, 4))
+    free = within(torch.tensor([[-400.0]]), torch.tensor([[500.0]]), torch.zeros(1, FIGURES))
     assert [float(end[0, 0]) for end in free] == [-400.0, 500.0]
+
+
+def test_an_hourly_job_of_two_blocks_is_not_beyond_it() -> None:
+    job = np.zeros((DAYS, PER_DAY))
+    job[:, ::12] = 80.0
+    high = float(within(torch.tensor([[0.0]]), torch.tensor([[90.0]]), known(job))[1])
+    assert 80.0 < high < 90.0
+    assert beyond(job, 80.0, 80.0) == 0.0
+    assert beyond(job, 90.0, 90.0) > 6.0
+
+
+def test_slots_lie_as_far_from_their_blocks_as_they_do_now() -> None:
+    days = days_of(saw())
+    at_RL = days.at_RB[:, -6:].repeat_interleave(20, -1)
+    slot_RL = days.value_RDK.flatten(1)[:, -6:].repeat_interleave(20, -1)
+    slot_RL[:, 7] += 30.0
+    free = torch.tensor([[-400.0]]), torch.tensor([[500.0]])
+    high = [float(within(*free, records(days, slot, at_RL, torch.zeros(1)))[1]) for slot in (slot_RL, slot_RL - 30.0)]
+    assert 130 < high[0] < 145
+    assert 100 < high[1] < 115

@@ -16,6 +16,7 @@ LASTING_S = 36 * 3_600
 # Hourly jobs that all take too long are one incident, and so is a leak under a sawtooth: what an average says as soon as
 # it is listened to again, a quarter of an hour after it has left the incident behind, is more of the same.
 _REJOIN_S, _AFTER_S = 3_900, 900
+_HIGH_S = 4 * 3_600  # so is what is higher than ever again and again: a saw tooth over a leak
 DAY_S = 86_400
 AROUND_S = (
     1_800  # on both sides of an incident nothing is learnt from; what begins within it of a time of day is at that time
@@ -84,6 +85,7 @@ def season_rule(interval_ns: int, block_ns: int) -> SeasonRule:
     windows += [0] * (COLUMNS - len(windows))
     windows[RECORD] = (PAIR + 1) * per_block
     rejoin = [round(max(_REJOIN_S, _AFTER_S + w * interval_s) / interval_s) for w in windows]
+    rejoin[RECORD] = round(_HIGH_S / interval_s)
     hits = 2 if interval_s < 300 else 1
     quiet = max(5, round(300 / interval_s))
     lasting, around, day = (max(1, round(seconds / interval_s)) for seconds in (LASTING_S, AROUND_S, DAY_S))

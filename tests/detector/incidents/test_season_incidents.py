@@ -14,7 +14,7 @@ from detector.incidents.record import forget_before
 from detector.incidents.rejudging import rejudge, rejudge_from
 from detector.incidents.scored import Scored
 from detector.incidents.season_rule import LASTING_S, season_rule
-from detector.persistence import COLUMNS
+from detector.persistence import COLUMNS, RECORD
 
 SEASONAL = Rules(threshold=4.0, quiet=5, season=season_rule(60 * 10**9, 300 * 10**9), season_opens=5.0)
 
@@ -85,6 +85,15 @@ def test_what_opens_again_within_the_hour_is_the_same_incident() -> None:
     tracker = Tracker()
     walk(tracker, [*[season(8.0, 9.0)] * 10, *[season()] * 100])
     assert walk(tracker, [season(8.0, 9.0)] * 2, first=110) == [("open", 111)]
+
+
+@pytest.mark.parametrize(("hours", "states"), [(3, ["revised"]), (5, ["open"])])
+def test_what_is_higher_than_ever_again_within_hours_is_the_same_incident(hours: int, states: list[str]) -> None:
+    tracker = Tracker()
+    high = [*season()[:-1], 8.0]
+    assert COLUMNS - 1 == RECORD
+    walk(tracker, [*[high] * 10, *[season()] * 60 * hours])
+    assert [state for state, _ in walk(tracker, [high] * 2, first=10 + 60 * hours)] == states
 
 
 def test_what_has_been_open_for_a_day_and_a_half_is_how_things_are() -> None:

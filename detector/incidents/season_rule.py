@@ -60,7 +60,7 @@ class SeasonRule:
         them, and by slots at the median.
         """
         slot, minutes = season[0], season[1]
-        if max(season[SAME:]) >= OUTSIDE:
+        if max(season[SAME:RECORD]) >= OUTSIDE or (column == RECORD and season[RECORD] >= OUTSIDE):
             return True
         if slot >= OUTSIDE and far >= min(2, self.quiet):
             return True

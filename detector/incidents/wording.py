@@ -172,8 +172,10 @@ def _happened(stream: str, episode: Episode, unit: str | None) -> str:
     if season.get("statistic") == "to and fro":
         return f"{name} goes to and fro more often than ever before, now at {value_text}"
     if season.get("statistic") == "record":
-        verb, than = ("rose", "more") if season.get("sign", 0) > 0 else ("fell", "less")
-        return f"{name} {verb} to {value_text}, {than} than ever before{f' {usual}' * (value > high or value < low)}"
+        higher = season.get("sign", 0) > 0
+        beyond = value > high if higher else value < low
+        side = "higher" if higher else "lower"
+        return f"{name} stayed {side} than it ever had, now at {value_text}{f' {usual}' * beyond}"
     if value > high or value < low:
         verb = "rose" if value > high else "fell"
         if before is None:

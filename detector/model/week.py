@@ -20,6 +20,6 @@ def week_of(bank: SeasonTables) -> Week:
     above_C, below_C = reached(bank.tails[:, 0], BAND), reached(bank.tails[:, len(STATISTICS)], BAND)
     low_CW, high_CW = bank.low - scale_CW * below_C[:, None], bank.high + scale_CW * above_C[:, None]
     low_CW, mid_CW, high_CW = (restored(table_CW, bank.knee[:, None]) for table_CW in (low_CW, bank.mid, high_CW))
-    low_CW, high_CW = within(low_CW, high_CW, bank.records)
+    low_CW, high_CW = within(low_CW, mid_CW, high_CW, bank.records)
     curves = lower(low_CW, bank.amount[:, None]), mid_CW, high_CW
     return Week(*(curve_CW.T.float().cpu().numpy().copy() for curve_CW in curves))

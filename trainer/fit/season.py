@@ -35,7 +35,7 @@ from trainer.fit.season_forecast import forecast, week
 from trainer.fit.season_knee import knees
 from trainer.fit.season_levels import levels
 from trainer.fit.season_modes import modes
-from trainer.fit.season_records import records
+from trainer.fit.season_records import joined, records
 from trainer.fit.season_scale import (
     GRAINS,
     SCALE_DAYS,
@@ -66,12 +66,14 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
     out_RL = told.out_RL & ((at_RL < 0) | out_RB.gather(1, at_RL.clamp_min(0)))
     stay_RL, stay_RB = torch.where(out_RL, torch.nan, told.slot_RL), torch.where(out_RB, torch.nan, told.block_RB)
     few_R, values, longest = states(stay_RL, stay_RB, per_block)
-    mode_low, mode_high, mode_stay, mode_changes = modes(stay_RL, stay_RB, per_block)
+    mode_low, mode_high, mode_stay, mode_changes = modes(stay_RL, stay_RB, per_block, history.interval_s)
     level_RV, around_RV = levels(told, at_RL)
     record = records(grid(told, out_RB), stay_RL, at_RL, grain(stay_RL))
     history = recent(levelled(history))
     raw_RL = history.slot_RL
     grain_R = grain(raw_RL)
+    if bool((history.since > 0).any()):
+        record = joined(record, records(grid(history, out_RB), torch.where(out_RL, torch.nan, raw_RL), at_RL, grain_R))
     knee_R = knees(grid(history, history.out_RB), grain_R, None if previous is None else previous.knee)
     history = history._replace(
         block_RB=stabilised(history.block_RB, knee_R[:, None]), slot_RL=stabilised(raw_RL, knee_R[:, None])

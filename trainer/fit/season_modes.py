@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from detector.model.views.runs import CONTEXT, run_lengths
+from detector.model.views.season import DAY_S
 from detector.model.views.season_modes import CHANGES, LONGEST, MODES, Modes, at_modes, changes, lasting
 
 _BINS, _END = 64, 0.002  # bins from one quantile of the values to the other
@@ -20,30 +21,37 @@ _SHARE, _OFTEN, _LONG = 0.02, 8, 4.0  # of the slots, stays, and slots of a stay
 _REACH = 0.25  # of the way to the next mode within which values are still at one
 # Twice the longest stay is longer than ever; more where stays are few, or as unlike as the longest is unlike the third.
 _FEW, _TWICE, _SPREAD = 3.0, 2.0, 4.0
+_WEEK_S = 5 * DAY_S  # of slots, which have a weekend and workdays then
 _MORE, _AND = 1.5, 3.0  # the same of changes: so many times the most, and so many
 
 
-def modes(slot_RL: Tensor, block_RB: Tensor, per_block: int) -> Modes:
-    """Modes of rows; `per_block` slots are a block. NaN is no value, and interrupts nothing."""
-    rows = [_modes(slot_L, block_B, per_block) for slot_L, block_B in zip(slot_RL, block_RB, strict=True)]
+def modes(slot_RL: Tensor, block_RB: Tensor, per_block: int, interval_s: float) -> Modes:
+    """Modes of rows; `per_block` slots of so many seconds are a block. NaN is no value, and interrupts nothing."""
+    rows = [_modes(slot_L, block_B, per_block, interval_s) for slot_L, block_B in zip(slot_RL, block_RB, strict=True)]
     return Modes(*(torch.stack(part) for part in zip(*rows, strict=True)))
 
 
-def _modes(slot_L: Tensor, block_B: Tensor, per_block: int) -> Modes:
+def _modes(slot_L: Tensor, block_B: Tensor, per_block: int, interval_s: float) -> Modes:
     slot_L, block_B = slot_L[torch.isfinite(slot_L)], block_B[torch.isfinite(block_B)]
+    zero_M = torch.zeros(MODES)
+    none = Modes(zero_M, zero_M, zero_M, torch.zeros(()))
     ranges = _ranges(slot_L)
     if not ranges:
-        zero_M = torch.zeros(MODES)
-        return Modes(zero_M, zero_M, zero_M, torch.zeros(()))
+        return none
     low_M, high_M = torch.full((2, MODES), torch.nan)
     low_M[: len(ranges)], high_M[: len(ranges)] = torch.tensor(ranges).T
     slot_mode_L, block_mode_B = (at_modes(x[None], low_M[None], high_M[None]) for x in (slot_L, block_B))
     last_L = lasting(slot_mode_L)
+    fine = [_stays(last_L, m) for m in range(len(ranges))]
+    if any(len(stays) < _OFTEN for stays in fine):
+        return none
     stay_M = torch.full((MODES,), torch.inf)
-    for m in range(len(ranges)):
+    for m, stays in enumerate(fine):
         # Within a block that is at a mode all slots are, mostly; it begins before the first and ends after the last.
-        stay_M[m] = _longer(_stays(last_L, m), (_stays(block_mode_B, m) + 1) * per_block)
-    often = changes(last_L).max() * _MORE + _AND
+        stay_M[m] = _longer(stays, (_stays(block_mode_B, m) + 1) * per_block)
+    # Of changes nothing is known but by slots: those of a weekend say nothing of a Monday.
+    known = len(slot_L) * interval_s >= _WEEK_S
+    often = changes(last_L).max() * _MORE + _AND if known else torch.tensor(torch.inf)
     return Modes(
         low_M, high_M, torch.where(stay_M < LONGEST, stay_M, torch.inf), torch.where(often < CHANGES, often, torch.inf)
     )

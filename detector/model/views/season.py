@@ -316,20 +316,19 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)
     sign_RLS = torch.nn.functional.pad(signed_RLS.sign(), (0, COLUMNS - SAME))
-    sign_RLS[..., UNSEEN] = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
+    off_RL = (x_RL - torch.minimum(torch.maximum(x_RL, low_RL), high_RL)).sign().nan_to_num()
+    sign_RLS[..., UNSEEN:RECORD] = off_RL[..., None]
     sign_RLS[..., RECORD] = record_RL1[..., 0].sign()
     above_R, below_R = reached(tails[:, 0], BAND), reached(tails[:, len(STATISTICS)], BAND)
-    low_RL, high_RL = within(
-        restored(low_RL - scale_RL * below_R[:, None], knee_R1),
-        restored(high_RL + scale_RL * above_R[:, None], knee_R1),
-        record,
-    )
+    band = low_RL - scale_RL * below_R[:, None], rows.at("mid", at_RL), high_RL + scale_RL * above_R[:, None]
+    low_RL, mid_RL, high_RL = (restored(curve_RL, knee_R1) for curve_RL in band)
+    low_RL, high_RL = within(low_RL, mid_RL, high_RL, record)
     return Scores(
         surprise_RL=best_RL.values,
         each_RLS=each_RLS,
         low_RL=lower(low_RL, amount_R1),
         high_RL=high_RL,
-        expected_RL=restored(rows.at("mid", at_RL), knee_R1),
+        expected_RL=mid_RL,
         sign_RL=sign_RLS.gather(-1, best_RL.indices[..., None])[..., 0],
     )
 

@@ -28,9 +28,11 @@ class Modes(NamedTuple):
 
 def at_modes(x_RL: Tensor, low_RM: Tensor, high_RM: Tensor) -> Tensor:
     """Mode of each slot, MODES where it is at none, NaN where there is no value."""
-    at_RLM = (x_RL[..., None] >= low_RM[:, None]) & (x_RL[..., None] <= high_RM[:, None])
-    mode_RL = torch.where(at_RLM.any(-1), at_RLM.to(x_RL.dtype).argmax(-1).to(x_RL.dtype), float(MODES))
-    return torch.where(torch.isfinite(x_RL), mode_RL, torch.nan)
+    mode_RL = torch.where(torch.isnan(x_RL), torch.nan, float(MODES))
+    for mode in range(MODES):
+        low_R1, high_R1 = low_RM[:, mode : mode + 1], high_RM[:, mode : mode + 1]
+        mode_RL = torch.where((x_RL >= low_R1) & (x_RL <= high_R1), float(mode), mode_RL)
+    return mode_RL
 
 
 def lasting(mode_RL: Tensor) -> Tensor:
@@ -59,6 +61,7 @@ def score_modes(modes: Modes, x_RL: Tensor, count: int) -> Tensor:
     run_RL = run_lengths(last_RL)[:, -count:].clamp_max(LONGEST)
     limit_RM = torch.nn.functional.pad(modes.stay_RM, (0, 1), value=torch.inf)
     over_RL = run_RL / limit_RM.gather(-1, last_RL[:, -count:].long())
+    last_RL = last_RL[:, -count - CHANGES :]
     often_RL = torch.where(changes(last_RL, _NEWEST) >= _AGAIN, changes(last_RL) / modes.changes_R[:, None], 0.0)
     over_RL2 = torch.stack([over_RL, often_RL[:, -count:]], -1)
     found_RL2[some] = torch.where(over_RL2 > 1.0, 6.0 + 4.0 * torch.log10(over_RL2), 0.0)

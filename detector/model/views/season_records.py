@@ -24,9 +24,10 @@ def score_records(record_RF: Tensor, block_RB: Tensor) -> Tensor:
     return torch.where(under_RB > over_RB, -found_RB, found_RB)
 
 
-def within(low_RX: Tensor, high_RX: Tensor, record_RF: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends of a band, which reaches no further than the lowest and highest slots with that room."""
+def within(low_RX: Tensor, mid_RX: Tensor, high_RX: Tensor, record_RF: Tensor) -> tuple[Tensor, Tensor]:
+    """Ends of a band around what is expected, which reach no further than that or the lowest and highest slots with that room."""
     _, below_R1, lowest_R1, _, above_R1, highest_R1 = record_RF.T.unsqueeze(-1)
     least_R1 = torch.where(below_R1 > 0, lowest_R1 - below_R1, -torch.inf)
     most_R1 = torch.where(above_R1 > 0, highest_R1 + above_R1, torch.inf)
-    return torch.maximum(low_RX, least_R1), torch.minimum(high_RX, most_R1)
+    least_RX, most_RX = torch.minimum(mid_RX, least_R1), torch.maximum(mid_RX, most_R1)
+    return torch.maximum(low_RX, least_RX), torch.minimum(high_RX, most_RX)

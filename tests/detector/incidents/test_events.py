@@ -153,9 +153,9 @@ def place(value: float, low: float = 3.0, high: float = 12.0, slot: int = 1000, 
          "has stayed around 11 ms for longer than ever before"),
         (place(11.0), place(11.0), DAY | {"statistic": "to and fro"},
          "goes to and fro more often than ever before, now at 11 ms"),
-        (place(11.0), place(11.0), DAY | {"statistic": "record"}, "rose to 11 ms, more than ever before"),
+        (place(11.0), place(11.0), DAY | {"statistic": "record"}, "stayed higher than it ever had, now at 11 ms"),
         (place(2.0), place(2.0), DAY | {"statistic": "record", "sign": -1},
-         "fell to 2 ms, less than ever before (3–12 ms is usual at this time)"),
+         "stayed lower than it ever had, now at 2 ms (3–12 ms is usual at this time)"),
     ],
 )  # fmt: skip
 def test_the_season_tells_the_event(

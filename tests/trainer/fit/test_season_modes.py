@@ -15,11 +15,10 @@ SLOTS, PER_BLOCK = 4000, 5
 RNG = np.random.default_rng(3)
 
 
-def learnt(values: np.ndarray, blocks: np.ndarray | None = None) -> Modes:
+def learnt(values: np.ndarray, blocks: np.ndarray | None = None, interval_s: float = 120.0) -> Modes:
     means = values[: SLOTS // PER_BLOCK * PER_BLOCK].reshape(-1, PER_BLOCK).mean(1) if blocks is None else blocks
-    return modes(
-        torch.tensor(values, dtype=torch.float32)[None], torch.tensor(means, dtype=torch.float32)[None], PER_BLOCK
-    )
+    slot_RL, block_RB = (torch.tensor(x, dtype=torch.float32)[None] for x in (values, means))
+    return modes(slot_RL, block_RB, PER_BLOCK, interval_s)
 
 
 def pump(longest: int = 60) -> np.ndarray:
@@ -91,3 +90,21 @@ def test_gaps_and_incidents_interrupt_nothing() -> None:
     found, whole = learnt(holed, np.full(9, 0.15)), learnt(pump(), np.full(9, 0.15))
     assert (found.stay_RM[0, :2] / whole.stay_RM[0, :2] > 0.8).all()
     assert (~torch.isnan(found.low_RM[0])).sum() == 2
+
+
+def test_of_changes_nothing_is_known_before_slots_have_a_week() -> None:
+    assert torch.isfinite(learnt(pump()).changes_R).all()
+    young = learnt(pump(), interval_s=15.0)
+    assert torch.isinf(young.changes_R).all()
+    assert torch.isfinite(young.stay_RM[0, 1])  # of stays blocks speak
+
+
+def test_few_loads_that_differ_are_no_mode() -> None:
+    """Ten of them lie beyond the gap, but hardly any in the range that is left."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        values = rng.uniform(0, 1.5, SLOTS)
+        for load in range(10):
+            values[200 + 300 * load :][:15] = rng.uniform(53, 72, 15)
+        values[3500:3530] = 100 + 0.3 * rng.normal(size=30)
+        assert not torch.isnan(learnt(values).stay_RM).any()

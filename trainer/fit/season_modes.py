@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from detector.model.views.runs import CONTEXT, run_lengths
+from detector.model.views.runs import CONTEXT
 from detector.model.views.season import DAY_S
-from detector.model.views.season_modes import CHANGES, LONGEST, MODES, Modes, at_modes, changes, lasting
+from detector.model.views.season_modes import CHANGES, LONGEST, MODES, Modes, at_modes, changes, lasting, stays
 
 _BINS, _END = 64, 0.002  # bins from one quantile of the values to the other
 _SPARSE, _WIDE = 0.15, 8  # of the usual number in a bin, in so many in a row: between two modes
@@ -43,12 +43,12 @@ def _modes(slot_L: Tensor, block_B: Tensor, per_block: int, interval_s: float) -
     slot_mode_L, block_mode_B = (at_modes(x[None], low_M[None], high_M[None]) for x in (slot_L, block_B))
     last_L = lasting(slot_mode_L)
     fine = [_stays(last_L, m) for m in range(len(ranges))]
-    if any(len(stays) < _OFTEN for stays in fine):
+    if any(len(each) < _OFTEN for each in fine):
         return none
     stay_M = torch.full((MODES,), torch.inf)
-    for m, stays in enumerate(fine):
+    for m, each in enumerate(fine):
         # Within a block that is at a mode all slots are, mostly; it begins before the first and ends after the last.
-        stay_M[m] = _longer(stays, (_stays(block_mode_B, m) + 1) * per_block)
+        stay_M[m] = _longer(each, (_stays(block_mode_B, m) + 1) * per_block)
     # Of changes nothing is known but by slots: those of a weekend say nothing of a Monday.
     known = len(slot_L) * interval_s >= _WEEK_S
     often = changes(last_L).max() * _MORE + _AND if known else torch.tensor(torch.inf)
@@ -58,18 +58,19 @@ def _modes(slot_L: Tensor, block_B: Tensor, per_block: int, interval_s: float) -
 
 
 def _stays(mode_1X: Tensor, mode: int) -> Tensor:
-    """Lengths of the stays at a mode."""
-    run_X = run_lengths(mode_1X)[0]
-    ends_X = run_X >= torch.nn.functional.pad(run_X[1:], (0, 1))
-    return run_X[ends_X & (mode_1X[0] == mode)]
+    """Lengths of the stays at a mode, as far as they are followed."""
+    [value_X], [long_X] = mode_1X, stays(mode_1X)
+    ends_X = torch.nn.functional.pad(value_X[1:] != value_X[:-1], (0, 1), value=True)
+    found_X: Tensor = long_X[ends_X & (value_X == mode)].clamp_max(CONTEXT).float()
+    return found_X
 
 
-def _longer(*stays: Tensor) -> Tensor:
+def _longer(*lengths: Tensor) -> Tensor:
     """What would be longer than ever, by stays of slots and of blocks."""
     longest, third = (
-        torch.stack([s.topk(place).values[-1] for s in stays if len(s) >= place]).max() for place in (1, 3)
+        torch.stack([s.topk(place).values[-1] for s in lengths if len(s) >= place]).max() for place in (1, 3)
     )
-    return longest * (1.0 + _FEW / len(stays[0])) * (longest / third).clamp(_TWICE, _SPREAD)
+    return longest * (1.0 + _FEW / len(lengths[0])) * (longest / third).clamp(_TWICE, _SPREAD)
 
 
 def _ranges(values: Tensor) -> list[tuple[float, float]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detector.model.views.runs import CONTEXT, run_lengths
+from detector.model.views.runs import CONTEXT
 
 MODES = 4
 CARRIED = 32  # slots at no mode that interrupt no stay: noise, or on the way
@@ -27,20 +27,28 @@ class Modes(NamedTuple):
 
 
 def at_modes(x_RL: Tensor, low_RM: Tensor, high_RM: Tensor) -> Tensor:
-    """Mode of each slot, MODES where it is at none, NaN where there is no value."""
-    mode_RL = torch.where(torch.isnan(x_RL), torch.nan, float(MODES))
+    """Mode of each slot, int8; MODES where it is at none or has no value. Modes do not overlap, and are in order."""
+    from_RL, beyond_RL = x_RL.new_zeros((2, *x_RL.shape), dtype=torch.int8)
     for mode in range(MODES):
-        low_R1, high_R1 = low_RM[:, mode : mode + 1], high_RM[:, mode : mode + 1]
-        mode_RL = torch.where((x_RL >= low_R1) & (x_RL <= high_R1), float(mode), mode_RL)
+        from_RL += x_RL >= low_RM[:, mode : mode + 1]
+        beyond_RL += x_RL > high_RM[:, mode : mode + 1]
+    mode_RL: Tensor = MODES + (from_RL - beyond_RL) * (from_RL - 1 - MODES)
     return mode_RL
 
 
 def lasting(mode_RL: Tensor) -> Tensor:
-    """The same, but of a slot at no mode, or without a value, the last one's that was, up to CARRIED slots ago."""
-    at_L = torch.arange(mode_RL.shape[-1], device=mode_RL.device)
-    last_RL = torch.where(mode_RL < MODES, at_L, -1).cummax(-1).values
-    known_RL = (last_RL >= 0) & (at_L - last_RL <= CARRIED)
-    return torch.where(known_RL, mode_RL.gather(-1, last_RL.clamp_min(0)), float(MODES))
+    """The same, but of a slot at no mode the last one's that was, up to CARRIED slots ago."""
+    at_L = torch.arange(1, mode_RL.shape[-1] + 1, dtype=torch.int32, device=mode_RL.device)
+    last_RL = ((mode_RL < MODES) * at_L).cummax(-1).values
+    held_RL = mode_RL.gather(-1, (last_RL - 1).clamp_min(0).long())
+    return MODES + ((last_RL > 0) & (at_L - last_RL <= CARRIED)) * (held_RL - MODES)
+
+
+def stays(mode_RL: Tensor) -> Tensor:
+    """Slots of the stay that ends at each."""
+    at_L = torch.arange(mode_RL.shape[-1], dtype=torch.int32, device=mode_RL.device)
+    begun_RL = torch.nn.functional.pad((mode_RL[:, 1:] != mode_RL[:, :-1]) * at_L[1:], (1, 0))
+    return at_L - begun_RL.cummax(-1).values + 1
 
 
 def changes(mode_RL: Tensor, window: int = CHANGES) -> Tensor:
@@ -58,9 +66,9 @@ def score_modes(modes: Modes, x_RL: Tensor, count: int) -> Tensor:
         return found_RL2
     modes = Modes(*(part[some] for part in modes))
     last_RL = lasting(at_modes(x_RL[some], modes.low_RM, modes.high_RM))
-    run_RL = run_lengths(last_RL)[:, -count:].clamp_max(LONGEST)
+    stay_RL = stays(last_RL)[:, -count:].clamp_max(LONGEST)
     limit_RM = torch.nn.functional.pad(modes.stay_RM, (0, 1), value=torch.inf)
-    over_RL = run_RL / limit_RM.gather(-1, last_RL[:, -count:].long())
+    over_RL = stay_RL / limit_RM.gather(-1, last_RL[:, -count:].long())
     last_RL = last_RL[:, -count - CHANGES :]
     often_RL = torch.where(changes(last_RL, _NEWEST) >= _AGAIN, changes(last_RL) / modes.changes_R[:, None], 0.0)
     over_RL2 = torch.stack([over_RL, often_RL[:, -count:]], -1)

@@ -17,7 +17,7 @@ from detector.model.row_types import Rows
 from detector.model.seasons import FIELDS, Seasons, widened
 from detector.model.tables import Place, Tables
 from detector.model.views.runs import CONTEXT
-from detector.model.views.season import DAY_S, SEASONS, SeasonTables, Timed, blocks_needed, score
+from detector.model.views.season import DAY_S, SEASONS, SeasonTables, Timed, blocks_needed, kind_of, score
 from detector.model.week import week_of
 from detector.persistence import STATISTICS
 from streamer.local_time import local_s
@@ -61,7 +61,7 @@ def untimed_of(rows: Rows) -> bool:
     >>> untimed_of(rows), untimed_of(rows | {"season": torch.tensor([0, 1])}), untimed_of(rows | {"trust": torch.full((2, 7), 0.5)})
     (True, False, False)
     """
-    none = (rows["season"] % (len(SEASONS) // 2) == 0).all()
+    none = (kind_of(rows["season"]) == SEASONS.index("none")).all()
     return bool(none & (rows["trust"] == 1.0).all())
 
 

@@ -109,7 +109,7 @@ def fit(history: History, previous: SeasonTables | None = None) -> SeasonTables:
 
     plain_scale_RK, block_scale_RK = both_scales(plain_RDK, loose_RDK)
     calm_RK = torch.ones_like(block_scale_RK)
-    parts_R = season_R % (len(SEASONS) // 2) >= SEASONS.index("weekend")
+    parts_R = season.kind_of(season_R) >= SEASONS.index("weekend")
     if bool(parts_R.any()):
         end_RD1 = (days.weekday_RD >= 5)[:, newest, None]
         work = [torch.where(end_RD1, torch.nan, x) for x in (plain_RDK, loose_RDK)]

@@ -30,6 +30,7 @@ SEASONS = (
     *("none, from yesterday's level", "day, from yesterday's level"),
     *("weekend, from yesterday's level", "weekday, from yesterday's level"),
 )
+_KINDS = len(SEASONS) // 2
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
@@ -109,6 +110,15 @@ class Scores:
     high_RL: Tensor
     expected_RL: Tensor
     sign_RL: Tensor  # +1 above, −1 below what was expected, 0 for neither
+
+
+def kind_of(season_R: Tensor) -> Tensor:
+    """Index in SEASONS, from whatever level values are counted.
+
+    >>> kind_of(torch.tensor([1, 5, 7])).tolist()
+    [1, 1, 3]
+    """
+    return season_R % _KINDS
 
 
 def near_of(values_RV: Tensor, span: Tensor | float = 0.0) -> Tensor:

@@ -68,7 +68,9 @@ def score_modes(modes: Modes, x_RL: Tensor, count: int) -> Tensor:
     last_RL = lasting(at_modes(x_RL[some], modes.low_RM, modes.high_RM))
     stay_RL = stays(last_RL)[:, -count:].clamp_max(LONGEST)
     limit_RM = torch.nn.functional.pad(modes.stay_RM, (0, 1), value=torch.inf)
-    over_RL = stay_RL / limit_RM.gather(-1, last_RL[:, -count:].long())
+    over_RL = stay_RL / limit_RM.gather(
+        -1, last_RL[:, -count:].long().clamp(0, MODES)
+    )  # whatever a foreign artefact says
     last_RL = last_RL[:, -count - CHANGES :]
     often_RL = torch.where(changes(last_RL, _NEWEST) >= _AGAIN, changes(last_RL) / modes.changes_R[:, None], 0.0)
     over_RL2 = torch.stack([over_RL, often_RL[:, -count:]], -1)

@@ -64,3 +64,8 @@ def test_scores_depend_on_the_data_alone(values: list[float], longest: int, data
         return
     count = data.draw(st.integers(1, min(50, len(x) - CONTEXT)))
     assert torch.equal(said(x, count), said(x[-count - CONTEXT :], count))
+
+
+def test_ranges_that_overlap_in_a_foreign_artefact_are_survived() -> None:
+    odd = KNOWN._replace(low_RM=torch.full((2, MODES), -INF), high_RM=torch.full((2, MODES), INF))
+    assert score_modes(odd, torch.rand(2, 700), 50).isfinite().all()

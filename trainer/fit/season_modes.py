@@ -32,7 +32,8 @@ def modes(slot_RL: Tensor, block_RB: Tensor, per_block: int, interval_s: float) 
 
 
 def _modes(slot_L: Tensor, block_B: Tensor, per_block: int, interval_s: float) -> Modes:
-    slot_L, block_B = slot_L[torch.isfinite(slot_L)], block_B[torch.isfinite(block_B)]
+    [there] = torch.isfinite(slot_L).nonzero(as_tuple=True)
+    slot_L, block_B = slot_L[there], block_B[torch.isfinite(block_B)]
     zero_M = torch.zeros(MODES)
     none = Modes(zero_M, zero_M, zero_M, torch.zeros(()))
     ranges = _ranges(slot_L)
@@ -50,7 +51,7 @@ def _modes(slot_L: Tensor, block_B: Tensor, per_block: int, interval_s: float) -
         # Within a block that is at a mode all slots are, mostly; it begins before the first and ends after the last.
         stay_M[m] = _longer(each, (_stays(block_mode_B, m) + 1) * per_block)
     # Of changes nothing is known but by slots: those of a weekend say nothing of a Monday.
-    known = len(slot_L) * interval_s >= _WEEK_S
+    known = int(there[-1] - there[0] + 1) * interval_s >= _WEEK_S
     often = changes(last_L).max() * _MORE + _AND if known else torch.tensor(torch.inf)
     return Modes(
         low_M, high_M, torch.where(stay_M < LONGEST, stay_M, torch.inf), torch.where(often < CHANGES, often, torch.inf)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from detector.model.tails import reached, surprise
 from detector.model.views.runs import newest_runs
-from detector.model.views.season_modes import Modes, score_modes
-from detector.model.views.season_records import score_records, within
+from detector.model.views.season_modes import Modes, brief, score_modes
+from detector.model.views.season_records import among, score_records, within
 from detector.model.views.stabilised import restored, stabilised
 from detector.persistence import COLUMNS, RECORD, SAME, STATISTICS, STAYS, SUMS, UNSEEN, slots_of
 
@@ -30,7 +30,6 @@ SEASONS = (
     *("none, from yesterday's level", "day, from yesterday's level"),
     *("weekend, from yesterday's level", "weekday, from yesterday's level"),
 )
-_KINDS = len(SEASONS) // 2
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 _MONDAY_S = 4 * DAY_S  # the first Monday after the Unix epoch's Thursday
@@ -118,7 +117,7 @@ def kind_of(season_R: Tensor) -> Tensor:
     >>> kind_of(torch.tensor([1, 5, 7])).tolist()
     [1, 1, 3]
     """
-    return season_R % _KINDS
+    return season_R % (len(SEASONS) // 2)
 
 
 def near_of(values_RV: Tensor, span: Tensor | float = 0.0) -> Tensor:
@@ -275,7 +274,8 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     per_day = DAY_S // block_s
     rows = _Rows(bank, row_R, bank.slot_scale.shape[-1] // per_day)
     modes = Modes(*(rows.whole(f"mode_{name}") for name in ("low", "high", "stay", "changes")))
-    states_RLS = torch.cat([_states(rows, x_RL, count, interval_s), score_modes(modes, x_RL, count)], -1)
+    modes_RLS, may_RL = score_modes(modes, x_RL, count)
+    states_RLS = torch.cat([_states(rows, x_RL, count, interval_s), modes_RLS], -1)
     record = rows.whole("records")
     record_RB = score_records(record, block_RB)
     knee_R1 = rows.whole("knee")[:, None]
@@ -322,6 +322,10 @@ def score(bank: "SeasonTables", row_R: Tensor, timed: Timed, count: int) -> Scor
     nights_R1 = rows.whole("longest").amax(-1, keepdim=True) * interval_s >= _NIGHT_S
     each_RLS[..., SAME] *= ~(rests_RL & nights_R1)
     each_RLS[..., STAYS] *= ~rests_RL
+    timeless_R1 = kind_of(rows.whole("season"))[:, None] == SEASONS.index("none")
+    known_RL = timeless_R1 & among(timed.x_RL[:, -count:], record)
+    # What a stay that is not too long brings with it is no news.
+    each_RLS[..., :SAME] *= ~(known_RL[..., None] & brief(may_RL, interval_s))
     # no sum is known of a kind of day that has not been there
     each_RLS[..., 2:SAME] *= torch.where(new_RLS[..., 2:SAME], _loose_only(each_RLS), 1.0)
     best_RL = each_RLS.max(-1)

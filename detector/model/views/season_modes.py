@@ -1,6 +1,6 @@
 """Modes of a row: whether it has stayed in one for longer than ever, or goes to and fro between them more than ever.
 
-Shapes: R rows, L slots, M modes
+Shapes: R rows, L slots, M modes, S statistics
 """
 
 from typing import NamedTuple
@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from detector.model.views.runs import CONTEXT
+from detector.persistence import STATISTICS, slots_of
 
 MODES = 4
 CARRIED = 32  # slots at no mode that interrupt no stay: noise, or on the way
 LONGEST = CONTEXT - CARRIED  # stays are not followed further
 CHANGES = 32  # slots in which changes are counted …
+_HOUR_S = 3_600
 _NEWEST, _AGAIN = 8, 2  # … while there are so many among the newest ones: what is over is over
 
 
@@ -58,21 +60,34 @@ def changes(mode_RL: Tensor, window: int = CHANGES) -> Tensor:
     return total_RL - torch.nn.functional.pad(total_RL, (window, 0))[:, : total_RL.shape[1]]
 
 
-def score_modes(modes: Modes, x_RL: Tensor, count: int) -> Tensor:
-    """Surprise (R, count, 2) of a stay that is longer than ever, and of more changes than ever, at the newest slots."""
-    found_RL2 = x_RL.new_zeros((len(x_RL), count, 2))
+def score_modes(modes: Modes, x_RL: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Surprise (R, count, 2) of a stay that is longer than ever, and of more changes than ever, at the newest slots.
+
+    And for how many slots (R, count) a row may be where it is; 0: it has no modes, or is at none.
+    """
+    found_RL2, may_RL = x_RL.new_zeros((len(x_RL), count, 2)), x_RL.new_zeros((len(x_RL), count))
     [some] = (modes.changes_R > 0).nonzero(as_tuple=True)
     if not len(some):
-        return found_RL2
+        return found_RL2, may_RL
     modes = Modes(*(part[some] for part in modes))
     last_RL = lasting(at_modes(x_RL[some], modes.low_RM, modes.high_RM))
     stay_RL = stays(last_RL)[:, -count:].clamp_max(LONGEST)
     limit_RM = torch.nn.functional.pad(modes.stay_RM, (0, 1), value=torch.inf)
-    over_RL = stay_RL / limit_RM.gather(
-        -1, last_RL[:, -count:].long().clamp(0, MODES)
-    )  # whatever a foreign artefact says
+    # clamped, whatever a foreign artefact says
+    limit_RL = limit_RM.gather(-1, last_RL[:, -count:].long().clamp(0, MODES))
+    over_RL = stay_RL / limit_RL
     last_RL = last_RL[:, -count - CHANGES :]
     often_RL = torch.where(changes(last_RL, _NEWEST) >= _AGAIN, changes(last_RL) / modes.changes_R[:, None], 0.0)
     over_RL2 = torch.stack([over_RL, often_RL[:, -count:]], -1)
     found_RL2[some] = torch.where(over_RL2 > 1.0, 6.0 + 4.0 * torch.log10(over_RL2), 0.0)
-    return found_RL2
+    may_RL[some] = torch.where(last_RL[:, -count:] < MODES, limit_RL, 0.0)
+    return found_RL2, may_RL
+
+
+def brief(may_RL: Tensor, interval_s: float) -> Tensor:
+    """Which statistics (R, L, S) look back no further than a row may be where it is, and an hour at most; not those of spread."""
+    least = [
+        slots_of(s.seconds, interval_s) if s.seconds <= _HOUR_S and not s.spread else LONGEST + 1 for s in STATISTICS
+    ]
+    least_S = torch.tensor(least, device=may_RL.device)
+    return (may_RL[..., None] >= least_S) & (least_S <= LONGEST)

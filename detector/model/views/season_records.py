@@ -31,3 +31,8 @@ def within(low_RX: Tensor, mid_RX: Tensor, high_RX: Tensor, record_RF: Tensor) -
     most_R1 = torch.where(above_R1 > 0, highest_R1 + above_R1, torch.inf)
     least_RX, most_RX = torch.minimum(mid_RX, least_R1), torch.maximum(mid_RX, most_R1)
     return torch.maximum(low_RX, least_RX), torch.minimum(high_RX, most_RX)
+
+
+def among(x_RX: Tensor, record_RF: Tensor) -> Tensor:
+    """Whether a slot lies between the lowest and the highest that there was."""
+    return (x_RX >= record_RF[:, 2:3]) & (x_RX <= record_RF[:, 5:6])

@@ -386,3 +386,22 @@ def test_what_is_beyond_all_that_there_was_is_found_whatever_the_band() -> None:
     assert told.max() > 6.0
     assert found.sign_RL[0, 42] == 1.0
     assert 100.0 < found.high_RL.max() < 125.0
+
+
+def test_what_a_stay_brings_with_it_is_no_news_but_what_lasts_or_was_never_there_is() -> None:
+    """Copies at any time, each as fast as the link is: an hour of one is rare, and nothing to wake anybody for."""
+    rng = np.random.default_rng(8)
+    value = np.abs(rng.normal(size=(DAYS + 1) * PER_DAY))
+    for at in range(20, LAST.start - 20, 60):
+        begun = at + int(rng.integers(40))
+        value[begun : begun + int(rng.integers(4, 8))] = 100.0
+    long, higher = value.copy(), value.copy()
+    value[LAST.start + 40 : LAST.start + 53] = long[LAST.start + 40 : LAST.start + 100] = 100.0
+    higher[LAST.start + 40 : LAST.start + 53] = 300.0
+    rows = torch.from_numpy(np.stack([value, long, higher])).float()
+    found_RLS = scored(fitted(rows), rows, LAST.start, LAST.stop).each_RLS[:, 42:110]
+    up_to_an_hour = slice(0, 4)
+    assert found_RLS[0, :11, up_to_an_hour].max() == 0.0
+    assert found_RLS[1, :, persistence.STAYS].max() > 6.0
+    assert found_RLS[2, :11, up_to_an_hour].min() > 0.0
+    assert found_RLS[2, :, persistence.RECORD].max() > 6.0

@@ -22,7 +22,7 @@ KNOWN = Modes(LOW, HIGH, torch.tensor([[INF, 50.0, INF, INF], [0.0] * MODES]), t
 
 def said(values: Tensor, count: int | None = None) -> Tensor:
     """Of a stay and of changes, at each of the newest slots (all) of the first row; the second says nothing."""
-    found_RL2 = score_modes(KNOWN, torch.stack([values, values]), count or len(values))
+    found_RL2, _ = score_modes(KNOWN, torch.stack([values, values]), count or len(values))
     assert not found_RL2[1].any()
     return found_RL2[0]
 
@@ -68,4 +68,4 @@ def test_scores_depend_on_the_data_alone(values: list[float], longest: int, data
 
 def test_ranges_that_overlap_in_a_foreign_artefact_are_survived() -> None:
     odd = KNOWN._replace(low_RM=torch.full((2, MODES), -INF), high_RM=torch.full((2, MODES), INF))
-    assert score_modes(odd, torch.rand(2, 700), 50).isfinite().all()
+    assert score_modes(odd, torch.rand(2, 700), 50)[0].isfinite().all()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detector.model.views.runs import CONTEXT
 from detector.model.views.season import DAY_S
-from detector.model.views.season_modes import CHANGES, LONGEST, MODES, Modes, at_modes, changes, lasting, stays
+from detector.model.views.season_modes import CHANGES, LONGEST, MODES, Modes, at_modes, changes, lasting
 
 _BINS, _END = 64, 0.002  # bins from one quantile of the values to the other
 _SPARSE, _WIDE = 0.15, 8  # of the usual number in a bin, in so many in a row: between two modes
@@ -60,10 +60,9 @@ def _modes(slot_L: Tensor, block_B: Tensor, per_block: int, interval_s: float) -
 
 def _stays(mode_1X: Tensor, mode: int) -> Tensor:
     """Lengths of the stays at a mode, as far as they are followed."""
-    [value_X], [long_X] = mode_1X, stays(mode_1X)
-    ends_X = torch.nn.functional.pad(value_X[1:] != value_X[:-1], (0, 1), value=True)
-    found_X: Tensor = long_X[ends_X & (value_X == mode)].clamp_max(CONTEXT).float()
-    return found_X
+    value, many = torch.unique_consecutive(mode_1X[0], return_counts=True)
+    found: Tensor = many[value == mode].clamp_max(CONTEXT).float()
+    return found
 
 
 def _longer(*lengths: Tensor) -> Tensor:

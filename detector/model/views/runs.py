@@ -1,4 +1,4 @@
-"""How long a row has had one value: its runs.
+"""How long a row has had one value: its runs; and how surprising it is that something is more than it ever was.
 
 Shapes: R rows, L slots, X rows that stay
 """
@@ -7,6 +7,15 @@ import torch
 from torch import Tensor
 
 CONTEXT = 600  # slots before a scored one that may count: runs are not followed further
+
+
+def more_than_ever(over: Tensor) -> Tensor:
+    """Surprise of what is so many times as much as would be more than ever.
+
+    >>> more_than_ever(torch.tensor([0.0, 1.0, 10.0])).tolist()
+    [0.0, 0.0, 10.0]
+    """
+    return torch.where(over > 1.0, 6.0 + 4.0 * torch.log10(over), 0.0)
 
 
 def run_lengths(x_RL: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from detector.model.tails import reached, surprise
-from detector.model.views.runs import newest_runs
+from detector.model.views.runs import more_than_ever, newest_runs
 from detector.model.views.season_modes import Modes, brief, score_modes
 from detector.model.views.season_records import among, score_records, within
 from detector.model.views.stabilised import restored, stabilised
@@ -394,7 +394,6 @@ def _states(rows: _Rows, x_RL: Tensor, count: int, interval_s: float) -> Tensor:
     longest_RL = torch.where(few_R[:, None], torch.where(is_RLV, longest_RV[:, None], 0.0).amax(-1), longest_RV[:, :1])
     # twice as long as ever, and never less than a quarter of an hour of slots
     limit_RL = (2.0 * longest_RL).clamp_min(least_run(interval_s))
-    over_RL = runs_RL / limit_RL
-    same_RL = torch.where((over_RL > 1.0) & (longest_RL > 0), 6.0 + 4.0 * torch.log10(over_RL), 0.0)
+    same_RL = torch.where(longest_RL > 0, more_than_ever(runs_RL / limit_RL), 0.0)
     unseen_RL = torch.where(few_R[:, None] & ~is_RLV.any(-1) & torch.isfinite(x_RL), 8.0, 0.0)
     return torch.stack([same_RL, unseen_RL], -1)

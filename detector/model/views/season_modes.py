@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detector.model.views.runs import CONTEXT
+from detector.model.views.runs import CONTEXT, more_than_ever
 from detector.persistence import STATISTICS, slots_of
 
 MODES = 4
@@ -79,7 +79,7 @@ def score_modes(modes: Modes, x_RL: Tensor, count: int) -> tuple[Tensor, Tensor]
     last_RL = last_RL[:, -count - CHANGES :]
     often_RL = torch.where(changes(last_RL, _NEWEST) >= _AGAIN, changes(last_RL) / modes.changes_R[:, None], 0.0)
     over_RL2 = torch.stack([over_RL, often_RL[:, -count:]], -1)
-    found_RL2[some] = torch.where(over_RL2 > 1.0, 6.0 + 4.0 * torch.log10(over_RL2), 0.0)
+    found_RL2[some] = more_than_ever(over_RL2)
     may_RL[some] = torch.where(last_RL[:, -count:] < MODES, limit_RL, 0.0)
     return found_RL2, may_RL
 

@@ -8,6 +8,8 @@ Shapes: R rows, B coarse blocks, F figures, X any number
 import torch
 from torch import Tensor
 
+from detector.model.views.runs import more_than_ever
+
 # Of a row's records: the lowest block, how far below it is far, the lowest slot, and the same of the highest.
 # Nothing is known of a side without room.
 FIGURES = 6
@@ -19,8 +21,7 @@ def score_records(record_RF: Tensor, block_RB: Tensor) -> Tensor:
     before_RB = torch.nn.functional.pad(block_RB[:, :-1], (1, 0), value=torch.nan)
     under_RB = torch.where(below_R1 > 0, (lowest_R1 - torch.maximum(block_RB, before_RB)) / below_R1, 0.0)
     over_RB = torch.where(above_R1 > 0, (torch.minimum(block_RB, before_RB) - highest_R1) / above_R1, 0.0)
-    far_RB = torch.maximum(under_RB, over_RB).nan_to_num()
-    found_RB = torch.where(far_RB > 1.0, 6.0 + 4.0 * torch.log10(far_RB.clamp_min(1.0)), 0.0)
+    found_RB = more_than_ever(torch.maximum(under_RB, over_RB).nan_to_num())
     return torch.where(under_RB > over_RB, -found_RB, found_RB)
 
 
